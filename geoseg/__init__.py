@@ -1,0 +1,59 @@
+"""geoseg: from imagery of any size to maps and polygons.
+
+Importing this package loads neither torch nor dask: its functions are found when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geoseg.lazy import segment
+    from geoseg.models.spec import Band, ClassSpec, ModelSpec, Scaling
+    from geoseg.raster import open_raster
+    from geoseg.training import train
+    from geoseg.workflow import RunResult, Workflow, plan, run
+
+__version__ = version("geoseg")
+
+_HOMES = {
+    "Band": "geoseg.models.spec",
+    "ClassSpec": "geoseg.models.spec",
+    "ModelSpec": "geoseg.models.spec",
+    "RunResult": "geoseg.workflow",
+    "Scaling": "geoseg.models.spec",
+    "Workflow": "geoseg.workflow",
+    "open_raster": "geoseg.raster",
+    "plan": "geoseg.workflow",
+    "run": "geoseg.workflow",
+    "segment": "geoseg.lazy",
+    "train": "geoseg.training",
+}
+
+__all__ = [
+    "Band",
+    "ClassSpec",
+    "ModelSpec",
+    "RunResult",
+    "Scaling",
+    "Workflow",
+    "open_raster",
+    "plan",
+    "run",
+    "segment",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'geoseg' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return [*__all__, "__version__"]

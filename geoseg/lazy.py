@@ -1,0 +1,152 @@
+"""The result as a lazy array: labels of a raster, georeferenced and chunked, computed when they are asked for.
+
+The graph is the engine's, without a run folder: ``predict`` of a block, then ``finish`` with three neighbours' strips.
+Nothing is read and no model is opened until the array is computed, by any Dask scheduler.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import torch
+import xarray as xr
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+from odc.geo.xr import wrap_xr
+
+from geoseg.blending import Labels, Sums
+from geoseg.catalog import find_model
+from geoseg.errors import ModelError
+from geoseg.grid import TileGrid, Tiling
+from geoseg.models import Model, load_model, wrap
+from geoseg.models.spec import ModelSpec
+from geoseg.raster import Raster, open_raster
+from geoseg.segmentation import NODATA, Prediction, finish_block, predict_block
+
+Network = torch.nn.Module | Callable[[torch.Tensor], torch.Tensor]
+
+
+def segment(
+    raster: Raster | str | Path | list[str] | dict[str, str],
+    model: str | ModelSpec | Network,
+    *,
+    spec: ModelSpec | None = None,
+    bands: list[str | int] | None = None,
+    tile_size: int | None = None,
+    halo: int | None = None,
+    ramp: int = 32,
+    block_tiles: int = 2,
+    batch_size: int = 1,
+    device: str = "cpu",
+) -> xr.DataArray:
+    """Label a raster lazily.
+
+    Parameters
+    ----------
+    raster : Raster, path, list or dict
+        As ``input`` of `geoseg.run`.
+    model : str, ModelSpec, torch.nn.Module or callable
+        A name in the catalog, the path of an MLM item, a spec, or a network of your own.
+    spec : ModelSpec, optional
+        What a network of your own promises; required with one.
+    bands : list of str or int, optional
+        The raster's bands, in the model's order.
+    tile_size, halo, ramp : int, optional
+        Px; the model's own unless given.
+    block_tiles : int
+        Tiles of a block, down and across; a block is a chunk of the result.
+    batch_size : int
+        Tiles per forward pass.
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"mps"``.
+
+    Returns
+    -------
+    xarray.DataArray
+        uint8 (y, x), 255 = nodata, with coordinates, CRS and class names; the same labels as `geoseg.run` writes.
+
+    Raises
+    ------
+    ModelError
+        A network without a spec.
+    GeosegError
+        As `geoseg.run`, for whatever does not fit.
+    """
+    promised = spec or (model if isinstance(model, ModelSpec) else _found(model))
+    network = None if isinstance(model, str | ModelSpec) else model
+    opened = (
+        raster
+        if isinstance(raster, Raster)
+        else open_raster(raster, bands=bands or promised.bands, resolution=promised.resolution)
+    )
+    tiling = Tiling(
+        tile_size or promised.tile_size, promised.halo if halo is None else halo, ramp, promised.multiple
+    ).fitted(opened.shape)
+    grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
+    source = _LazyModel(promised, network, device)
+    labels = _labels(opened, source, grid, batch_size)
+    attributes = {
+        "flag_values": [item.value for item in promised.classes],
+        "flag_meanings": " ".join(name.replace(" ", "_") for name in promised.class_names),
+    }
+    result: xr.DataArray = wrap_xr(labels, opened.geobox, nodata=NODATA, attrs=attributes)
+    return result.rename("labels")
+
+
+def _found(model: str | Network) -> ModelSpec:
+    if isinstance(model, str):
+        return find_model(model)
+    raise ModelError(f"model {type(model).__name__} comes without a description; give spec=ModelSpec(...) beside it.")
+
+
+class _LazyModel:
+    """A model that is opened where it is first used, once a process."""
+
+    _opened: dict[str, Model] = {}  # noqa: RUF012 - shared on purpose
+
+    def __init__(self, spec: ModelSpec, network: Network | None, device: str) -> None:
+        self.spec, self.network, self.device = spec, network, device
+        self.key = tokenize(spec, device) if network is None else uuid.uuid4().hex
+
+    def open(self) -> Model:
+        """Open the model."""
+        if self.key not in self._opened:
+            self._opened[self.key] = (
+                load_model(self.spec, self.device) if self.network is None else wrap(self.network, self.spec)
+            )
+        return self._opened[self.key]
+
+
+def _labels(raster: Raster, model: _LazyModel, grid: TileGrid, batch_size: int) -> da.Array:
+    """Build the graph: two tasks a block, keyed by its row and column."""
+    name = f"segment-{tokenize(raster, model.key, grid, batch_size)}"
+    predicted = f"predict-{name}"
+    graph: dict[Any, Any] = {}
+    for block in grid.blocks():
+        place = (block.row, block.col)
+        graph[(predicted, *place)] = (_predict, raster, model, grid, place, batch_size)
+        sources = grid.sources_of(block)
+        strips = [(_strip, (predicted, *source), strip) for strip, source in sources.items()]
+        graph[(name, *place)] = (_finish, (predicted, *place), list(sources), strips, model.spec)
+    chunks = tuple(
+        tuple(end - start for start, end in map(axis.block_core, range(axis.blocks))) for axis in (grid.rows, grid.cols)
+    )
+    return da.Array(HighLevelGraph.from_collections(name, graph), name, chunks, dtype=np.uint8)
+
+
+def _predict(raster: Raster, model: _LazyModel, grid: TileGrid, place: tuple[int, int], batch_size: int) -> Prediction:
+    return predict_block(raster, model.open(), grid, grid.block(*place), batch_size=batch_size)
+
+
+def _strip(prediction: Prediction, name: str) -> Sums:
+    strip: Sums = getattr(prediction.strips, name)
+    return strip
+
+
+def _finish(prediction: Prediction, names: list[str], strips: list[Sums], spec: ModelSpec) -> Labels:
+    return finish_block(prediction, dict(zip(names, strips, strict=True)), spec)[0]

@@ -1,0 +1,70 @@
+"""Adapter for ONNX files, run by onnxruntime on a CPU or a CUDA device."""
+
+from __future__ import annotations
+
+import onnxruntime
+import torch
+
+from geoseg.errors import ModelError, WeightsError
+from geoseg.models.semantic import Network
+from geoseg.models.spec import ModelSpec
+from geoseg.models.weights import resolve_weights
+
+ERRORS = onnxruntime.capi.onnxruntime_pybind11_state
+"""Where onnxruntime keeps its exceptions, which share no base."""
+
+
+def open_network(spec: ModelSpec, device: torch.device) -> Network:
+    """Open a session and return what runs it.
+
+    Raises
+    ------
+    ModelError
+        When the file takes more than one input, or onnxruntime cannot use the device.
+    WeightsError
+        When the file is missing or is not ONNX.
+    """
+    path = resolve_weights(spec)
+    providers = _providers(device)
+    try:
+        session = onnxruntime.InferenceSession(str(path), _options(), providers=providers)
+    except (ERRORS.InvalidProtobuf, ERRORS.InvalidGraph, ERRORS.Fail, ERRORS.InvalidArgument, ERRORS.NoSuchFile) as error:
+        raise WeightsError(
+            f"weights file '{path}' of model '{spec.name}' is not an ONNX model that onnxruntime can open; "
+            "fetch it again or export it again."
+        ) from error
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)":
+        found = ", ".join(f"{item.name}: {item.type}" for item in inputs)
+        raise ModelError(
+            f"model '{spec.name}' takes the inputs {found}; export it with one float32 input of shape (n, band, y, x)."
+        )
+    name, output = inputs[0].name, session.get_outputs()[0].name
+
+    def run(scaled: torch.Tensor) -> torch.Tensor:
+        scores = session.run([output], {name: scaled.cpu().numpy()})[0]
+        return torch.from_numpy(scores).to(device)
+
+    return run
+
+
+def _options() -> onnxruntime.SessionOptions:
+    """One thread and no choices made at run time: the same bits on every call."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3
+    return options
+
+
+def _providers(device: torch.device) -> list[str | tuple[str, dict[str, int]]]:
+    """What onnxruntime calls a device."""
+    if device.type == "cpu":
+        return ["CPUExecutionProvider"]
+    if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        return [("CUDAExecutionProvider", {"device_id": device.index or 0})]
+    raise ModelError(
+        f"onnxruntime cannot run on device '{device}' here; use device cpu, or install onnxruntime-gpu for cuda."
+    )

@@ -1,0 +1,169 @@
+"""From digital numbers to what the network sees, on the model's device.
+
+Pixels travel to the device in their file's dtype and are scaled there with the model's own numbers, never with
+a statistic of the tile. It knows the formulas of the MLM extension, nothing of networks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geoseg.errors import CatalogError, ModelError
+from geoseg.models.expression import Evaluator, compile_expression
+from geoseg.models.spec import ModelSpec, Scaling
+
+NEEDS = {
+    "min-max": ("minimum", "maximum"),
+    "z-score": ("mean", "stddev"),
+    "clip": ("minimum", "maximum"),
+    "clip-min": ("minimum",),
+    "clip-max": ("maximum",),
+    "offset": ("value",),
+    "scale": ("value",),
+    "processing": ("expression",),
+    "none": (),
+}
+"""Parameters that each type of scaling needs."""
+
+
+class Scaler:
+    """Turns pixels and mask into the network's input.
+
+    Where every band's scaling is a line ``a x + b`` (min-max, z-score, offset, scale, none), all bands are scaled
+    at once: ``x * a + b``. Other scalings are applied band by band, or to all bands when there is only one.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Its bands and scalings.
+    device : torch.device
+        Where to scale.
+    memory_format : torch.memory_format
+        Of the result.
+
+    Raises
+    ------
+    CatalogError
+        When a scaling lacks a parameter, or their number fits neither one nor the bands.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        device: torch.device,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        if len(spec.scalings) not in (0, 1, len(spec.bands)):
+            raise CatalogError(
+                f"model '{spec.name}' has {len(spec.scalings)} scalings for {len(spec.bands)} bands; "
+                "give one for all, or one a band."
+            )
+        self._name, self._bands = spec.name, spec.band_names
+        self._device, self._memory_format = device, memory_format
+        lines = [line_of(scaling) for scaling in spec.scalings]
+        self._curves: list[Evaluator] = []
+        self._line: tuple[torch.Tensor, torch.Tensor] | None = None
+        if any(line is None for line in lines):
+            self._curves = [curve_of(scaling) for scaling in spec.scalings]
+        elif any(line != (1.0, 0.0) for line in lines):
+            factors, offsets = torch.tensor(lines, dtype=torch.float32, device=device).T
+            self._line = factors.reshape(1, -1, 1, 1), offsets.reshape(1, -1, 1, 1)
+
+    def __call__(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> torch.Tensor:
+        """Scale pixels (n, band, y, x) of any real dtype under mask (n, y, x); float32 of the same shape.
+
+        Raises
+        ------
+        ModelError
+            When the shapes do not fit the model.
+        """
+        self._check(pixels, mask)
+        values = _tensor(pixels).to(self._device).to(torch.float32, copy=True)
+        if self._line is not None:
+            values.mul_(self._line[0]).add_(self._line[1])
+        elif len(self._curves) == 1:
+            values = self._curves[0](values)
+        else:
+            for band, curve in enumerate(self._curves):
+                values[:, band] = curve(values[:, band])
+        if not mask.all():
+            invalid = torch.from_numpy(~mask).to(self._device)[:, None]
+            values = values.masked_fill(invalid, 0.0)
+        return values.contiguous(memory_format=self._memory_format)
+
+    def _check(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> None:
+        if pixels.ndim != 4 or pixels.shape[1] != len(self._bands):
+            raise ModelError(
+                f"model '{self._name}' takes pixels of shape (n, {len(self._bands)}, y, x) with the bands "
+                f"{', '.join(self._bands)}, not {pixels.shape}; choose the bands by name or position."
+            )
+        if mask.shape != (pixels.shape[0], *pixels.shape[2:]):
+            raise ModelError(
+                f"a mask of shape {mask.shape} does not fit pixels of shape {pixels.shape}; give it as (n, y, x)."
+            )
+        if pixels.dtype.kind not in "buif":
+            raise ModelError(f"pixels of type {pixels.dtype} cannot be scaled; use integers or floating point numbers.")
+
+
+def _tensor(pixels: NDArray[Any]) -> torch.Tensor:
+    """The same numbers as a tensor; no copy when torch can use the memory as it is."""
+    pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+    return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+
+
+def line_of(scaling: Scaling) -> tuple[float, float] | None:
+    """Slope and intercept (a, b) of a scaling that is ``a x + b``; None for any other.
+
+    Raises
+    ------
+    CatalogError
+        When a parameter is missing, or the slope is not finite.
+    """
+    _check_parameters(scaling)
+    if scaling.type == "none":
+        return 1.0, 0.0
+    if scaling.type == "offset":
+        return 1.0, -_number(scaling.value)
+    origins = {"min-max": scaling.minimum, "z-score": scaling.mean, "scale": 0.0}
+    if scaling.type not in origins:
+        return None
+    origin = _number(origins[scaling.type])
+    spans = {
+        "min-max": _number(scaling.maximum) - origin,
+        "z-score": _number(scaling.stddev),
+        "scale": _number(scaling.value),
+    }
+    span = spans[scaling.type]
+    if span == 0:
+        raise CatalogError(f"the scaling {scaling} divides by zero; give it different numbers.")
+    return 1.0 / span, -origin / span
+
+
+def curve_of(scaling: Scaling) -> Evaluator:
+    """Any scaling as a function of float32 tensors."""
+    line = line_of(scaling)
+    if line is not None:
+        factor, offset = line
+        return lambda values: values * factor + offset
+    if scaling.type == "processing":
+        return compile_expression(scaling.expression or "")
+    lowest = None if scaling.type == "clip-max" else scaling.minimum
+    highest = None if scaling.type == "clip-min" else scaling.maximum
+    return lambda values: values.clamp(lowest, highest)
+
+
+def _check_parameters(scaling: Scaling) -> None:
+    if scaling.type not in NEEDS:
+        raise CatalogError(f"'{scaling.type}' is not a type of scaling; use one of {', '.join(NEEDS)}.")
+    for name in NEEDS[scaling.type]:
+        if getattr(scaling, name) is None:
+            raise CatalogError(f"a scaling of type '{scaling.type}' needs '{name}'; add it to the model's entry.")
+
+
+def _number(value: float | None) -> float:
+    """A number where `_check_parameters` has seen one; 0 where the formula does not use it."""
+    return 0.0 if value is None else float(value)

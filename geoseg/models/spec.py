@@ -1,0 +1,148 @@
+"""What a model promises before it is opened: the typed form of a STAC item with the MLM extension.
+
+A spec is plain data: it is compared, hashed into the run's fingerprint and sent to workers. It knows
+nothing of torch; the adapters beside this file turn it into a network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+Task = Literal["semantic-segmentation", "instance-segmentation", "panoptic-segmentation"]
+Activation = Literal["softmax", "sigmoid", "none"]
+
+
+@dataclass(frozen=True)
+class Band:
+    """One input band of a model.
+
+    Attributes
+    ----------
+    name : str
+        The sensor's name of the band, such as ``"B04"``.
+    common_name : str or None
+        The name of the STAC eo extension, such as ``"red"``.
+    """
+
+    name: str
+    common_name: str | None = None
+
+
+@dataclass(frozen=True)
+class ClassSpec:
+    """One class of a model.
+
+    Attributes
+    ----------
+    value : int
+        The label in the output raster, 0 to 254.
+    name : str
+        The class's name, as it stands in the polygons.
+    color : str
+        ``"#rrggbb"``, the colour in the raster's colour table.
+    description : str
+        One sentence for people.
+    """
+
+    value: int
+    name: str
+    color: str = "#808080"
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How digital numbers become what the network sees, for one band (MLM ``value_scaling``).
+
+    ``min-max`` is ``(x - minimum) / (maximum - minimum)``, ``z-score`` is ``(x - mean) / stddev``, ``scale`` is
+    ``x / value``, ``offset`` is ``x - value``, ``clip`` is ``min(max(x, minimum), maximum)``, ``clip-max`` and ``clip-min``
+    are its halves, and ``processing`` is an arithmetic ``expression`` of ``A`` in gdal_calc's syntax.
+    The formulas are those of the MLM extension, section "Value Scaling Object".
+    """
+
+    type: Literal["min-max", "z-score", "clip", "clip-min", "clip-max", "offset", "scale", "processing", "none"]
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    stddev: float | None = None
+    value: float | None = None
+    expression: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model as a catalog entry describes it.
+
+    Attributes
+    ----------
+    name : str
+        The name in the catalog.
+    task : str
+        ``"semantic-segmentation"``, ``"instance-segmentation"`` or ``"panoptic-segmentation"``.
+    bands : tuple of Band
+        The input bands, in the network's order.
+    classes : tuple of ClassSpec
+        The output classes, in the network's order.
+    scalings : tuple of Scaling
+        One for all bands, or one a band; empty when digital numbers are used as they are.
+    resolution : float or None
+        Metres on the ground per pixel that the model was trained for; None takes any.
+    tile_size, halo, multiple : int
+        Preferred tile (px), context discarded on each side (px), and down-sampling of the network (px).
+    activation : str
+        What turns the network's output into probabilities.
+    framework : str
+        ``"pytorch"`` (architecture + weights), ``"onnx"``, ``"torchscript"`` or ``"torch.export"``.
+    architecture : str
+        For ``"pytorch"``: the family's name, such as ``"smp.Unet"``.
+    hyperparameters : tuple of (str, value)
+        Arguments of the architecture, sorted by name.
+    weights : str or None
+        Path or address of the weights file.
+    checksum : str or None
+        ``"sha256:<hex>"`` of the weights file.
+    obtain : str
+        How a person gets the weights when they are neither shipped nor fetched by address.
+    activation_bytes : float
+        Peak bytes per input pixel of one forward pass, as measured.
+    seconds_per_mpx : float or None
+        Seconds of one CPU core per Mpx of input, as measured; for the plan's estimate.
+    """
+
+    name: str
+    task: Task
+    bands: tuple[Band, ...]
+    classes: tuple[ClassSpec, ...]
+    scalings: tuple[Scaling, ...] = ()
+    resolution: float | None = None
+    tile_size: int = 1024
+    halo: int = 32
+    multiple: int = 32
+    activation: Activation = "softmax"
+    framework: str = "pytorch"
+    architecture: str = ""
+    hyperparameters: tuple[tuple[str, Any], ...] = ()
+    weights: str | None = None
+    checksum: str | None = None
+    obtain: str = ""
+    activation_bytes: float = 600.0
+    seconds_per_mpx: float | None = None
+    description: str = ""
+    license: str = ""
+    metrics: tuple[tuple[str, float], ...] = field(default=(), compare=False)
+
+    @property
+    def band_names(self) -> list[str]:
+        """Names of the input bands, in the network's order."""
+        return [band.name for band in self.bands]
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the network's order."""
+        return [item.name for item in self.classes]
+
+    def with_weights(self, path: str | Path) -> ModelSpec:
+        """Return the same model with its weights taken from a file of the user's."""
+        return replace(self, weights=str(path))

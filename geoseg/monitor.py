@@ -1,0 +1,72 @@
+"""What a person watches while a run goes on: where the dashboard is, how far each stage is, what failed.
+
+It listens to the engine's events and draws; it decides nothing.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from geoseg.engine import Event, Started, Writing
+from geoseg.store import STAGES
+
+
+class Monitor:
+    """A progress bar a stage in the terminal; a listener of `geoseg.run`.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        Where to draw.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description:8}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._bars: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Monitor:
+        """Start to draw."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop to draw."""
+        self._progress.stop()
+
+    def __call__(self, event: Started | Event | Writing) -> None:
+        """Draw an event."""
+        if isinstance(event, Started):
+            self._start(event)
+        elif isinstance(event, Writing):
+            self._console.print(f"writing {event.path}", highlight=False)
+        else:
+            self._advance(event)
+
+    def _start(self, event: Started) -> None:
+        made = event.plan
+        self._console.print(f"dashboard {event.dashboard}", highlight=False)
+        verb = "continuing" if event.resumed else "mapping"
+        height, width = made.raster.shape
+        self._console.print(
+            f"{verb} {width:,} x {height:,} px with {made.spec.name}: {made.block_count} blocks on {made.workers} workers",
+            highlight=False,
+        )
+        self._bars = {stage: self._progress.add_task(stage, total=made.block_count) for stage in STAGES}
+
+    def _advance(self, event: Event) -> None:
+        if event.status == "failed":
+            self._console.print(f"block {event.block.id} failed in {event.stage}: {event.message}", style="red")
+        else:
+            self._progress.advance(self._bars[event.stage])

@@ -1,0 +1,214 @@
+"""The frozen run: what will be read, by which model, in which blocks, with how much memory.
+
+A plan is made before anything runs, can be looked at, and is refused when it cannot fit. It holds recipes only:
+making one reads headers, never pixels, and opens no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import psutil
+from odc.geo.geobox import GeoBox
+
+from geoseg.errors import PlanError
+from geoseg.grid import Block, TileGrid, Window
+from geoseg.models.spec import ModelSpec
+from geoseg.models.weights import weights_digest
+from geoseg.raster import CACHE_BYTES, Raster
+from geoseg.vector import Region
+
+MIB = 2**20
+
+PROCESS_BYTES = 520 * MIB
+"""Resident memory of a worker that has loaded Python, dask, torch and GDAL but no model, as measured."""
+
+LABELS_ON_DISK = ("torch", "numpy", "rasterio")
+"""Packages whose version may change a network's floats or the pixels it reads."""
+
+
+@dataclass(frozen=True)
+class RegionMask:
+    """A region of interest on the raster's grid.
+
+    Attributes
+    ----------
+    region : Region
+        In the raster's CRS.
+    geobox : GeoBox
+        The raster's grid.
+    """
+
+    region: Region
+    geobox: GeoBox
+
+    def mask(self, window: Window) -> Any:  # noqa: ANN401 - a bool array
+        """Bool (y, x), True = inside, of a window of the raster."""
+        return self.region.mask(window, self.geobox.affine)
+
+    def touches(self, window: Window) -> bool:
+        """Say whether the region may hold a pixel of the window."""
+        return self.region.touches(window, self.geobox.affine)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will run.
+
+    Attributes
+    ----------
+    raster : Raster
+        The imagery, as the model wants to see it.
+    spec : ModelSpec
+        The model.
+    grid : TileGrid
+        Tiles and blocks.
+    region : RegionMask or None
+        Where to map; None is everywhere.
+    batch_size : int
+        Tiles per forward pass.
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    workers : int
+        Worker processes, one thread each.
+    """
+
+    raster: Raster
+    spec: ModelSpec
+    grid: TileGrid
+    region: RegionMask | None = None
+    batch_size: int = 1
+    device: str = "cpu"
+    workers: int = 1
+
+    @cached_property
+    def places(self) -> frozenset[tuple[int, int]] | None:
+        """Rows and columns of the blocks that run; None is all of them.
+
+        A block runs when the region touches what it predicts, its overhang included, because its neighbours
+        need the strips there.
+        """
+        if self.region is None:
+            return None
+        touched = frozenset((b.row, b.col) for b in self.grid.blocks() if self.region.touches(b.reach))
+        return touched
+
+    def runs(self, place: tuple[int, int]) -> bool:
+        """Say whether the block at a row and column runs."""
+        return self.places is None or place in self.places
+
+    def blocks(self) -> Iterator[Block]:
+        """Blocks that run, in raster order, made one at a time."""
+        return (block for block in self.grid.blocks() if self.runs((block.row, block.col)))
+
+    @property
+    def block_count(self) -> int:
+        """Number of blocks that run."""
+        return self.grid.rows.blocks * self.grid.cols.blocks if self.places is None else len(self.places)
+
+    @property
+    def tile_count(self) -> int:
+        """Number of tiles in the blocks that run."""
+        if self.places is None:
+            return self.grid.rows.tiles * self.grid.cols.tiles
+        return sum(len(self.grid.tiles_of(block)) for block in self.blocks())
+
+    @property
+    def estimated_seconds(self) -> float | None:
+        """Seconds of the forward passes on this many CPU workers; None when the model's cost is not known."""
+        if self.spec.seconds_per_mpx is None or self.device != "cpu":
+            return None
+        return self.spec.seconds_per_mpx * self.tile_count * self.grid.tiling.size**2 / 1e6 / self.workers
+
+    @cached_property
+    def worker_bytes(self) -> dict[str, int]:
+        """Peak bytes of one worker by cause; the sum is the bound that a run must keep."""
+        tiling, classes, bands = self.grid.tiling, len(self.spec.classes), len(self.spec.bands)
+        block = self.grid.block(0, 0).reach
+        pixels = self.batch_size * tiling.size**2
+        ramps = tiling.ramp * (
+            block.width * (self.grid.block_tiles[0] + 1) + block.height * (self.grid.block_tiles[1] + 1)
+        )
+        forward = int(pixels * self.spec.activation_bytes)
+        return {
+            "the process": PROCESS_BYTES,
+            "the read cache": CACHE_BYTES,
+            "the weights": 3 * _weights_size(self.spec),
+            f"the forward pass of {self.batch_size} x {tiling.size} x {tiling.size} px": forward,
+            "pixels and probabilities": pixels * (bands * (3 * self.raster.dtype.itemsize + 8) + classes * 10),
+            f"{classes} classes on ramps": 3 * classes * 4 * ramps,
+            f"a block of {block.height} x {block.width} px": 40 * block.area,
+        }
+
+    @property
+    def total_bytes(self) -> int:
+        """Peak bytes of all workers and of the process that starts them."""
+        return self.workers * sum(self.worker_bytes.values()) + PROCESS_BYTES + CACHE_BYTES
+
+    def check_memory(self, available: int | None = None) -> None:
+        """Refuse a run that does not fit.
+
+        Parameters
+        ----------
+        available : int, optional
+            Bytes; what the machine has free unless given.
+
+        Raises
+        ------
+        PlanError
+            Names the worst offender and the remedy.
+        """
+        limit = psutil.virtual_memory().available if available is None else available
+        if self.total_bytes <= limit:
+            return
+        cause, size = max(self.worker_bytes.items(), key=lambda item: item[1])
+        raise PlanError(
+            f"{self.workers} workers need {self.total_bytes / MIB:,.0f} MiB and {limit / MIB:,.0f} MiB are free, most of it "
+            f"for {cause} ({size / MIB:,.0f} MiB each); use fewer workers, or a smaller tile_size, batch_size or block_tiles."
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All that decides the labels, as JSON values: a run with another fingerprint cannot be continued."""
+        model = asdict(self.spec)
+        for key in ("weights", "description", "license", "metrics", "activation_bytes", "seconds_per_mpx"):
+            model.pop(key)
+        return {
+            "inputs": {f"{number}": item for number, item in enumerate(self.raster.fingerprint())},
+            "raster": {"shape": list(self.raster.shape), "transform": list(self.raster.transform)[:6]},
+            "bands": list(self.raster.bands),
+            "model": model | {"weights": weights_digest(self.spec)},
+            "region": _region_digest(self.region),
+            "grid": asdict(self.grid),
+            "batch_size": self.batch_size,
+            "device": self.device,
+            "versions": environment(),
+        }
+
+
+def environment() -> dict[str, str]:
+    """Versions that may change a network's floats; every worker must have the same."""
+    return {name: version(name) for name in LABELS_ON_DISK}
+
+
+def core_count() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _weights_size(spec: ModelSpec) -> int:
+    try:
+        return os.path.getsize(spec.weights or "")
+    except OSError:
+        return 0
+
+
+def _region_digest(region: RegionMask | None) -> str | None:
+    if region is None:
+        return None
+    return hashlib.sha256(region.region.geometry.wkb).hexdigest()

@@ -1,0 +1,182 @@
+"""Which bands of a file are meant: by number, name, common name, colour, or order.
+
+Pure: it sees what a file says of its bands, never the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from geoseg.errors import BandError
+
+
+class NamedBand(Protocol):
+    """A band as a model asks for it; ``geoseg.models.spec.Band`` is one."""
+
+    @property
+    def name(self) -> str:
+        """The sensor's name of the band, such as ``"B04"``."""
+
+    @property
+    def common_name(self) -> str | None:
+        """The name of the STAC eo extension, such as ``"red"``."""
+
+
+BandRequest = str | int | NamedBand
+
+
+@dataclass(frozen=True)
+class FileBand:
+    """One band as its file describes it.
+
+    Attributes
+    ----------
+    index : int
+        The number in the file, counted from 1.
+    description : str
+        The file's name of the band, or ``""``.
+    color : str
+        The colour interpretation, such as ``"red"``, ``"gray"``, ``"alpha"``.
+    """
+
+    index: int
+    description: str
+    color: str
+
+    @property
+    def is_named(self) -> bool:
+        """Say whether the file tells what the band shows; ``"Band 1"`` and ``"gray"`` do not."""
+        return bool(_NUMBERED.fullmatch(_key(self.description)) is None or self.color in _COLORS)
+
+    @property
+    def label(self) -> str:
+        """The best name there is: description, colour, or number."""
+        if _NUMBERED.fullmatch(_key(self.description)) is None:
+            return self.description.strip()
+        return self.color if self.color in _COLORS else str(self.index)
+
+
+_NUMBERED = re.compile(r"(band|layer|channel|image|gray|grey|dataset)?\d*")
+_COLORS = ("red", "green", "blue", "coastal", "rededge", "nir", "pan")
+_PHRASES = {"red edge": "rededge", "near infrared": "nir", "near ir": "nir"}
+
+# Sentinel-2's numbers and the spellings people use, as common names of the STAC eo extension.
+_COMMON = {
+    "b1": "coastal", "b2": "blue", "b3": "green", "b4": "red", "b5": "rededge071", "b6": "rededge075",
+    "b7": "rededge078", "b8": "nir", "b8a": "nir08", "b9": "nir09", "b10": "cirrus", "b11": "swir16", "b12": "swir22",
+    "nearinfrared": "nir", "nir1": "nir", "nirnarrow": "nir08", "narrownir": "nir08", "swir1": "swir16",
+    "swir2": "swir22", "rededge1": "rededge071", "rededge2": "rededge075", "rededge3": "rededge078",
+    "coastalaerosol": "coastal", "panchromatic": "pan",
+}  # fmt: skip
+
+
+def match_bands(wanted: Sequence[BandRequest], bands: Sequence[FileBand], *, file: str) -> tuple[int, ...]:
+    """Find the wanted bands in a file.
+
+    A number is taken as it is. A name is looked up, in this order, among the descriptions, the words in them
+    (``"B2, blue"``) and the colour interpretations: first as the sensor's name, then as the common name, then
+    through the sensor's common names (``"B04"`` finds ``"red"``). When the file names none of its bands and has
+    as many as are wanted, they are taken in the file's order; alpha bands are never counted.
+
+    Parameters
+    ----------
+    wanted : sequence of str, int or named band
+        What to find, in the order of the result.
+    bands : sequence of FileBand
+        What the file has, alpha included.
+    file : str
+        The file's name, for the error.
+
+    Returns
+    -------
+    tuple of int
+        Numbers of bands in the file, counted from 1.
+
+    Raises
+    ------
+    BandError
+        When a wanted band is not there, or its name fits several.
+    """
+    if not wanted:
+        raise BandError(f"no band of '{file}' is asked for; leave bands out to take all, or name at least one.")
+    data = [band for band in bands if band.color != "alpha"]
+    named = any(band.is_named for band in data)
+    if not named and len(data) == len(wanted) and not any(isinstance(item, int) for item in wanted):
+        return tuple(band.index for band in data)
+    return tuple(_find(item, wanted, bands, file) for item in wanted)
+
+
+def band_name(wanted: BandRequest, bands: Sequence[FileBand], index: int) -> str:
+    """Return the name under which a matched band is known: the name asked for, or the file's for a number."""
+    if isinstance(wanted, int):
+        return next(band.label for band in bands if band.index == index)
+    return wanted if isinstance(wanted, str) else wanted.name
+
+
+def _find(item: BandRequest, wanted: Sequence[BandRequest], bands: Sequence[FileBand], file: str) -> int:
+    if isinstance(item, int):
+        found = [band.index for band in bands if band.index == item]
+    else:
+        found = _named(item, [band for band in bands if band.color != "alpha"])
+    if len(found) == 1:
+        return found[0]
+    problem = "does not have" if not found else f"has {len(found)} bands called"
+    raise BandError(
+        f"'{file}' {problem} the band {_spoken(item)}: it has {_listing(bands)}, and {len(wanted)} "
+        f"({', '.join(_spoken(each) for each in wanted)}) are needed; give their numbers in this order, "
+        "such as `bands: [3, 2, 1, 4]`."
+    )
+
+
+def _named(item: str | NamedBand, bands: Sequence[FileBand]) -> list[int]:
+    name, common = (item, None) if isinstance(item, str) else (item.name, item.common_name)
+    keys = [_key(text) for text in (name, common) if text]
+    for key in keys:
+        for names in (_whole, _words, _color):
+            if found := [band.index for band in bands if key in names(band)]:
+                return found
+    commons = {_COMMON.get(key, key) for key in keys}
+    for names in (_whole, _words, _color):
+        if found := [band.index for band in bands if commons & {_COMMON.get(key, key) for key in names(band)}]:
+            return found
+    return []
+
+
+def _whole(band: FileBand) -> set[str]:
+    return {_key(band.description)} - {""}
+
+
+def _words(band: FileBand) -> set[str]:
+    text = re.sub(r"[^a-z0-9]+", " ", band.description.lower())
+    for phrase, word in _PHRASES.items():
+        text = text.replace(phrase, word)
+    return {_key(word) for word in text.split()}
+
+
+def _color(band: FileBand) -> set[str]:
+    return {band.color} & set(_COLORS)
+
+
+def _key(text: str) -> str:
+    """Return a name without case, separators and leading zeros: ``"B02"``, ``"b_2"`` and ``"B2"`` are one."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[^a-z0-9]", "", text.lower()))
+
+
+def _spoken(item: BandRequest) -> str:
+    if isinstance(item, int):
+        return str(item)
+    if isinstance(item, str):
+        return f"'{item}'"
+    return f"'{item.name}'" + (f" ({item.common_name})" if item.common_name else "")
+
+
+def _listing(bands: Sequence[FileBand]) -> str:
+    shown = [str(band.index) + (f" ({_seen(band)})" if _seen(band) else "") for band in bands[:16]]
+    return f"{len(bands)} band{'s' if len(bands) != 1 else ''}: " + ", ".join(shown) + (", ..." * (len(bands) > 16))
+
+
+def _seen(band: FileBand) -> str:
+    return band.description.strip() or (band.color if band.color in (*_COLORS, "alpha") else "")

@@ -1,0 +1,286 @@
+"""The run folder: labels of every block, what is finished, and what the run was made from.
+
+Everything a crash may interrupt is written to a temporary name and renamed, and a block's marker is written after
+its data, so whatever a marker says is true after ``kill -9``. No two tasks write one chunk. This module knows files;
+it does not know models, dask or why a block runs.
+
+::
+
+    out/work/fingerprint.json   what the blocks were made from
+    out/work/blocks.zarr        labels and confidence, one chunk a block (Zarr v3)
+    out/work/strips/R-C-*.npy   sums waiting for their one consumer
+    out/work/traces/R-C.*       polygons of one block
+    out/work/predict/R-C        markers: predicted, finished, traced
+    out/work/lock               held by the process that runs
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+from geoseg.blending import Labels, Strips, Sums
+from geoseg.errors import FingerprintError, OutputError
+from geoseg.grid import Block, TileGrid
+
+Stage = Literal["predict", "finish", "trace"]
+STAGES: tuple[Stage, ...] = ("predict", "finish", "trace")
+
+
+def write_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file so that it is either whole or not there: to a temporary name, then renamed.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    write : callable
+        Writes to the path it is given.
+
+    Raises
+    ------
+    OutputError
+        The disk refuses.
+    """
+    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}); choose an output folder with space and permission."
+        ) from error
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON through `write_file`."""
+    write_file(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n"))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where one run keeps its blocks; a path, so that it can be sent to any worker.
+
+    Attributes
+    ----------
+    path : Path
+        The output folder.
+    """
+
+    path: Path
+
+    @property
+    def work(self) -> Path:
+        """Where everything lies that is not a result."""
+        return self.path / "work"
+
+    @property
+    def run_file(self) -> Path:
+        """The run's manifest, ``run.json``."""
+        return self.path / "run.json"
+
+    def prepare(self, grid: TileGrid, fingerprint: dict[str, Any], *, overwrite: bool) -> bool:
+        """Make the folder ready for a run, new or continued.
+
+        Parameters
+        ----------
+        grid : TileGrid
+            The raster's layout.
+        fingerprint : dict
+            All that decides the labels; compared with the folder's.
+        overwrite : bool
+            Forget blocks that were made from something else.
+
+        Returns
+        -------
+        bool
+            True when blocks of an earlier start are kept.
+
+        Raises
+        ------
+        FingerprintError
+            The folder holds blocks made from something else.
+        OutputError
+            The folder cannot be written.
+        """
+        path = self.work / "fingerprint.json"
+        fingerprint = json.loads(json.dumps(fingerprint))
+        if path.exists() and not overwrite:
+            changed = differences(json.loads(path.read_text()), fingerprint)
+            if not changed:
+                return True
+            raise FingerprintError(
+                f"{self.path} holds a run that differs in {'; '.join(changed[:3])}; give --overwrite to start anew, "
+                "or another output folder."
+            )
+        self._clear()
+        self._create_blocks(grid)
+        write_json(path, fingerprint)
+        return False
+
+    def _clear(self) -> None:
+        """Remove an earlier run, the fingerprint first: a folder without one holds nothing that counts."""
+        (self.work / "fingerprint.json").unlink(missing_ok=True)
+        for name in ("blocks.zarr", "strips", "traces", *STAGES):
+            shutil.rmtree(self.work / name, ignore_errors=True)
+
+    def _create_blocks(self, grid: TileGrid) -> None:
+        """Create the empty label store; its chunk is a whole block's core."""
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+            group = zarr.create_group(str(self.work / "blocks.zarr"), zarr_format=3)
+            for name, fill in (("labels", 255), ("confidence", 0)):
+                group.create_array(
+                    name,
+                    shape=grid.shape,
+                    chunks=grid.chunks,
+                    dtype=np.uint8,
+                    fill_value=fill,
+                    compressors=BloscCodec(cname="lz4", clevel=1),
+                    dimension_names=("y", "x"),
+                )
+            for name in ("strips", "traces", *STAGES):
+                (self.work / name).mkdir()
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} cannot be written ({error.strerror or error}); choose an output folder with space and "
+                "permission."
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder, so that no second process runs in it; the system lets go when this one dies.
+
+        Raises
+        ------
+        OutputError
+            Another process runs in the folder, or the folder cannot be written.
+        """
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+            lock = (self.work / "lock").open("a")
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} cannot be written ({error.strerror or error}); choose another output folder."
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise OutputError(
+                    f"{self.path} is in use by another run; wait until it ends or choose another output folder."
+                ) from error
+            yield
+
+    def mark(self, stage: Stage, block: Block) -> None:
+        """Say that a stage of a block is on disk."""
+        (self.work / stage / block.id).touch()
+
+    def unmark(self, stage: Stage, block: Block) -> None:
+        """Say that a stage of a block must be repeated."""
+        (self.work / stage / block.id).unlink(missing_ok=True)
+
+    def is_marked(self, stage: Stage, block: Block) -> bool:
+        """Say whether a stage of a block is on disk."""
+        return (self.work / stage / block.id).exists()
+
+    def marked(self, stage: Stage) -> set[tuple[int, int]]:
+        """Rows and columns of the blocks whose stage is on disk."""
+        with os.scandir(self.work / stage) as entries:
+            places = (entry.name.split("-") for entry in entries)
+            return {(int(row), int(col)) for row, col in places}
+
+    def write_block(self, block: Block, labels: Labels, confidence: Labels) -> None:
+        """Store a block's labels and confidence, uint8 (y, x)."""
+        place = block.core.slices()
+        for name, values in (("labels", labels), ("confidence", confidence)):
+            try:
+                self._array(name)[place] = values
+            except OSError as error:
+                raise OutputError(
+                    f"block {block.id} cannot be written to {self.work} ({error.strerror or error}); free some space and "
+                    "run the same command again."
+                ) from error
+
+    def read_labels(self, rows: slice, cols: slice) -> Labels:
+        """Labels, uint8 (y, x), of a part of the raster."""
+        return np.asarray(self._array("labels")[rows, cols], np.uint8)
+
+    def read_confidence(self, rows: slice, cols: slice) -> Labels:
+        """Confidence, uint8 (y, x), 255 = 1.0, of a part of the raster."""
+        return np.asarray(self._array("confidence")[rows, cols], np.uint8)
+
+    def _array(self, name: str) -> Any:  # noqa: ANN401 - zarr's array type is generic over its metadata
+        path = self.work / "blocks.zarr" / name
+        return _open_array(str(path), (path / "zarr.json").stat().st_mtime_ns)
+
+    def strip_path(self, row: int, col: int, strip: str) -> Path:
+        """Where a strip of the block at a position waits."""
+        return self.work / "strips" / f"{row}-{col}-{strip}.npy"
+
+    def trace_path(self, row: int, col: int) -> Path:
+        """Where the polygons of the block at a position are."""
+        return self.work / "traces" / f"{row}-{col}.npz"
+
+    def write_strips(self, block: Block, strips: Strips) -> None:
+        """Store a block's strips, each under its own name, because each has its own consumer."""
+        for item in fields(strips):
+            path = self.strip_path(block.row, block.col, item.name)
+            write_file(path, _array_writer(getattr(strips, item.name)))
+
+    def read_strip(self, row: int, col: int, strip: str) -> Sums:
+        """Read a strip; FileNotFoundError when its consumer is on disk already."""
+        return np.asarray(np.load(self.strip_path(row, col, strip), allow_pickle=False), np.int32)
+
+    def drop_strip(self, row: int, col: int, strip: str) -> None:
+        """Remove a strip whose consumer is on disk."""
+        self.strip_path(row, col, strip).unlink(missing_ok=True)
+
+
+def _array_writer(values: Sums) -> Callable[[Path], None]:
+    return lambda path: np.save(path, values, allow_pickle=False)
+
+
+@lru_cache(maxsize=8)
+def _open_array(path: str, written: int) -> Any:  # noqa: ANN401 - zarr's array type is generic over its metadata
+    """Open one array of the label store, once a process and once for each time it was ``written`` anew."""
+    return zarr.open_array(path, mode="r+")
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Say in words what two fingerprints differ in, one phrase a key.
+
+    Parameters
+    ----------
+    before, now : dict
+        Nested dicts of JSON values.
+    """
+    changed = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            changed += [f"{key} {phrase}" for phrase in differences(old, new)]
+        else:
+            changed.append(f"{key} ({_short(old)} before, {_short(new)} now)")
+    return changed
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

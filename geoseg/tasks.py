@@ -1,0 +1,154 @@
+"""What runs on a worker: one function a stage, each of them safe to repeat.
+
+Tasks exchange nothing but positions of blocks; pixels, strips and labels go through the run folder, so work
+stealing moves no data. The plan reaches each worker once, with a plugin, also workers that join later. The model
+is opened once a worker, at its first block.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import cached_property
+
+import torch
+from distributed import Worker, WorkerPlugin, get_worker
+
+from geoseg.blending import Strips
+from geoseg.errors import WorkerError
+from geoseg.models import Model, load_model
+from geoseg.plan import Plan, environment
+from geoseg.segmentation import NODATA, Prediction, finish_block, predict_block
+from geoseg.store import RunFolder
+from geoseg.vectorize import trace as trace_labels
+
+Seconds = dict[str, float]
+
+
+class Job(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed
+    """A run, as a worker knows it.
+
+    Parameters
+    ----------
+    name : str
+        The run's id; tasks find their job by it.
+    plan : Plan
+        What runs.
+    folder : RunFolder
+        Where blocks are kept; every worker must see it.
+    """
+
+    def __init__(self, name: str, plan: Plan, folder: RunFolder) -> None:
+        self.name, self.plan, self.folder = name, plan, folder
+        self.versions = environment()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Send the recipe, never the opened model."""
+        return {key: self.__dict__[key] for key in ("name", "plan", "folder", "versions")}
+
+    def setup(self, worker: Worker) -> None:
+        """Refuse a worker whose results would differ, or that does not see the run folder."""
+        self._opening = threading.Lock()
+        versions = environment()
+        if versions != self.versions:
+            raise WorkerError(
+                f"worker {worker.address} has {versions} and the plan needs {self.versions}; "
+                "install the same versions on every worker."
+            )
+        if not self.folder.work.is_dir():
+            raise WorkerError(
+                f"worker {worker.address} does not see {self.folder.path}; choose an output folder that all workers share."
+            )
+
+    @property
+    def model(self) -> Model:
+        """The model, opened once; one thread inside an operation, because a network's bits depend on it."""
+        torch.set_num_threads(1)
+        with self._opening:
+            return self._model
+
+    @cached_property
+    def _model(self) -> Model:
+        return load_model(self.plan.spec, self.plan.device)
+
+
+def _job(name: str) -> Job:
+    job = get_worker().plugins[name]
+    if not isinstance(job, Job):
+        raise WorkerError(f"worker plugin {name} is not a geoseg job; use a scheduler of the same geoseg version.")
+    return job
+
+
+def predict(job_name: str, row: int, col: int) -> Seconds:
+    """Predict a block; write its labels and its strips.
+
+    A block that is finished already is predicted again only for its strips: its labels stay.
+    """
+    start = time.perf_counter()
+    job = _job(job_name)
+    plan, folder, block = job.plan, job.folder, job.plan.grid.block(row, col)
+    prediction = predict_block(
+        plan.raster, job.model, plan.grid, block, region=plan.region, batch_size=plan.batch_size
+    )
+    if not folder.is_marked("finish", block):
+        folder.write_block(block, prediction.labels, prediction.confidence)
+    folder.write_strips(block, prediction.strips)
+    folder.mark("predict", block)
+    return {"predict": time.perf_counter() - start}
+
+
+def finish(job_name: str, row: int, col: int, missing: tuple[str, ...] = ()) -> Seconds:
+    """Complete a block's ramps with its neighbours' strips.
+
+    Parameters
+    ----------
+    job_name : str
+        The run.
+    row, col : int
+        The block.
+    missing : tuple of str
+        Strips that will not come because their block failed. The ramps there keep what the other tiles say, and the
+        block is not marked, so that the next start completes it.
+    """
+    start = time.perf_counter()
+    job = _job(job_name)
+    folder, grid, block = job.folder, job.plan.grid, job.plan.grid.block(row, col)
+    if folder.is_marked("finish", block):
+        return {"finish": 0.0}
+    sources = {strip: place for strip, place in grid.sources_of(block).items() if job.plan.runs(place)}
+    neighbours = {
+        strip: folder.read_strip(*place, strip) for strip, place in sources.items() if strip not in missing
+    }
+    own = {strip: folder.read_strip(row, col, strip) for strip in ("top", "left")}
+    unused = own["top"][:0]
+    rows, cols = block.core.slices()
+    prediction = Prediction(
+        folder.read_labels(rows, cols),
+        folder.read_confidence(rows, cols),
+        Strips(**own, right=unused, below=unused, corner=unused),
+    )
+    folder.write_block(block, *finish_block(prediction, neighbours, job.plan.spec))
+    if not missing:
+        folder.mark("finish", block)
+        for strip, place in {**sources, "top": (row, col), "left": (row, col)}.items():
+            folder.drop_strip(*place, strip)
+    return {"finish": time.perf_counter() - start}
+
+
+def trace(job_name: str, row: int, col: int) -> Seconds:
+    """Trace the polygons of a block whose labels are final, or as final as they get."""
+    start = time.perf_counter()
+    job = _job(job_name)
+    folder, block = job.folder, job.plan.grid.block(row, col)
+    rows, cols = block.core.slices()
+    traced = trace_labels(
+        folder.read_labels(rows, cols),
+        folder.read_confidence(rows, cols),
+        block.core,
+        job.plan.raster.shape,
+        nodata=NODATA,
+    )
+    traced.save(folder.trace_path(row, col))
+    if folder.is_marked("finish", block):
+        folder.mark("trace", block)
+    return {"trace": time.perf_counter() - start}

@@ -1,0 +1,116 @@
+"""Training: from imagery with labels to a model in the catalog.
+
+`train` reads a recipe and leaves a catalog entry: weights (safetensors), a STAC item with the MLM extension, a card,
+and the log. Importing this package does not import torch; calling `train` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geoseg.training.recipe import Recipe, load_recipe, parse_recipe
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from geoseg.evaluation import Scores
+    from geoseg.models.spec import ModelSpec
+    from geoseg.training.loop import Epoch
+
+__all__ = ["Recipe", "TrainResult", "load_recipe", "parse_recipe", "train"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run left behind.
+
+    Attributes
+    ----------
+    folder : Path
+        The catalog entry: item, weights, card, log.
+    spec : ModelSpec
+        The trained model, as the entry describes it.
+    scores : Scores
+        On the held-out labelled pixels.
+    by_layer : tuple of (str, Scores)
+        The same pixels, apart by the label layer that labelled them.
+    log : tuple of Epoch
+        Loss and score, epoch by epoch.
+    """
+
+    folder: Path
+    spec: ModelSpec
+    scores: Scores
+    by_layer: tuple[tuple[str, Scores], ...]
+    log: tuple[Epoch, ...]
+
+
+def train(
+    recipe: Recipe | str | Path,
+    *,
+    data: str | Path | None = None,
+    output: str | Path | None = None,
+    progress: Callable[[Epoch], None] | None = None,
+    console: Console | None = None,
+) -> TrainResult:
+    """Train a model by a recipe and write it as a catalog entry.
+
+    Parameters
+    ----------
+    recipe : Recipe, str or Path
+        A recipe, or its YAML file.
+    data : str or Path, optional
+        Folder of the imagery and labels; the recipe's ``data`` when left out.
+    output : str or Path, optional
+        Folder of the entry; ``<the recipe's output>/<name>`` when left out.
+    progress : callable, optional
+        Called with an `Epoch` after every epoch.
+    console : rich.console.Console, optional
+        Where a line an epoch is printed.
+
+    Returns
+    -------
+    TrainResult
+
+    Raises
+    ------
+    WorkflowError
+        If the recipe has an unknown key or a value that cannot be used.
+    InputNotFoundError
+        If an image, label or weights file does not exist.
+    TrainingError
+        If the labels do not overlap the images, have unknown classes, or leave nothing to train or validate on.
+    OutputError
+        If the entry cannot be written.
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe)
+    if data is not None:
+        recipe = recipe.model_copy(update={"data": str(data)})
+    folder = Path(output) if output is not None else Path(recipe.output) / recipe.name
+    runner = import_module("geoseg.training.run")
+    result: TrainResult = runner.run(recipe, folder, _reporter(recipe, progress, console))
+    if console is not None:
+        console.print(f"{result.folder}: mean IoU {result.scores.mean_iou:.3f}, agreement {result.scores.accuracy:.1%}")
+    return result
+
+
+def _reporter(
+    recipe: Recipe, progress: Callable[[Epoch], None] | None, console: Console | None
+) -> Callable[[Epoch], None]:
+    """Return what is called after an epoch."""
+
+    def report(epoch: Epoch) -> None:
+        if console is not None:
+            console.print(
+                f"step {epoch.step}/{recipe.steps}  loss {epoch.loss:.3f}  mean IoU {epoch.score:.3f} "
+                f"(best {epoch.best:.3f})  {epoch.seconds:.0f} s"
+            )
+        if progress is not None:
+            progress(epoch)
+
+    return report

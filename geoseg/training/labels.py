@@ -1,0 +1,197 @@
+"""Labels of a scene from layers: another model, a raster, polygons; a later layer overrides an earlier one.
+
+It makes class indices on the image's grid and keeps, for every pixel, which layer decided it, so that a
+score can be told apart by where its truth comes from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio
+import rasterio
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.features import rasterize
+from rasterio.vrt import WarpedVRT
+
+from geoseg.errors import CrsError, RasterError, TrainingError, VectorError, WorkflowError, nearest
+from geoseg.evaluation import IGNORE
+from geoseg.training.conditions import band_names, holds
+from geoseg.training.data import read_image
+from geoseg.training.recipe import Image, LabelLayer, PolygonLabels, RasterLabels, Recipe, TeacherLabels
+from geoseg.training.teacher import teacher_labels
+
+UNTOUCHED = 254
+"""Value of a pixel that a layer says nothing about (255 says: ignore)."""
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Labels of one image.
+
+    Attributes
+    ----------
+    labels : NDArray
+        uint8, shape (y, x), class indices, 255 = none.
+    layers : NDArray
+        uint8, shape (y, x), number of the layer that decided the pixel, 255 = none.
+    """
+
+    labels: NDArray[np.uint8]
+    layers: NDArray[np.uint8]
+
+
+def make_labels(recipe: Recipe, image: Image, number: int, geobox: GeoBox) -> LabelMap:
+    """Apply the recipe's label layers to one image.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Gives the layers and the classes.
+    image : str or dict
+        The image, for teachers and conditions.
+    number : int
+        Its place in the recipe, for layers with one file an image.
+    geobox : GeoBox
+        The image's grid.
+
+    Raises
+    ------
+    TrainingError
+        If a layer has values that are not classes, or lies beside the image.
+    """
+    labels = np.full(geobox.shape, IGNORE, np.uint8)
+    layers = np.full(geobox.shape, IGNORE, np.uint8)
+    for place, layer in enumerate(recipe.labels):
+        found = _layer(recipe, layer, image, number, geobox)
+        said = found != UNTOUCHED
+        if layer.where is not None:
+            names = band_names(layer.where)
+            pixels, mask, _, _ = read_image(recipe, image, names)
+            said = said & mask & holds(layer.where, dict(zip(names, pixels, strict=True)))
+        labels[said], layers[said] = found[said], place
+    layers[labels == IGNORE] = IGNORE
+    return LabelMap(labels, layers)
+
+
+def _layer(recipe: Recipe, layer: LabelLayer, image: Image, number: int, geobox: GeoBox) -> NDArray[np.uint8]:
+    """Return one layer on the image's grid: class indices, 255 = ignore, 254 = nothing said."""
+    if isinstance(layer, TeacherLabels):
+        labels = teacher_labels(recipe, layer, image)
+        labels[labels == IGNORE] = UNTOUCHED
+        return labels
+    if isinstance(layer, RasterLabels):
+        return raster_labels(recipe, layer, number, geobox)
+    return polygon_labels(recipe, layer, geobox)
+
+
+def raster_labels(recipe: Recipe, layer: RasterLabels, number: int, geobox: GeoBox) -> NDArray[np.uint8]:
+    """Read a label raster onto the image's grid, by nearest neighbour.
+
+    Raises
+    ------
+    TrainingError
+        If there is no file for this image, the raster does not overlap it, or a value is no class.
+    """
+    paths = (layer.raster,) if isinstance(layer.raster, str) else layer.raster
+    if number >= len(paths):
+        raise TrainingError(f"image {number + 1} has no label raster, {len(paths)} are listed; list one file for each image")
+    path = recipe.find(paths[number])
+    try:
+        values = _warped(path, geobox)
+    except rasterio.RasterioIOError as error:
+        raise RasterError(f"{path} cannot be read as a label raster ({error}); name a raster with one band") from error
+    table = np.full(int(values.max(initial=0)) + 1 if values.size else 1, UNTOUCHED, np.uint8)
+    for value in np.unique(values[values >= 0]):
+        table[value] = _index(recipe, int(value), path)
+    result = np.full(values.shape, UNTOUCHED, np.uint8)
+    result[values >= 0] = table[values[values >= 0]]
+    if (result == UNTOUCHED).all():
+        raise TrainingError(f"label raster {path} does not overlap image {number + 1}; give labels of the same place")
+    return result
+
+
+def _warped(path: Path, geobox: GeoBox) -> NDArray[np.int64]:
+    """Read band 1 onto a grid: values, and -1 where there is none."""
+    with rasterio.open(path) as source:
+        if source.crs is None:
+            raise CrsError(f"label raster {path} has no CRS; write the CRS of the image into it")
+        grid = {"crs": str(geobox.crs), "transform": geobox.transform, "width": geobox.width, "height": geobox.height}
+        with WarpedVRT(source, resampling=Resampling.nearest, add_alpha=source.nodata is None, **grid) as warped:
+            values = warped.read(1).astype(np.int64)
+            return np.where(warped.dataset_mask() > 0, values, -1)
+
+
+def polygon_labels(recipe: Recipe, layer: PolygonLabels, geobox: GeoBox) -> NDArray[np.uint8]:
+    """Burn polygons into the image's grid; a pixel belongs to a polygon when its centre does, later features win.
+
+    Raises
+    ------
+    TrainingError
+        If no polygon meets the image, or a class is not one of the recipe's.
+    VectorError
+        If the file cannot be read or has no such column.
+    """
+    path = recipe.find(layer.polygons)
+    frame = _features(path, layer)
+    if frame.crs is None:
+        raise CrsError(f"polygons {path} have no CRS; write it into the file")
+    frame = frame.to_crs(str(geobox.crs))
+    frame = frame[frame.intersects(geobox.extent.geom)]
+    if frame.empty:
+        chosen = f" with {layer.select}" if layer.select else ""
+        raise TrainingError(f"no polygon of {path}{chosen} overlaps the image; give labels of the same place")
+    classes = frame[layer.column] if layer.column is not None else [layer.class_] * len(frame)
+    shapes = [(shape, _index(recipe, item, path)) for shape, item in zip(frame.geometry, classes, strict=True)]
+    burnt: NDArray[np.uint8] = rasterize(
+        shapes, out_shape=geobox.shape, transform=geobox.transform, fill=UNTOUCHED, dtype="uint8"
+    )
+    return burnt
+
+
+def _features(path: Path, layer: PolygonLabels) -> Any:
+    """Read the features a layer selects, as a GeoDataFrame."""
+    try:
+        frame = pyogrio.read_dataframe(path, layer=layer.layer)
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        raise VectorError(f"polygons {path} cannot be read ({error}); give a vector file with polygons") from error
+    for column in [*layer.select, *([layer.column] if layer.column is not None else [])]:
+        if column not in frame.columns:
+            raise VectorError(f"polygons {path} have no column '{column}'; {nearest(column, list(frame.columns))}")
+    for column, value in layer.select.items():
+        frame = frame[frame[column] == value]
+    return frame[~frame.geometry.isna()]
+
+
+def _index(recipe: Recipe, item: object, path: Path) -> int:
+    """Return the class index of a class name or value; 255 for ``ignore`` and 255."""
+    if item in ("ignore", IGNORE):
+        return IGNORE
+    for index, entry in enumerate(recipe.classes):
+        if item == entry.name or (not isinstance(item, str) and item == entry.value):
+            return index
+    known = ", ".join(f"{entry.value} {entry.name}" for entry in recipe.classes)
+    raise TrainingError(f"{path} has class {item!r}, which is not in 'classes' ({known}); add it there or relabel it as 255")
+
+
+def check_layers(recipe: Recipe) -> None:
+    """Check the class names in the label layers before anything is read.
+
+    Raises
+    ------
+    WorkflowError
+        If a layer names a class that the recipe does not have.
+    """
+    names = [item.name for item in recipe.classes]
+    named = [name for layer in recipe.labels if isinstance(layer, TeacherLabels) for name in layer.ignore]
+    named += [layer.class_ for layer in recipe.labels if isinstance(layer, PolygonLabels) and isinstance(layer.class_, str)]
+    for name in [*named, *recipe.loss.class_weights]:
+        if name not in (*names, "ignore"):
+            raise WorkflowError(f"'{name}' is not one of the recipe's classes; {nearest(name, names)}")
+
+

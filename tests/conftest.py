@@ -1,0 +1,21 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("geoseg", deadline=None, max_examples=60)
+hypothesis.settings.load_profile("geoseg")
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real imagery that does not ship; a test that needs it is skipped where it is not."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs imagery that does not ship with geoseg")
+    return SHARED_DATA

@@ -1,0 +1,102 @@
+"""The equations of ramps and sums, against sums over the whole raster in 64 bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from geoseg.blending import ONE, SCALE, BlockSums, axis_weights, complete, label, label_ramp, quantise, ramp_weights
+from geoseg.grid import TileGrid
+from tests.strategies import grids
+
+
+@given(st.integers(0, 600))
+def test_the_weights_of_two_tiles_on_a_ramp_sum_to_one(ramp: int) -> None:
+    weights = ramp_weights(ramp)
+    assert ((weights >= 0) & (weights <= ONE)).all()
+    np.testing.assert_array_equal(weights + (ONE - weights), ONE)
+    np.testing.assert_array_equal(np.sort(weights), weights)
+
+
+@given(grids())
+def test_weights_sum_to_one_at_every_pixel_outer_ring_and_corners_too(grid: TileGrid) -> None:
+    sums = np.zeros(grid.shape, np.int64)
+    for row in range(grid.rows.tiles):
+        for col in range(grid.cols.tiles):
+            weights = axis_weights(grid.rows, row)[:, None] * axis_weights(grid.cols, col)
+            sums[grid.tile(row, col).reach.slices()] += weights
+    assert (sums == ONE * ONE).all()
+
+
+def _tile_integers(grid: TileGrid, row: int, col: int, seed: int) -> NDArray[np.int16]:
+    """What a tile predicts: any integers, other ones for each tile."""
+    shape = (3, *grid.tile(row, col).reach.shape)
+    return np.random.default_rng([seed, row, col]).integers(0, SCALE + 1, shape, dtype=np.int16)
+
+
+def _whole(grid: TileGrid, seed: int) -> NDArray[np.int64]:
+    """The weighted sum over all tiles of the raster, without blocks."""
+    sums = np.zeros((3, *grid.shape), np.int64)
+    for row in range(grid.rows.tiles):
+        for col in range(grid.cols.tiles):
+            weights = axis_weights(grid.rows, row)[:, None] * axis_weights(grid.cols, col)
+            place = grid.tile(row, col).reach.slices()
+            sums[(slice(None), *place)] += weights * _tile_integers(grid, row, col, seed).astype(np.int64)
+    return sums
+
+
+@settings(deadline=None)
+@given(grids(), st.integers(0, 999), st.booleans())
+def test_strips_complete_the_ramps_of_every_block_exactly(grid: TileGrid, seed: int, backwards: bool) -> None:
+    whole, strips = _whole(grid, seed), {}
+    for block in grid.blocks():
+        sums = BlockSums(grid, block, 3)
+        for tile in sorted(grid.tiles_of(block), key=lambda tile: (tile.row, tile.col), reverse=backwards):
+            sums.add(tile, torch.from_numpy(_tile_integers(grid, tile.row, tile.col, seed)))
+        strips[block.row, block.col] = sums.strips()
+        outer = (grid.tiling.ramp if block.row else 0, grid.tiling.ramp if block.col else 0)
+        for window, ramp in sums.inner_ramps():
+            part = whole[:, block.core.y : block.core.bottom, block.core.x : block.core.right][
+                (slice(None), *window.slices())
+            ]
+            top, left = max(0, outer[0] - window.y), max(0, outer[1] - window.x)
+            np.testing.assert_array_equal(ramp[:, top:, left:], part[:, top:, left:])
+    for block in grid.blocks():
+        neighbours = {strip: getattr(strips[place], strip) for strip, place in grid.sources_of(block).items()}
+        for ramp in complete(strips[block.row, block.col], neighbours):
+            y, x = block.core.y, block.core.x
+            np.testing.assert_array_equal(ramp, whole[:, y : y + ramp.shape[1], x : x + ramp.shape[2]])
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=20), st.integers(1, 64), st.data())
+def test_a_constant_model_is_labelled_alike_on_ramps_and_elsewhere(
+    values: list[float], ramp: int, data: st.DataObject
+) -> None:
+    integers = quantise(torch.tensor(values, dtype=torch.float32)[:, None, None].clone())
+    down = int(data.draw(st.sampled_from(ramp_weights(ramp).tolist())))
+    across = int(data.draw(st.sampled_from(ramp_weights(ramp).tolist())))
+    weights = [down * across, down * (ONE - across), (ONE - down) * across, (ONE - down) * (ONE - across)]
+    sums = np.zeros((len(values), 1, 1), np.int32)
+    for weight in weights:
+        sums += integers.numpy() * np.int32(weight)
+    alone, blended = label(integers), label_ramp(sums)
+    assert (alone[0].item(), alone[1].item()) == (blended[0].item(), blended[1].item())
+
+
+def test_ties_go_to_the_first_class() -> None:
+    indices, _ = label(torch.tensor([5, 9, 9, 9], dtype=torch.int16)[:, None, None])
+    assert indices.item() == 1
+
+
+def test_confidence_is_the_probability_in_255ths() -> None:
+    probabilities = torch.linspace(0.5, 1, 101)[None, None]
+    both = torch.cat([probabilities, 1 - probabilities])
+    confidence = label(quantise(both))[1].numpy()[0]
+    np.testing.assert_allclose(confidence, np.linspace(0.5, 1, 101) * 255, atol=0.51)
+
+
+def test_the_largest_sum_fits_32_bits() -> None:
+    assert SCALE * ONE * ONE <= np.iinfo(np.int32).max

@@ -1,0 +1,196 @@
+"""Blocks against the whole image: the same labels, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from geoseg.blending import label, quantise
+from geoseg.grid import TileGrid, Tiling, Window
+from geoseg.models.spec import Band, ClassSpec, ModelSpec
+from geoseg.segmentation import NODATA, Mask, finish_block, predict_block, read_tile
+from tests.strategies import grids, pixels, tilings
+
+CLASSES = tuple(ClassSpec(value, f"class {value}") for value in (0, 1, 2))
+
+
+@dataclass
+class ArrayRaster:
+    """A raster in memory."""
+
+    pixels: NDArray[np.uint8]
+    valid: Mask | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.pixels.shape[1], self.pixels.shape[2]
+
+    def read(self, window: Window) -> tuple[NDArray[np.uint8], Mask]:
+        assert Window(0, 0, *self.shape).contains(window)
+        place = window.slices()
+        valid = np.ones(self.shape, bool) if self.valid is None else self.valid
+        return self.pixels[(slice(None), *place)], valid[place]
+
+
+@dataclass
+class BoxModel:
+    """A box filter of 2 * reach + 1 px, then probabilities; sums of integers, so its floats are exact."""
+
+    reach: int = 1
+    classes: tuple[ClassSpec, ...] = CLASSES
+    batches: list[tuple[int, ...]] = field(default_factory=list)
+
+    @property
+    def spec(self) -> ModelSpec:
+        return ModelSpec("box", "semantic-segmentation", (Band("a"), Band("b")), self.classes)
+
+    def predict(self, pixels: NDArray[np.generic], mask: Mask) -> torch.Tensor:
+        self.batches.append(pixels.shape)
+        values = torch.from_numpy(pixels.astype(np.float32)) * torch.from_numpy(mask)[:, None]
+        size = 2 * self.reach + 1
+        sums = torch.nn.functional.avg_pool2d(values, size, 1, self.reach, divisor_override=1)
+        scores = torch.cat([sums, sums[:, :1] * 0.5 + sums[:, 1:] * 0.5], 1) / (255 * size * size)
+        return scores.softmax(1)
+
+
+def run_blocks(raster: ArrayRaster, model: BoxModel, grid: TileGrid, **options: object) -> tuple[Mask, ...]:
+    """Predict and finish every block of a grid, in memory."""
+    predictions = {(b.row, b.col): predict_block(raster, model, grid, b, **options) for b in grid.blocks()}
+    labels, confidence = np.zeros(grid.shape, np.uint8), np.zeros(grid.shape, np.uint8)
+    for block in grid.blocks():
+        sources = grid.sources_of(block).items()
+        strips = {strip: getattr(predictions[place].strips, strip) for strip, place in sources}
+        result = finish_block(predictions[block.row, block.col], strips, model.spec)
+        labels[block.core.slices()], confidence[block.core.slices()] = result
+    return labels, confidence
+
+
+def whole_image(raster: ArrayRaster, model: BoxModel, halo: int) -> tuple[Mask, Mask]:
+    """Predict the image at once, reflected by the halo by an index map."""
+    height, width = raster.shape
+    rows, cols = reflect(np.arange(-halo, height + halo), height), reflect(np.arange(-halo, width + halo), width)
+    padded = raster.pixels[:, rows[:, None], cols]
+    probabilities = model.predict(padded[None], np.ones((1, *padded.shape[1:]), bool))[0]
+    indices, confidence = label(quantise(probabilities[:, halo : halo + height, halo : halo + width].clone()))
+    return indices.numpy(), confidence.numpy()
+
+
+def reflect(indices: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """``m = t mod 2 (n - 1)``, ``m if m < n else 2 (n - 1) - m``; one pixel reflects into itself."""
+    if length == 1:
+        return np.zeros_like(indices)
+    folded = indices % (2 * (length - 1))
+    return np.where(folded < length, folded, 2 * (length - 1) - folded)
+
+
+@given(grids(longest=70), st.data())
+def test_a_box_filter_within_the_halo_gives_the_whole_image_result_bit_for_bit(
+    grid: TileGrid, data: st.DataObject
+) -> None:
+    raster = ArrayRaster(data.draw(pixels(grid.shape)))
+    model = BoxModel(reach=data.draw(st.integers(0, grid.tiling.halo)))
+    expected = whole_image(raster, model, grid.tiling.halo)
+    for found, wanted in zip(run_blocks(raster, model, grid), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@given(tilings(), st.integers(1, 70), st.integers(1, 70), st.data())
+def test_labels_and_confidence_do_not_depend_on_blocks_even_when_the_halo_is_too_small(
+    tiling: Tiling, height: int, width: int, data: st.DataObject
+) -> None:
+    valid = np.random.default_rng(height).random((height, width)) > 0.2
+    raster = ArrayRaster(data.draw(pixels((height, width))), valid)
+    model = BoxModel(reach=9)
+    results = [run_blocks(raster, model, TileGrid((height, width), tiling, size)) for size in ((1, 1), (3, 2), (8, 8))]
+    for labels, confidence in results[1:]:
+        np.testing.assert_array_equal(labels, results[0][0])
+        np.testing.assert_array_equal(confidence, results[0][1])
+    np.testing.assert_array_equal(results[0][0] == NODATA, ~valid)
+    assert (results[0][1][~valid] == 0).all()
+
+
+@given(tilings(), st.integers(1, 60), st.integers(1, 60))
+def test_a_constant_image_gives_a_constant_map_outer_ring_and_corners_included(
+    tiling: Tiling, height: int, width: int
+) -> None:
+    raster = ArrayRaster(np.full((2, height, width), 77, np.uint8))
+    labels, confidence = run_blocks(raster, BoxModel(reach=0), TileGrid((height, width), tiling, (2, 1)))
+    assert np.unique(labels).size == 1
+    assert np.unique(confidence).size == 1
+
+
+@given(st.integers(1, 40), st.integers(1, 40), tilings())
+def test_a_tile_sees_the_raster_reflected(height: int, width: int, tiling: Tiling) -> None:
+    image = np.arange(height * width, dtype=np.int32).reshape(1, height, width)
+    tile = TileGrid((height, width), tiling).tile(0, 0)
+    seen = read_tile(ArrayRaster(image), tile).pixels[0]
+    rows = reflect(np.arange(tile.read.y, tile.read.bottom), height)
+    cols = reflect(np.arange(tile.read.x, tile.read.right), width)
+    np.testing.assert_array_equal(seen, image[0][rows[:, None], cols])
+
+
+@dataclass
+class LeftHalf:
+    """A region: everything left of a column."""
+
+    column: int
+
+    def mask(self, window: Window) -> Mask:
+        inside = np.arange(window.x, window.right) < self.column
+        return np.broadcast_to(inside, window.shape).copy()
+
+
+@given(grids(longest=60), st.data())
+def test_inside_a_region_labels_are_those_of_the_whole_raster_and_outside_is_nodata(
+    grid: TileGrid, data: st.DataObject
+) -> None:
+    raster, model = ArrayRaster(data.draw(pixels(grid.shape))), BoxModel(reach=grid.tiling.halo)
+    column = data.draw(st.integers(0, grid.shape[1]))
+    everywhere, _ = run_blocks(raster, model, grid)
+    inside, _ = run_blocks(raster, model, grid, region=LeftHalf(column))
+    np.testing.assert_array_equal(inside[:, :column], everywhere[:, :column])
+    assert (inside[:, column:] == NODATA).all()
+
+
+def test_tiles_without_a_valid_pixel_are_not_predicted() -> None:
+    valid = np.zeros((40, 40), bool)
+    valid[2, 3] = True
+    model = BoxModel()
+    run_blocks(ArrayRaster(np.ones((2, 40, 40), np.uint8), valid), model, TileGrid((40, 40), Tiling(12, 1, 2), (2, 2)))
+    assert len(model.batches) == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5])
+def test_every_batch_has_the_same_size_and_the_labels_stay(batch_size: int) -> None:
+    raster = ArrayRaster(np.random.default_rng(0).integers(0, 256, (2, 50, 41), dtype=np.uint8))
+    grid, model = TileGrid((50, 41), Tiling(16, 2, 4), (2, 2)), BoxModel()
+    expected = run_blocks(raster, BoxModel(), grid)
+    found = run_blocks(raster, model, grid, batch_size=batch_size)
+    assert {shape[0] for shape in model.batches} == {batch_size}
+    np.testing.assert_array_equal(found[0], expected[0])
+
+
+def test_labels_are_the_values_of_the_classes_not_their_positions() -> None:
+    raster = ArrayRaster(np.random.default_rng(0).integers(0, 256, (2, 30, 30), dtype=np.uint8))
+    grid = TileGrid((30, 30), Tiling(16, 2, 4), (1, 1))
+    positions, _ = run_blocks(raster, BoxModel(), grid)
+    named = BoxModel(classes=tuple(ClassSpec(value, "") for value in (7, 40, 3)))
+    labels, _ = run_blocks(raster, named, grid)
+    np.testing.assert_array_equal(labels, np.array([7, 40, 3], np.uint8)[positions])
+
+
+def test_finishing_twice_changes_nothing() -> None:
+    raster = ArrayRaster(np.random.default_rng(1).integers(0, 256, (2, 40, 40), dtype=np.uint8))
+    grid, model = TileGrid((40, 40), Tiling(16, 2, 4), (2, 2)), BoxModel()
+    first, second = (predict_block(raster, model, grid, grid.block(0, col)) for col in (0, 1))
+    neighbours = {"right": first.strips.right}
+    labels, confidence = finish_block(second, neighbours, model.spec)
+    again = finish_block(type(second)(labels, confidence, second.strips), neighbours, model.spec)
+    np.testing.assert_array_equal(again[0], labels)
+    np.testing.assert_array_equal(again[1], confidence)

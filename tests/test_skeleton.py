@@ -1,0 +1,50 @@
+"""The house itself: what is installed, what is imported, what travels."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+OTHER_NAMES = {"pytorch": "torch"}
+
+
+def test_pyproject_and_environment_name_the_same_run_time_packages_with_the_same_bounds() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = {_split(line) for line in environment if line != "pip"} - {("python", project["requires-python"])}
+    assert {_split(line) for line in project["dependencies"]} == conda
+
+
+def _split(requirement: str) -> tuple[str, str]:
+    name, bound = re.fullmatch(r"([a-z0-9-]+)(.*)", requirement).groups()
+    return OTHER_NAMES.get(name, name), bound
+
+
+def test_importing_geoseg_loads_neither_torch_nor_dask() -> None:
+    code = "import sys, geoseg; print([name for name in ('torch', 'dask', 'distributed') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_every_public_name_can_be_used() -> None:
+    import geoseg
+
+    for name in geoseg.__all__:
+        assert getattr(geoseg, name) is not None
+
+
+def test_everything_a_workflow_names_ships() -> None:
+    from geoseg.catalog import find_imagery, find_model
+    from geoseg.workflow import read_workflow
+
+    for path in sorted((ROOT / "workflows").glob("*.yaml")):
+        if path.name.startswith("train_"):
+            continue
+        workflow = read_workflow(path)
+        assert find_model(workflow.model).classes
+        assert find_imagery(workflow.input)
