@@ -18,7 +18,9 @@ from rich.table import Table
 
 from geoseg.errors import BlockError, GeosegError, GeosegWarning
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0])
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
+)
 console = Console()
 errors = Console(stderr=True)
 
@@ -29,7 +31,9 @@ Inputs = Annotated[
     list[str] | None, typer.Option("--input", help="A raster, folder, pattern or catalog name; may be repeated.")
 ]
 Output = Annotated[str | None, typer.Option(help="The folder that receives the results.")]
-Bands = Annotated[str | None, typer.Option(help="Names or numbers of the raster's bands, in the model's order: 3,2,1,4.")]
+Bands = Annotated[
+    str | None, typer.Option(help="Names or numbers of the raster's bands, in the model's order: 3,2,1,4.")
+]
 Region = Annotated[str | None, typer.Option(help="A vector file, or minx,miny,maxx,maxy with an optional CRS.")]
 TileSize = Annotated[int | None, typer.Option(help="Px that the model reads at once.")]
 Halo = Annotated[int | None, typer.Option(help="Px of context discarded on each side of a tile.")]
@@ -205,4 +209,3 @@ def _guarded(command: Callable[..., object]) -> int:
         errors.print(str(error), style="red", highlight=False, soft_wrap=True)
         return 2
     return 0
-

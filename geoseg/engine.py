@@ -25,7 +25,7 @@ from geoseg import tasks
 from geoseg.errors import GeosegError, WorkerError
 from geoseg.grid import Block
 from geoseg.plan import Plan
-from geoseg.store import RunFolder, Stage
+from geoseg.store import STAGES, RunFolder, Stage
 
 WINDOW = 4
 """Predictions in flight per worker: enough that none waits for the client, few enough that strips stay few."""
@@ -167,7 +167,19 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
         yield client
 
 
-def execute(plan: Plan, folder: RunFolder, client: Client, *, retries: int = 2, listen: Listener | None = None) -> Outcome:
+def ignore(event: Started | Event | Writing) -> None:
+    """Listen to nothing."""
+
+
+def execute(
+    plan: Plan,
+    folder: RunFolder,
+    client: Client,
+    *,
+    stages: tuple[Stage, ...] = STAGES,
+    retries: int = 2,
+    listen: Listener = ignore,
+) -> Outcome:
     """Run every block of a plan that is not on disk yet.
 
     Parameters
@@ -178,9 +190,11 @@ def execute(plan: Plan, folder: RunFolder, client: Client, *, retries: int = 2, 
         Prepared for this plan.
     client : Client
         Where to run.
+    stages : tuple of str
+        What to do with each block; without ``"trace"`` there will be no polygons.
     retries : int
         How often a failing block is tried again.
-    listen : callable, optional
+    listen : callable
         Called with each `Event`.
 
     Returns
@@ -191,7 +205,7 @@ def execute(plan: Plan, folder: RunFolder, client: Client, *, retries: int = 2, 
     job = tasks.Job(f"geoseg-{uuid.uuid4().hex[:8]}", plan, folder)
     try:
         client.register_plugin(job)
-        return _Execution(job, client, retries, listen or (lambda event: None)).run()
+        return _Execution(job, client, stages, retries, listen).run()
     finally:
         client.unregister_worker_plugin(job.name)
 
@@ -199,14 +213,12 @@ def execute(plan: Plan, folder: RunFolder, client: Client, *, retries: int = 2, 
 class _Execution:
     """The client's side of one run: which stage of which block is where."""
 
-    def __init__(self, job: tasks.Job, client: Client, retries: int, listen: Listener) -> None:
-        self.job, self.client, self.retries, self.listen = job, client, retries, listen
+    def __init__(
+        self, job: tasks.Job, client: Client, stages: tuple[Stage, ...], retries: int, listen: Listener
+    ) -> None:
+        self.job, self.client, self.stages, self.retries, self.listen = job, client, stages, retries, listen
         self.plan, self.grid, self.folder = job.plan, job.plan.grid, job.folder
-        self.on_disk: dict[str, set[Place]] = {
-            "predict": self.folder.marked("predict"),
-            "finish": self.folder.marked("finish"),
-            "trace": self.folder.marked("trace"),
-        }
+        self.on_disk: dict[str, set[Place]] = {stage: self.folder.marked(stage) for stage in STAGES}
         self.on_disk["predict"] -= {place for place in self.on_disk["predict"] if self._strip_is_lost(place)}
         self.failed: set[Place] = set()
         self.submitted: set[Place] = set()
@@ -231,12 +243,12 @@ class _Execution:
 
     def _keep_what_is_on_disk(self) -> None:
         """Report stages of an earlier start, and continue blocks that stopped between two stages."""
-        for stage in ("predict", "finish", "trace"):
+        for stage in self.stages:
             for place in sorted(self.on_disk[stage]):
                 self.outcome.kept[stage] += 1
                 self.listen(Event(stage, "kept", self.grid.block(*place)))
         for place in sorted(self.on_disk["finish"] - self.on_disk["trace"]):
-            self._submit("trace", place)
+            self._trace(place)
         for place in sorted(self.on_disk["predict"] - self.on_disk["finish"]):
             self._try_finish(place)
 
@@ -269,7 +281,7 @@ class _Execution:
             self._window_asked = time.monotonic()
         return self._window
 
-    def _submit(self, stage: Stage, place: Place, *arguments: Any) -> None:  # noqa: ANN401 - passed through
+    def _submit(self, stage: Stage, place: Place, *arguments: Any) -> None:
         """Submit one stage of one block; later stages go first, so that strips and labels do not pile up."""
         future: Future = self.client.submit(
             getattr(tasks, stage),
@@ -292,6 +304,10 @@ class _Execution:
             self.on_disk["predict"].add(place)
             self._try_finish_around(place)
         elif stage == "finish":
+            self._trace(place)
+
+    def _trace(self, place: Place) -> None:
+        if "trace" in self.stages:
             self._submit("trace", place)
 
     def _on_failed(self, stage: Stage, place: Place, error: BaseException | None) -> None:

@@ -52,9 +52,7 @@ class Window:
 
     def contains(self, other: Window) -> bool:
         """Say whether every pixel of ``other`` is in this window."""
-        return (
-            self.y <= other.y and self.x <= other.x and other.bottom <= self.bottom and other.right <= self.right
-        )
+        return self.y <= other.y and self.x <= other.x and other.bottom <= self.bottom and other.right <= self.right
 
     def relative_to(self, origin: Window) -> Window:
         """Return the same pixels, counted from the upper left corner of ``origin``."""

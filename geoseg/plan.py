@@ -48,7 +48,7 @@ class RegionMask:
     region: Region
     geobox: GeoBox
 
-    def mask(self, window: Window) -> Any:  # noqa: ANN401 - a bool array
+    def mask(self, window: Window) -> Any:
         """Bool (y, x), True = inside, of a window of the raster."""
         return self.region.mask(window, self.geobox.affine)
 

@@ -134,9 +134,7 @@ def predict_block(
     return Prediction(_to_labels(indices, valid, model.spec), confidence, sums.strips())
 
 
-def finish_block(
-    prediction: Prediction, neighbours: dict[str, Sums], spec: ModelSpec
-) -> tuple[Labels, Labels]:
+def finish_block(prediction: Prediction, neighbours: dict[str, Sums], spec: ModelSpec) -> tuple[Labels, Labels]:
     """Complete a block's top and left ramps with its neighbours' strips.
 
     It changes ramps only, so running it again on its own result gives the same result.

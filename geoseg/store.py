@@ -39,7 +39,7 @@ Stage = Literal["predict", "finish", "trace"]
 STAGES: tuple[Stage, ...] = ("predict", "finish", "trace")
 
 
-def write_file(path: Path, write: Callable[[Path], None]) -> None:
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file so that it is either whole or not there: to a temporary name, then renamed.
 
     Parameters
@@ -224,7 +224,7 @@ class RunFolder:
         """Confidence, uint8 (y, x), 255 = 1.0, of a part of the raster."""
         return np.asarray(self._array("confidence")[rows, cols], np.uint8)
 
-    def _array(self, name: str) -> Any:  # noqa: ANN401 - zarr's array type is generic over its metadata
+    def _array(self, name: str) -> Any:
         path = self.work / "blocks.zarr" / name
         return _open_array(str(path), (path / "zarr.json").stat().st_mtime_ns)
 
@@ -256,7 +256,7 @@ def _array_writer(values: Sums) -> Callable[[Path], None]:
 
 
 @lru_cache(maxsize=8)
-def _open_array(path: str, written: int) -> Any:  # noqa: ANN401 - zarr's array type is generic over its metadata
+def _open_array(path: str, written: int) -> Any:
     """Open one array of the label store, once a process and once for each time it was ``written`` anew."""
     return zarr.open_array(path, mode="r+")
 

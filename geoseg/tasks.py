@@ -87,9 +87,7 @@ def predict(job_name: str, row: int, col: int) -> Seconds:
     start = time.perf_counter()
     job = _job(job_name)
     plan, folder, block = job.plan, job.folder, job.plan.grid.block(row, col)
-    prediction = predict_block(
-        plan.raster, job.model, plan.grid, block, region=plan.region, batch_size=plan.batch_size
-    )
+    prediction = predict_block(plan.raster, job.model, plan.grid, block, region=plan.region, batch_size=plan.batch_size)
     if not folder.is_marked("finish", block):
         folder.write_block(block, prediction.labels, prediction.confidence)
     folder.write_strips(block, prediction.strips)
@@ -116,9 +114,7 @@ def finish(job_name: str, row: int, col: int, missing: tuple[str, ...] = ()) -> 
     if folder.is_marked("finish", block):
         return {"finish": 0.0}
     sources = {strip: place for strip, place in grid.sources_of(block).items() if job.plan.runs(place)}
-    neighbours = {
-        strip: folder.read_strip(*place, strip) for strip, place in sources.items() if strip not in missing
-    }
+    neighbours = {strip: folder.read_strip(*place, strip) for strip, place in sources.items() if strip not in missing}
     own = {strip: folder.read_strip(row, col, strip) for strip in ("top", "left")}
     unused = own["top"][:0]
     rows, cols = block.core.slices()

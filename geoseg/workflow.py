@@ -21,13 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from geoseg import export
 from geoseg.catalog import find_imagery, find_model, workflows_home
-from geoseg.engine import Listener, Outcome, Started, Writing, connect, execute
+from geoseg.engine import Listener, Outcome, Started, Writing, connect, execute, ignore
 from geoseg.errors import BandError, BlockError, InputNotFoundError, WorkflowError, nearest
 from geoseg.grid import TileGrid, Tiling
 from geoseg.models.spec import ModelSpec
 from geoseg.plan import Plan, RegionMask, core_count, environment
 from geoseg.raster import Raster, open_raster
-from geoseg.store import RunFolder, write_json
+from geoseg.store import STAGES, RunFolder, write_json
 from geoseg.vector import check_region, read_region
 
 Input = str | list[str] | dict[str, str]
@@ -125,7 +125,7 @@ class RunResult:
     seconds: dict[str, float]
 
 
-def read_workflow(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -> Workflow:  # noqa: ANN401
+def read_workflow(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -> Workflow:
     """Read a workflow and replace what is given besides.
 
     Parameters
@@ -198,7 +198,7 @@ def _sentence(error: ValidationError, name: str) -> str:
     return f"{name} has {key}: {first.get('input')!r}, which cannot be used ({first['msg']}); give another value."
 
 
-def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -> Plan:  # noqa: ANN401
+def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -> Plan:
     """Say what would run; computes nothing.
 
     Parameters
@@ -284,9 +284,9 @@ def _device(wanted: str) -> str:
 def run(
     workflow: str | Path | Workflow | Mapping[str, Any],
     *,
-    listen: Listener | None = None,
+    listen: Listener = ignore,
     client: Client | None = None,
-    **settings: Any,  # noqa: ANN401 - the keys of Workflow, checked there
+    **settings: Any,
 ) -> RunResult:
     """Map a raster: labels, polygons and a manifest in the output folder.
 
@@ -324,12 +324,11 @@ def run(
         resumed = folder.prepare(made.grid, made.fingerprint(), overwrite=wanted.overwrite)
         manifest = _Manifest(wanted, made, folder)
         manifest.write("running")
-        tell = listen or (lambda event: None)
         if client is not None:
-            result = _run_on(client, wanted, made, folder, tell, resumed)
+            result = _run_on(client, wanted, made, folder, listen, resumed)
         else:
             with connect(wanted.scheduler, made.workers) as own:
-                result = _run_on(own, wanted, made, folder, tell, resumed)
+                result = _run_on(own, wanted, made, folder, listen, resumed)
         result.seconds["total"] = time.perf_counter() - started
         manifest.write("incomplete" if result.outcome.failed else "finished", result)
     _raise_failures(result)
@@ -337,21 +336,22 @@ def run(
 
 
 def _run_on(
-    client: Client, wanted: Workflow, made: Plan, folder: RunFolder, tell: Listener, resumed: bool
+    client: Client, wanted: Workflow, made: Plan, folder: RunFolder, listen: Listener, resumed: bool
 ) -> RunResult:
     """Run the blocks, then write both results at the same time, each on a worker."""
-    tell(Started(made, client.dashboard_link or "", resumed))
+    listen(Started(made, client.dashboard_link or "", resumed))
     begun = time.perf_counter()
-    outcome = execute(made, folder, client, retries=wanted.retries, listen=tell)
+    stages = STAGES if wanted.features else STAGES[:-1]
+    outcome = execute(made, folder, client, stages=stages, retries=wanted.retries, listen=listen)
     blocks = time.perf_counter()
     labels = folder.path / "labels.tif"
     features = tuple(folder.path / name for name in wanted.features)
     futures = [client.submit(export.write_labels, made, folder, labels, key=f"write-{id(outcome):x}-1", pure=False)]
-    tell(Writing(labels))
+    listen(Writing(labels))
     for number, path in enumerate(features, start=2):
         key = f"write-{id(outcome):x}-{number}"
         futures.append(client.submit(export.write_polygons, made, folder, path, wanted.layer, key=key, pure=False))
-        tell(Writing(path))
+        listen(Writing(path))
     client.gather(futures)
     seconds = {"blocks": blocks - begun, "write": time.perf_counter() - blocks}
     return RunResult(folder.path, labels, features, folder.run_file, made, outcome, seconds)
@@ -360,10 +360,11 @@ def _run_on(
 def _raise_failures(result: RunResult) -> None:
     failed = result.outcome.failed
     if failed:
-        name, reason = next(iter(failed.items()))
+        reason = next(iter(failed.values()))
+        names = ", ".join(list(failed)[:8])
         raise BlockError(
-            f"{len(failed)} of {result.plan.block_count} blocks failed ({', '.join(list(failed)[:8])}); block {name}: {reason} "
-            f"The rest is in {result.output}; mend the cause and run the same command again."
+            f"{len(failed)} of {result.plan.block_count} blocks failed ({names}), the first in {reason}; the rest is in "
+            f"{result.output}; mend the cause and run the same command again."
         )
 
 

@@ -67,6 +67,8 @@ def test_strips_complete_the_ramps_of_every_block_exactly(grid: TileGrid, seed: 
     for block in grid.blocks():
         neighbours = {strip: getattr(strips[place], strip) for strip, place in grid.sources_of(block).items()}
         for ramp in complete(strips[block.row, block.col], neighbours):
+            if not ramp.size:
+                continue
             y, x = block.core.y, block.core.x
             np.testing.assert_array_equal(ramp, whole[:, y : y + ramp.shape[1], x : x + ramp.shape[2]])
 

@@ -1,0 +1,120 @@
+"""What a run folder keeps, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from geoseg.blending import Strips
+from geoseg.errors import FingerprintError, OutputError
+from geoseg.grid import TileGrid, Tiling
+from geoseg.store import RunFolder, differences, write_file
+
+GRID = TileGrid((50, 41), Tiling(16, 2, 4), (2, 2))
+FINGERPRINT = {"model": {"name": "a", "halo": 3}, "device": "cpu"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "out")
+    assert not folder.prepare(GRID, FINGERPRINT, overwrite=False)
+    return folder
+
+
+def test_blocks_come_back_as_they_were_written_and_the_rest_is_nodata(folder: RunFolder) -> None:
+    block = GRID.block(1, 1)
+    values = np.random.default_rng(0).integers(0, 9, block.core.shape, dtype=np.uint8)
+    folder.write_block(block, values, values)
+    np.testing.assert_array_equal(folder.read_labels(*block.core.slices()), values)
+    np.testing.assert_array_equal(folder.read_confidence(*block.core.slices()), values)
+    assert (folder.read_labels(slice(0, 50), slice(0, block.core.x)) == 255).all()
+
+
+def test_the_label_store_is_zarr_3_with_one_chunk_a_block(folder: RunFolder) -> None:
+    array = zarr.open_array(str(folder.work / "blocks.zarr"), path="labels")
+    assert array.metadata.zarr_format == 3
+    assert array.chunks == GRID.chunks
+
+
+def test_marks_and_strips_are_kept_by_place(folder: RunFolder) -> None:
+    block, sums = GRID.block(0, 1), np.arange(24, dtype=np.int32).reshape(2, 3, 4)
+    folder.write_strips(block, Strips(sums, sums + 1, sums + 2, sums + 3, sums + 4))
+    folder.mark("predict", block)
+    assert folder.marked("predict") == {(0, 1)}
+    assert folder.is_marked("predict", block)
+    np.testing.assert_array_equal(folder.read_strip(0, 1, "below"), sums + 3)
+    folder.drop_strip(0, 1, "below")
+    with pytest.raises(FileNotFoundError):
+        folder.read_strip(0, 1, "below")
+    folder.unmark("predict", block)
+    assert folder.marked("predict") == set()
+
+
+def test_the_same_fingerprint_continues_and_another_is_refused_with_what_changed(folder: RunFolder) -> None:
+    folder.mark("finish", GRID.block(0, 0))
+    assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
+    changed = {"model": {"name": "b", "halo": 3}, "device": "cpu"}
+    with pytest.raises(FingerprintError, match=r'model name \("a" before, "b" now\).*--overwrite'):
+        folder.prepare(GRID, changed, overwrite=False)
+    assert folder.marked("finish") == {(0, 0)}
+    assert not folder.prepare(GRID, changed, overwrite=True)
+    assert folder.marked("finish") == set()
+
+
+def test_a_run_folder_written_anew_is_read_anew(folder: RunFolder) -> None:
+    block = GRID.block(0, 0)
+    folder.write_block(block, np.zeros(block.core.shape, np.uint8), np.zeros(block.core.shape, np.uint8))
+    assert (folder.read_labels(slice(0, 2), slice(0, 2)) == 0).all()
+    smaller = TileGrid((20, 20), Tiling(16, 2, 4), (1, 1))
+    folder.prepare(smaller, FINGERPRINT, overwrite=True)
+    assert folder.read_labels(slice(None), slice(None)).shape == (20, 20)
+
+
+def test_differences_name_nested_keys_and_long_values_are_cut() -> None:
+    assert differences({"a": {"b": 1}}, {"a": {"b": 2}}) == ["a b (1 before, 2 now)"]
+    assert differences({"a": 1}, {"a": 1}) == []
+    assert len(differences({"a": "x" * 500}, {})[0]) < 100
+
+
+def test_a_folder_in_use_by_another_process_is_refused(folder: RunFolder) -> None:
+    code = f"""
+from pathlib import Path
+from geoseg.store import RunFolder
+with RunFolder(Path({str(folder.path)!r})).locked():
+    print("locked", flush=True); input()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(OutputError, match="in use by another run"), folder.locked():
+            pass
+        other.kill()
+    with folder.locked():
+        pass
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one_and_no_rubbish(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text("old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left"):
+        write_file(path, fail)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["run.json"]
+
+
+@pytest.mark.parametrize("name", ["file/out", "/proc/out", "/dev/null/out"])
+def test_a_folder_that_cannot_be_made_is_refused_with_the_remedy(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"), RunFolder(tmp_path / name).locked():
+        pass
