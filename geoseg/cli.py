@@ -7,11 +7,11 @@ load torch or dask are imported by the commands that need them, so that ``--help
 from __future__ import annotations
 
 import json
-import sys
 import warnings
-from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated, Any
 
+import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +19,10 @@ from rich.table import Table
 from geoseg.errors import BlockError, GeosegError, GeosegWarning
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="From imagery of any size to maps and polygons.",
 )
 console = Console()
 errors = Console(stderr=True)
@@ -32,7 +35,7 @@ Inputs = Annotated[
 ]
 Output = Annotated[str | None, typer.Option(help="The folder that receives the results.")]
 Bands = Annotated[
-    str | None, typer.Option(help="Names or numbers of the raster's bands, in the model's order: 3,2,1,4.")
+    str | None, typer.Option(help="Names or numbers of bands, in the model's order: 3,2,1,4.")
 ]
 Region = Annotated[str | None, typer.Option(help="A vector file, or minx,miny,maxx,maxy with an optional CRS.")]
 TileSize = Annotated[int | None, typer.Option(help="Px that the model reads at once.")]
@@ -170,9 +173,7 @@ def probe(
 
     spec = find_model(model)
     opened = load_model(spec if weights is None else spec.with_weights(weights))
-    activation_bytes, seconds = measure_cost(opened)
-    found = {"halo": measure_halo(opened), "activation_bytes": activation_bytes, "seconds_per_mpx": seconds}
-    console.print_json(json.dumps(found))
+    console.print_json(json.dumps({"halo": measure_halo(opened), **asdict(measure_cost(opened))}))
 
 
 def _settings(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -186,26 +187,40 @@ def _settings(arguments: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _warn(message: Warning | str, category: type[Warning], *_place: object) -> None:
+def _warn(message: Warning | str, category: type[Warning], *_place: object, **_more: object) -> None:
     if issubclass(category, GeosegWarning):
         errors.print(f"note: {message}", style="yellow", highlight=False, soft_wrap=True)
 
 
-def main() -> None:
-    """Run a command; an error that geoseg knows is one sentence, not a traceback."""
-    warnings.showwarning = _warn  # type: ignore[assignment]
-    sys.exit(_guarded(app))
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; an error that geoseg knows is one sentence, not a traceback.
 
+    Parameters
+    ----------
+    arguments : list of str, optional
+        What stands behind ``geoseg``; the command line's own unless given.
 
-def _guarded(command: Callable[..., object]) -> int:
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    warnings.showwarning = _warn
     try:
-        command(standalone_mode=False)
-    except typer.Exit as finished:
-        return finished.exit_code
+        return int(app(arguments, standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _complain("interrupted; run the same command again to continue.")
+        return 130
     except BlockError as error:
-        errors.print(str(error), style="red", highlight=False, soft_wrap=True)
+        _complain(str(error))
         return 1
     except GeosegError as error:
-        errors.print(str(error), style="red", highlight=False, soft_wrap=True)
+        _complain(str(error))
         return 2
-    return 0
+
+
+def _complain(sentence: str) -> None:
+    errors.print(sentence, style="red", highlight=False, soft_wrap=True)

@@ -1,9 +1,9 @@
 """The plan on Dask: submits blocks in raster order, retries, resumes, and says what happens.
 
-Strategy. ``predict`` of a block depends on nothing. ``finish`` needs the strips of three neighbours, ``trace`` the finished
-labels. The client keeps a sliding window of about four predictions a worker in flight and submits a block's next
-stage as soon as what it needs is on disk; it holds no future longer than its task runs, so a dead worker repeats only
-what it was doing. There is no barrier between rows or stages. What is on disk is never repeated.
+Strategy. ``predict`` of a block depends on nothing. ``finish`` needs the strips of three neighbours, ``trace`` the
+finished labels. The client keeps a sliding window of about four predictions a worker in flight and submits a block's
+next stage as soon as what it needs is on disk; it holds no future longer than its task runs, so a dead worker repeats
+only what it was doing. There is no barrier between rows or stages. What is on disk is never repeated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from distributed import Client, Future, LocalCluster, as_completed
 from geoseg import tasks
 from geoseg.errors import GeosegError, WorkerError
 from geoseg.grid import Block
-from geoseg.plan import Plan
+from geoseg.planning import Plan
 from geoseg.store import STAGES, RunFolder, Stage
 
 WINDOW = 4
@@ -164,6 +164,8 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
+        # A failing task is an event, told in one sentence; the traceback of each try would bury it.
+        client.run(logging.getLogger("distributed.worker").setLevel, logging.CRITICAL)
         yield client
 
 
@@ -222,8 +224,8 @@ class _Execution:
         self.on_disk["predict"] -= {place for place in self.on_disk["predict"] if self._strip_is_lost(place)}
         self.failed: set[Place] = set()
         self.submitted: set[Place] = set()
-        self.tasks: dict[str, tuple[Stage, Place]] = {}
-        self.completed = as_completed(with_results=True, raise_errors=False)
+        self.tasks: dict[Any, tuple[Stage, Place]] = {}
+        self.completed = as_completed(loop=client.loop, with_results=True, raise_errors=False)
         self.outcome = Outcome()
         self._window, self._window_asked = WINDOW, 0.0
 
@@ -283,7 +285,7 @@ class _Execution:
 
     def _submit(self, stage: Stage, place: Place, *arguments: Any) -> None:
         """Submit one stage of one block; later stages go first, so that strips and labels do not pile up."""
-        future: Future = self.client.submit(
+        future: Future[Any] = self.client.submit(
             getattr(tasks, stage),
             self.job.name,
             *place,

@@ -43,7 +43,9 @@ def confusion(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: i
         If the shapes differ or a label is neither a class index nor 255.
     """
     if truth.shape != predicted.shape:
-        raise EvaluationError(f"truth has shape {truth.shape} and the prediction {predicted.shape}; compare equal windows")
+        raise EvaluationError(
+            f"truth has shape {truth.shape} and the prediction {predicted.shape}; compare equal windows"
+        )
     known = (truth != IGNORE) & (predicted != IGNORE)
     pairs = np.stack([truth[known], predicted[known]]).astype(np.int64)
     if pairs.size and pairs.max() >= classes:

@@ -15,7 +15,7 @@ import geopandas as gpd
 from geoseg.blending import Labels
 from geoseg.grid import Window
 from geoseg.models.spec import ClassSpec
-from geoseg.plan import Plan
+from geoseg.planning import Plan
 from geoseg.raster import write_cog
 from geoseg.segmentation import NODATA
 from geoseg.store import RunFolder

@@ -60,7 +60,7 @@ class Monitor:
         verb = "continuing" if event.resumed else "mapping"
         height, width = made.raster.shape
         self._console.print(
-            f"{verb} {width:,} x {height:,} px with {made.spec.name}: {made.block_count} blocks on {made.workers} workers",
+            f"{verb} {width:,} x {height:,} px with {made.spec.name}, {made.block_count} blocks, {made.workers} workers",
             highlight=False,
         )
         self._bars = {stage: self._progress.add_task(stage, total=made.block_count) for stage in STAGES}

@@ -212,8 +212,8 @@ class RunFolder:
                 self._array(name)[place] = values
             except OSError as error:
                 raise OutputError(
-                    f"block {block.id} cannot be written to {self.work} ({error.strerror or error}); free some space and "
-                    "run the same command again."
+                    f"block {block.id} cannot be written to {self.work} ({error.strerror or error}); free some space "
+                    "and run the same command again."
                 ) from error
 
     def read_labels(self, rows: slice, cols: slice) -> Labels:
@@ -256,7 +256,7 @@ def _array_writer(values: Sums) -> Callable[[Path], None]:
 
 
 @lru_cache(maxsize=8)
-def _open_array(path: str, written: int) -> Any:
+def _open_array(path: str, written: int) -> Any:  # noqa: ARG001 - part of the cache key
     """Open one array of the label store, once a process and once for each time it was ``written`` anew."""
     return zarr.open_array(path, mode="r+")
 

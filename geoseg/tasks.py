@@ -17,7 +17,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 from geoseg.blending import Strips
 from geoseg.errors import WorkerError
 from geoseg.models import Model, load_model
-from geoseg.plan import Plan, environment
+from geoseg.planning import Plan, environment
 from geoseg.segmentation import NODATA, Prediction, finish_block, predict_block
 from geoseg.store import RunFolder
 from geoseg.vectorize import trace as trace_labels
@@ -25,7 +25,7 @@ from geoseg.vectorize import trace as trace_labels
 Seconds = dict[str, float]
 
 
-class Job(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed
+class Job(WorkerPlugin):
     """A run, as a worker knows it.
 
     Parameters
@@ -57,7 +57,8 @@ class Job(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed
             )
         if not self.folder.work.is_dir():
             raise WorkerError(
-                f"worker {worker.address} does not see {self.folder.path}; choose an output folder that all workers share."
+                f"worker {worker.address} does not see {self.folder.path}; choose an output folder that all workers "
+                "share."
             )
 
     @property

@@ -25,7 +25,7 @@ from geoseg.engine import Listener, Outcome, Started, Writing, connect, execute,
 from geoseg.errors import BandError, BlockError, InputNotFoundError, WorkflowError, nearest
 from geoseg.grid import TileGrid, Tiling
 from geoseg.models.spec import ModelSpec
-from geoseg.plan import Plan, RegionMask, core_count, environment
+from geoseg.planning import Plan, RegionMask, core_count, environment
 from geoseg.raster import Raster, open_raster
 from geoseg.store import STAGES, RunFolder, write_json
 from geoseg.vector import check_region, read_region
@@ -252,12 +252,12 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
         raise WorkflowError("the workflow names no input; give --input with a raster, a folder or a catalog name.")
     source: Any = wanted.input
     if isinstance(source, str) and not Path(source).exists() and not any(mark in source for mark in "/\\*?."):
-        source = find_imagery(source)
+        source = list(find_imagery(source).paths)
     bands = wanted.bands or spec.bands
     if len(bands) != len(spec.bands):
         raise BandError(
-            f"{len(bands)} bands are chosen ({', '.join(map(str, bands))}) and model {spec.name} needs {len(spec.bands)} "
-            f"({', '.join(spec.band_names)}); name as many, in that order."
+            f"{len(bands)} bands are chosen ({', '.join(map(str, bands))}) and model {spec.name} needs "
+            f"{len(spec.bands)} ({', '.join(spec.band_names)}); name as many, in that order."
         )
     return open_raster(source, bands=bands, resolution=spec.resolution)
 
@@ -360,7 +360,7 @@ def _run_on(
 def _raise_failures(result: RunResult) -> None:
     failed = result.outcome.failed
     if failed:
-        reason = next(iter(failed.values()))
+        reason = next(iter(failed.values())).rstrip(".")
         names = ", ".join(list(failed)[:8])
         raise BlockError(
             f"{len(failed)} of {result.plan.block_count} blocks failed ({names}), the first in {reason}; the rest is in "

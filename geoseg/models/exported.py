@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch.export.passes import move_to_device_pass
 
 from geoseg.errors import WeightsError
 from geoseg.models.safety import check_torchscript, clean_exported
@@ -42,14 +41,20 @@ def _open_torchscript(path: Path, device: torch.device) -> torch.nn.Module:
     return settle(module, device)
 
 
+def _moved(program: torch.export.ExportedProgram, device: torch.device) -> torch.export.ExportedProgram:
+    """The same program with its weights and its constants on another device."""
+    from torch.export.passes import move_to_device_pass  # newer than the oldest torch that runs the rest
+
+    return move_to_device_pass(program, device)
+
+
 def _open_exported(path: Path, device: torch.device) -> torch.nn.Module:
     archive = clean_exported(path)
     try:
         program = torch.export.load(archive)
-        if device.type != "cpu":
-            program = move_to_device_pass(program, device)
-        return program.module()
+        return (program if device.type == "cpu" else _moved(program, device)).module()
     except (RuntimeError, ValueError, KeyError, AssertionError) as error:
         raise WeightsError(
-            f"weights file '{path}' is not a torch.export program that this torch can open; export it again."
+            f"weights file '{path}' is not a torch.export program that torch {torch.__version__} can open; export it "
+            "again with this version."
         ) from error

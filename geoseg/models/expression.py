@@ -86,7 +86,7 @@ def _compile(node: ast.expr, text: str) -> Evaluator:
     """A closure that evaluates one node and what is below it."""
     if isinstance(node, ast.Name) and node.id == "A":
         return lambda values: values
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         number = float(node.value)
         return lambda values: torch.tensor(number, device=values.device)
     if isinstance(node, ast.UnaryOp) and type(node.op) in UNARY:

@@ -23,7 +23,7 @@ def opener(network: Network) -> Opener:
             "(n, band, y, x) to scores (n, class, y, x)."
         )
 
-    def open_network(spec: ModelSpec, device: torch.device) -> Network:
+    def open_network(_spec: ModelSpec, device: torch.device) -> Network:
         return settle(network, device) if isinstance(network, torch.nn.Module) else network
 
     return open_network

@@ -10,8 +10,9 @@ from geoseg.models.semantic import Network
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import resolve_weights
 
-ERRORS = onnxruntime.capi.onnxruntime_pybind11_state
-"""Where onnxruntime keeps its exceptions, which share no base."""
+_STATE = onnxruntime.capi.onnxruntime_pybind11_state
+UNREADABLE = (_STATE.InvalidProtobuf, _STATE.InvalidGraph, _STATE.InvalidArgument, _STATE.Fail, _STATE.NotImplemented)
+"""What onnxruntime raises for a file it cannot open; its exceptions share no base."""
 
 
 def open_network(spec: ModelSpec, device: torch.device) -> Network:
@@ -28,7 +29,7 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
     providers = _providers(device)
     try:
         session = onnxruntime.InferenceSession(str(path), _options(), providers=providers)
-    except (ERRORS.InvalidProtobuf, ERRORS.InvalidGraph, ERRORS.Fail, ERRORS.InvalidArgument, ERRORS.NoSuchFile) as error:
+    except UNREADABLE as error:
         raise WeightsError(
             f"weights file '{path}' of model '{spec.name}' is not an ONNX model that onnxruntime can open; "
             "fetch it again or export it again."

@@ -31,9 +31,12 @@ OPERATORS = re.compile(
 """Operators that a graph of torch.export may call."""
 
 SYMBOLIC = frozenset(
-    "Symbol Integer Float Rational Add Mul Pow Mod PythonMod FloorDiv CeilDiv CleanDiv IntTrueDiv FloatTrueDiv Max Min "
-    "Eq Ne Equality Unequality LessThan GreaterThan StrictLessThan StrictGreaterThan Identity ToFloat FloorToInt CeilToInt "
-    "TruncToInt RoundToInt Where And Or Not true false oo int_oo".split()
+    re.findall(
+        r"\w+",
+        "Symbol Integer Float Rational Add Mul Pow Mod PythonMod FloorDiv CeilDiv CleanDiv IntTrueDiv Max Min "
+        "Eq Ne Equality Unequality LessThan GreaterThan StrictLessThan StrictGreaterThan Identity FloatTrueDiv "
+        "Where And Or Not ToFloat FloorToInt CeilToInt TruncToInt RoundToInt true false oo int_oo",
+    )
 )
 """Names that the text of a symbolic size may hold, besides symbols such as ``s0``."""
 

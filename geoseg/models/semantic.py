@@ -19,6 +19,9 @@ from geoseg.models.spec import ModelSpec
 Network = Callable[[torch.Tensor], torch.Tensor]
 """Scaled pixels, float32 (n, band, y, x), to scores, float32 (n, class, y, x)."""
 
+SLACK = 1e-3
+"""How far outside 0 to 1 rounding may take a probability."""
+
 Opener = Callable[[ModelSpec, torch.device], Network]
 """What an adapter offers: opens the network of a spec on a device."""
 
@@ -48,7 +51,10 @@ class SemanticModel:
         with torch.inference_mode():
             scaled = self._scaler(pixels, mask)
             scores = self._run(scaled)
-            probabilities = _activate(scores, self.spec.activation)
+            if not self._checked:
+                _check_scores(self.spec, scores, scaled)
+                self._checked = True
+            probabilities = _activate(scores.float(), self.spec.activation)
             if not torch.isfinite(probabilities.sum()):
                 raise ModelError(
                     f"model '{self.spec.name}' gave values that are not finite (NaN or infinite); "
@@ -58,7 +64,7 @@ class SemanticModel:
 
     def _run(self, scaled: torch.Tensor) -> torch.Tensor:
         try:
-            scores = self._network(scaled)
+            return self._network(scaled)
         except (GeosegError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -66,10 +72,6 @@ class SemanticModel:
                 f"model '{self.spec.name}' cannot be run on pixels of shape {tuple(scaled.shape)} (n, band, y, x): "
                 f"{_first_line(error)}; check its bands, tile_size and multiple ({self.spec.multiple} px)."
             ) from error
-        if not self._checked:
-            _check_scores(self.spec, scores, scaled)
-            self._checked = True
-        return scores.float()
 
 
 def _device(name: str) -> torch.device:
@@ -116,19 +118,31 @@ def _check_scores(spec: ModelSpec, scores: Any, scaled: torch.Tensor) -> None:
     expected = (scaled.shape[0], len(spec.classes), *scaled.shape[2:])
     found = tuple(scores.shape)
     if found == expected:
-        return
-    if len(found) == 4 and found[:2] == expected[:2]:
-        remedy = (
-            "let the network resample its scores to the size of its input (bilinear interpolation), or export it so"
+        _check_range(spec, scores)
+    elif len(found) == 4 and found[:2] == expected[:2]:
+        raise _misshapen(
+            spec, found, expected, "let the network resample its scores to the size of its input, or export it so"
         )
-    elif len(found) == 4 and found[1] != expected[1]:
-        remedy = f"describe {found[1]} classes in its entry, or use weights of {expected[1]} classes"
+    elif len(found) == 4:
+        raise _misshapen(
+            spec, found, expected, f"describe {found[1]} classes in its entry, or use weights of {expected[1]} classes"
+        )
     else:
-        remedy = "it must return scores of shape (n, class, y, x)"
-    raise ModelError(
-        f"model '{spec.name}' returned shape {found} where {expected} is expected for an input of "
-        f"{tuple(scaled.shape)}; {remedy}."
-    )
+        raise _misshapen(spec, found, expected, "it must return scores of shape (n, class, y, x)")
+
+
+def _check_range(spec: ModelSpec, scores: torch.Tensor) -> None:
+    """Refuse scores that are said to be probabilities and are not."""
+    lowest, highest = (float(value) for value in scores.float().aminmax())
+    if spec.activation == "none" and (lowest < -SLACK or highest > 1 + SLACK):
+        raise ModelError(
+            f"model '{spec.name}' has the activation 'none' but gave values from {lowest:.3g} to {highest:.3g}, which are "
+            "not probabilities; set geoseg:activation in its entry to softmax or sigmoid."
+        )
+
+
+def _misshapen(spec: ModelSpec, found: tuple[int, ...], expected: tuple[int, ...], remedy: str) -> ModelError:
+    return ModelError(f"model '{spec.name}' returned shape {found} where {expected} is expected; {remedy}.")
 
 
 def _first_line(error: Exception) -> str:

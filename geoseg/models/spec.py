@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 Task = Literal["semantic-segmentation", "instance-segmentation", "panoptic-segmentation"]
 Activation = Literal["softmax", "sigmoid", "none"]
+ScalingType = Literal["min-max", "z-score", "clip", "clip-min", "clip-max", "offset", "scale", "processing", "none"]
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,12 @@ class Scaling:
     """How digital numbers become what the network sees, for one band (MLM ``value_scaling``).
 
     ``min-max`` is ``(x - minimum) / (maximum - minimum)``, ``z-score`` is ``(x - mean) / stddev``, ``scale`` is
-    ``x / value``, ``offset`` is ``x - value``, ``clip`` is ``min(max(x, minimum), maximum)``, ``clip-max`` and ``clip-min``
-    are its halves, and ``processing`` is an arithmetic ``expression`` of ``A`` in gdal_calc's syntax.
+    ``x / value``, ``offset`` is ``x - value``, ``clip`` is ``min(max(x, minimum), maximum)``, ``clip-max`` and
+    ``clip-min`` are its halves, and ``processing`` is an arithmetic ``expression`` of ``A`` in gdal_calc's syntax.
     The formulas are those of the MLM extension, section "Value Scaling Object".
     """
 
-    type: Literal["min-max", "z-score", "clip", "clip-min", "clip-max", "offset", "scale", "processing", "none"]
+    type: ScalingType
     minimum: float | None = None
     maximum: float | None = None
     mean: float | None = None

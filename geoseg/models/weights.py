@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from geoseg.errors import WeightsError
@@ -76,11 +76,11 @@ def weights_digest(spec: ModelSpec) -> str:
 def sha256(path: Path) -> str:
     """Return ``"sha256:<hex>"`` of a file; read again only when its size or time has changed."""
     status = path.stat()
-    return _sha256(path.resolve(), status.st_mtime_ns, status.st_size)
+    return _sha256(path.resolve(), (status.st_mtime_ns, status.st_size))
 
 
 @lru_cache(maxsize=64)
-def _sha256(path: Path, changed: int, size: int) -> str:
+def _sha256(path: Path, _version: tuple[int, int]) -> str:
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
@@ -198,10 +198,10 @@ def _download(spec: ModelSpec) -> Path:
     return target
 
 
-def _fetch(address: str, file: Any, spec: ModelSpec) -> None:
+def _fetch(address: str, file: IO[bytes], spec: ModelSpec) -> None:
     """Write what an address answers, all of it, to a file."""
     try:
-        with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:
+        with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310 - http(s) only, see resolve_weights
             length = answer.headers.get("Content-Length")
             received = 0
             while chunk := answer.read(CHUNK):

@@ -63,12 +63,12 @@ _NUMBERED = re.compile(r"(band|layer|channel|image|gray|grey|dataset)?\d*")
 _COLORS = ("red", "green", "blue", "coastal", "rededge", "nir", "pan")
 _PHRASES = {"red edge": "rededge", "near infrared": "nir", "near ir": "nir"}
 
-# Sentinel-2's numbers and the spellings people use, as common names of the STAC eo extension.
+# Sentinel-2's numbers and the spellings people use, as keys of the common names of the STAC eo extension.
 _COMMON = {
-    "b1": "coastal", "b2": "blue", "b3": "green", "b4": "red", "b5": "rededge071", "b6": "rededge075",
-    "b7": "rededge078", "b8": "nir", "b8a": "nir08", "b9": "nir09", "b10": "cirrus", "b11": "swir16", "b12": "swir22",
-    "nearinfrared": "nir", "nir1": "nir", "nirnarrow": "nir08", "narrownir": "nir08", "swir1": "swir16",
-    "swir2": "swir22", "rededge1": "rededge071", "rededge2": "rededge075", "rededge3": "rededge078",
+    "b1": "coastal", "b2": "blue", "b3": "green", "b4": "red", "b5": "rededge71", "b6": "rededge75",
+    "b7": "rededge78", "b8": "nir", "b8a": "nir8", "b9": "nir9", "b10": "cirrus", "b11": "swir16", "b12": "swir22",
+    "nearinfrared": "nir", "nir1": "nir", "nirnarrow": "nir8", "narrownir": "nir8", "swir1": "swir16",
+    "swir2": "swir22", "rededge1": "rededge71", "rededge2": "rededge75", "rededge3": "rededge78",
     "coastalaerosol": "coastal", "panchromatic": "pan",
 }  # fmt: skip
 

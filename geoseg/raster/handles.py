@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections import OrderedDict
+from pathlib import Path
 
 import rasterio
 from rasterio.env import set_gdal_config
-from rasterio.errors import NotGeoreferencedWarning
 
 MAX_OPEN = 32
 """Datasets that one thread keeps open."""
@@ -52,7 +51,7 @@ def configure() -> None:
 
 
 def open_dataset(path: str) -> rasterio.DatasetReader:
-    """Open a dataset with its overviews hidden, so that no read can be answered from one.
+    """Open a dataset.
 
     Raises
     ------
@@ -60,9 +59,7 @@ def open_dataset(path: str) -> rasterio.DatasetReader:
         When GDAL cannot open it.
     """
     configure()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path, overview_level="NONE")
+    return rasterio.open(path)
 
 
 def dataset(path: str) -> rasterio.DatasetReader:
@@ -74,7 +71,8 @@ def dataset(path: str) -> rasterio.DatasetReader:
         When GDAL cannot open it.
     """
     if _open.process != os.getpid():
-        _open.__init__()  # type: ignore[misc]  # a fork shares file offsets with its parent: drop, never close
+        # A fork shares file offsets with its parent, so it opens its own.
+        _open.process, _open.datasets = os.getpid(), OrderedDict()
     key = (path, *_version(path))
     datasets = _open.datasets
     if key in datasets:
@@ -88,7 +86,7 @@ def dataset(path: str) -> rasterio.DatasetReader:
 
 def _version(path: str) -> tuple[int, int]:
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
     except OSError:  # not a local file, or gone: opening it will say so
         return 0, 0
     return status.st_mtime_ns, status.st_size

@@ -14,7 +14,9 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geoseg.errors import PlanError
@@ -48,7 +50,7 @@ class RegionMask:
     region: Region
     geobox: GeoBox
 
-    def mask(self, window: Window) -> Any:
+    def mask(self, window: Window) -> NDArray[np.bool_]:
         """Bool (y, x), True = inside, of a window of the raster."""
         return self.region.mask(window, self.geobox.affine)
 
@@ -96,8 +98,7 @@ class Plan:
         """
         if self.region is None:
             return None
-        touched = frozenset((b.row, b.col) for b in self.grid.blocks() if self.region.touches(b.reach))
-        return touched
+        return frozenset((b.row, b.col) for b in self.grid.blocks() if self.region.touches(b.reach))
 
     def runs(self, place: tuple[int, int]) -> bool:
         """Say whether the block at a row and column runs."""
@@ -169,8 +170,9 @@ class Plan:
             return
         cause, size = max(self.worker_bytes.items(), key=lambda item: item[1])
         raise PlanError(
-            f"{self.workers} workers need {self.total_bytes / MIB:,.0f} MiB and {limit / MIB:,.0f} MiB are free, most of it "
-            f"for {cause} ({size / MIB:,.0f} MiB each); use fewer workers, or a smaller tile_size, batch_size or block_tiles."
+            f"{self.workers} workers need {self.total_bytes / MIB:,.0f} MiB and {limit / MIB:,.0f} MiB are free, most of "
+            f"it for {cause} ({size / MIB:,.0f} MiB each); use fewer workers, or a smaller tile_size, batch_size or "
+            "block_tiles."
         )
 
     def fingerprint(self) -> dict[str, Any]:

@@ -1,0 +1,9 @@
+"""``python -m benchmarks [NAME ...]``: run all benchmarks, or those named, and print their tables."""
+
+import sys
+from importlib import import_module
+
+NAMES = ["bench_overhead", "bench_null_model"]
+
+for name in sys.argv[1:] or NAMES:
+    import_module(f"benchmarks.{name}").main()

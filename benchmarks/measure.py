@@ -1,0 +1,86 @@
+"""Run a command and measure it from outside: wall time and peak memory of its whole process tree."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psutil
+
+INTERVAL = 0.05
+"""Seconds between two looks at the process tree."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of a command.
+
+    Attributes
+    ----------
+    seconds : float
+        Wall time of the process, s.
+    peak_bytes : int
+        Largest proportional set size (memory, shared pages counted once) of the process and all its children.
+    output : str
+        What it printed.
+    """
+
+    seconds: float
+    peak_bytes: int
+    output: str
+
+
+def measure(arguments: Sequence[str]) -> Measured:
+    """Run ``python arguments...`` and watch its process tree.
+
+    Raises
+    ------
+    RuntimeError
+        The command failed; the message is what it printed last.
+    """
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    peak = [0]
+    stop = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(process.pid, peak, stop))
+    watcher.start()
+    output, errors = process.communicate()
+    seconds = time.perf_counter() - started
+    stop.set()
+    watcher.join()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} failed: {errors[-2000:]}")
+    return Measured(seconds, peak[0], output)
+
+
+def _watch(pid: int, peak: list[int], stop: threading.Event) -> None:
+    while not stop.wait(INTERVAL):
+        peak[0] = max(peak[0], _tree_bytes(pid))
+
+
+def _tree_bytes(pid: int) -> int:
+    """Proportional set size of a process and all its children, bytes; processes that ended meanwhile count 0."""
+    total = 0
+    try:
+        root = psutil.Process(pid)
+        processes = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    for process in processes:
+        try:
+            total += process.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return total
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table in columns."""
+    widths = [max(len(str(row[column])) for row in [header, *rows]) for column in range(len(header))]
+    print(f"\n{title}\n")
+    for row in [header, ["-" * width for width in widths], *rows]:
+        print("  ".join(str(cell).rjust(width) for cell, width in zip(row, widths, strict=True)))

@@ -1,0 +1,219 @@
+"""The catalog: which models and which imagery are known by name, and where they lie.
+
+A STAC catalog with two collections, ``models`` (MLM items) and ``imagery``. It reads JSON and resolves names to
+specs and paths; it opens no raster and no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import CatalogError, nearest
+from geoseg.models.item import read_model_item, write_model_item
+from geoseg.models.spec import ModelSpec
+from geoseg.models.stac import absolute, item_path, read_json, relative, write_item
+
+__all__ = [
+    "Imagery",
+    "catalogs_home",
+    "find_imagery",
+    "find_model",
+    "list_imagery",
+    "list_models",
+    "read_imagery_item",
+    "read_model_item",
+    "workflows_home",
+    "write_imagery_item",
+    "write_model_item",
+]
+
+
+@dataclass(frozen=True)
+class Imagery:
+    """Imagery of the catalog.
+
+    Attributes
+    ----------
+    name : str
+        The name in the catalog.
+    paths : tuple of str
+        Files or addresses of the rasters, in the item's order.
+    bands : tuple of str
+        Names of the bands, file after file; empty when the item does not say.
+    description, license, attribution : str
+        For people.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    bands: tuple[str, ...] = ()
+    description: str = ""
+    license: str = ""
+    attribution: str = ""
+
+
+def catalogs_home() -> Path:
+    """The folder of the shipped catalog: inside an installed package, beside it in a checkout."""
+    return _home("catalogs")
+
+
+def workflows_home() -> Path:
+    """The folder of the shipped workflows: inside an installed package, beside it in a checkout."""
+    return _home("workflows")
+
+
+def _home(name: str) -> Path:
+    package = Path(__file__).resolve().parent
+    installed = package / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def list_models(home: Path | None = None) -> list[ModelSpec]:
+    """Every model of the catalog, by name.
+
+    Parameters
+    ----------
+    home : Path, optional
+        Another catalog's folder.
+    """
+    return [read_model_item(path) for path in _items("models", home)]
+
+
+def list_imagery(home: Path | None = None) -> list[Imagery]:
+    """All imagery of the catalog, by name."""
+    return [read_imagery_item(path) for path in _items("imagery", home)]
+
+
+def find_model(name: str | Path, home: Path | None = None) -> ModelSpec:
+    """Return the model of a name, of an item's file, or of a folder that holds one item.
+
+    Parameters
+    ----------
+    name : str or Path
+        A name of the catalog, the path of an item (``.json``), or the path of a folder with one.
+    home : Path, optional
+        Another catalog's folder.
+
+    Raises
+    ------
+    CatalogError
+        When there is none; the message names the nearest known name.
+    """
+    return read_model_item(_find("models", "model", name, home))
+
+
+def find_imagery(name: str | Path, home: Path | None = None) -> Imagery:
+    """Return the imagery of a name, of an item's file, or of a folder that holds one item.
+
+    Raises
+    ------
+    CatalogError
+        As `find_model`.
+    """
+    return read_imagery_item(_find("imagery", "imagery", name, home))
+
+
+def _items(collection: str, home: Path | None) -> list[Path]:
+    """Items of a collection: ``<name>/<name>.json``; other files of the folder may be JSON too."""
+    found = ((home or catalogs_home()) / collection).glob("*/*.json")
+    return sorted(path for path in found if path.stem == path.parent.name)
+
+
+def _find(collection: str, kind: str, name: str | Path, home: Path | None) -> Path:
+    """The item that a name or path means; a name of the catalog comes first."""
+    known = {path.stem: path for path in _items(collection, home)}
+    path = Path(name)
+    if str(name) in known:
+        return known[str(name)]
+    if path.is_dir():
+        inside = sorted(path.glob("*.json"))
+        if len(inside) != 1:
+            raise CatalogError(f"folder '{path}' holds {len(inside)} .json files; give the path of one STAC item.")
+        return inside[0]
+    if path.suffix == ".json":
+        return path
+    raise CatalogError(f"{kind} '{name}' is not in the catalog; {nearest(str(name), sorted(known))}.")
+
+
+def read_imagery_item(path: str | Path) -> Imagery:
+    """Read an imagery item: its assets with the role ``data``, or all of them when none has it.
+
+    Raises
+    ------
+    CatalogError
+        When the file is missing or is not an item with assets.
+    """
+    path = Path(path)
+    item = read_json(path)
+    properties = item.get("properties") or {}
+    assets = list((item.get("assets") or {}).values())
+    data = [asset for asset in assets if "data" in (asset.get("roles") or [])] or assets
+    if item.get("type") != "Feature" or not data:
+        raise CatalogError(f"catalog entry '{path}' is not a STAC item with assets; give one of imagery.")
+    bands = [band for asset in data for band in asset.get("bands") or asset.get("eo:bands") or []]
+    return Imagery(
+        name=str(item.get("id")),
+        paths=tuple(absolute(str(asset.get("href")), path) for asset in data),
+        bands=tuple(str(band.get("name")) for band in bands),
+        description=str(properties.get("description") or ""),
+        license=str(properties.get("license") or ""),
+        attribution=str(properties.get("attribution") or ""),
+    )
+
+
+def write_imagery_item(
+    imagery: Imagery,
+    path: str | Path,
+    *,
+    bbox: Sequence[float],
+    datetime: str,
+    geometry: Mapping[str, Any] | None = None,
+    properties: Mapping[str, Any] | None = None,
+    assets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Path:
+    """Write imagery as a STAC item; ``read_imagery_item`` of it gives the same.
+
+    Parameters
+    ----------
+    imagery : Imagery
+        What to describe; with one file its bands are the file's, with as many files as bands each file has one.
+    path : str or Path
+        The item's file (``.json``), or a folder, where it is written as ``<name>.json``.
+    bbox : sequence of float
+        West, south, east, north, degrees.
+    datetime : str
+        When it was taken, RFC 3339.
+    geometry : mapping, optional
+        GeoJSON footprint; the rectangle of ``bbox`` by default.
+    properties, assets : mapping, optional
+        Further properties and assets; give assets that are not rasters a role other than ``data``.
+    """
+    path = item_path(path, imagery.name)
+    described = {
+        "datetime": datetime,
+        "description": imagery.description,
+        "license": imagery.license or "other",
+        **({"attribution": imagery.attribution} if imagery.attribution else {}),
+        **(properties or {}),
+    }
+    return write_item(
+        path, imagery.name, bbox, described, geometry=geometry, assets={**_data_assets(imagery, path), **(assets or {})}
+    )
+
+
+def _data_assets(imagery: Imagery, path: Path) -> dict[str, Any]:
+    """One asset a file, with the bands that are in it."""
+    single = len(imagery.paths) == len(imagery.bands)
+    assets: dict[str, Any] = {}
+    for position, raster in enumerate(imagery.paths):
+        bands = imagery.bands[position : position + 1] if single else imagery.bands if position == 0 else ()
+        assets[bands[0] if single else "data" if position == 0 else f"data{position}"] = {
+            "href": relative(raster, path),
+            "type": "image/tiff; application=geotiff; profile=cloud-optimized",
+            "roles": ["data"],
+            "bands": [{"name": name} for name in bands],
+        }
+    return assets

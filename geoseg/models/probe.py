@@ -1,0 +1,252 @@
+"""What a model's entry says about tiling, by measurement: halo, memory and time.
+
+It feeds an opened model made-up pixels (or given ones) and looks at what comes out; it knows nothing of the network
+inside, of rasters or of plans.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from geoseg.errors import ModelError
+from geoseg.models import Model
+from geoseg.models.spec import ModelSpec, Scaling
+
+TOLERANCE = 1e-3
+"""Largest difference of a probability that a halo may leave."""
+
+POLL = 0.001
+"""Seconds between two looks at the process' memory."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one forward pass takes.
+
+    Attributes
+    ----------
+    activation_bytes : float
+        Peak bytes per input pixel, beyond what the opened model holds.
+    seconds_per_mpx : float
+        Seconds of one CPU core per million input pixels, which other programs do not change; on a CUDA device
+        seconds by the clock.
+    """
+
+    activation_bytes: float
+    seconds_per_mpx: float
+
+
+def measure_halo(
+    model: Model,
+    *,
+    tolerance: float = TOLERANCE,
+    size: int | None = None,
+    pixels: NDArray[Any] | None = None,
+    repeats: int = 3,
+    seed: int = 0,
+) -> int:
+    """Measure how far the edge of a tile disturbs its probabilities.
+
+    Parameters
+    ----------
+    model : Model
+        Whose.
+    tolerance : float
+        Largest difference of a probability that counts as agreement.
+    size, pixels, repeats, seed
+        See `edge_profile`.
+
+    Returns
+    -------
+    int
+        The smallest distance from the edge (px) beyond which no probability differs by more than the tolerance.
+
+    Raises
+    ------
+    ModelError
+        When even the centre of the tile differs: the network's context is global, and no halo is enough.
+    """
+    profile = edge_profile(model, size=size, pixels=pixels, repeats=repeats, seed=seed)
+    disturbed = np.flatnonzero(profile > tolerance)
+    halo = int(disturbed[-1]) + 1 if disturbed.size else 0
+    if halo >= len(profile):
+        raise ModelError(
+            f"model '{model.spec.name}' has no halo that leaves less than {tolerance}: probabilities differ by "
+            f"{profile[-1]:.2g} even {len(profile) - 1} px from the edge; probe with a larger size, or choose a halo."
+        )
+    return halo
+
+
+def edge_profile(
+    model: Model,
+    *,
+    size: int | None = None,
+    pixels: NDArray[Any] | None = None,
+    repeats: int = 3,
+    seed: int = 0,
+) -> NDArray[np.float32]:
+    """Compare a tile with the same place in a larger tile, by distance from the tile's edge.
+
+    Parameters
+    ----------
+    model : Model
+        Whose.
+    size : int, optional
+        Side of the tile, px; the spec's ``tile_size`` by default. The larger tile has half of it more on each side.
+    pixels : array, optional
+        Digital numbers, shape (band, y, x), at least ``2 * size`` on each side; made up when not given.
+    repeats : int
+        Number of made-up tiles.
+    seed : int
+        Of the made-up tiles.
+
+    Returns
+    -------
+    float32 array
+        Shape (size // 2,): entry d is the largest difference d px away from the tile's edge.
+    """
+    size = _multiple(size or model.spec.tile_size, model.spec.multiple)
+    margin = _multiple(size // 2, model.spec.multiple)
+    whole = size + 2 * margin
+    rng = np.random.default_rng(seed)
+    count = repeats if pixels is None else 1
+    profiles = []
+    for _ in range(count):
+        large = made_up_pixels(model.spec, whole, rng) if pixels is None else pixels[:, :whole, :whole]
+        if large.shape[1:] != (whole, whole):
+            raise ModelError(f"pixels of shape {large.shape} are too small to probe; give at least {whole} px a side.")
+        inner = slice(margin, margin + size)
+        small_result = _predict(model, large[:, inner, inner])
+        large_result = _predict(model, large)[:, inner, inner]
+        profiles.append(_by_distance((small_result - large_result).abs().amax(0).numpy()))
+    profile: NDArray[np.float32] = np.max(profiles, axis=0)
+    return profile
+
+
+def measure_cost(model: Model, *, size: int | None = None, repeats: int = 3, seed: int = 0) -> Cost:
+    """Measure memory and time of one forward pass.
+
+    Memory is that of the first pass, so give a model that has not predicted yet: runtimes keep what they once had.
+
+    Parameters
+    ----------
+    model : Model
+        Whose; on a CUDA device memory is the device's.
+    size : int, optional
+        Side of the tile, px; the spec's ``tile_size`` by default.
+    repeats : int
+        Passes that are timed, after the first one; the median counts.
+    seed : int
+        Of the made-up pixels.
+    """
+    size = _multiple(size or model.spec.tile_size, model.spec.multiple)
+    pixels = made_up_pixels(model.spec, size, np.random.default_rng(seed))
+    peak = _peak_bytes(model, pixels)
+    clock = time.perf_counter if _on_cuda() else time.process_time
+    seconds = []
+    for _ in range(repeats):
+        started = clock()
+        _predict(model, pixels)
+        seconds.append(clock() - started)
+    return Cost(round(peak / size**2, 1), round(float(np.median(seconds)) / size**2 * 1e6, 3))
+
+
+def made_up_pixels(spec: ModelSpec, size: int, rng: np.random.Generator) -> NDArray[np.uint16]:
+    """Digital numbers that the spec's scalings expect, with structure at every scale from 1 to 64 px.
+
+    Returns
+    -------
+    uint16 array
+        Shape (band, size, size).
+    """
+    scalings = spec.scalings if len(spec.scalings) == len(spec.bands) else (spec.scalings or (None,)) * len(spec.bands)
+    pixels = np.empty((len(spec.bands), size, size), np.uint16)
+    for band, scaling in enumerate(scalings):
+        texture = np.zeros((size, size))
+        for scale in (1, 4, 16, 64):
+            coarse = rng.random((-(-size // scale), -(-size // scale)))
+            texture += np.kron(coarse, np.ones((scale, scale)))[:size, :size]
+        low, high = _usual_range(scaling)
+        pixels[band] = np.clip(low + (high - low) * texture / 4, 0, 65_535)
+    return pixels
+
+
+def _usual_range(scaling: Scaling | None) -> tuple[float, float]:
+    """Digital numbers that a scaling was made for; those of surface reflectance x 10,000 where it does not say."""
+    if scaling is not None and scaling.mean is not None and scaling.stddev is not None:
+        return scaling.mean - 2 * scaling.stddev, scaling.mean + 2 * scaling.stddev
+    if scaling is not None and scaling.maximum is not None:
+        return scaling.minimum or 0.0, scaling.maximum
+    if scaling is not None and scaling.type == "scale" and scaling.value is not None:
+        return 0.0, scaling.value
+    return 0.0, 4_000.0
+
+
+def _predict(model: Model, pixels: NDArray[Any]) -> torch.Tensor:
+    """Probabilities of one tile, float32 (class, y, x), in main memory."""
+    return model.predict(pixels[None], np.ones((1, *pixels.shape[1:]), np.bool_))[0].cpu()
+
+
+def _by_distance(difference: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Largest value at each distance from the edge of a square."""
+    side = np.arange(len(difference))
+    from_edge = np.minimum(side, side[::-1])
+    distance = np.minimum(from_edge[:, None], from_edge[None, :])
+    largest = np.zeros(int(distance.max()) + 1, np.float32)
+    np.maximum.at(largest, distance, difference)
+    return largest
+
+
+def _multiple(size: int, multiple: int) -> int:
+    """The size rounded up to a multiple."""
+    return -(-size // multiple) * multiple
+
+
+def _trim() -> None:
+    """Give freed memory back to the system, where the C library can, so that it is not mistaken for free of cost."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _on_cuda() -> bool:
+    """Whether this process computes on a CUDA device."""
+    return torch.cuda.is_available() and torch.cuda.is_initialized()
+
+
+def _peak_bytes(model: Model, pixels: NDArray[Any]) -> int:
+    """Bytes that a pass needs beyond what is there before it."""
+    gc.collect()
+    _trim()
+    if _on_cuda():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        _predict(model, pixels)
+        return torch.cuda.max_memory_allocated() - before
+    process = psutil.Process()
+    before = highest = process.memory_info().rss
+    finished = threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not finished.wait(POLL):
+            highest = max(highest, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch, name="memory", daemon=True)
+    watcher.start()
+    try:
+        _predict(model, pixels)
+    finally:
+        finished.set()
+        watcher.join()
+    return int(highest - before)

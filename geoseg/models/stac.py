@@ -1,0 +1,153 @@
+"""STAC documents as files: read whole, written whole, an item linked with its collection.
+
+It knows JSON and the frame that every item has, nothing of models or imagery.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from geoseg.errors import CatalogError, OutputError
+
+Json = Mapping[str, Any]
+
+VERSION = "1.1.0"
+"""Version of STAC that is written."""
+
+
+def write_item(
+    path: str | Path,
+    name: str,
+    bbox: Sequence[float],
+    properties: Json,
+    *,
+    geometry: Json | None = None,
+    extensions: Sequence[str] = (),
+    assets: Json,
+) -> Path:
+    """Write an item, and link it with the collection in the folder above its own, if there is one.
+
+    Parameters
+    ----------
+    path : str or Path
+        The item's file, from `item_path`.
+    name : str
+        Its id.
+    bbox : sequence of float
+        West, south, east, north, degrees.
+    properties, assets : mapping
+        As they stand in the item.
+    geometry : mapping, optional
+        GeoJSON; the rectangle of ``bbox`` by default.
+    extensions : sequence of str
+        Addresses of the extensions that it uses.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    path = Path(path)
+    west, south, east, north = bbox
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    item = {
+        "type": "Feature",
+        "stac_version": VERSION,
+        "stac_extensions": list(extensions),
+        "id": name,
+        "geometry": geometry or {"type": "Polygon", "coordinates": [ring]},
+        "bbox": list(bbox),
+        "properties": properties,
+        "assets": assets,
+        "links": [],
+    }
+    _link_to_collection(path, item)
+    return write_json(path, item)
+
+
+def item_path(path: str | Path, name: str) -> Path:
+    """The file of an item: the path itself when it is one, else ``<name>.json`` in that folder."""
+    path = Path(path)
+    return path if path.suffix == ".json" else path / f"{name}.json"
+
+
+def absolute(href: str, item: Path) -> str:
+    """An item's address as a path or address that works anywhere; relative ones begin at the item's folder."""
+    parts = urlsplit(href)
+    if parts.scheme == "file":
+        return unquote(parts.path)
+    return href if len(parts.scheme) > 1 else str((item.resolve().parent / href).resolve())
+
+
+def relative(address: str, item: Path) -> str:
+    """An address as it is written into an item: relative when it lies in the item's folder."""
+    if len(urlsplit(address).scheme) > 1:
+        return address
+    path, folder = Path(address).resolve(), item.resolve().parent
+    return f"./{path.relative_to(folder).as_posix()}" if path.is_relative_to(folder) else str(path)
+
+
+def _link_to_collection(path: Path, item: dict[str, Any]) -> None:
+    """Link an item to the collection in the folder above its own, and the collection to the item."""
+    collection_path = path.parent.parent / "collection.json"
+    if not collection_path.is_file():
+        return
+    collection = read_json(collection_path)
+    item["collection"] = collection.get("id")
+    item["links"] = [
+        {"rel": "collection", "href": "../collection.json", "type": "application/json"},
+        {"rel": "parent", "href": "../collection.json", "type": "application/json"},
+    ]
+    href = f"./{path.parent.name}/{path.name}"
+    if not any(link.get("href") == href for link in collection.get("links", [])):
+        link = {"rel": "item", "href": href, "type": "application/geo+json"}
+        write_json(collection_path, {**collection, "links": [*collection.get("links", []), link]})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    CatalogError
+        When the file is missing or holds anything else.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CatalogError(f"catalog entry '{path}' does not exist; give the path of a STAC item (.json).") from error
+    except (OSError, ValueError) as error:
+        raise CatalogError(f"catalog entry '{path}' is not JSON ({error}); give a STAC item.") from error
+    if not isinstance(document, dict):
+        raise CatalogError(f"catalog entry '{path}' is not a JSON object; give a STAC item.")
+    return document
+
+
+def write_json(path: Path, document: Json) -> Path:
+    """Write a JSON object under a temporary name, then rename it.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(document, file, indent=2, ensure_ascii=False)
+                file.write("\n")
+            Path(name).chmod(0o644)
+            os.replace(name, path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"'{path}' cannot be written ({error}); choose a folder that can.") from error
+    return path

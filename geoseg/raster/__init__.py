@@ -1,0 +1,15 @@
+"""Rasters in and out: windows of any imagery with a mask, on one grid; labels as Cloud Optimized GeoTIFF.
+
+It knows files and grids, nothing of models, tiles or dask.
+"""
+
+from __future__ import annotations
+
+from geoseg.raster.cog import write_cog
+from geoseg.raster.handles import CACHE_BYTES
+from geoseg.raster.mosaic import Raster
+from geoseg.raster.opening import Input, open_raster
+from geoseg.raster.placing import ground_resolution
+from geoseg.raster.resample import READ_BYTES
+
+__all__ = ["CACHE_BYTES", "READ_BYTES", "Input", "Raster", "ground_resolution", "open_raster", "write_cog"]

@@ -1,0 +1,253 @@
+"""Many files as one raster: what covers a window, and who wins where files overlap.
+
+It knows sources on a common grid; how a file is opened or resampled stands elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+
+from geoseg.errors import WindowError
+from geoseg.grid import Window
+from geoseg.raster.placing import footprint, ground_resolution, pixel_offset
+from geoseg.raster.resample import Resampled, Resampling
+from geoseg.raster.source import Source, files_of
+
+_SAMPLE_BYTES = 64 * 1024  # read from each end of a file for its fingerprint
+
+
+class _Readable(Protocol):
+    """Anything that gives a window's pixels (band, y, x) and mask (y, x)."""
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]: ...
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One source where it lies in the raster.
+
+    Attributes
+    ----------
+    source : Source
+        The file.
+    extent : Window
+        The pixels of the raster that it covers.
+    resampled : Resampled or None
+        How it is brought onto the raster's grid; None when it lies on that grid.
+    origin : (int, int)
+        Row and column of the raster at which its pixel (0, 0) lies, when it lies on the grid.
+    """
+
+    source: Source
+    extent: Window
+    resampled: Resampled | None = None
+    origin: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(cls, source: Source, geobox: GeoBox, resampling: Resampling = "auto") -> Piece:
+        """Place a source on a grid: as it is where the pixels agree, resampled elsewhere."""
+        whole = Window(0, 0, *geobox.shape)
+        origin = pixel_offset(source.geobox, geobox)
+        if origin is not None:
+            return cls(source, Window(*origin, *source.geobox.shape).intersect(whole), None, origin)
+        extent = footprint(source.geobox, geobox).intersect(whole)
+        return cls(source, extent, Resampled(source, geobox, resampling))
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a window of the raster that lies within ``extent``."""
+        if self.resampled is not None:
+            return self.resampled.read(window)
+        return self.source.read(Window(window.y - self.origin[0], window.x - self.origin[1], *window.shape))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Bands that come from one file at each place: the first file that is valid there.
+
+    Attributes
+    ----------
+    positions : tuple of int
+        Which bands of the raster they are, counted from 0.
+    pieces : tuple of Piece
+        The files, the first wins.
+    """
+
+    positions: tuple[int, ...]
+    pieces: tuple[Piece, ...]
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a window: pixels (band, y, x), 0 where invalid, and the mask (y, x)."""
+        near = [piece for piece in self.pieces if piece.extent.intersect(window).area]
+        if near and near[0].extent.contains(window):
+            pixels, mask = near.pop(0).read(window)
+        else:
+            dtype = self.pieces[0].source.dtype
+            pixels, mask = np.zeros((len(self.positions), *window.shape), dtype), np.zeros(window.shape, np.bool_)
+        for piece in near:
+            shared = piece.extent.intersect(window)
+            rows, columns = shared.relative_to(window).slices()
+            missing = ~mask[rows, columns]
+            if missing.any():
+                found, valid = piece.read(shared)
+                valid &= missing
+                np.copyto(pixels[:, rows, columns], found, where=valid)
+                mask[rows, columns] |= valid
+        return pixels, mask
+
+
+@dataclass(frozen=True)
+class Raster:
+    """A raster to be read window by window: a recipe, small and picklable, that holds no open file.
+
+    Make one with ``open_raster``. It may be read from many threads and processes at once; each opens its own files.
+
+    Attributes
+    ----------
+    geobox : odc.geo.geobox.GeoBox
+        Shape, transform and CRS of the grid.
+    bands : tuple of str
+        Names of the bands.
+    dtype : numpy dtype
+        Type of the pixels: the common type of the bands.
+    layers : tuple of Layer
+        Where the bands come from.
+    """
+
+    geobox: GeoBox
+    bands: tuple[str, ...]
+    dtype: np.dtype[Any]
+    layers: tuple[Layer, ...] = field(repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(height, width)`` in px."""
+        height, width = self.geobox.shape
+        return int(height), int(width)
+
+    @property
+    def transform(self) -> Affine:
+        """From px ``(x, y)``, (0, 0) the outer corner of the first pixel, to CRS units."""
+        return self.geobox.transform
+
+    @property
+    def crs(self) -> CRS | None:
+        """The coordinate reference system; None only when it was opened with ``require_crs=False``."""
+        return self.geobox.crs
+
+    @property
+    def resolution(self) -> tuple[float, float]:
+        """Height and width of a pixel in metres on the ground, at the centre."""
+        return ground_resolution(self.geobox)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The files, band by band, in the order in which they win."""
+        return tuple(piece.source for layer in self.layers for piece in layer.pieces)
+
+    @property
+    def is_resampled(self) -> bool:
+        """Say whether some file is not on the raster's own grid."""
+        return any(piece.resampled is not None for layer in self.layers for piece in layer.pieces)
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a window.
+
+        Overviews are never read. Digital numbers are returned as stored (``scale`` and ``offset`` of the bands are
+        not applied) unless the raster is resampled.
+
+        Parameters
+        ----------
+        window : Window
+            Pixels of the raster, inside it.
+
+        Returns
+        -------
+        pixels : ndarray, shape (band, y, x), ``dtype``
+            0 where invalid. The caller owns the array.
+        mask : ndarray of bool, shape (y, x)
+            True = valid in all bands; False for nodata, NaN, transparent or masked pixels, and outside every file.
+
+        Raises
+        ------
+        WindowError
+            When the window is empty or leaves the raster.
+        RasterReadError
+            When a file is gone, truncated or damaged.
+        """
+        if window.height < 1 or window.width < 1 or not Window(0, 0, *self.shape).contains(window):
+            raise WindowError(
+                f"{window} is empty or leaves the raster of {self.shape[0]} x {self.shape[1]} px; "
+                "read windows within it and pad outside."
+            )
+        if len(self.layers) == 1:
+            return self.layers[0].read(window)
+        pixels = np.empty((len(self.bands), *window.shape), self.dtype)
+        mask = np.ones(window.shape, np.bool_)
+        for layer in self.layers:
+            found, valid = layer.read(window)
+            pixels[list(layer.positions)] = found
+            mask &= valid
+        if not mask.all():
+            np.copyto(pixels, 0, where=~mask)
+        return pixels, mask
+
+    def fingerprint(self) -> list[dict[str, Any]]:
+        """Identify the content of every file, sidecars and sources of a VRT included.
+
+        Returns
+        -------
+        list of dict
+            One a file, in the order of reading: ``path`` as given, ``absolute``, ``size`` in bytes, ``mtime_ns``, and
+            ``sha256`` of the size and the first and last 64 KiB. A file that is not local has no size, time and sum.
+
+        Raises
+        ------
+        RasterReadError
+            When a file is gone.
+        """
+        given: dict[str, str] = {}
+        for source in self.sources:
+            for name in files_of(source.path):
+                given.setdefault(name, source.given if name == source.path else name)
+        return [_identify(path, absolute) for absolute, path in given.items()]
+
+    def summary(self) -> dict[str, Any]:
+        """Describe the raster in plain values, for a plan that is printed and for ``run.json``."""
+        return {
+            "files": len({source.path for source in self.sources}),
+            "bands": list(self.bands),
+            "dtype": self.dtype.name,
+            "shape": list(self.shape),
+            "crs": None if self.crs is None else str(self.crs),
+            "transform": list(self.transform)[:6],
+            "resolution_m": None if self.crs is None else [round(metres, 6) for metres in self.resolution],
+            "resampled": self.is_resampled,
+        }
+
+
+def _identify(path: str, absolute: str) -> dict[str, Any]:
+    file = Path(absolute)
+    if not file.is_file():
+        return {"path": path, "absolute": absolute, "size": None, "mtime_ns": None, "sha256": None}
+    status = file.stat()
+    digest = hashlib.sha256(str(status.st_size).encode())
+    with file.open("rb") as content:
+        digest.update(content.read(_SAMPLE_BYTES))
+        content.seek(max(_SAMPLE_BYTES, status.st_size - _SAMPLE_BYTES))
+        digest.update(content.read())
+    return {
+        "path": path,
+        "absolute": absolute,
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "sha256": digest.hexdigest(),
+    }

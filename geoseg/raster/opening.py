@@ -1,0 +1,232 @@
+"""From what a person gives (a file, files, a folder, a pattern, files by band) to one raster.
+
+It reads headers only; no pixel is touched here.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from geoseg.errors import BandError, CrsError, InputNotFoundError, RasterError
+from geoseg.raster.bands import BandRequest, FileBand, band_name, match_bands
+from geoseg.raster.mosaic import Layer, Piece, Raster
+from geoseg.raster.placing import at_resolution, covering
+from geoseg.raster.resample import Resampling
+from geoseg.raster.source import Header, Source, read_header
+
+RASTER_SUFFIXES = {".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".bil", ".ntf", ".asc"}
+"""What is taken for a raster in a folder; a file that is named is opened whatever its suffix."""
+
+Input = str | Path | Sequence[str | Path] | Mapping[str, "str | Path | Sequence[str | Path]"]
+
+# Names that only GDAL understands: /vsizip/..., s3://..., NETCDF:file:variable.
+_GDAL_NAME = re.compile(r"/vsi|[a-z][a-z0-9+.-]+://|[a-z0-9_]{2,}:", re.IGNORECASE)
+
+
+def open_raster(
+    input: Input,  # noqa: A002  one word for the option, the key and the argument
+    *,
+    bands: Sequence[BandRequest] | None = None,
+    resolution: float | None = None,
+    geobox: GeoBox | None = None,
+    resampling: Resampling = "auto",
+    require_crs: bool = True,
+) -> Raster:
+    """Open one or many raster files as one raster, on one grid.
+
+    One file keeps its own grid: its pixels are read as they are, rotated and south-up ones too. Several are laid
+    onto the grid of the first (its CRS, its pixels), extended to the bounds of all; where they overlap, the first
+    valid pixel wins. Files on that grid are read as they are, others are resampled.
+
+    Parameters
+    ----------
+    input : path, list of paths, or mapping of band name to path(s)
+        A file, a folder (its rasters, by name), a pattern such as ``"scenes/*.tif"``, or several of these; or the
+        file(s) of each band. Files with one band each whose names contain the wanted bands (``T18_B02.jp2``,
+        ``T18_B03.jp2``) are put together by band too.
+    bands : sequence of str, int or named band, optional
+        Which bands, in which order: numbers in the file from 1, names, or bands of a model; all but alpha when None.
+    resolution : float, optional
+        Metres on the ground per pixel; the raster's own when None. A raster that differs by more than 1 % is
+        resampled: by area average when it is finer, bilinearly when it is coarser.
+    geobox : GeoBox, optional
+        Read onto this grid instead, such as the grid of another raster.
+    resampling : str
+        ``"nearest"`` for rasters of labels.
+    require_crs : bool
+        False also takes rasters that are not placed on the ground; their ``crs`` is None.
+
+    Returns
+    -------
+    Raster
+        A recipe; nothing is read yet.
+
+    Raises
+    ------
+    InputNotFoundError
+        When a file, folder or pattern is not there.
+    RasterError
+        When something is not a raster, or holds values that no model takes.
+    CrsError
+        When a raster is not placed on the ground.
+    BandError
+        When a wanted band is not there.
+    """
+    if resolution is not None and not (np.isfinite(resolution) and resolution > 0):
+        raise RasterError(f"a resolution of {resolution} is not a length; give metres per pixel, such as 10.")
+    names, groups = _choose(input, bands, require_crs=require_crs)
+    dtype = np.result_type(*(source.dtype for _, sources in groups for source in sources))
+    if geobox is None:
+        geobox = _grid([source.geobox for _, sources in groups for source in sources], resolution)
+    layers = []
+    for positions, sources in groups:
+        pieces = tuple(Piece.of(replace(source, dtype=dtype), geobox, resampling) for source in sources)
+        layers.append(Layer(positions, pieces))
+    return Raster(geobox, names, dtype, tuple(layers))
+
+
+_Group = tuple[tuple[int, ...], list[Source]]
+"""Positions of bands in the raster, and the files they are read from."""
+
+
+def list_files(paths: str | Path | Sequence[str | Path]) -> list[tuple[str, str]]:
+    """List the raster files that are meant.
+
+    Returns
+    -------
+    list of (str, str)
+        Each file as given and as it is opened; a folder's files sorted by name.
+
+    Raises
+    ------
+    InputNotFoundError
+        When something named is not there, or nothing is.
+    RasterError
+        When a folder holds no raster.
+    """
+    if not isinstance(paths, str | Path):
+        if not paths:
+            raise InputNotFoundError("the input is an empty list; name at least one raster file.")
+        return [pair for item in paths for pair in list_files(item)]
+    given = str(paths)
+    path = Path(given).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    if path.exists():
+        return [(given, str(path.absolute()))]
+    if _GDAL_NAME.match(given):
+        return [(given, given)]
+    if glob.has_magic(given):
+        names = glob.glob(str(path), recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
+        if found := sorted(Path(name) for name in names if _is_raster(Path(name))):
+            return [(str(file), str(file.absolute())) for file in found]
+        raise InputNotFoundError(f"no raster file matches '{given}'; correct the pattern.")
+    raise InputNotFoundError(f"the input '{given}' does not exist; correct the path.")
+
+
+def _folder(folder: Path) -> list[tuple[str, str]]:
+    found = sorted(file for file in folder.iterdir() if _is_raster(file))
+    if not found:
+        raise RasterError(
+            f"the folder '{folder}' holds no raster file ({', '.join(sorted(RASTER_SUFFIXES))}); "
+            "give another folder, or name the files."
+        )
+    return [(str(file), str(file.absolute())) for file in found]
+
+
+def _is_raster(path: Path) -> bool:
+    return path.suffix.lower() in RASTER_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _choose(
+    given: Input, bands: Sequence[BandRequest] | None, *, require_crs: bool
+) -> tuple[tuple[str, ...], list[_Group]]:
+    """Read the headers and decide which bands come from which files."""
+
+    def headers(paths: str | Path | Sequence[str | Path]) -> list[Header]:
+        return [read_header(path, name, require_crs=require_crs) for name, path in list_files(paths)]
+
+    if isinstance(given, Mapping):
+        return _by_band({name: headers(paths) for name, paths in given.items()}, bands)
+    files = headers(given)
+    by_name = _split_by_name(files, bands)
+    return _by_file(files, bands) if by_name is None else _by_band(by_name, bands)
+
+
+def _by_file(files: list[Header], bands: Sequence[BandRequest] | None) -> tuple[tuple[str, ...], list[_Group]]:
+    """Take all bands from every file."""
+    source, names = files[0].select(bands)
+    if bands is None and any(band.is_named for band in files[0].bands):
+        bands = names
+    sources = [source, *(header.select(bands)[0] for header in files[1:])]
+    for other in sources[1:]:
+        if len(other.indexes) != len(names):
+            raise BandError(
+                f"'{other.given}' has {len(other.indexes)} bands but '{source.given}' has {len(names)}; "
+                "say which to read, such as `bands: [1, 2, 3]`."
+            )
+    return names, [(tuple(range(len(names))), sources)]
+
+
+def _by_band(
+    files: Mapping[str, list[Header]], bands: Sequence[BandRequest] | None
+) -> tuple[tuple[str, ...], list[_Group]]:
+    """Take each band from files of its own."""
+    keys = list(files)
+    listed = [FileBand(index, key, "undefined") for index, key in enumerate(keys, start=1)]
+    wanted: Sequence[BandRequest] = keys if bands is None else bands
+    chosen = match_bands(wanted, listed, file="the input") if bands is not None else tuple(range(1, len(keys) + 1))
+    names = tuple(band_name(item, listed, index) for item, index in zip(wanted, chosen, strict=True))
+    groups: list[_Group] = []
+    for position, (item, index) in enumerate(zip(wanted, chosen, strict=True)):
+        key = keys[index - 1]
+        inner = key if isinstance(item, int) else item
+        sources = [header.select([_only_band(header, inner)])[0] for header in files[key]]
+        groups.append(((position,), sources))
+    return names, groups
+
+
+def _only_band(header: Header, item: BandRequest) -> BandRequest:
+    """Return the number of a file's one band; of a file with several, the band that is asked for."""
+    data = [band.index for band in header.bands if band.color != "alpha"]
+    return data[0] if len(data) == 1 else item
+
+
+def _split_by_name(files: list[Header], bands: Sequence[BandRequest] | None) -> dict[str, list[Header]] | None:
+    """Sort files of one band each by the wanted band that is a word of their name; None when that does not apply."""
+    if bands is None or len(bands) < 2 or any(isinstance(item, int) for item in bands):
+        return None
+    if any(sum(band.color != "alpha" for band in header.bands) != 1 for header in files):
+        return None
+    found: dict[str, list[Header]] = {}
+    listed = [FileBand(index, Path(header.path).stem, "undefined") for index, header in enumerate(files, start=1)]
+    for item in bands:
+        name = item if isinstance(item, str) else str(getattr(item, "name", item))
+        matches = [header for header, band in zip(files, listed, strict=True) if _is_called(item, band)]
+        if not matches:
+            return None
+        found[name] = matches
+    return found
+
+
+def _is_called(item: BandRequest, band: FileBand) -> bool:
+    try:
+        return match_bands([item], [band], file="") == (band.index,)
+    except BandError:
+        return False
+
+
+def _grid(geoboxes: list[GeoBox], resolution: float | None) -> GeoBox:
+    """Return the grid of the first raster, over all of them, at a resolution."""
+    first = geoboxes[0]
+    if any((other.crs is None) != (first.crs is None) for other in geoboxes):
+        raise CrsError("some files have a coordinate reference system and some have none; assign the missing ones.")
+    geobox = first if all(other == first for other in geoboxes) else covering(first, geoboxes[1:])
+    return geobox if resolution is None else at_resolution(geobox, resolution)

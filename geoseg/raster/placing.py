@@ -1,0 +1,177 @@
+"""Grids on the ground: metres per pixel, the grid of a wanted resolution, the grid that covers many files.
+
+Arithmetic of geoboxes: it knows no file and no pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from geoseg.errors import CrsError
+from geoseg.grid import Window
+
+SAME_RESOLUTION = 0.01
+"""Resolutions that differ by this part or less are one: such a raster is read as it is."""
+
+SAME_GRID = 1e-3
+"""Grids whose pixels differ by this part of a pixel or less, anywhere, are one."""
+
+_METRES = 100.0  # length over which the scale of a projection is measured
+_EDGE = 21  # points on each edge of a raster that is brought to another CRS
+
+
+def ground_resolution(geobox: GeoBox) -> tuple[float, float]:
+    """Measure a pixel on the ground, at the grid's centre.
+
+    The length of one CRS unit comes from the CRS's own ellipsoid (``pyproj.Geod``); a projection that is true to
+    scale within 1 % there counts as exact, so UTM pixels of 10 units are 10 m.
+
+    Returns
+    -------
+    (float, float)
+        Metres along a column and along a row: height and width of a pixel.
+
+    Raises
+    ------
+    CrsError
+        When the grid has no CRS.
+    """
+    along_x, along_y = _metres_per_unit(geobox)
+    a, b, _, d, e, _ = tuple(geobox.transform)[:6]
+    return math.hypot(b * along_x, e * along_y), math.hypot(a * along_x, d * along_y)
+
+
+def at_resolution(geobox: GeoBox, resolution: float) -> GeoBox:
+    """Return the grid with pixels of a resolution on the ground.
+
+    It begins at the same corner and covers the same bounds, the last row and column perhaps a little more. A grid
+    whose pixels are within 1 % of the resolution is returned unchanged.
+
+    Parameters
+    ----------
+    geobox : GeoBox
+        The grid.
+    resolution : float
+        Metres on the ground per pixel.
+    """
+    tall, wide = ground_resolution(geobox)
+    if max(abs(tall / resolution - 1), abs(wide / resolution - 1)) <= SAME_RESOLUTION:
+        return geobox
+    zoom_y, zoom_x = resolution / tall, resolution / wide
+    height, width = geobox.shape
+    shape = max(1, math.ceil(height / zoom_y - SAME_GRID)), max(1, math.ceil(width / zoom_x - SAME_GRID))
+    return GeoBox(shape, geobox.transform @ Affine.scale(zoom_x, zoom_y), geobox.crs)
+
+
+def covering(geobox: GeoBox, others: Sequence[GeoBox]) -> GeoBox:
+    """Extend a grid by whole pixels until it covers other grids too."""
+    windows = [Window(0, 0, *geobox.shape), *(footprint(other, geobox) for other in others)]
+    top, left = min(w.y for w in windows), min(w.x for w in windows)
+    bottom, right = max(w.bottom for w in windows), max(w.right for w in windows)
+    return GeoBox((bottom - top, right - left), geobox.transform @ Affine.translation(left, top), geobox.crs)
+
+
+def footprint(geobox: GeoBox, onto: GeoBox) -> Window:
+    """Return the pixels of a grid that another raster touches; the window may lie outside the grid.
+
+    Raises
+    ------
+    CrsError
+        When no point of the raster can be expressed in the other's CRS.
+    """
+    height, width = geobox.shape
+    along = np.linspace(0.0, 1.0, _EDGE)
+    rows, columns = (grid.ravel() for grid in np.meshgrid(along * height, along * width, indexing="ij"))
+    y, x = pixel_positions(rows, columns, geobox, onto)
+    known = np.isfinite(y) & np.isfinite(x)
+    if not known.any():
+        raise CrsError(
+            f"a raster in {geobox.crs} has no place in {onto.crs}; give rasters of one region, or reproject them first."
+        )
+    top, left = (math.floor(values[known].min() + SAME_GRID) for values in (y, x))
+    bottom, right = (math.ceil(values[known].max() - SAME_GRID) for values in (y, x))
+    return Window(top, left, max(0, bottom - top), max(0, right - left))
+
+
+def pixel_offset(geobox: GeoBox, onto: GeoBox) -> tuple[int, int] | None:
+    """Return where a raster's pixel (0, 0) lies in a grid whose pixels are its own: ``(y, x)``, else None."""
+    if geobox.crs != onto.crs:
+        return None
+    shift: Affine = ~onto.transform @ geobox.transform
+    y, x = round(shift.f), round(shift.c)
+    height, width = geobox.shape
+    for row, column in ((0, 0), (0, width), (height, 0), (height, width)):
+        at_x, at_y = shift @ (column, row)
+        if max(abs(at_x - column - x), abs(at_y - row - y)) > SAME_GRID:
+            return None
+    return y, x
+
+
+def pixel_positions(
+    rows: NDArray[np.float64], columns: NDArray[np.float64], geobox: GeoBox, onto: GeoBox
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Express points of one grid in another.
+
+    Parameters
+    ----------
+    rows, columns : ndarray of float64, one shape
+        Points in px of ``geobox``; (0, 0) is the outer corner of the first pixel.
+    geobox, onto : GeoBox
+        From which grid to which.
+
+    Returns
+    -------
+    rows, columns : ndarray of float64
+        The points in px of ``onto``; not finite where the CRS has no such place.
+    """
+    x, y = _apply(geobox.transform, columns, rows)
+    if geobox.crs != onto.crs:
+        x, y = _transformer(geobox.crs, onto.crs).transform(x, y)
+    columns, rows = _apply(~onto.transform, np.asarray(x), np.asarray(y))
+    return rows, columns
+
+
+def _apply(
+    transform: Affine, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return transform.a * x + transform.b * y + transform.c, transform.d * x + transform.e * y + transform.f
+
+
+def _metres_per_unit(geobox: GeoBox) -> tuple[float, float]:
+    """Return the metres of one CRS unit along x and along y at the grid's centre."""
+    if geobox.crs is None:
+        raise CrsError("a raster without a coordinate reference system has no metres per pixel; assign a CRS first.")
+    proj = geobox.crs.proj
+    x, y = geobox.transform @ (geobox.shape[1] / 2, geobox.shape[0] / 2)
+    unit = proj.axis_info[0].unit_conversion_factor or 1.0
+    geod, geodetic = proj.get_geod(), proj.geodetic_crs
+    if geod is None or geodetic is None:
+        return unit, unit
+    if proj.is_geographic:
+        degrees = math.degrees(unit)
+        longitude, latitude = x * degrees, float(np.clip(y * degrees, -89.0, 89.0))
+        east = geod.inv(longitude, latitude, longitude + 1e-3, latitude)[2]
+        north = geod.inv(longitude, latitude - 5e-4, longitude, latitude + 5e-4)[2]
+        return east * 1e3 * degrees, north * 1e3 * degrees
+    step = _METRES / unit
+    transformer = _transformer(geobox.crs, CRS(geodetic))
+    longitudes, latitudes = transformer.transform([x, x + step, x], [y, y, y + step])
+    if not np.isfinite([*longitudes, *latitudes]).all():
+        return unit, unit
+    lengths = [geod.inv(longitudes[0], latitudes[0], longitudes[i], latitudes[i])[2] / step for i in (1, 2)]
+    mean = math.sqrt(lengths[0] * lengths[1])
+    return (unit, unit) if abs(mean / unit - 1) <= SAME_RESOLUTION else (mean, mean)
+
+
+@lru_cache(maxsize=64)
+def _transformer(source: CRS, target: CRS) -> Transformer:
+    return Transformer.from_crs(source.proj, target.proj, always_xy=True)

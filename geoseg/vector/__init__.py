@@ -1,0 +1,9 @@
+"""Features in files: every vector format that is written, and the region of interest that is read.
+
+Knows tables of polygons; not where they come from, nor anything of rasters but a transform.
+"""
+
+from geoseg.vector.regions import Region, check_region, read_region
+from geoseg.vector.writing import COLUMNS, FORMATS, check_format, write_features
+
+__all__ = ["COLUMNS", "FORMATS", "Region", "check_format", "check_region", "read_region", "write_features"]

@@ -1,0 +1,269 @@
+"""The region of interest: read from any vector file or written as bounds, and asked which pixels it holds.
+
+The answer for a pixel depends on the pixel alone, never on the window it is asked in, so no layout of tiles can be
+seen in a map. This module knows transforms and windows; it reads no raster.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError, ProjError
+from shapely.affinity import translate
+
+from geoseg.errors import CrsError, InputNotFoundError, RegionError
+from geoseg.grid import Window
+
+PIECES = 4_000
+"""An outline is cut into about this many pieces before it is projected, so that its straight edges stay in place."""
+
+_NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
+_BOUNDS = re.compile(rf"^{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}(?:,\s*(\S.*?)\s*)?$")
+
+Floats = NDArray[np.float64]
+Shape: TypeAlias = shapely.Polygon | shapely.MultiPolygon
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where to map.
+
+    Attributes
+    ----------
+    geometry : Polygon or MultiPolygon
+        The outline, valid, in CRS coordinates.
+    crs : CRS
+        Its coordinate reference system.
+    """
+
+    geometry: Shape
+    crs: CRS
+
+    def to_crs(self, crs: Any) -> Region:
+        """Express the region in another CRS; its straight edges become curves there.
+
+        Raises
+        ------
+        RegionError
+            Part of the region has no place in the other CRS.
+        """
+        target = CRS.from_user_input(crs)
+        if target == self.crs:
+            return self
+        dense = shapely.segmentize(self.geometry, max(self.geometry.length / PIECES, 1e-12))
+        transformer = Transformer.from_crs(self.crs, target, always_xy=True)
+        try:
+            moved = shapely.transform(dense, lambda x, y: transformer.transform(x, y, errcheck=True), interleaved=False)
+        except ProjError as error:
+            raise RegionError(
+                f"the region {_bounds_text(self)} has no place in {_crs_name(target)} ({error}); "
+                "give a region nearer to the raster"
+            ) from error
+        if target.is_geographic:
+            moved = _across_antimeridian(moved)
+        return Region(_polygons_of(shapely.make_valid(moved)), target)
+
+    def mask(self, window: Window, transform: Affine) -> NDArray[np.bool_]:
+        """Say of each pixel whether its centre lies inside.
+
+        Each edge is crossed with the centre line of each row of pixels once, in coordinates of the whole raster; a
+        pixel is inside when an odd number of crossings lies left of its centre. Edges own their upper end, so a
+        vertex on a centre line is counted once.
+
+        Parameters
+        ----------
+        window : Window
+            The pixels.
+        transform : Affine
+            Of the whole raster, in the region's CRS.
+
+        Returns
+        -------
+        bool, shape (y, x)
+            True = inside.
+        """
+        row, crossing = _crossings(_edges(self.geometry, transform), window)
+        # The first pixel whose centre is right of the crossing.
+        column = np.clip(np.ceil(crossing - 0.5) - window.x, 0, window.width).astype(np.int64)
+        toggles = np.zeros((window.height, window.width + 1), np.uint8)
+        np.add.at(toggles, (row - window.y, column), 1)
+        inside: NDArray[np.bool_] = np.bitwise_xor.accumulate(toggles[:, :-1] & 1, axis=1).astype(bool)
+        return inside
+
+    def touches(self, window: Window, transform: Affine) -> bool:
+        """Say whether the region may hold a pixel of the window; never False when it does."""
+        shapely.prepare(self.geometry)
+        return bool(shapely.intersects(self.geometry, _outline(window, transform)))
+
+
+def read_region(region: str | Path) -> Region:
+    """Read a region of interest.
+
+    Parameters
+    ----------
+    region : str or Path
+        A vector file of polygons, or bounds ``"minx,miny,maxx,maxy"`` in degrees, or with a CRS as fifth part.
+
+    Returns
+    -------
+    Region
+        The union of all polygons.
+
+    Raises
+    ------
+    InputNotFoundError
+        There is no such file.
+    RegionError
+        The bounds are empty, or the file is no vector file, has several layers, no features, or no polygons.
+    CrsError
+        The file has no CRS, or the CRS of the bounds is not known.
+    """
+    bounds = _BOUNDS.match(str(region))
+    return _from_bounds(str(region), *bounds.groups()) if bounds else _from_file(Path(region))
+
+
+def check_region(region: Region, geobox: GeoBox) -> None:
+    """Refuse a region that lies outside of a raster.
+
+    Parameters
+    ----------
+    region : Region
+        In any CRS.
+    geobox : GeoBox
+        The raster's grid.
+
+    Raises
+    ------
+    RegionError
+        With the bounds of both in the raster's CRS.
+    """
+    height, width = geobox.shape
+    window = Window(0, 0, height, width)
+    moved = region.to_crs(geobox.crs)
+    if not moved.touches(window, geobox.affine):
+        raster = Region(_outline(window, geobox.affine), moved.crs)
+        raise RegionError(
+            f"the region {_bounds_text(moved)} lies outside of the raster {_bounds_text(raster)} "
+            f"({_crs_name(moved.crs)}); give a region that overlaps it"
+        )
+
+
+def _from_bounds(text: str, left: str, bottom: str, right: str, top: str, crs: str | None) -> Region:
+    corners = [float(number) for number in (left, bottom, right, top)]
+    if not (corners[0] < corners[2] and corners[1] < corners[3]):
+        raise RegionError(f"the region '{text}' is empty; write minx,miny,maxx,maxy with minx < maxx and miny < maxy")
+    try:
+        return Region(shapely.box(*corners), CRS.from_user_input(crs or "EPSG:4326"))
+    except CRSError as error:
+        raise CrsError(f"the CRS '{crs}' of the region is not known; write it like EPSG:4326") from error
+
+
+def _from_file(path: Path) -> Region:
+    if not path.exists():
+        raise InputNotFoundError(
+            f"the region '{path}' does not exist; give a vector file or bounds as minx,miny,maxx,maxy[,CRS]"
+        )
+    table = _read_table(path)
+    if len(table) == 0 or table.geometry.is_empty.all():
+        raise RegionError(f"the region '{path}' has no features; give a file with at least one polygon")
+    if table.crs is None:
+        raise CrsError(f"the region '{path}' has no CRS; save it with one, or give bounds with a CRS")
+    geometry = table.geometry[~table.geometry.isna()]
+    strangers = set(geometry.geom_type) - {"Polygon", "MultiPolygon"}
+    if strangers:
+        raise RegionError(f"the region '{path}' has features of type {sorted(strangers)[0]}; give polygons only")
+    valid = shapely.make_valid(shapely.force_2d(geometry.to_numpy()))
+    return Region(_polygons_of(shapely.union_all(valid)), table.crs)
+
+
+def _read_table(path: Path) -> gpd.GeoDataFrame:
+    """Read a vector file with one layer."""
+    try:
+        if path.suffix == ".parquet":
+            return gpd.read_parquet(path)
+        layers = pyogrio.list_layers(path)[:, 0]
+        if len(layers) > 1:
+            raise RegionError(f"the region '{path}' has layers {', '.join(layers)}; save the one you mean alone")
+        table = pyogrio.read_dataframe(path, columns=[])
+    except (pyogrio.errors.DataSourceError, OSError, ValueError) as error:
+        if isinstance(error, RegionError):
+            raise
+        raise RegionError(f"the region '{path}' is not a readable vector file ({error}); give polygons") from error
+    if not isinstance(table, gpd.GeoDataFrame):
+        raise RegionError(f"the region '{path}' is a table without geometry; give polygons")
+    return table
+
+
+def _polygons_of(geometry: shapely.Geometry) -> Shape:
+    """Keep the polygons of what a union or a repair returns."""
+    parts = shapely.get_parts(shapely.get_parts(geometry))
+    areal = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+    areal = areal[~shapely.is_empty(areal)]
+    if len(areal) == 0:
+        raise RegionError("the region covers no area; give polygons that do")
+    united: Shape = shapely.union_all(areal)
+    return united
+
+
+def _across_antimeridian(geometry: shapely.Geometry) -> shapely.Geometry:
+    """Make outlines that jump from 180 to -180 degrees continuous, and repeat them on the other side."""
+    continuous = [shapely.transform(part, _unwrap) for part in shapely.get_parts(geometry)]
+    beyond = [(part, 360.0) for part in continuous if part.bounds[0] < -180]
+    beyond += [(part, -360.0) for part in continuous if part.bounds[2] > 180]
+    copies = [translate(part, turn) for part, turn in beyond]
+    return shapely.union_all(shapely.make_valid(np.array([*continuous, *copies])))
+
+
+def _unwrap(xy: Floats) -> Floats:
+    return np.column_stack([np.unwrap(xy[:, 0], period=360.0), xy[:, 1]])
+
+
+def _edges(geometry: Shape, transform: Affine) -> Floats:
+    """Edges in pixel coordinates of the raster, upper end first; float64, shape (edge, 4) of y, x, y, x."""
+    xy, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(geometry)), return_index=True)
+    inverse = ~transform
+    x = xy[:, 0] * inverse.a + xy[:, 1] * inverse.b + inverse.c
+    y = xy[:, 0] * inverse.d + xy[:, 1] * inverse.e + inverse.f
+    points = np.column_stack([y, x])
+    same = ring[1:] == ring[:-1]
+    one, other = points[:-1][same], points[1:][same]
+    downward = one[:, :1] <= other[:, :1]
+    return np.hstack([np.where(downward, one, other), np.where(downward, other, one)])
+
+
+def _crossings(edges: Floats, window: Window) -> tuple[NDArray[np.int64], Floats]:
+    """Rows of the window, and where an edge crosses their centre lines; x in px."""
+    # Rows y with top <= y + 1/2 < bottom of the edge.
+    first = np.clip(np.ceil(edges[:, 0] - 0.5), window.y, window.bottom).astype(np.int64)
+    last = np.clip(np.ceil(edges[:, 2] - 0.5), window.y, window.bottom).astype(np.int64)
+    counts = last - first
+    edge = np.repeat(np.arange(len(edges)), counts)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
+    y0, x0, y1, x1 = edges[edge].T
+    return row, x0 + (row + 0.5 - y0) * ((x1 - x0) / (y1 - y0))
+
+
+def _outline(window: Window, transform: Affine) -> shapely.Polygon:
+    """A window in CRS coordinates."""
+    corners = [(window.x, window.y), (window.right, window.y), (window.right, window.bottom), (window.x, window.bottom)]
+    return shapely.Polygon([transform * corner for corner in corners])
+
+
+def _bounds_text(region: Region) -> str:
+    left, bottom, right, top = region.geometry.bounds
+    return f"({left:.7g}, {bottom:.7g}, {right:.7g}, {top:.7g})"
+
+
+def _crs_name(crs: CRS) -> str:
+    return ":".join(crs.to_authority() or (crs.name,))

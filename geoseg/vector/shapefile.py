@@ -1,0 +1,114 @@
+"""What a Shapefile cannot hold: long names, long texts, and more than 2 GiB.
+
+Limits from the ESRI Shapefile Technical Description (1998) and dBASE III: a field name has 10 bytes, a text 254, and
+file offsets are 16-bit words in 31 bits, of which readers rely on 2 GiB. It knows record batches, not features.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import shapely
+
+from geoseg.errors import FormatWarning, VectorError
+
+NAME_BYTES = 10
+TEXT_BYTES = 254
+FILE_BYTES = 2**31 - 1
+NUMBER_BYTES = 24
+"""Width of a number in the .dbf, at most."""
+
+
+class Fitting:
+    """Makes a stream of features fit, and remembers what it had to change.
+
+    Parameters
+    ----------
+    name : str
+        Of the .shp, for messages.
+    schema : Schema
+        Of the features; its last field is the geometry.
+    """
+
+    def __init__(self, name: str, schema: pa.Schema) -> None:
+        self.name = name
+        self.names = short_names(schema.names[:-1])
+        self.schema = pa.schema(
+            [field.with_name(self.names.get(field.name, field.name)) for field in schema], schema.metadata
+        )
+        self.shortened_texts = 0
+        self.shp_bytes = self.dbf_bytes = 0
+
+    def fit(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Rename and shorten.
+
+        Raises
+        ------
+        VectorError
+            Before a file would grow beyond 2 GiB.
+        """
+        for batch in batches:
+            self._weigh(batch)
+            columns = [self._shorten(column) if pa.types.is_string(column.type) else column for column in batch.columns]
+            yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def warn(self) -> None:
+        """Say in one sentence what was changed, if anything was."""
+        changes = [f"'{name}' is called '{short}'" for name, short in self.names.items() if name != short]
+        if self.shortened_texts:
+            changes.append(f"{self.shortened_texts} texts are cut to {TEXT_BYTES} bytes")
+        if changes:
+            warnings.warn(
+                f"the Shapefile '{self.name}' cannot hold everything: {', '.join(changes)}; "
+                "write .gpkg to keep it as it is",
+                FormatWarning,
+                stacklevel=2,
+            )
+
+    def _weigh(self, batch: pa.RecordBatch) -> None:
+        """Add an upper bound of what the batch takes in the .shp and the .dbf."""
+        polygons = shapely.from_wkb(batch.column(batch.num_columns - 1).to_numpy(zero_copy_only=False))
+        rings = len(shapely.get_rings(shapely.get_parts(polygons)))
+        points = int(shapely.get_num_coordinates(polygons).sum())
+        self.shp_bytes += 52 * len(batch) + 4 * rings + 16 * points
+        texts = sum(pa.types.is_string(column.type) for column in batch.columns)
+        numbers = batch.num_columns - 1 - texts
+        self.dbf_bytes += (1 + texts * TEXT_BYTES + numbers * NUMBER_BYTES) * len(batch)
+        if max(self.shp_bytes, self.dbf_bytes) > FILE_BYTES - 4_096:
+            raise VectorError(f"'{self.name}' would be larger than 2 GB, which a Shapefile cannot be; write .gpkg")
+
+    def _shorten(self, texts: pa.Array) -> pa.Array:
+        """Cut texts that are too long between two letters."""
+        values = [None if text is None else _cut(text) for text in texts.to_pylist()]
+        self.shortened_texts += sum(a != b for a, b in zip(texts.to_pylist(), values, strict=True))
+        return pa.array(values, pa.string())
+
+
+def _cut(text: str) -> str:
+    return text.encode()[:TEXT_BYTES].decode(errors="ignore")
+
+
+def short_names(names: list[str]) -> dict[str, str]:
+    """Give each name at most 10 bytes, and no two the same.
+
+    Parameters
+    ----------
+    names : list of str
+        Names of columns.
+
+    Returns
+    -------
+    dict of str to str
+        The short name of each.
+    """
+    short: dict[str, str] = {}
+    for name in names:
+        candidate, number = name.encode()[:NAME_BYTES].decode(errors="ignore"), 1
+        while candidate.lower() in (taken.lower() for taken in short.values()):
+            tail = f"_{number}"
+            candidate = name.encode()[: NAME_BYTES - len(tail)].decode(errors="ignore") + tail
+            number += 1
+        short[name] = candidate
+    return short

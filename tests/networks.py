@@ -1,0 +1,103 @@
+"""Small networks on disk, each described by a STAC MLM item written by hand: what a person would bring."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+
+CLASSES = [
+    ("water", "#419bdf"),
+    ("trees", "#397d49"),
+    ("crops", "#e49635"),
+    ("grass", "#88b053"),
+    ("built", "#c4281b"),
+    ("bare", "#a59b8f"),
+    ("snow", "#b39fe1"),
+]
+
+
+class Box(torch.nn.Module):
+    """Means over ``2 * reach + 1`` px of each band, and of both; integer sums, so its floats are exact."""
+
+    def __init__(self, reach: int) -> None:
+        super().__init__()
+        self.reach = reach
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        size = 2 * self.reach + 1
+        sums = torch.nn.functional.avg_pool2d(pixels, size, 1, self.reach, divisor_override=1)
+        scores = torch.cat([sums, sums[:, :1] * 0.5 + sums[:, 1:] * 0.5], 1)
+        return scores / (64 * size * size)
+
+
+class Constant(torch.nn.Module):
+    """The same scores everywhere."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        scores = torch.tensor([0.1, 0.7, 0.3])[None, :, None, None]
+        return scores + 0 * pixels[:, :1]
+
+
+def write_item(
+    path: Path, weights: Path, *, halo: int, tile_size: int, bands: list[str], framework: str, classes: int = 3
+) -> Path:
+    """Write the item of a model; returns its path."""
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else "0" * 64
+    item = {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": ["https://stac-extensions.github.io/mlm/v1.5.0/schema.json"],
+        "id": path.stem,
+        "geometry": None,
+        "properties": {
+            "datetime": "2026-01-01T00:00:00Z",
+            "mlm:name": path.stem,
+            "mlm:architecture": "box filter",
+            "mlm:framework": framework,
+            "mlm:tasks": ["semantic-segmentation"],
+            "mlm:input": [
+                {
+                    "name": "pixels",
+                    "bands": bands,
+                    "input": {"shape": [-1, len(bands), -1, -1], "dim_order": ["batch", "bands", "height", "width"]},
+                }
+            ],
+            "mlm:output": [
+                {
+                    "name": "classes",
+                    "tasks": ["semantic-segmentation"],
+                    "result": {"shape": [-1, classes, -1, -1], "dim_order": ["batch", "class", "height", "width"]},
+                    "classification:classes": [
+                        {"value": value, "name": name, "color_hint": color.lstrip("#")}
+                        for value, (name, color) in enumerate(CLASSES[:classes])
+                    ],
+                }
+            ],
+            "geoseg:halo": halo,
+            "geoseg:tile_size": tile_size,
+            "geoseg:multiple": 1,
+            "geoseg:activation": "softmax",
+        },
+        "links": [],
+        "assets": {
+            "model": {"href": weights.name, "roles": ["mlm:model"], "file:checksum": f"1220{digest}"},
+        },
+    }
+    path.write_text(json.dumps(item))
+    return path
+
+
+def write_model(
+    folder: Path, network: torch.nn.Module, *, name: str, halo: int = 0, tile_size: int = 64, bands: int = 2
+) -> Path:
+    """Write a network as TorchScript beside its item; returns the item's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{name}.pt"
+    torch.jit.trace(network.eval(), torch.zeros(1, bands, 32, 32)).save(str(weights))
+    names = [f"b{number}" for number in range(1, bands + 1)]
+    return write_item(
+        folder / f"{name}.json", weights, halo=halo, tile_size=tile_size, bands=names, framework="TorchScript"
+    )

@@ -1,0 +1,299 @@
+"""Whole runs on a real Dask cluster: the same map and the same polygons, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import torch
+from distributed import Client
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+import geoseg
+from geoseg.engine import Event, connect
+from geoseg.errors import BlockError, FingerprintError, OutputError
+from geoseg.store import RunFolder
+from tests.networks import Box, Constant, write_model
+from tests.rasters import write_raster
+
+HEIGHT, WIDTH, HALO, TILE = 310, 283, 3, 64
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """Two real worker processes, shared by the runs of this file."""
+    with connect(None, 2) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Smooth fields in two bands with a hole of nodata, so that faces are larger than tiles and blocks."""
+    rng = np.random.default_rng(3)
+    fields = np.stack([gaussian_filter(rng.normal(size=(HEIGHT, WIDTH)), 4) for _ in range(2)])
+    pixels = (128 + 60 * fields / fields.std()).clip(1, 255).astype(np.uint8)
+    pixels[:, 100:130, 90:170] = 0
+    return write_raster(tmp_path_factory.mktemp("scene") / "scene.tif", pixels, nodata=0)
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"), Box(HALO), name="box", halo=HALO, tile_size=TILE)
+
+
+def settings(scene: Path, model: Path, output: Path, **more: Any) -> dict[str, Any]:
+    return {"model": str(model), "input": str(scene), "output": str(output), "ramp": 8, "workers": 2, **more}
+
+
+def labels_of(output: Path) -> NDArray[np.uint8]:
+    with rasterio.open(output / "labels.tif") as source:
+        return source.read(1)
+
+
+def polygons_of(output: Path) -> list[tuple[Any, ...]]:
+    frame = gpd.read_file(output / "features.gpkg", layer="land_use")
+    return [tuple(row) for row in frame.assign(geometry=frame.geometry.to_wkb()).itertuples(index=False)]
+
+
+@pytest.fixture(scope="module")
+def reference(scene: Path, box: Path, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run in one block of 8 x 8 tiles; the raster has 7 x 6."""
+    output = tmp_path_factory.mktemp("reference") / "out"
+    geoseg.run(settings(scene, box, output, block_tiles=8), client=client)
+    return output
+
+
+def test_a_box_filter_gives_the_whole_image_result_bit_for_bit(scene: Path, reference: Path) -> None:
+    with rasterio.open(scene) as source:
+        pixels, valid = source.read().astype(np.float32), source.dataset_mask() > 0
+    padded = np.pad(pixels, ((0, 0), (HALO, HALO), (HALO, HALO)), mode="reflect")
+    with torch.inference_mode():
+        probabilities = Box(HALO)(torch.from_numpy(padded)[None]).softmax(1)[0, :, HALO:-HALO, HALO:-HALO]
+    integers = (probabilities * 32767).round().to(torch.int16).numpy()
+    expected = np.where(valid, integers.argmax(0), 255)
+    np.testing.assert_array_equal(labels_of(reference), expected)
+
+
+@pytest.mark.parametrize("block_tiles", [(1, 1), (3, 2)])
+def test_labels_and_polygons_are_the_same_for_every_block_size(
+    block_tiles: tuple[int, int], scene: Path, box: Path, client: Client, reference: Path, tmp_path: Path
+) -> None:
+    geoseg.run(settings(scene, box, tmp_path / "out", block_tiles=block_tiles), client=client)
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
+    assert polygons_of(tmp_path / "out") == polygons_of(reference)
+
+
+def test_labels_and_polygons_are_the_same_with_one_worker(
+    scene: Path, box: Path, reference: Path, tmp_path: Path
+) -> None:
+    result = geoseg.run(settings(scene, box, tmp_path / "out", block_tiles=2, workers=1))
+    assert result.plan.workers == 1
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
+    assert polygons_of(tmp_path / "out") == polygons_of(reference)
+
+
+def test_the_lazy_array_has_the_same_labels_and_lies_where_the_raster_lies(
+    scene: Path, box: Path, reference: Path
+) -> None:
+    lazy = geoseg.segment(scene, str(box), ramp=8, block_tiles=2)
+    assert len(lazy.data.chunks[0]) > 1
+    with rasterio.open(scene) as source:
+        assert lazy.odc.geobox.affine == source.transform
+        assert lazy.odc.crs == source.crs
+        assert float(lazy.x[0]) == source.transform.c + source.transform.a / 2
+    np.testing.assert_array_equal(lazy.compute(scheduler="threads").to_numpy(), labels_of(reference))
+
+
+def test_a_constant_model_gives_a_constant_map(scene: Path, client: Client, tmp_path: Path) -> None:
+    model = write_model(tmp_path, Constant(), name="constant", halo=4, tile_size=TILE)
+    geoseg.run(settings(scene, model, tmp_path / "out", block_tiles=2), client=client)
+    with rasterio.open(scene) as source:
+        valid = source.dataset_mask() > 0
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), np.where(valid, 1, 255))
+    polygons = gpd.read_file(tmp_path / "out" / "features.gpkg")
+    assert polygons["class"].tolist() == [1]
+    assert polygons["name"].tolist() == ["trees"]
+    assert polygons["confidence"].iloc[0] == pytest.approx(torch.tensor([0.1, 0.7, 0.3]).softmax(0)[1].item(), abs=0.003)
+
+
+def test_polygons_cover_exactly_the_labelled_pixels(reference: Path) -> None:
+    labels = labels_of(reference)
+    frame = gpd.read_file(reference / "features.gpkg")
+    assert frame.geometry.is_valid.all()
+    for value in range(3):
+        assert frame[frame["class"] == value].area.sum() == pytest.approx((labels == value).sum() * 100)
+
+
+def test_the_label_raster_is_a_cog_with_colours_names_and_nodata(reference: Path) -> None:
+    with rasterio.open(reference / "labels.tif") as source:
+        assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert source.nodata == 255
+        assert source.colormap(1)[0][:3] == (0x41, 0x9B, 0xDF)
+
+
+def test_the_manifest_says_what_ran(scene: Path, reference: Path) -> None:
+    manifest = json.loads((reference / "run.json").read_text())
+    assert manifest["status"] == "finished"
+    assert manifest["blocks"]["done"] == {"predict": 1, "finish": 1, "trace": 1}
+    assert manifest["blocks"]["failed"] == {}
+    assert str(scene) in json.dumps(manifest["inputs"])
+    assert manifest["plan"]["tiles"] == 42
+    assert {"geoseg", "torch", "rasterio"} <= set(manifest["versions"])
+    assert manifest["seconds"]["total"] > 0
+
+
+def test_a_finished_run_repeats_nothing(scene: Path, box: Path, client: Client, tmp_path: Path) -> None:
+    wanted = settings(scene, box, tmp_path / "out", block_tiles=2)
+    blocks = geoseg.run(wanted, client=client).plan.block_count
+    again = geoseg.run(wanted, client=client)
+    assert not again.outcome.done
+    assert again.outcome.kept == {"predict": blocks, "finish": blocks, "trace": blocks}
+
+
+def test_other_settings_in_the_same_folder_are_refused_until_overwrite(
+    scene: Path, box: Path, client: Client, tmp_path: Path
+) -> None:
+    wanted = settings(scene, box, tmp_path / "out", block_tiles=8)
+    geoseg.run(wanted, client=client)
+    with pytest.raises(FingerprintError, match="--overwrite"):
+        geoseg.run(wanted, client=client, block_tiles=2)
+    assert geoseg.run(wanted, client=client, block_tiles=2, overwrite=True).outcome.done["predict"] > 1
+
+
+def test_a_changed_raster_and_changed_weights_are_noticed(
+    scene: Path, client: Client, tmp_path: Path
+) -> None:
+    copy = tmp_path / "scene.tif"
+    copy.write_bytes(scene.read_bytes())
+    model = write_model(tmp_path, Box(1), name="box", halo=HALO, tile_size=TILE)
+    wanted = settings(copy, model, tmp_path / "out", block_tiles=8)
+    geoseg.run(wanted, client=client)
+    with rasterio.open(copy, "r+") as target:
+        target.write(np.full((2, 5, 5), 9, np.uint8), window=rasterio.windows.Window(0, 0, 5, 5))
+    with pytest.raises(FingerprintError, match="inputs"):
+        geoseg.run(wanted, client=client)
+    geoseg.run(wanted, client=client, overwrite=True)
+    write_model(tmp_path, Box(2), name="box", halo=HALO, tile_size=TILE)
+    with pytest.raises(FingerprintError, match="weights"):
+        geoseg.run(wanted, client=client)
+
+
+def test_after_kill_9_the_second_start_repeats_only_blocks_in_flight_and_the_result_is_the_same(
+    scene: Path, box: Path, reference: Path, tmp_path: Path
+) -> None:
+    wanted = settings(scene, box, tmp_path / "out", block_tiles=1)
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import geoseg\nif __name__ == '__main__': geoseg.run({wanted!r})"],
+        start_new_session=True,
+    )
+    folder = RunFolder(tmp_path / "out")
+    markers = folder.work / "finish"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not markers.is_dir() or len(os.listdir(markers)) < 8):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished, predicted = folder.marked("finish"), folder.marked("predict")
+    assert 8 <= len(finished) < 42, "the run was not interrupted in the middle"
+    events: list[Event] = []
+    result = geoseg.run(wanted, listen=events.append)
+    repeated = {(e.block.row, e.block.col) for e in events if isinstance(e, Event) and e.status == "done" and e.stage == "predict"}
+    assert repeated.isdisjoint(predicted)
+    assert result.outcome.done["predict"] == 42 - len(predicted)
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
+    assert polygons_of(tmp_path / "out") == polygons_of(reference)
+    assert os.listdir(folder.work / "strips") == [] or all("right" in n or "below" in n or "corner" in n for n in os.listdir(folder.work / "strips"))
+
+
+def test_a_lost_strip_means_predicting_its_block_again_and_nothing_else_changes(
+    scene: Path, box: Path, client: Client, reference: Path, tmp_path: Path
+) -> None:
+    wanted = settings(scene, box, tmp_path / "out", block_tiles=3)
+    geoseg.run(wanted, client=client)
+    folder = RunFolder(tmp_path / "out")
+    block = next(b for b in geoseg.plan(wanted).blocks() if (b.row, b.col) == (1, 1))
+    for stage in ("predict", "finish", "trace"):
+        folder.unmark(stage, block)
+    again = geoseg.run(wanted, client=client)
+    assert again.outcome.done == {"predict": 4, "finish": 1, "trace": 1}
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
+    assert polygons_of(tmp_path / "out") == polygons_of(reference)
+
+
+def test_a_region_is_mapped_alike_and_only_its_blocks_run(
+    scene: Path, box: Path, client: Client, reference: Path, tmp_path: Path
+) -> None:
+    with rasterio.open(scene) as source:
+        left, top = source.transform @ (40, 30)
+        right, bottom = source.transform @ (120, 110)
+    region = f"{left},{bottom},{right},{top},EPSG:32618"
+    result = geoseg.run(settings(scene, box, tmp_path / "out", block_tiles=1, region=region), client=client)
+    assert 0 < result.plan.block_count < 42
+    expected = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    expected[30:110, 40:120] = labels_of(reference)[30:110, 40:120]
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), expected)
+
+
+def break_a_block() -> None:
+    """Make the middle block fail on this worker."""
+    import geoseg.tasks
+
+    whole = geoseg.tasks.predict_block
+
+    def failing(raster: Any, model: Any, grid: Any, block: Any, **options: Any) -> Any:
+        if block.id == "1-1":
+            raise OSError("the disk is on fire")
+        return whole(raster, model, grid, block, **options)
+
+    failing.whole = whole  # type: ignore[attr-defined]
+    geoseg.tasks.predict_block = failing
+
+
+def mend_the_block() -> None:
+    """Undo `break_a_block`."""
+    import geoseg.tasks
+
+    geoseg.tasks.predict_block = geoseg.tasks.predict_block.whole
+
+
+def test_a_failing_block_is_retried_and_named_the_rest_is_finished_and_the_next_start_mends_it(
+    scene: Path, box: Path, client: Client, reference: Path, tmp_path: Path
+) -> None:
+    wanted = settings(scene, box, tmp_path / "out", block_tiles=2, retries=1)
+    client.run(break_a_block)
+    try:
+        with pytest.raises(BlockError, match=r"1 of 12 blocks failed \(1-1\).*disk is on fire.*run the same command again"):
+            geoseg.run(wanted, client=client)
+    finally:
+        client.run(mend_the_block)
+    manifest = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert manifest["status"] == "incomplete"
+    assert list(manifest["blocks"]["failed"]) == ["1-1"]
+    assert manifest["blocks"]["done"] == {"predict": 11, "finish": 11, "trace": 11}
+    labels, expected = labels_of(tmp_path / "out"), labels_of(reference)
+    failed = geoseg.plan(wanted).grid.block(1, 1).core
+    assert (labels[failed.slices()] == 255).all()
+    differs = labels != expected
+    differs[failed.y : failed.bottom + 8, failed.x : failed.right + 8] = False
+    assert not differs.any(), "a block that does not touch the failed one's ramps differs"
+    again = geoseg.run(wanted, client=client)
+    assert again.outcome.done == {"predict": 1, "finish": 4, "trace": 4}
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), expected)
+    assert polygons_of(tmp_path / "out") == polygons_of(reference)
+
+
+def test_an_output_folder_in_use_is_refused(scene: Path, box: Path, tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "out").locked(), pytest.raises(OutputError, match="in use"):
+        geoseg.run(settings(scene, box, tmp_path / "out"))

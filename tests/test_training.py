@@ -1,0 +1,335 @@
+"""Training: recipes, label layers, windows, losses, and whole runs on a raster that is learnt in seconds."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.transform import from_origin
+from shapely.geometry import box
+
+from geoseg.catalog import find_model
+from geoseg.errors import InputNotFoundError, TrainingError, VectorError, WorkflowError
+from geoseg.evaluation import IGNORE
+from geoseg.models import load_model
+from geoseg.training import load_recipe, parse_recipe, train
+from geoseg.training.conditions import holds
+from geoseg.training.data import Sampler, augment
+from geoseg.training.losses import segmentation_loss, soft_dice
+from geoseg.training.recipe import Augmentation
+from geoseg.training.run import fit_recipe, read_scenes
+from geoseg.training.teacher import predict_image, reflected, tiles
+
+CRS = "EPSG:32633"
+TRANSFORM = from_origin(500_000, 5_000_000, 10, 10)
+SIDE = 192
+SHIPPED = Path(__file__).parents[1] / "workflows" / "train_land_cover.yaml"
+
+
+def write(path: Path, pixels: np.ndarray, **profile: Any) -> Path:
+    """Write bands (band, y, x) as a GeoTIFF."""
+    count, height, width = pixels.shape
+    options = {"crs": CRS, "transform": TRANSFORM, "dtype": pixels.dtype, **profile}
+    with rasterio.open(path, "w", driver="GTiff", count=count, height=height, width=width, **options) as file:
+        file.write(pixels)
+    return path
+
+
+@pytest.fixture
+def fields(tmp_path: Path) -> Path:
+    """A folder with an image of three kinds of rectangles, their label raster (values 10, 20, 30) and polygons."""
+    rng = np.random.default_rng(1)
+    labels = np.full((SIDE, SIDE), 10, np.uint8)
+    shapes = []
+    for y in range(0, SIDE, 32):
+        for x in range(0, SIDE, 32):
+            value = int(rng.choice([10, 20, 30]))
+            labels[y : y + 32, x : x + 32] = value
+            left, top = 500_000 + 10 * x, 5_000_000 - 10 * y
+            shapes.append((value, box(left, top - 320, left + 320, top)))
+    colors = {10: (300, 900), 20: (900, 300), 30: (600, 600)}
+    image = np.stack([np.select([labels == v for v in colors], [c[b] for c in colors.values()]) for b in range(2)])
+    noisy = image + rng.normal(0, 60, image.shape)
+    write(tmp_path / "image.tif", noisy.clip(0).astype(np.uint16))
+    write(tmp_path / "labels.tif", labels[None])
+    names = {10: "wheat", 20: "wood", 30: "pond"}
+    frame = geopandas.GeoDataFrame(
+        {"kind": [names[v] for v, _ in shapes], "code": [v for v, _ in shapes]},
+        geometry=[s for _, s in shapes],
+        crs=CRS,
+    )
+    frame.to_crs("EPSG:4326").to_file(tmp_path / "fields.gpkg")
+    return tmp_path
+
+
+def recipe_content(folder: Path, **changes: Any) -> dict[str, Any]:
+    """A recipe for `fields` that takes seconds."""
+    return {
+        "name": "fields",
+        "data": str(folder),
+        "images": ["image.tif"],
+        "labels": [{"raster": "labels.tif"}],
+        "classes": [
+            {"value": 10, "name": "wheat"},
+            {"value": 20, "name": "wood"},
+            {"value": 30, "name": "pond", "color": "#0000ff"},
+        ],
+        "validation": {"east": 0.34},
+        "hyperparameters": {"encoder_name": "tu-resnet10t", "encoder_depth": 3, "decoder_channels": [16, 8, 8]},
+        "scaling": [{"type": "scale", "value": 1000.0}],
+        "tile_size": 128,
+        "window": 32,
+        "batch_size": 8,
+        "steps": 80,
+        "steps_per_epoch": 40,
+        "warm_up": 5,
+        "learning_rate": 0.01,
+        "ema": 0.9,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"raster": "labels.tif"},
+        {"polygons": "fields.gpkg", "column": "kind"},
+        {"polygons": "fields.gpkg", "column": "code"},
+    ],
+    ids=["label raster", "polygons by name", "polygons by value"],
+)
+def test_a_network_learns_from_a_persons_raster_and_labels(fields: Path, layer: dict[str, Any]) -> None:
+    trained = fit_recipe(parse_recipe(recipe_content(fields, labels=[layer])))
+    assert trained.scores.mean_iou > 0.9
+    assert trained.scores.pixels == SIDE * round(0.34 * SIDE)
+
+
+def test_a_run_leaves_an_entry_that_the_catalog_reads_and_that_maps_the_image(fields: Path) -> None:
+    epochs = []
+    (fields / "recipe.yaml").write_text(yaml.safe_dump(recipe_content(fields)), encoding="utf-8")
+    result = train(fields / "recipe.yaml", output=fields / "entry", progress=epochs.append)
+    spec = find_model(result.folder)
+    assert spec.class_names == ["wheat", "wood", "pond"]
+    assert [item.value for item in spec.classes] == [10, 20, 30]
+    assert spec.multiple == 8
+    assert spec.halo % 8 == 0
+    with rasterio.open(fields / "image.tif") as file:
+        pixels = file.read()
+    with rasterio.open(fields / "labels.tif") as file:
+        labels = file.read(1)
+    classes, _ = predict_image(load_model(spec), pixels, np.ones(labels.shape, bool))
+    assert np.mean(np.array([10, 20, 30])[classes] == labels) > 0.9
+    with (result.folder / "log.csv").open(encoding="utf-8") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == [epoch.step for epoch in epochs] == [40, 80]
+    card = (result.folder / "README.md").read_text(encoding="utf-8")
+    assert "| wood |" in card
+    assert not list(result.folder.glob(".*"))
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(fields: Path) -> None:
+    first, second, other = (
+        fit_recipe(parse_recipe(recipe_content(fields, steps=6, steps_per_epoch=3, seed=seed))).weights
+        for seed in (3, 3, 4)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_training_can_start_from_a_model_of_the_catalog(fields: Path) -> None:
+    start = train(parse_recipe(recipe_content(fields)), output=fields / "entry")
+    item = next(start.folder.glob("*.json"))
+    again = recipe_content(fields, init=str(item), steps=1, steps_per_epoch=1, learning_rate=1e-9)
+    assert fit_recipe(parse_recipe(again)).scores.mean_iou == pytest.approx(start.scores.mean_iou, abs=0.02)
+
+
+def test_early_stopping_ends_a_run_that_no_longer_improves(fields: Path) -> None:
+    content = recipe_content(fields, steps=40, steps_per_epoch=1, early_stopping=2, learning_rate=1e-12, warm_up=0)
+    assert len(fit_recipe(parse_recipe(content)).log) < 40
+
+
+def test_other_images_can_validate(fields: Path) -> None:
+    content = recipe_content(fields, validation={"images": ["image.tif"]}, labels=[{"raster": ["labels.tif"] * 2}])
+    scenes, _ = read_scenes(parse_recipe(content))
+    assert [bool(scene.held_out.all()) for scene in scenes] == [False, True]
+
+
+def test_later_label_layers_override_earlier_ones_where_their_condition_holds(fields: Path) -> None:
+    layers = [
+        {"raster": "labels.tif"},
+        {"polygons": "fields.gpkg", "class": "pond", "select": {"kind": "wood"}, "where": "B1 > 900"},
+        {"polygons": "fields.gpkg", "class": "ignore", "select": {"kind": "wheat"}},
+    ]
+    image = {"B1": "b1.tif", "B2": "b2.tif"}
+    with rasterio.open(fields / "image.tif") as file:
+        pixels = file.read()
+    for band, name in enumerate(image.values()):
+        write(fields / name, pixels[band : band + 1])
+    scenes, spec = read_scenes(parse_recipe(recipe_content(fields, labels=layers, images=[image])))
+    with rasterio.open(fields / "labels.tif") as file:
+        truth = file.read(1)
+    expected = np.select([truth == 10, (truth == 20) & (pixels[0] > 900), truth == 20], [IGNORE, 2, 1], default=2)
+    assert spec.band_names == ["B1", "B2"]
+    assert np.array_equal(scenes[0].labels, expected)
+    assert set(np.unique(scenes[0].layers)) == {0, 1, IGNORE}
+
+
+def test_label_rasters_of_another_grid_are_read_by_nearest_neighbour(fields: Path) -> None:
+    with rasterio.open(fields / "labels.tif") as file:
+        coarse = file.read(1)[::2, ::2]
+    write(fields / "coarse.tif", coarse[None], transform=from_origin(500_000, 5_000_000, 20, 20))
+    scenes, _ = read_scenes(parse_recipe(recipe_content(fields, labels=[{"raster": "coarse.tif"}])))
+    with rasterio.open(fields / "labels.tif") as file:
+        assert np.array_equal(np.array([10, 20, 30])[scenes[0].labels], file.read(1))
+
+
+def test_labels_beside_the_image_are_an_error(fields: Path) -> None:
+    with rasterio.open(fields / "labels.tif") as file:
+        labels = file.read()
+    write(fields / "far.tif", labels, transform=from_origin(700_000, 5_000_000, 10, 10))
+    with pytest.raises(TrainingError, match=r"far\.tif does not overlap image 1"):
+        fit_recipe(parse_recipe(recipe_content(fields, labels=[{"raster": "far.tif"}])))
+
+
+def test_polygons_beside_the_image_are_an_error(fields: Path) -> None:
+    frame = geopandas.GeoDataFrame({"kind": ["wood"]}, geometry=[box(0, 0, 1, 1)], crs="EPSG:4326")
+    frame.to_file(fields / "far.gpkg")
+    with pytest.raises(TrainingError, match=r"no polygon of .*far.gpkg overlaps"):
+        fit_recipe(parse_recipe(recipe_content(fields, labels=[{"polygons": "far.gpkg", "column": "kind"}])))
+
+
+def test_a_value_that_is_not_a_class_is_an_error_that_lists_the_classes(fields: Path) -> None:
+    content = recipe_content(fields)
+    content["classes"] = content["classes"][:2]
+    with pytest.raises(TrainingError, match=r"has class 30, which is not in 'classes' \(10 wheat, 20 wood"):
+        fit_recipe(parse_recipe(content))
+
+
+def test_no_labelled_pixel_is_an_error(fields: Path) -> None:
+    write(fields / "none.tif", np.full((1, SIDE, SIDE), 255, np.uint8))
+    with pytest.raises(TrainingError, match="no labelled pixel"):
+        fit_recipe(parse_recipe(recipe_content(fields, labels=[{"raster": "none.tif"}])))
+
+
+def test_an_unknown_column_is_an_error_that_names_the_nearest(fields: Path) -> None:
+    with pytest.raises(VectorError, match="did you mean 'kind'"):
+        fit_recipe(parse_recipe(recipe_content(fields, labels=[{"polygons": "fields.gpkg", "column": "kinds"}])))
+
+
+def test_a_missing_image_is_an_error_that_says_where_it_was_looked_for(fields: Path) -> None:
+    with pytest.raises(InputNotFoundError, match=r"nowhere\.tif is neither beside the recipe nor in the data folder"):
+        fit_recipe(parse_recipe(recipe_content(fields, images=["nowhere.tif"])))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lerning_rate": 1}, "unknown key 'lerning_rate' in the recipe; did you mean 'learning_rate'"),
+        ({"loss": {"dise": 1}}, "unknown key 'loss.dise' in the recipe; did you mean 'dice'"),
+        ({"labels": [{"polygons": "a", "colum": "b"}]}, "did you mean 'column'"),
+        ({"labels": [{"vector": "a"}]}, "exactly one of the keys teacher, raster, polygons"),
+        ({"labels": [{"polygons": "a"}]}, "name exactly one of the two"),
+        ({"validation": {"east": 0.2, "west": 0.2}}, "'validation' takes exactly one of"),
+        ({"steps": 0}, "recipe key 'steps' is 0"),
+        ({"classes": [{"value": 1, "name": "a"}, {"value": 1, "name": "b"}]}, "class value 1 stands twice"),
+        ({"labels": []}, "recipe key 'labels' is"),
+        ({"loss": {"class_weights": {"wod": 2}}}, "'wod' is not one of the recipe's classes; did you mean 'wood'"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_one_sentence(fields: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(WorkflowError) as caught:
+        fit_recipe(parse_recipe(recipe_content(fields, **changes)))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_shipped_recipe_is_valid_and_its_corrections_ship_beside_it() -> None:
+    recipe = load_recipe(SHIPPED)
+    assert recipe.bands == ("B02", "B03", "B04", "B08")
+    assert recipe.find("land_cover_corrections.geojson").is_file()
+
+
+def test_the_shipped_model_is_the_shipped_recipes() -> None:
+    recipe, spec = load_recipe(SHIPPED), find_model("sentinel2-land-cover")
+    assert tuple(spec.band_names) == recipe.bands
+    assert spec.class_names == [item.name for item in recipe.classes]
+    assert spec.scalings == recipe.scalings
+    assert Path(str(spec.weights)).stat().st_size < 15e6
+
+
+@pytest.mark.parametrize("condition", ["__import__('os')", "B1", "B1 >", "B1.max() > 1", "B1 ** 2 > 1", "B9 > 1"])
+def test_a_condition_that_is_not_a_comparison_of_bands_is_refused(condition: str) -> None:
+    with pytest.raises(WorkflowError, match="condition"):
+        holds(condition, {"B1": np.zeros((2, 2))})
+
+
+@given(st.integers(-5, 5), st.integers(-5, 5))
+def test_a_condition_holds_where_python_says_so(a: int, b: int) -> None:
+    bands = {"A": np.array([[a]], np.int16), "B": np.array([[b]], np.uint16 if b >= 0 else np.int16)}
+    condition = "A > 2 * B and not A == 3 or -1 < B <= A - 0.5"
+    assert bool(holds(condition, bands)[0, 0]) == ((a > 2 * b and a != 3) or -1 < b <= a - 0.5)
+
+
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(8, 40), st.integers(0, 12), st.sampled_from([1, 2, 8]))
+def test_the_kept_windows_of_tiles_cover_an_image_once(
+    height: int, width: int, size: int, halo: int, multiple: int
+) -> None:
+    count = np.zeros((height, width), int)
+    for tile, core in tiles(height, width, size, halo, multiple):
+        count[core.slices()] += 1
+        assert tile.contains(core)
+        assert tile.height % multiple == 0
+    assert (count == 1).all()
+
+
+@given(st.integers(1, 9), st.integers(0, 30), st.integers(0, 30))
+def test_reflection_is_that_of_numpy(length: int, before: int, after: int) -> None:
+    expected = np.pad(np.arange(length), (before, after), mode="reflect" if length > 1 else "edge")
+    assert np.array_equal(reflected(-before, before + length + after, length), expected)
+
+
+def test_dice_is_zero_for_a_sure_and_right_network_and_one_for_a_wrong_one() -> None:
+    labels = torch.tensor([[[0, 1], [1, IGNORE]]])
+    right = torch.nn.functional.one_hot(labels.where(labels != IGNORE, torch.tensor(0)), 2).movedim(-1, 1) * 200.0
+    assert float(soft_dice(right, labels)) == pytest.approx(0, abs=1e-6)
+    assert float(soft_dice(-right, labels)) == pytest.approx(1, abs=1e-6)
+
+
+def test_ignored_pixels_change_no_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 3, 4, 4, generator=generator)
+    labels = torch.randint(0, 3, (1, 4, 4), generator=generator)
+    labels[0, 0] = IGNORE
+    changed = logits.clone()
+    changed[:, :, 0] = 50.0
+    assert torch.equal(segmentation_loss(logits, labels), segmentation_loss(changed, labels))
+    assert float(segmentation_loss(logits, torch.full_like(labels, IGNORE))) == 0
+
+
+def test_windows_never_show_held_out_pixels(fields: Path) -> None:
+    scenes, _ = read_scenes(parse_recipe(recipe_content(fields)))
+    sampler = Sampler(scenes, 64, 0.5, Augmentation(flips=False, rotations=False), np.random.default_rng(0))
+    shown = {tuple(column) for column in scenes[0].pixels[:, ~scenes[0].held_out].T.astype(float)}
+    pixels, mask, labels = sampler.batch(16)
+    assert (~mask).any()
+    assert (labels[~mask] == IGNORE).all()
+    assert {tuple(column) for column in np.moveaxis(pixels, 1, -1)[mask].astype(float)} <= shown
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_flips_and_rotations_keep_pixels_and_labels_together(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, (6, 6), dtype=np.uint8)
+    pixels = np.stack([labels, labels * 10]).astype(np.float32)
+    turned, mask, turned_labels = augment(pixels, labels > 0, labels, Augmentation(), rng)
+    assert np.array_equal(turned[0], turned_labels)
+    assert np.array_equal(turned[1], turned_labels * 10.0)
+    assert np.array_equal(mask, turned_labels > 0)
