@@ -11,10 +11,8 @@ import warnings
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from geoseg.errors import BlockError, GeosegError, GeosegWarning
 
@@ -24,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From imagery of any size to maps and polygons.",
 )
+MIB = 2**20
+
 console = Console()
 errors = Console(stderr=True)
 
@@ -34,9 +34,7 @@ Inputs = Annotated[
     list[str] | None, typer.Option("--input", help="A raster, folder, pattern or catalog name; may be repeated.")
 ]
 Output = Annotated[str | None, typer.Option(help="The folder that receives the results.")]
-Bands = Annotated[
-    str | None, typer.Option(help="Names or numbers of bands, in the model's order: 3,2,1,4.")
-]
+Bands = Annotated[str | None, typer.Option(help="Names or numbers of bands, in the model's order: 3,2,1,4.")]
 Region = Annotated[str | None, typer.Option(help="A vector file, or minx,miny,maxx,maxy with an optional CRS.")]
 TileSize = Annotated[int | None, typer.Option(help="Px that the model reads at once.")]
 Halo = Annotated[int | None, typer.Option(help="Px of context discarded on each side of a tile.")]
@@ -112,22 +110,20 @@ def plan(
     made = runs.plan(workflow, **settings)
     height, width = made.raster.shape
     rows, cols = made.grid.rows, made.grid.cols
-    table = Table(show_header=False, box=None)
     seconds = made.estimated_seconds
     for key, value in {
-        "raster": f"{width:,} x {height:,} px, {made.raster.crs}, bands {', '.join(made.raster.bands)}",
+        "raster": f"{width:,} x {height:,} px, {made.raster.crs}, bands {' '.join(made.raster.bands)}",
         "model": f"{made.spec.name}: {len(made.spec.classes)} classes",
         "tiles": f"{made.tile_count:,} of {made.grid.tiling.size} px, halo {made.grid.tiling.halo}, "
         f"ramp {made.grid.tiling.ramp}, stride {made.grid.tiling.stride}",
         "blocks": f"{made.block_count:,} of {rows.blocks} x {cols.blocks}, "
         f"{made.grid.block_tiles[0]} x {made.grid.block_tiles[1]} tiles each",
         "workers": f"{made.workers} on {made.device}",
-        "memory": f"{made.total_bytes / 2**20:,.0f} MiB at most",
-        **{f"  {cause}": f"{size / 2**20:,.0f} MiB a worker" for cause, size in made.worker_bytes.items()},
+        "memory": f"{made.total_bytes / MIB:,.0f} MiB at most; a worker's part:",
+        **{f"  {size / MIB:6,.0f} MiB": cause for cause, size in made.worker_bytes.items()},
         "time": "not known for this model" if seconds is None else f"about {seconds:,.0f} s of prediction",
     }.items():
-        table.add_row(key, value)
-    console.print(table, highlight=False)
+        console.print(f"{key:12} {value}", highlight=False, soft_wrap=True)
     made.check_memory()
 
 
@@ -136,17 +132,11 @@ def models() -> None:
     """Say what the catalog has."""
     from geoseg.catalog import list_models
 
-    table = Table("model", "task", "bands", "classes", "m/px", "licence", box=None)
     for spec in list_models():
-        table.add_row(
-            spec.name,
-            spec.task,
-            " ".join(spec.band_names),
-            ", ".join(spec.class_names),
-            "any" if spec.resolution is None else f"{spec.resolution:g}",
-            spec.license,
-        )
-    console.print(table, highlight=False)
+        resolution = "any resolution" if spec.resolution is None else f"{spec.resolution:g} m"
+        console.print(f"{spec.name}: {spec.task}, {resolution}, {spec.license or 'no licence given'}", soft_wrap=True)
+        console.print(f"    bands    {' '.join(spec.band_names)}", highlight=False, soft_wrap=True)
+        console.print(f"    classes  {', '.join(spec.class_names)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -207,11 +197,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     warnings.showwarning = _warn
     try:
-        return int(app(arguments, standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+        app(arguments)
+    except SystemExit as done:  # typer's own word: help, or an option that does not exist
+        return int(done.code or 0)
+    except KeyboardInterrupt:
         _complain("interrupted; run the same command again to continue.")
         return 130
     except BlockError as error:
@@ -220,7 +209,10 @@ def main(arguments: list[str] | None = None) -> int:
     except GeosegError as error:
         _complain(str(error))
         return 2
+    return 0
 
 
 def _complain(sentence: str) -> None:
-    errors.print(sentence, style="red", highlight=False, soft_wrap=True)
+    errors.print(
+        f"{sentence.rstrip('.')}{'' if sentence.endswith('?') else '.'}", style="red", highlight=False, soft_wrap=True
+    )

@@ -203,10 +203,18 @@ def execute(
     -------
     Outcome
         What ran, what was kept, and what failed; a failing block does not stop the others.
+
+    Raises
+    ------
+    ModelError, WeightsError
+        The model cannot be opened.
+    WorkerError
+        A worker has other versions, or does not see the folder.
     """
     job = tasks.Job(f"geoseg-{uuid.uuid4().hex[:8]}", plan, folder)
     try:
         client.register_plugin(job)
+        client.run(tasks.open_model, job.name)
         return _Execution(job, client, stages, retries, listen).run()
     finally:
         client.unregister_worker_plugin(job.name)

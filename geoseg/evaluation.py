@@ -108,4 +108,6 @@ def score(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], names: Sequenc
 
 def _ratio(top: NDArray[np.int64], bottom: NDArray[np.int64]) -> NDArray[np.float64]:
     """Divide, with NaN where the divisor is 0."""
-    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+    ratio = np.full(top.shape, np.nan)
+    np.divide(top, bottom, out=ratio, where=bottom > 0)
+    return ratio

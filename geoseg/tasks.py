@@ -61,9 +61,8 @@ class Job(WorkerPlugin):
                 "share."
             )
 
-    @property
-    def model(self) -> Model:
-        """The model, opened once; one thread inside an operation, because a network's bits depend on it."""
+    def open(self) -> Model:
+        """Return the model, opened once; one thread inside an operation, because a network's bits depend on it."""
         torch.set_num_threads(1)
         with self._opening:
             return self._model
@@ -73,11 +72,16 @@ class Job(WorkerPlugin):
         return load_model(self.plan.spec, self.plan.device)
 
 
-def _job(name: str) -> Job:
-    job = get_worker().plugins[name]
+def _job(name: str, worker: Worker | None = None) -> Job:
+    job = (worker or get_worker()).plugins[name]
     if not isinstance(job, Job):
         raise WorkerError(f"worker plugin {name} is not a geoseg job; use a scheduler of the same geoseg version.")
     return job
+
+
+def open_model(job_name: str, dask_worker: Worker) -> None:
+    """Open the model ahead of the first block, so that one that cannot be opened stops the run, not its blocks."""
+    _job(job_name, dask_worker).open()
 
 
 def predict(job_name: str, row: int, col: int) -> Seconds:
@@ -88,7 +92,9 @@ def predict(job_name: str, row: int, col: int) -> Seconds:
     start = time.perf_counter()
     job = _job(job_name)
     plan, folder, block = job.plan, job.folder, job.plan.grid.block(row, col)
-    prediction = predict_block(plan.raster, job.model, plan.grid, block, region=plan.region, batch_size=plan.batch_size)
+    prediction = predict_block(
+        plan.raster, job.open(), plan.grid, block, region=plan.region, batch_size=plan.batch_size
+    )
     if not folder.is_marked("finish", block):
         folder.write_block(block, prediction.labels, prediction.confidence)
     folder.write_strips(block, prediction.strips)

@@ -124,5 +124,5 @@ def test_bands_of_several_types_are_read_in_their_common_type(tmp_path: Path) ->
 
 def test_complex_values_are_refused_with_the_remedy(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "sar.tif", np.ones((1, 3, 3), np.complex64))
-    with pytest.raises(RasterError, match="complex64 .* amplitude"):
+    with pytest.raises(RasterError, match=r"complex64 .* amplitude"):
         open_raster(path)

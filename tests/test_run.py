@@ -125,7 +125,9 @@ def test_a_constant_model_gives_a_constant_map(scene: Path, client: Client, tmp_
     polygons = gpd.read_file(tmp_path / "out" / "features.gpkg")
     assert polygons["class"].tolist() == [1]
     assert polygons["name"].tolist() == ["trees"]
-    assert polygons["confidence"].iloc[0] == pytest.approx(torch.tensor([0.1, 0.7, 0.3]).softmax(0)[1].item(), abs=0.003)
+    assert polygons["confidence"].iloc[0] == pytest.approx(
+        torch.tensor([0.1, 0.7, 0.3]).softmax(0)[1].item(), abs=0.003
+    )
 
 
 def test_polygons_cover_exactly_the_labelled_pixels(reference: Path) -> None:
@@ -172,9 +174,7 @@ def test_other_settings_in_the_same_folder_are_refused_until_overwrite(
     assert geoseg.run(wanted, client=client, block_tiles=2, overwrite=True).outcome.done["predict"] > 1
 
 
-def test_a_changed_raster_and_changed_weights_are_noticed(
-    scene: Path, client: Client, tmp_path: Path
-) -> None:
+def test_a_changed_raster_and_changed_weights_are_noticed(scene: Path, client: Client, tmp_path: Path) -> None:
     copy = tmp_path / "scene.tif"
     copy.write_bytes(scene.read_bytes())
     model = write_model(tmp_path, Box(1), name="box", halo=HALO, tile_size=TILE)
@@ -209,12 +209,18 @@ def test_after_kill_9_the_second_start_repeats_only_blocks_in_flight_and_the_res
     assert 8 <= len(finished) < 42, "the run was not interrupted in the middle"
     events: list[Event] = []
     result = geoseg.run(wanted, listen=events.append)
-    repeated = {(e.block.row, e.block.col) for e in events if isinstance(e, Event) and e.status == "done" and e.stage == "predict"}
+    repeated = {
+        (e.block.row, e.block.col)
+        for e in events
+        if isinstance(e, Event) and e.status == "done" and e.stage == "predict"
+    }
     assert repeated.isdisjoint(predicted)
     assert result.outcome.done["predict"] == 42 - len(predicted)
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
     assert polygons_of(tmp_path / "out") == polygons_of(reference)
-    assert os.listdir(folder.work / "strips") == [] or all("right" in n or "below" in n or "corner" in n for n in os.listdir(folder.work / "strips"))
+    assert os.listdir(folder.work / "strips") == [] or all(
+        "right" in n or "below" in n or "corner" in n for n in os.listdir(folder.work / "strips")
+    )
 
 
 def test_a_lost_strip_means_predicting_its_block_again_and_nothing_else_changes(
@@ -274,7 +280,9 @@ def test_a_failing_block_is_retried_and_named_the_rest_is_finished_and_the_next_
     wanted = settings(scene, box, tmp_path / "out", block_tiles=2, retries=1)
     client.run(break_a_block)
     try:
-        with pytest.raises(BlockError, match=r"1 of 12 blocks failed \(1-1\).*disk is on fire.*run the same command again"):
+        with pytest.raises(
+            BlockError, match=r"1 of 12 blocks failed \(1-1\).*disk is on fire.*run the same command again"
+        ):
             geoseg.run(wanted, client=client)
     finally:
         client.run(mend_the_block)

@@ -1,0 +1,365 @@
+"""Weights files: found, fetched, verified, and never a way to run code."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+import threading
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from geoseg.errors import WeightsError
+from geoseg.models import Band, ClassSpec, ModelSpec, load_model
+from geoseg.models.safety import check_torchscript, clean_exported
+from geoseg.models.weights import cache_home, read_state, resolve_weights, weights_digest
+
+SPEC = ModelSpec("m", "semantic-segmentation", (Band("a"),), (ClassSpec(0, "x"),), architecture="smp.Unet")
+CONTENT = b"weights " * 1000
+CHECKSUM = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "weights.bin"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def test_a_local_file_is_found_by_path_and_by_address(file: Path) -> None:
+    for weights in (str(file), file.as_uri()):
+        assert resolve_weights(replace(SPEC, weights=weights, checksum=CHECKSUM)) == file
+    assert weights_digest(replace(SPEC, weights=str(file))) == CHECKSUM
+
+
+def test_a_file_with_a_space_in_its_name_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "my weights.bin"
+    path.write_bytes(CONTENT)
+    assert resolve_weights(replace(SPEC, weights=path.as_uri())) == path
+
+
+def test_a_wrong_checksum_is_refused_with_both(file: Path) -> None:
+    wrong = f"sha256:{'0' * 64}"
+    with pytest.raises(WeightsError) as caught:
+        resolve_weights(replace(SPEC, weights=str(file), checksum=wrong))
+    assert CHECKSUM in str(caught.value)
+    assert wrong in str(caught.value)
+
+
+def test_a_changed_file_is_noticed_although_its_digest_is_remembered(file: Path) -> None:
+    before = weights_digest(replace(SPEC, weights=str(file)))
+    file.write_bytes(CONTENT + b"!")
+    assert weights_digest(replace(SPEC, weights=str(file))) != before
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        (None, "--weights FILE"),
+        ("/nowhere/weights.bin", "does not exist"),
+        ("s3://bucket/weights.bin", "cannot be fetched"),
+        ("http://127.0.0.1:1/weights.bin", "cannot be fetched"),
+    ],
+)
+def test_weights_that_are_not_there_are_refused_with_the_remedy(
+    weights: str | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(WeightsError, match=words):
+        resolve_weights(replace(SPEC, weights=weights))
+
+
+class Server:
+    """Answers on loopback: ``/weights.bin`` whole, ``/cut.bin`` less than it says, anything else not at all."""
+
+    def __init__(self) -> None:
+        requests = self.requests = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                requests.append(self.path)
+                if self.path not in ("/weights.bin", "/cut.bin"):
+                    self.send_error(404)
+                    return
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(CONTENT)))
+                self.end_headers()
+                self.wfile.write(CONTENT if self.path == "/weights.bin" else CONTENT[:100])
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.http.server_address[1]}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "*")
+    server = Server()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+def cached() -> list[str]:
+    return [path.name for path in cache_home().iterdir()] if cache_home().is_dir() else []
+
+
+def test_an_address_is_downloaded_once(server: Server) -> None:
+    spec = replace(SPEC, weights=f"{server.address}/weights.bin", checksum=CHECKSUM)
+    assert resolve_weights(spec).read_bytes() == CONTENT
+    assert resolve_weights(spec).read_bytes() == CONTENT
+    assert server.requests == ["/weights.bin"]
+    assert len(cached()) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "checksum", "words"),
+    [
+        ("/weights.bin", f"sha256:{'1' * 64}", "checksum"),
+        ("/cut.bin", None, "ended after|cannot be fetched"),
+        ("/missing.bin", None, "404"),
+    ],
+)
+def test_a_download_that_went_wrong_leaves_nothing_behind(
+    server: Server, path: str, checksum: str | None, words: str
+) -> None:
+    with pytest.raises(WeightsError, match=words):
+        resolve_weights(replace(SPEC, weights=server.address + path, checksum=checksum))
+    assert cached() == []
+
+
+def test_tensors_survive_every_format_that_is_read(tmp_path: Path) -> None:
+    state = {"a": torch.rand(3, 4), "b": torch.arange(5)}
+    save_file(state, tmp_path / "s.safetensors")
+    torch.save(state, tmp_path / "s.pt")
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "s.ckpt")
+    for name in ("s.safetensors", "s.pt", "s.ckpt"):
+        found = read_state(tmp_path / name)
+        assert found.keys() == state.keys()
+        assert all(torch.equal(found[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".safetensors", ".weird"])
+@pytest.mark.parametrize("writer", ["torch", "pickle"])
+def test_a_malicious_pickle_is_refused_and_does_not_run(suffix: str, writer: str, tmp_path: Path) -> None:
+    sprung, path = tmp_path / "sprung", tmp_path / f"weights{suffix}"
+    if writer == "torch":
+        torch.save({"a": torch.zeros(1), "b": Trap(sprung)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Trap(sprung)))
+    with pytest.raises(WeightsError) as caught:
+        load_model(SPEC.with_weights(path))
+    assert not sprung.exists()
+    assert str(path) in str(caught.value)
+    assert "safetensors" in str(caught.value)
+
+
+def test_the_trap_works(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Trap(tmp_path / "sprung"))).close()
+    assert (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("framework", ["torchscript", "torch.export", "onnx"])
+@pytest.mark.parametrize("writer", ["torch", "pickle"])
+def test_a_pickle_that_claims_to_be_a_program_is_refused(framework: str, writer: str, tmp_path: Path) -> None:
+    sprung, path = tmp_path / "sprung", tmp_path / "program.pt2"
+    if writer == "torch":
+        torch.save(Trap(sprung), path)
+    else:
+        path.write_bytes(pickle.dumps(Trap(sprung)))
+    with pytest.raises(WeightsError):
+        load_model(replace(SPEC, framework=framework, weights=str(path)))
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x80\x04N.", b"not weights at all"])
+def test_a_damaged_file_is_refused(content: bytes, tmp_path: Path) -> None:
+    for suffix in (".pt", ".safetensors"):
+        path = tmp_path / f"weights{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(WeightsError):
+            read_state(path)
+
+
+def test_a_file_that_holds_no_state_dict_is_refused(tmp_path: Path) -> None:
+    torch.save([torch.zeros(1)], tmp_path / "list.pt")
+    with pytest.raises(WeightsError, match="list that is not a state dict"):
+        read_state(tmp_path / "list.pt")
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    sizes = {0: torch.export.Dim("n", min=1), 2: torch.export.Dim("y", min=8), 3: torch.export.Dim("x", min=8)}
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Upsample(scale_factor=2)).eval()
+    program = torch.export.export(network, (torch.zeros(2, 1, 32, 32),), dynamic_shapes=(sizes,))
+    torch.export.save(program, tmp_path / "program.pt2")
+    return tmp_path / "program.pt2"
+
+
+def rewrite(path: Path, change: Callable[[str, bytes], bytes], **more: bytes) -> Path:
+    """Copy an archive with its members changed, and further ones added."""
+    changed = path.with_name(f"changed{path.suffix}")
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(changed, "w") as target:
+        root = source.namelist()[0].partition("/")[0]
+        for name in source.namelist():
+            target.writestr(name, change(name.partition("/")[2], source.read(name)))
+        for name, content in more.items():
+            target.writestr(f"{root}/{name}", content)
+    return changed
+
+
+def trap(path: Path) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(Trap(path), buffer)
+    return buffer.getvalue()
+
+
+def with_graph(change: Callable[[str], str]) -> Callable[[str, bytes], bytes]:
+    return lambda name, content: change(content.decode()).encode() if name == "models/model.json" else content
+
+
+def test_a_clean_program_still_predicts_the_same(exported: Path) -> None:
+    pixels = torch.rand(3, 1, 24, 16)
+    wanted = torch.export.load(exported).module()(pixels)
+    assert torch.equal(torch.export.load(clean_exported(exported)).module()(pixels), wanted)
+
+
+def refused(path: Path, sprung: Path) -> str:
+    with pytest.raises(WeightsError) as caught:
+        load_model(replace(SPEC, framework="torch.export", weights=str(path)))
+    assert not sprung.exists()
+    return str(caught.value)
+
+
+def test_a_program_with_a_pickle_in_its_sample_inputs_is_refused(exported: Path, tmp_path: Path) -> None:
+    sprung = tmp_path / "sprung"
+    path = rewrite(exported, lambda name, content: trap(sprung) if "sample_inputs" in name else content)
+    assert "more than tensors" in refused(path, sprung)
+
+
+def test_a_program_with_pickled_weights_is_refused(exported: Path, tmp_path: Path) -> None:
+    sprung = tmp_path / "sprung"
+
+    def change(name: str, content: bytes) -> bytes:
+        if name.endswith("weights_config.json"):
+            return content.replace(b'"use_pickle": false', b'"use_pickle": true')
+        return trap(sprung) if name.startswith("data/weights/weight") else content
+
+    assert "pickled object" in refused(rewrite(exported, change), sprung)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Symbol('s31', positive=True, integer=True)", "__import__('builtins').open('PATH', 'w')"),
+        ("torch.ops.aten.conv2d.default", "torch.load"),
+        ("torch.ops.aten.conv2d.default", "torch.ops.aten.from_file.default"),
+        ("torch.ops.aten.conv2d.default", "_operator.attrgetter"),
+        ('"name": "input"', "\"name\": \"x=open('PATH', 'w')\""),
+        ("builtins.tuple", "collections.defaultdict"),
+    ],
+)
+def test_a_program_whose_graph_reaches_outside_is_refused(old: str, new: str, exported: Path, tmp_path: Path) -> None:
+    sprung = tmp_path / "sprung"
+    with zipfile.ZipFile(exported) as archive:
+        text = archive.read(next(name for name in archive.namelist() if name.endswith("models/model.json"))).decode()
+    if old.startswith("Symbol"):
+        old = next(item for item in _symbols(text))
+    assert old in text
+    message = refused(rewrite(exported, with_graph(lambda graph: graph.replace(old, new.replace("PATH", str(sprung))))), sprung)
+    assert "could run code" in message
+
+
+def _symbols(text: str) -> list[str]:
+    """The texts of symbols in a graph."""
+    found: list[str] = []
+
+    def collect(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found.extend(str(value) for key, value in pairs if key == "expr_str" and str(value).startswith("Symbol("))
+        return dict(pairs)
+
+    json.loads(text, object_pairs_hook=collect)
+    return found
+
+
+@pytest.mark.parametrize("member", ["data/aotinductor/model/a.so", "data/constants/custom_obj_0", "extra/readme"])
+def test_a_program_with_members_that_no_network_needs_is_refused(member: str, exported: Path, tmp_path: Path) -> None:
+    path = rewrite(exported, lambda name, content: content, **{member: b"anything"})
+    assert "not part of a network" in refused(path, tmp_path / "sprung")
+
+
+def test_an_archive_with_one_name_twice_is_refused(exported: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = rewrite(exported, lambda name, content: content, **{"archive_format": b"pt2"})
+    assert "not a torch.export archive" in refused(path, tmp_path / "sprung")
+
+
+class Writer(torch.nn.Module):
+    """A network that writes a file when it runs."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        torch.save(pixels, "/tmp/geoseg-sprung")  # noqa: S108 - never run
+        return pixels
+
+
+def save_script(network: torch.nn.Module, path: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(network.eval()).save(str(path))
+    return path
+
+
+def test_a_script_that_writes_files_is_refused(tmp_path: Path) -> None:
+    path = save_script(Writer(), tmp_path / "writer.pt")
+    with pytest.raises(WeightsError, match="reaches files"):
+        load_model(replace(SPEC, framework="torchscript", weights=str(path)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'torch . save(pixels, "x")',
+        'getattr(torch, "sa\\x76e")(pixels, "x")',
+        'pixels.save("x")',
+        "ops.debugprims.anything(pixels)",
+    ],
+)
+def test_a_script_that_hides_what_it_calls_is_refused(line: str, tmp_path: Path) -> None:
+    path = save_script(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1)), tmp_path / "script.pt")
+    check_torchscript(path)
+    changed = rewrite(path, lambda name, content: content + line.encode() if name.endswith(".py") else content)
+    with pytest.raises(WeightsError, match="reaches files"):
+        check_torchscript(changed)
+
+
+def test_a_script_whose_tensors_are_replaced_by_a_pickle_is_refused(tmp_path: Path) -> None:
+    sprung = tmp_path / "sprung"
+    path = save_script(torch.nn.Conv2d(1, 1, 1), tmp_path / "script.pt")
+    changed = rewrite(path, lambda name, content: pickle.dumps(Trap(sprung), 2) if name == "data.pkl" else content)
+    with pytest.raises(WeightsError, match="cannot open|can open"):
+        load_model(replace(SPEC, framework="torchscript", weights=str(changed)))
+    assert not sprung.exists()
