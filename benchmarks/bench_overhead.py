@@ -65,7 +65,9 @@ def main(runs: int = 3) -> None:
             measured = measure(arguments)
             seconds = json.loads((output / "run.json").read_text())["seconds"]
             working = seconds["blocks"] + seconds["write"]
-            rows.append([bare, working, measured.seconds, seconds["blocks"] / bare, working / bare, measured.seconds / bare])
+            rows.append(
+                [bare, working, measured.seconds, seconds["blocks"] / bare, working / bare, measured.seconds / bare]
+            )
         planned, peak = plan.total_bytes / 2**20, measured.peak_bytes / 2**20
     medians = [statistics.median(column) for column in zip(*rows, strict=True)]
     header = ["", "bare s", "working s", "wall s", "blocks/bare", "working/bare", "wall/bare"]

@@ -38,7 +38,9 @@ def write_rgb(path: Path, side: int) -> Path:
         for y in range(0, side, 512):
             for x in range(0, side, 512):
                 place = Window(x, y, 512, 512)
-                part = coarse[:, (y // 512) % 32 * 2 : (y // 512) % 32 * 2 + 3, (x // 512) % 32 * 2 : (x // 512) % 32 * 2 + 3]
+                part = coarse[
+                    :, (y // 512) % 32 * 2 : (y // 512) % 32 * 2 + 3, (x // 512) % 32 * 2 : (x // 512) % 32 * 2 + 3
+                ]
                 grown = torch.nn.functional.interpolate(
                     torch.from_numpy(part)[None], size=(512, 512), mode="bilinear", align_corners=True
                 )[0].numpy()

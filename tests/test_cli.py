@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
+import geoseg
+from benchmarks.measure import measure
 from geoseg.cli import main
 from geoseg.store import RunFolder
 from tests.networks import Box, write_item, write_model
@@ -56,6 +58,12 @@ def test_a_run_prints_the_dashboard_and_where_the_results_are(
     for name in ("labels.tif", "features.gpkg", "run.json"):
         assert str(tmp_path / "out" / name) in printed
         assert (tmp_path / "out" / name).is_file()
+
+
+def test_a_run_keeps_the_memory_that_was_planned(tmp_path: Path) -> None:
+    arguments = ["land_use", "--output", str(tmp_path / "land_use")]
+    planned = geoseg.plan("land_use").total_bytes
+    assert measure(["-m", "geoseg", "run", *arguments]).peak_bytes < planned
 
 
 def test_a_plan_says_blocks_tiles_memory_and_time_and_computes_nothing(
@@ -108,7 +116,7 @@ def test_a_malicious_pickle_is_refused_and_not_opened(
 
 
 def test_each_bad_input_gets_one_sentence_with_the_remedy(
-    workflow: Path, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    workflow: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = tmp_path / "text.tif"
     text.write_text("not a raster")
@@ -159,12 +167,12 @@ def test_an_output_folder_in_use_is_refused(workflow: Path, tmp_path: Path, caps
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_reported_and_the_run_can_be_continued(
-    workflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workflow: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import geoseg.store
 
     def full(*_arguments: object) -> None:
-        with open("/dev/full", "wb") as device:
+        with Path("/dev/full").open("wb") as device:
             device.write(b"0" * 9000)
 
     monkeypatch.setattr(geoseg.store.os, "replace", full)

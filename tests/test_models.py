@@ -136,7 +136,7 @@ def test_predicting_twice_gives_the_same_bits(network: Network, batch: tuple[np.
 
 def test_a_result_may_be_overwritten_without_changing_the_network(batch: tuple[np.ndarray, np.ndarray]) -> None:
     constant = torch.full((2, 2, 40, 32), 0.5)
-    model = wrap(lambda pixels: constant, replace(SPEC, activation="none"))
+    model = wrap(lambda _: constant, replace(SPEC, activation="none"))
     with torch.inference_mode():
         model.predict(*batch).zero_()
     assert (constant == 0.5).all()
@@ -151,7 +151,7 @@ def test_the_activation_is_the_specs(activation: Any, batch: tuple[np.ndarray, n
         "sigmoid": exponentials / (1 + exponentials),
         "none": scores.numpy(),
     }
-    result = wrap(lambda pixels: scores, replace(SPEC, activation=activation)).predict(*batch)
+    result = wrap(lambda _: scores, replace(SPEC, activation=activation)).predict(*batch)
     np.testing.assert_allclose(result.numpy(), wanted[activation], atol=1e-6)
 
 
@@ -177,14 +177,14 @@ def wrong(network: Callable[[torch.Tensor], Any], spec: ModelSpec = SPEC) -> str
 
 
 def test_a_network_with_other_classes_is_refused_with_both_shapes() -> None:
-    message = wrong(lambda pixels: torch.zeros(1, 5, 32, 32))
+    message = wrong(lambda _: torch.zeros(1, 5, 32, 32))
     assert "(1, 5, 32, 32)" in message
     assert "(1, 2, 32, 32)" in message
     assert "5 classes" in message
 
 
 def test_a_network_with_a_smaller_output_is_refused_with_the_remedy() -> None:
-    message = wrong(lambda pixels: torch.zeros(1, 2, 8, 8))
+    message = wrong(lambda _: torch.zeros(1, 2, 8, 8))
     assert "(1, 2, 8, 8)" in message
     assert "(1, 2, 32, 32)" in message
     assert "resample" in message
@@ -197,12 +197,12 @@ def test_a_network_that_returns_no_tensor_is_refused() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_values_that_are_not_finite_are_refused(value: float) -> None:
-    assert "not finite" in wrong(lambda pixels: torch.full((1, 2, 32, 32), value))
+    assert "not finite" in wrong(lambda _: torch.full((1, 2, 32, 32), value))
 
 
 def test_a_nan_in_a_later_tile_is_refused_too() -> None:
     results = iter([torch.zeros(1, 2, 8, 8), torch.full((1, 2, 8, 8), torch.nan)])
-    model = wrap(lambda pixels: next(results), SPEC)
+    model = wrap(lambda _: next(results), SPEC)
     pixels, mask = np.zeros((1, 3, 8, 8), np.uint8), np.ones((1, 8, 8), np.bool_)
     model.predict(pixels, mask)
     with pytest.raises(ModelError, match="not finite"):
@@ -210,7 +210,7 @@ def test_a_nan_in_a_later_tile_is_refused_too() -> None:
 
 
 def test_scores_that_claim_to_be_probabilities_are_refused() -> None:
-    message = wrong(lambda pixels: torch.full((1, 2, 32, 32), 7.0), replace(SPEC, activation="none"))
+    message = wrong(lambda _: torch.full((1, 2, 32, 32), 7.0), replace(SPEC, activation="none"))
     assert "from 7 to 7" in message
     assert "softmax" in message
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from distributed import Client
+from distributed import Client, LocalCluster
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 import geoseg
+from geoseg.catalog import find_model
 from geoseg.engine import Event, connect
-from geoseg.errors import BlockError, FingerprintError, OutputError
+from geoseg.errors import BlockError, FingerprintError, ModelError, OutputError
 from geoseg.store import RunFolder
 from tests.networks import Box, Constant, write_model
 from tests.rasters import write_raster
@@ -300,6 +302,58 @@ def test_a_failing_block_is_retried_and_named_the_rest_is_finished_and_the_next_
     assert again.outcome.done == {"predict": 1, "finish": 4, "trace": 4}
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), expected)
     assert polygons_of(tmp_path / "out") == polygons_of(reference)
+
+
+def test_a_scheduler_that_is_there_is_used_and_left_running(
+    scene: Path, box: Path, reference: Path, tmp_path: Path
+) -> None:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address=None, silence_logs=50
+    ) as cluster:
+        wanted = settings(scene, box, tmp_path / "out", block_tiles=2, scheduler=cluster.scheduler_address)
+        geoseg.run(wanted)
+        with Client(cluster.scheduler_address, set_as_default=False) as still:
+            assert len(still.nthreads()) == 1
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
+    assert polygons_of(tmp_path / "out") == polygons_of(reference)
+
+
+def test_the_first_pass_over_a_dead_worker_repeats_only_what_it_was_doing(
+    scene: Path, box: Path, reference: Path, tmp_path: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill_one(event: object) -> None:
+        if isinstance(event, Event) and event.stage == "finish" and not killed:
+            killed.append(pids[0])
+            os.kill(pids[0], signal.SIGKILL)
+
+    with connect(None, 2) as own:
+        pids = list(own.run(os.getpid).values())
+        wanted = settings(scene, box, tmp_path / "out", block_tiles=1)
+        result = geoseg.run(wanted, client=own, listen=kill_one)
+    assert killed
+    assert result.outcome.done == {"predict": 42, "finish": 42, "trace": 42}
+    np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
+    assert polygons_of(tmp_path / "out") == polygons_of(reference)
+
+
+def test_a_network_of_ones_own_needs_a_description_and_gives_the_same_labels(
+    scene: Path, box: Path, reference: Path
+) -> None:
+    with pytest.raises(ModelError, match="spec=ModelSpec"):
+        geoseg.segment(scene, Box(HALO))
+    spec = replace(find_model(str(box)), weights=None, checksum=None)
+    lazy = geoseg.segment(scene, Box(HALO), spec=spec, ramp=8)
+    np.testing.assert_array_equal(lazy.compute(scheduler="sync").to_numpy(), labels_of(reference))
+
+
+def test_without_features_nothing_is_traced(scene: Path, box: Path, client: Client, tmp_path: Path) -> None:
+    result = geoseg.run(settings(scene, box, tmp_path / "out", block_tiles=8, features=[]), client=client)
+    assert result.outcome.done == {"predict": 1, "finish": 1}
+    assert result.features == ()
+    later = geoseg.run(settings(scene, box, tmp_path / "out", block_tiles=8), client=client)
+    assert later.outcome.done == {"trace": 1}
 
 
 def test_an_output_folder_in_use_is_refused(scene: Path, box: Path, tmp_path: Path) -> None:

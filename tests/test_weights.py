@@ -231,6 +231,10 @@ def rewrite(path: Path, change: Callable[[str, bytes], bytes], **more: bytes) ->
     return changed
 
 
+def unchanged(_name: str, content: bytes) -> bytes:
+    return content
+
+
 def trap(path: Path) -> bytes:
     buffer = io.BytesIO()
     torch.save(Trap(path), buffer)
@@ -289,8 +293,9 @@ def test_a_program_whose_graph_reaches_outside_is_refused(old: str, new: str, ex
     if old.startswith("Symbol"):
         old = next(item for item in _symbols(text))
     assert old in text
-    message = refused(rewrite(exported, with_graph(lambda graph: graph.replace(old, new.replace("PATH", str(sprung))))), sprung)
-    assert "could run code" in message
+    new = new.replace("PATH", str(sprung))
+    changed = rewrite(exported, with_graph(lambda graph: graph.replace(old, new)))
+    assert "could run code" in refused(changed, sprung)
 
 
 def _symbols(text: str) -> list[str]:
@@ -307,14 +312,14 @@ def _symbols(text: str) -> list[str]:
 
 @pytest.mark.parametrize("member", ["data/aotinductor/model/a.so", "data/constants/custom_obj_0", "extra/readme"])
 def test_a_program_with_members_that_no_network_needs_is_refused(member: str, exported: Path, tmp_path: Path) -> None:
-    path = rewrite(exported, lambda name, content: content, **{member: b"anything"})
+    path = rewrite(exported, unchanged, **{member: b"anything"})
     assert "not part of a network" in refused(path, tmp_path / "sprung")
 
 
 def test_an_archive_with_one_name_twice_is_refused(exported: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        path = rewrite(exported, lambda name, content: content, **{"archive_format": b"pt2"})
+        path = rewrite(exported, unchanged, archive_format=b"pt2")
     assert "not a torch.export archive" in refused(path, tmp_path / "sprung")
 
 
@@ -360,6 +365,6 @@ def test_a_script_whose_tensors_are_replaced_by_a_pickle_is_refused(tmp_path: Pa
     sprung = tmp_path / "sprung"
     path = save_script(torch.nn.Conv2d(1, 1, 1), tmp_path / "script.pt")
     changed = rewrite(path, lambda name, content: pickle.dumps(Trap(sprung), 2) if name == "data.pkl" else content)
-    with pytest.raises(WeightsError, match="cannot open|can open"):
+    with pytest.raises(WeightsError, match="can open"):
         load_model(replace(SPEC, framework="torchscript", weights=str(changed)))
     assert not sprung.exists()

@@ -1,0 +1,132 @@
+"""What a plan promises before anything runs."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+import geoseg
+from geoseg.errors import PlanError, WorkflowError
+from geoseg.planning import MIB, Plan
+from tests.networks import Box, write_model
+from tests.rasters import write_raster
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model", Box(1), name="box", halo=3)
+
+
+def make(tmp_path: Path, item: Path, /, shape: tuple[int, int] = (310, 283), **more: Any) -> Plan:
+    scene = write_raster(tmp_path / "scene.tif", np.ones((2, *shape), np.uint8))
+    return geoseg.plan({"model": str(item), "input": str(scene), "ramp": 8, **more})
+
+
+def test_a_plan_counts_blocks_and_tiles(tmp_path: Path, model: Path) -> None:
+    plan = make(tmp_path, model, block_tiles=(3, 2))
+    assert (plan.tile_count, plan.block_count) == (42, 9)
+    assert len(list(plan.blocks())) == 9
+
+
+def test_a_plan_does_not_start_more_workers_than_there_are_blocks(tmp_path: Path, model: Path) -> None:
+    assert make(tmp_path, model, workers=64, block_tiles=3).workers == 6
+
+
+def test_a_raster_smaller_than_a_tile_gets_one_smaller_tile(tmp_path: Path, model: Path) -> None:
+    plan = make(tmp_path, model, shape=(20, 31))
+    assert plan.tile_count == 1
+    assert plan.grid.tiling.size < 64
+
+
+def test_memory_depends_on_the_block_and_not_on_the_raster(tmp_path: Path, model: Path) -> None:
+    small = make(tmp_path, model, shape=(300, 300), workers=1)
+    large = make(tmp_path, model, shape=(900, 1200), workers=1)
+    assert small.worker_bytes == large.worker_bytes
+    assert sum(make(tmp_path, model, block_tiles=4).worker_bytes.values()) > sum(small.worker_bytes.values())
+
+
+def test_a_plan_that_does_not_fit_is_refused_with_the_worst_offender_and_the_remedy(
+    tmp_path: Path, model: Path
+) -> None:
+    plan = make(tmp_path, model, shape=(900, 900), workers=2)
+    plan.check_memory(plan.total_bytes)
+    with pytest.raises(PlanError, match=r"2 workers need .* MiB .*for the process \(.*fewer workers"):
+        plan.check_memory(plan.total_bytes - 1)
+
+
+def test_a_huge_raster_is_planned_without_making_its_blocks(tmp_path: Path, model: Path) -> None:
+    small = write_raster(tmp_path / "small.tif", np.ones((2, 10, 10), np.uint8))
+    with rasterio.open(small) as source:
+        transform: Affine = source.transform
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{band}"><SimpleSource><SourceFilename relativeToVRT="1">small.tif'
+        f"</SourceFilename><SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
+        for band in (1, 2)
+    )
+    huge = tmp_path / "huge.vrt"
+    huge.write_text(
+        f'<VRTDataset rasterXSize="1000000" rasterYSize="1000000"><SRS>EPSG:32618</SRS>'
+        f"<GeoTransform>{', '.join(map(str, transform.to_gdal()))}</GeoTransform>{bands}</VRTDataset>"
+    )
+    plan = geoseg.plan({"model": str(model), "input": str(huge), "ramp": 8})
+    assert plan.block_count == 10_000**2
+    assert next(plan.blocks()).id == "0-0"
+
+
+def test_a_plan_can_be_sent_to_a_worker_and_stays_small(tmp_path: Path, model: Path) -> None:
+    plan = make(tmp_path, model)
+    sent = pickle.dumps(plan)
+    assert len(sent) < 20_000
+    assert pickle.loads(sent).fingerprint() == plan.fingerprint()
+
+
+def test_a_fingerprint_is_json_and_changes_with_whatever_decides_the_labels(tmp_path: Path, model: Path) -> None:
+    def fingerprint(**more: Any) -> str:
+        return json.dumps(make(tmp_path, model, **more).fingerprint() | {"inputs": None}, sort_keys=True)
+
+    before = fingerprint()
+    assert before == fingerprint(workers=1)
+    for change in (
+        {"tile_size": 80},
+        {"halo": 4},
+        {"ramp": 6},
+        {"block_tiles": 3},
+        {"batch_size": 2},
+        {"bands": [2, 1]},
+        {"region": "440100,4199000,440900,4199900,EPSG:32618"},
+    ):
+        assert fingerprint(**change) != before, change
+
+
+def test_a_region_plans_only_the_blocks_that_predict_some_of_it(tmp_path: Path, model: Path) -> None:
+    plan = make(tmp_path, model, block_tiles=1, region="440010,4199900,440090,4199990,EPSG:32618")
+    assert {(block.row, block.col) for block in plan.blocks()} == {(0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"tile_sise": 4}, "unknown key 'tile_sise'; did you mean 'tile_size'"),
+        ({"device": "gpu"}, "device: 'gpu'"),
+        ({"ramp": -1}, "ramp: -1"),
+        ({"model": None}, "model: None"),
+        ({"input": None}, "names no input"),
+    ],
+)
+def test_what_a_person_writes_wrongly_is_said_in_one_sentence(
+    tmp_path: Path, model: Path, change: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(WorkflowError, match=sentence):
+        make(tmp_path, model, **change)
+
+
+def test_the_process_that_plans_holds_less_than_a_worker(tmp_path: Path, model: Path) -> None:
+    plan = make(tmp_path, model, workers=1)
+    assert plan.total_bytes - sum(plan.worker_bytes.values()) < 1024 * MIB
