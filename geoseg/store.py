@@ -118,6 +118,7 @@ class RunFolder:
             The folder cannot be written.
         """
         path = self.work / "fingerprint.json"
+        self._sweep()
         fingerprint = json.loads(json.dumps(fingerprint))
         if path.exists() and not overwrite:
             changed = differences(json.loads(path.read_text()), fingerprint)
@@ -131,6 +132,19 @@ class RunFolder:
         self._create_blocks(grid)
         write_json(path, fingerprint)
         return False
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was writing; nobody else writes here, the folder is locked."""
+        for folder, pattern in (
+            (self.path, ".*.tmp"),
+            (self.work / "strips", "*.tmp*"),
+            (self.work / "traces", "*.tmp*"),
+        ):
+            for path in folder.glob(pattern):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
     def _clear(self) -> None:
         """Remove an earlier run, the fingerprint first: a folder without one holds nothing that counts."""

@@ -59,7 +59,7 @@ class Workflow(BaseModel):
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     workers : int or None
-        Local worker processes; one a core unless given.
+        Local worker processes; unless given one a core on a CPU, and one on a GPU.
     scheduler : str or None
         Address of a Dask scheduler to use instead.
     retries : int
@@ -227,6 +227,7 @@ def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -
         ramp=wanted.ramp,
         multiple=spec.multiple,
     )
+    device = _device(wanted.device)
     block_tiles = wanted.block_tiles if isinstance(wanted.block_tiles, tuple) else (wanted.block_tiles,) * 2
     made = Plan(
         raster=raster,
@@ -234,8 +235,8 @@ def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -
         grid=TileGrid(raster.shape, tiling.fitted(raster.shape), block_tiles),
         region=_open_region(wanted, raster),
         batch_size=wanted.batch_size,
-        device=_device(wanted.device),
-        workers=wanted.workers or core_count(),
+        device=device,
+        workers=wanted.workers or (core_count() if device == "cpu" else 1),
     )
     return replace(made, workers=min(made.workers, max(1, made.block_count)))
 
@@ -363,8 +364,8 @@ def _raise_failures(result: RunResult) -> None:
         reason = next(iter(failed.values())).rstrip(".")
         names = ", ".join(list(failed)[:8])
         raise BlockError(
-            f"{len(failed)} of {result.plan.block_count} blocks failed ({names}), the first in {reason}; the rest is in "
-            f"{result.output}; mend the cause and run the same command again."
+            f"{len(failed)} of {result.plan.block_count} blocks failed ({names}), the first in {reason}; the rest is "
+            f"in {result.output}; mend the cause and run the same command again."
         )
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 import geoseg
-from geoseg.catalog import find_model
+from geoseg.catalog import find_imagery, find_model
 from geoseg.engine import Event, connect
 from geoseg.errors import BlockError, FingerprintError, ModelError, OutputError
 from geoseg.store import RunFolder
@@ -104,6 +104,24 @@ def test_labels_and_polygons_are_the_same_with_one_worker(
     assert result.plan.workers == 1
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
     assert polygons_of(tmp_path / "out") == polygons_of(reference)
+
+
+def test_a_real_network_on_real_imagery_gives_the_same_bits_for_every_layout(client: Client, tmp_path: Path) -> None:
+    scene = find_imagery("delmarva").paths[0]
+    with rasterio.open(scene) as source:
+        window = rasterio.windows.Window(300, 200, 460, 420)
+        small = write_raster(
+            tmp_path / "small.tif",
+            source.read(window=window),
+            transform=source.window_transform(window),
+            descriptions=source.descriptions,
+        )
+    wanted = {"model": "sentinel2-land-cover", "input": str(small), "tile_size": 256}
+    for block_tiles in (1, 3):
+        output = str(tmp_path / f"out-{block_tiles}")
+        assert geoseg.run(wanted, output=output, block_tiles=block_tiles, client=client).plan.tile_count > 4
+    np.testing.assert_array_equal(labels_of(tmp_path / "out-1"), labels_of(tmp_path / "out-3"))
+    assert polygons_of(tmp_path / "out-1") == polygons_of(tmp_path / "out-3")
 
 
 def test_the_lazy_array_has_the_same_labels_and_lies_where_the_raster_lies(

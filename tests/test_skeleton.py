@@ -48,3 +48,31 @@ def test_everything_a_workflow_names_ships() -> None:
         workflow = read_workflow(path)
         assert find_model(workflow.model).classes
         assert find_imagery(workflow.input)
+
+
+def test_the_list_of_errors_is_complete_and_right() -> None:
+    from geoseg import errors
+
+    text = (ROOT / "docs" / "errors.md").read_text()
+    listed = dict(re.findall(r"^\| `(\w+Error)` \| `(\w+)` \|", text, re.MULTILINE))
+    listed |= dict.fromkeys(re.findall(r"^\| `(\w+Warning)` \|", text, re.MULTILINE), "UserWarning")
+    bases = {errors.GeosegError, errors.GeosegWarning}
+    known = {
+        name: item
+        for name, item in vars(errors).items()
+        if isinstance(item, type) and issubclass(item, tuple(bases)) and item not in bases
+    }
+    assert set(listed) == set(known)
+    for name, builtin in listed.items():
+        assert builtin in {base.__name__ for base in known[name].__mro__}
+
+
+def test_every_imported_package_is_a_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {_split(line)[0].replace("-", "_") for line in project["dependencies"]}
+    packages = {"yaml": "pyyaml", "odc": "odc_geo", "pydantic_core": "pydantic"}
+    used = set()
+    for path in (ROOT / "geoseg").rglob("*.py"):
+        used |= set(re.findall(r"^ *(?:import|from) (\w+)", path.read_text(), re.MULTILINE))
+    third_party = used - set(sys.stdlib_module_names) - {"geoseg"}
+    assert {packages.get(name, name) for name in third_party} <= named

@@ -76,6 +76,17 @@ def test_a_run_folder_written_anew_is_read_anew(folder: RunFolder) -> None:
     assert folder.read_labels(slice(None), slice(None)).shape == (20, 20)
 
 
+def test_what_a_killed_process_was_writing_is_swept_away(folder: RunFolder) -> None:
+    rubbish = [folder.path / ".labels.tif.x1.tmp", folder.work / "strips" / "0-0-top.7.tmp.npy"]
+    rubbish[0].mkdir()
+    (rubbish[0] / "half.tif").write_text("")
+    rubbish[1].write_text("")
+    folder.mark("finish", GRID.block(0, 0))
+    assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
+    assert not any(path.exists() for path in rubbish)
+    assert folder.marked("finish") == {(0, 0)}
+
+
 def test_differences_name_nested_keys_and_long_values_are_cut() -> None:
     assert differences({"a": {"b": 1}}, {"a": {"b": 2}}) == ["a b (1 before, 2 now)"]
     assert differences({"a": 1}, {"a": 1}) == []

@@ -1,0 +1,451 @@
+"""Every format written and read back, and regions asked for pixels, against GDAL."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyarrow.parquet as pq
+import pyogrio
+import pytest
+import shapely
+import shapely.geometry
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from pyproj import CRS
+from rasterio.features import geometry_mask
+
+from geoseg.errors import CrsError, FormatWarning, InputNotFoundError, OutputError, RegionError, VectorError
+from geoseg.grid import Window
+from geoseg.vector import (
+    COLUMNS,
+    FORMATS,
+    Region,
+    check_format,
+    check_region,
+    read_region,
+    shapefile,
+    write_features,
+    writing,
+)
+
+UTM = "EPSG:32618"
+ENDINGS = list(FORMATS)
+
+
+def squares(count: int, crs: str = UTM, left: float = 400_000, top: float = 4_100_000) -> gpd.GeoDataFrame:
+    """Squares with a hole each, counter-clockwise."""
+    outer = [shapely.box(left + 30 * i, top, left + 30 * i + 30, top + 30) for i in range(count)]
+    geometry = [shapely.orient_polygons(square - square.buffer(-10)) for square in outer]
+    names = [f"Wässer 水 {i}" for i in range(count)]
+    columns = {"class": np.arange(count, dtype=np.int32), "name": np.array(names, object)}
+    columns |= {"area_m2": np.arange(count) + 0.25, "confidence": np.linspace(0, 1, count).round(4)}
+    return gpd.GeoDataFrame(columns, geometry=geometry, crs=crs)
+
+
+def read(path: Path) -> gpd.GeoDataFrame:
+    return gpd.read_parquet(path) if path.suffix == ".parquet" else pyogrio.read_dataframe(path)
+
+
+def in_order(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    return table.sort_values("class").reset_index(drop=True)
+
+
+@pytest.mark.parametrize("ending", [ending for ending in ENDINGS if ending != ".geojson"])
+def test_what_is_written_is_read_back(tmp_path: Path, ending: str) -> None:
+    path, table = tmp_path / f"land{ending}", squares(7)
+    assert write_features(path, [table.iloc[:3], table.iloc[3:3], table.iloc[3:]], layer="land_use", crs=UTM) == 7
+    back = in_order(read(path))
+    assert list(back.columns) == [*COLUMNS, "geometry"]
+    assert back.crs == UTM
+    assert {name: str(back[name].dtype) for name in COLUMNS} == COLUMNS
+    for name in COLUMNS:
+        assert back[name].tolist() == table[name].tolist()
+    assert shapely.equals_exact(
+        shapely.normalize(back.geometry.to_numpy()), shapely.normalize(table.geometry.to_numpy())
+    ).all()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_no_features_are_a_valid_empty_layer_with_its_columns(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"land{ending}"
+    assert write_features(path, [], layer="land_use", crs=UTM) == 0
+    back = read(path)
+    assert len(back) == 0
+    if ending == ".geojson":
+        assert json.loads(path.read_text())["features"] == []
+    else:
+        assert list(back.columns) == [*COLUMNS, "geometry"]
+        assert back.crs == UTM
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_multipolygons_go_into_a_layer_of_multipolygons(tmp_path: Path, ending: str) -> None:
+    table = squares(3)
+    table.loc[1, "geometry"] = shapely.MultiPolygon([table.geometry[1], shapely.box(0, 0, 10, 10)])
+    path = tmp_path / f"land{ending}"
+    with pytest.raises(VectorError, match="MultiPolygon"):
+        write_features(path, [table], layer="land_use", crs=UTM)
+    assert os.listdir(tmp_path) == []
+    write_features(path, [table], layer="land_use", crs=UTM, geometry_type="MultiPolygon")
+    assert in_order(read(path)).geometry.area.tolist() == pytest.approx(
+        table.to_crs(4326 if ending == ".geojson" else UTM).geometry.area.tolist(), rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".fgb", ".shp", ".geojson"])
+def test_bytes_do_not_depend_on_how_the_features_came(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "BATCH", 4)
+    table = squares(23)
+    for folder, cut in (("one", 23), ("two", 5)):
+        (tmp_path / folder).mkdir()
+        batches = [table.iloc[:cut], table.iloc[cut : cut + 1], table.iloc[cut + 1 :]]
+        write_features(tmp_path / folder / f"land{ending}", batches, layer="land_use", crs=UTM)
+    written = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in written)
+
+
+def test_a_geopackage_has_its_layer_and_a_spatial_index(tmp_path: Path) -> None:
+    path = tmp_path / "land.gpkg"
+    write_features(path, [squares(5)], layer="land_use", crs=UTM)
+    assert pyogrio.list_layers(path).tolist() == [["land_use", "Polygon"]]
+    assert pyogrio.read_info(path)["capabilities"]["fast_spatial_filter"]
+    found = pyogrio.read_dataframe(path, bbox=(400_031, 4_100_001, 400_032, 4_100_002))
+    assert found["class"].tolist() == [1]
+
+
+def test_geoparquet_has_metadata_row_groups_and_a_covering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "BATCH", 4)
+    path = tmp_path / "land.parquet"
+    write_features(path, [squares(10)], layer="land_use", crs=UTM)
+    file = pq.ParquetFile(path)
+    assert file.num_row_groups == 3
+    geo = json.loads(file.schema_arrow.metadata[b"geo"] if b"geo" in (file.schema_arrow.metadata or {}) else
+                     file.metadata.metadata[b"geo"])  # fmt: skip
+    column = geo["columns"]["geometry"]
+    assert (geo["version"], column["encoding"], column["geometry_types"]) == ("1.1.0", "WKB", ["Polygon"])
+    assert column["bbox"] == [400_000, 4_100_000, 400_300, 4_100_030]
+    assert CRS.from_json_dict(column["crs"]) == UTM
+    assert gpd.read_parquet(path, bbox=(400_031, 4_100_001, 400_032, 4_100_002))["class"].tolist() == [1]
+
+
+def test_a_shapefile_has_its_companions_and_no_warning_where_everything_fits(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_features(tmp_path / "land.shp", [squares(2)], layer="land_use", crs=UTM)
+    assert sorted(os.listdir(tmp_path)) == ["land.cpg", "land.dbf", "land.prj", "land.shp", "land.shx"]
+    assert (tmp_path / "land.cpg").read_text() == "UTF-8"
+
+
+def test_a_shapefile_says_which_names_and_texts_it_shortened(tmp_path: Path) -> None:
+    table = squares(2).assign(confidence_mean=0.5, confidence_most=1.0, remark=["水" * 100, "short"])
+    columns = dict.fromkeys(["confidence_mean", "confidence_most"], "float64") | {"remark": "str"}
+    with pytest.warns(FormatWarning, match="'confidence_most' is called 'confiden_1', 1 texts are cut") as caught:
+        write_features(tmp_path / "land.shp", [table], layer="land_use", crs=UTM, columns=columns)
+    assert len(caught) == 1
+    back = read(tmp_path / "land.shp")
+    assert list(back.columns) == ["confidence", "confiden_1", "remark", "geometry"]
+    assert back["remark"].tolist() == ["水" * 84, "short"]
+
+
+@given(st.lists(st.text(min_size=1, max_size=20), unique_by=str.lower, max_size=30))
+def test_short_names_are_short_and_differ(names: list[str]) -> None:
+    short = shapefile.short_names(names)
+    assert list(short) == names
+    assert all(len(name.encode()) <= 10 for name in short.values())
+    assert len({name.lower() for name in short.values()}) == len(names)
+
+
+def test_a_shapefile_is_refused_before_it_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapefile, "FILE_BYTES", 40_000)
+    monkeypatch.setattr(writing, "BATCH", 10)
+    with pytest.raises(VectorError, match=r"2 GB.*\.gpkg"):
+        write_features(tmp_path / "land.shp", [squares(300)], layer="land_use", crs=UTM)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_size_that_is_reckoned_is_never_below_the_file(tmp_path: Path) -> None:
+    table = squares(200)
+    fitting = shapefile.Fitting("land.shp", writing._Table([], CRS(UTM), COLUMNS, "Polygon").schema)
+    list(fitting.fit(writing._Table([table], CRS(UTM), COLUMNS, "Polygon").record_batches()))
+    write_features(tmp_path / "land.shp", [table], layer="land_use", crs=UTM)
+    assert fitting.shp_bytes + 100 >= (tmp_path / "land.shp").stat().st_size
+    assert fitting.dbf_bytes + 4_096 >= (tmp_path / "land.dbf").stat().st_size
+
+
+def features_of(path: Path) -> list[shapely.Geometry]:
+    collection = json.loads(path.read_text(encoding="utf-8"))
+    assert "crs" not in collection
+    return [shapely.geometry.shape(feature["geometry"]) for feature in collection["features"]]
+
+
+def test_geojson_is_wgs84_to_7_decimals_with_exteriors_counter_clockwise(tmp_path: Path) -> None:
+    path, table = tmp_path / "land.geojson", squares(3)
+    clockwise = table.set_geometry(shapely.orient_polygons(table.geometry.to_numpy(), exterior_cw=True))
+    write_features(path, [clockwise], layer="land_use", crs=UTM)
+    for polygon, expected in zip(features_of(path), table.to_crs(4326).geometry, strict=True):
+        assert polygon.exterior.is_ccw
+        assert not polygon.interiors[0].is_ccw
+        assert shapely.hausdorff_distance(polygon, expected) < 2e-7
+        assert all(round(number, 7) == number for number in shapely.get_coordinates(polygon).ravel())
+    assert json.loads(path.read_text(encoding="utf-8"))["features"][1]["properties"] == {
+        "class": 1, "name": "Wässer 水 1", "area_m2": 1.25, "confidence": 0.5,
+    }  # fmt: skip
+
+
+def test_geojson_is_cut_at_the_antimeridian(tmp_path: Path) -> None:
+    table = squares(1, "EPSG:3832", left=0).set_geometry([shapely.box(3_300_000, 0, 3_400_000, 90_000)])
+    write_features(tmp_path / "land.geojson", [table], layer="land_use", crs="EPSG:3832")
+    (feature,) = features_of(tmp_path / "land.geojson")
+    assert feature.is_valid
+    west, east = sorted(feature.geoms, key=lambda part: part.bounds[0])
+    assert (west.bounds[0], east.bounds[2]) == (-180, 180)
+    assert west.bounds[2] - -180 + 180 - east.bounds[0] == pytest.approx(100_000 / 111_319.49, rel=1e-6)
+
+
+def test_long_edges_stay_in_place_in_geojson(tmp_path: Path) -> None:
+    """An edge of 100 km in UTM is bent in degrees: by its ends alone its middle would be 150 m away."""
+    table = squares(1).set_geometry([shapely.box(600_000, 4_900_000, 700_000, 4_900_010)])
+    write_features(tmp_path / "land.geojson", [table], layer="land_use", crs=UTM)
+    (polygon,) = features_of(tmp_path / "land.geojson")
+    (middle,) = gpd.GeoSeries([shapely.Point(650_000, 4_900_005)], crs=UTM).to_crs(4326)
+    assert polygon.contains(middle)
+
+
+def test_geojson_of_another_planet_is_refused(tmp_path: Path) -> None:
+    mars = "+proj=longlat +a=3396190 +b=3376200"
+    with pytest.raises(VectorError, match="on earth"):
+        write_features(tmp_path / "land.geojson", [], layer="land_use", crs=mars)
+    write_features(tmp_path / "land.gpkg", [squares(1, mars, 0, 0)], layer="land_use", crs=mars)
+    assert read(tmp_path / "land.gpkg").crs.ellipsoid.semi_major_metre == 3_396_190
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_run_that_fails_leaves_what_was_there(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"land{ending}"
+    write_features(path, [squares(2)], layer="land_use", crs=UTM)
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+
+    def failing() -> Iterator[gpd.GeoDataFrame]:
+        yield squares(5)
+        raise VectorError("stop here")
+
+    with pytest.raises(VectorError, match="stop here"):
+        write_features(path, failing(), layer="land_use", crs=UTM)
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_file_that_is_there_is_replaced_with_its_companions(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"land{ending}"
+    write_features(path, [squares(9)], layer="old", crs=UTM)
+    stale = tmp_path / {".shp": "land.qix", ".gpkg": "land.gpkg-wal"}.get(ending, "other")
+    stale.write_text("of the old file")
+    write_features(path, [squares(2)], layer="land_use", crs=UTM)
+    assert len(read(path)) == 2
+    assert stale.exists() == (stale.name == "other")
+
+
+def test_an_unknown_ending_names_the_known_ones() -> None:
+    with pytest.raises(VectorError, match=r"'\.kml'.*\.gpkg, \.parquet, \.fgb, \.shp, \.geojson"):
+        check_format(Path("out/land.kml"))
+    assert check_format(Path("out/LAND.GPKG")) == "GPKG"
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, ending: str) -> None:
+    for path in (tmp_path / "missing" / f"land{ending}", tmp_path / f"taken{ending}"):
+        (tmp_path / f"taken{ending}").mkdir(exist_ok=True)
+        with pytest.raises(OutputError, match=path.name):
+            write_features(path, [squares(1)], layer="land_use", crs=UTM)
+    assert os.listdir(tmp_path) == [f"taken{ending}"]
+
+
+def test_features_that_do_not_fit_the_layer_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "land.gpkg"
+    with pytest.raises(VectorError, match="project them first"):
+        write_features(path, [squares(1, "EPSG:4326", 0, 0)], layer="land_use", crs=UTM)
+    with pytest.raises(VectorError, match="no column 'area_m2'"):
+        write_features(path, [squares(1).drop(columns="area_m2")], layer="land_use", crs=UTM)
+    with pytest.raises(CrsError, match="without a CRS"):
+        write_features(path, [], layer="land_use", crs=None)
+
+
+def test_numbers_that_are_missing_are_null(tmp_path: Path) -> None:
+    for ending in ENDINGS:
+        table = squares(2)
+        table.loc[1, "area_m2"] = np.nan
+        write_features(tmp_path / f"land{ending}", [table], layer="land_use", crs=UTM)
+        assert np.isnan(in_order(read(tmp_path / f"land{ending}"))["area_m2"]).tolist() == [False, True]
+
+
+# Regions --------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def stars(draw: st.DrawFn) -> shapely.MultiPolygon:
+    """Jagged polygons, valid, with holes."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 40)))
+    radius = rng.uniform(5, 60, len(angles))
+    outline = np.column_stack([50 + radius * np.cos(angles), 40 + radius * np.sin(angles)])
+    star = shapely.make_valid(shapely.Polygon(outline)) - shapely.Point(50, 40).buffer(rng.uniform(0, 20))
+    parts = [part for part in shapely.get_parts(star) if part.geom_type == "Polygon"]
+    return shapely.MultiPolygon(parts or [shapely.box(0, 0, 30.3, 20.7)])
+
+
+def transforms() -> st.SearchStrategy[Affine]:
+    return st.sampled_from(
+        [
+            Affine(1, 0, -3, 0, -1, 90),
+            Affine(1.7, 0, 2.3, 0, 0.6, -40),
+            Affine.rotation(30) * Affine.scale(0.9, -1.2),
+            Affine.rotation(197) * Affine.scale(2, 2),
+        ]
+    )
+
+
+@given(stars(), transforms())
+def test_a_mask_is_that_of_gdal(star: shapely.MultiPolygon, transform: Affine) -> None:
+    window = Window(-70, -60, 150, 170)
+    expected = geometry_mask([star], window.shape, transform * Affine.translation(window.x, window.y), invert=True)
+    np.testing.assert_array_equal(Region(star, CRS(UTM)).mask(window, transform), expected)
+
+
+@given(stars(), transforms(), st.integers(-20, 60), st.integers(-20, 60), st.integers(1, 40), st.integers(1, 40))
+def test_a_pixel_is_inside_or_not_whatever_the_window(
+    star: shapely.MultiPolygon, transform: Affine, y: int, x: int, height: int, width: int
+) -> None:
+    region, window = Region(star, CRS(UTM)), Window(y, x, height, width)
+    around = Window(-100, -100, 250, 250)
+    mask = region.mask(window, transform)
+    np.testing.assert_array_equal(mask, region.mask(around, transform)[window.relative_to(around).slices()])
+    assert region.touches(window, transform) >= mask.any()
+
+
+@given(st.integers(0, 20), st.integers(0, 20))
+def test_regions_that_share_a_border_through_centres_share_no_pixel(y: int, x: int) -> None:
+    """Corners and edges exactly on pixel centres: each pixel belongs to one of four quadrants."""
+    boxes = [(0, 0, x + 0.5, y + 0.5), (x + 0.5, 0, 22, y + 0.5), (0, y + 0.5, x + 0.5, 22), (x + 0.5, y + 0.5, 22, 22)]
+    masks = [
+        Region(shapely.box(*box), CRS(UTM)).mask(Window(0, 0, 22, 22), Affine.identity()).astype(int) for box in boxes
+    ]
+    assert (sum(masks) == 1).all()
+
+
+def test_a_region_far_from_a_window_does_not_touch_it() -> None:
+    region = Region(shapely.box(0, 0, 10, 10), CRS(UTM))
+    assert not region.touches(Window(20, 20, 5, 5), Affine.identity())
+    assert not region.mask(Window(20, 20, 5, 5), Affine.identity()).any()
+
+
+def test_bounds_are_degrees_or_say_their_crs() -> None:
+    assert read_region("-76, 37.5,-75.5,38").geometry.bounds == (-76, 37.5, -75.5, 38)
+    assert read_region("-76,37.5,-75.5,38").crs == "EPSG:4326"
+    region = read_region("4e5,4100000,410000,4.2e6,EPSG:32618")
+    assert region.crs == UTM
+    assert region.geometry.bounds == (400_000, 4_100_000, 410_000, 4_200_000)
+
+
+@pytest.mark.parametrize("ending", [".geojson", ".gpkg", ".parquet", ".shp", ".fgb"])
+def test_a_region_is_the_union_of_a_files_polygons(tmp_path: Path, ending: str) -> None:
+    table = gpd.GeoDataFrame(
+        geometry=[shapely.box(0, 0, 2, 2), shapely.box(1, 1, 3, 3), shapely.box(8, 8, 9, 9)], crs=4326
+    )
+    path = tmp_path / f"region{ending}"
+    table.to_parquet(path) if ending == ".parquet" else table.to_file(path)
+    region = read_region(path)
+    assert region.geometry.equals(table.union_all())
+    assert region.crs == "EPSG:4326"
+
+
+def test_a_bow_tie_is_repaired(tmp_path: Path) -> None:
+    bow_tie = shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
+    gpd.GeoDataFrame(geometry=[bow_tie], crs=4326).to_file(tmp_path / "tie.geojson")
+    assert read_region(tmp_path / "tie.geojson").geometry.area == pytest.approx(2)
+
+
+def test_straight_edges_stay_in_place_in_another_crs() -> None:
+    region = read_region("-78,44.0,-72,44.2")
+    moved = region.to_crs(UTM)
+    (middle,) = gpd.GeoSeries([shapely.Point(-75, 44.001)], crs=4326).to_crs(UTM)
+    assert moved.geometry.contains(middle)
+    assert moved.to_crs(4326).geometry.symmetric_difference(region.geometry).area < 1e-6
+    assert region.to_crs("EPSG:4326") is region
+
+
+def test_a_region_across_the_antimeridian_is_on_both_sides_in_degrees() -> None:
+    moved = read_region("100000,-3000000,400000,-2000000,EPSG:32601").to_crs("EPSG:4326")
+    assert moved.geometry.is_valid
+    assert moved.geometry.contains(shapely.Point(-179.5, -24))
+    assert moved.geometry.contains(shapely.Point(179.9, -24)) == moved.geometry.contains(shapely.Point(-180.1, -24))
+    assert not moved.geometry.contains(shapely.Point(0, -24))
+
+
+def test_a_region_is_plain_data() -> None:
+    region = read_region("-76,37.5,-75.5,38")
+    assert pickle.loads(pickle.dumps(region)) == region
+
+
+def geobox(crs: str = UTM) -> GeoBox:
+    return GeoBox((100, 200), Affine(10, 0, 400_000, 0, -10, 4_100_000), crs)
+
+
+def test_a_region_outside_of_the_raster_is_refused_with_both_bounds() -> None:
+    check_region(read_region("401000,4099500,500000,4200000,EPSG:32618"), geobox())
+    with pytest.raises(
+        RegionError, match=r"\(500000, 4000000, 510000, 4010000\).*\(400000, 4099000, 402000, 4100000\)"
+    ):
+        check_region(read_region("500000,4000000,510000,4010000,EPSG:32618"), geobox())
+    with pytest.raises(RegionError, match="EPSG:32618"):
+        check_region(read_region("10,50,11,51"), geobox())
+
+
+def write_table(path: Path, geometry: list[shapely.Geometry], crs: str | None = "EPSG:4326") -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gpd.GeoDataFrame({"a": range(len(geometry))}, geometry=geometry, crs=crs).to_file(path)
+    return path
+
+
+def test_regions_that_cannot_be_used_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    box = shapely.box(0, 0, 1, 1)
+    with pytest.raises(InputNotFoundError, match="does not exist"):
+        read_region(tmp_path / "missing.gpkg")
+    with pytest.raises(RegionError, match="no features"):
+        read_region(write_table(tmp_path / "empty.gpkg", []))
+    with pytest.raises(RegionError, match="type LineString"):
+        read_region(write_table(tmp_path / "line.gpkg", [shapely.LineString([(0, 0), (1, 1)])]))
+    with pytest.raises(CrsError, match="has no CRS"):
+        read_region(write_table(tmp_path / "nowhere.gpkg", [box], None))
+    with pytest.raises(RegionError, match="covers no area"):
+        read_region(write_table(tmp_path / "flat.gpkg", [shapely.Polygon([(0, 0), (1, 0), (2, 0)])]))
+    (tmp_path / "text.geojson").write_text("not a vector file")
+    with pytest.raises(RegionError, match="not a readable vector file"):
+        read_region(tmp_path / "text.geojson")
+    with pytest.raises(RegionError, match="is empty"):
+        read_region("5,5,4,6")
+    with pytest.raises(CrsError, match="'nowhere'"):
+        read_region("4,5,5,6,nowhere")
+
+
+def test_a_region_with_several_layers_is_refused_by_their_names(tmp_path: Path) -> None:
+    for layer in ("fields", "roads"):
+        gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)], crs=4326).to_file(tmp_path / "a.gpkg", layer=layer)
+    with pytest.raises(RegionError, match="fields, roads"):
+        read_region(tmp_path / "a.gpkg")
+
+
+def test_a_region_without_a_place_in_the_rasters_crs_is_refused() -> None:
+    with pytest.raises(RegionError, match="no place"):
+        read_region("-180,-90,180,90").to_crs("EPSG:32618")
