@@ -163,7 +163,8 @@ def probe(
 
     spec = find_model(model)
     opened = load_model(spec if weights is None else spec.with_weights(weights))
-    console.print_json(json.dumps({"halo": measure_halo(opened), **asdict(measure_cost(opened))}))
+    cost = measure_cost(opened)  # first, on a fresh model: memory that torch keeps would not be counted later
+    console.print_json(json.dumps({**asdict(cost), "halo": measure_halo(opened)}))
 
 
 def _settings(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -59,10 +59,8 @@ class Monitor:
         self._console.print(f"dashboard {event.dashboard}", highlight=False)
         verb = "continuing" if event.resumed else "mapping"
         height, width = made.raster.shape
-        self._console.print(
-            f"{verb} {width:,} x {height:,} px with {made.spec.name}, {made.block_count} blocks, {made.workers} workers",
-            highlight=False,
-        )
+        size = f"{width:,} x {height:,} px, {made.block_count} blocks, {made.workers} workers"
+        self._console.print(f"{verb} with {made.spec.name}: {size}", highlight=False)
         self._bars = {stage: self._progress.add_task(stage, total=made.block_count) for stage in STAGES}
 
     def _advance(self, event: Event) -> None:

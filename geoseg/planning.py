@@ -170,8 +170,8 @@ class Plan:
             return
         cause, size = max(self.worker_bytes.items(), key=lambda item: item[1])
         raise PlanError(
-            f"{self.workers} workers need {self.total_bytes / MIB:,.0f} MiB and {limit / MIB:,.0f} MiB are free, most of "
-            f"it for {cause} ({size / MIB:,.0f} MiB each); use fewer workers, or a smaller tile_size, batch_size or "
+            f"{self.workers} workers need {self.total_bytes / MIB:,.0f} MiB and {limit / MIB:,.0f} MiB are free, most "
+            f"of it for {cause} ({size / MIB:,.0f} MiB each); use fewer workers, or a smaller tile_size, batch_size or "
             "block_tiles."
         )
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geoseg.blending import BlockSums, Labels, Strips, Sums, complete, label, label_ramp, quantise
+from geoseg.blending import BlockSums, Labels, Strips, Sums, complete, label, label_ramp
 from geoseg.grid import Block, Tile, TileGrid, Window
 from geoseg.models.spec import ModelSpec
 
@@ -121,13 +121,11 @@ def predict_block(
     valid = np.zeros(block.core.shape, np.bool_)
     inputs = (read_tile(raster, tile, region) for tile in grid.tiles_of(block))
     for batch in _batches((item for item in inputs if item.wanted.any()), batch_size):
-        for item, integers in zip(batch, _predict_batch(model, batch, batch_size), strict=False):
-            place = item.tile.core.relative_to(block.core).slices()
-            height, width = item.tile.core.shape
-            tile_indices, tile_confidence = label(integers[:, :height, :width])
-            indices[place], confidence[place] = tile_indices.cpu().numpy(), tile_confidence.cpu().numpy()
-            valid[place] = item.wanted[:height, :width]
-            sums.add(item.tile, integers)
+        for item, probabilities in zip(batch, _predict_batch(model, batch, batch_size), strict=False):
+            tile, place = item.tile, item.tile.core.relative_to(block.core).slices()
+            indices[place], confidence[place] = label(probabilities, tile.core.relative_to(tile.read))
+            valid[place] = item.wanted[: tile.core.height, : tile.core.width]
+            sums.add(tile, probabilities[(slice(None), *tile.reach.relative_to(tile.read).slices())])
     for window, ramp in sums.inner_ramps():
         indices[window.slices()], confidence[window.slices()] = label_ramp(ramp)
     confidence[~valid] = 0
@@ -205,17 +203,14 @@ def _batches(inputs: Iterator[_TileInput], size: int) -> Iterator[list[_TileInpu
         yield batch
 
 
-def _predict_batch(model: SemanticModel, batch: list[_TileInput], size: int) -> Iterator[torch.Tensor]:
-    """Integers, int16 (class, y, x), over each tile's reach; a short batch is padded with empty tiles."""
+def _predict_batch(model: SemanticModel, batch: list[_TileInput], size: int) -> torch.Tensor:
+    """Probabilities, float32 (n, class, y, x), of what each tile reads; a short batch is padded with empty tiles."""
     pixels = np.zeros((size, *batch[0].pixels.shape), batch[0].pixels.dtype)
     masks = np.zeros((size, *batch[0].mask.shape), np.bool_)
     for position, item in enumerate(batch):
         pixels[position], masks[position] = item.pixels, item.mask
     with torch.inference_mode():
-        probabilities = model.predict(pixels, masks)
-        for item, tile_probabilities in zip(batch, probabilities, strict=False):
-            place = item.tile.reach.relative_to(item.tile.read).slices()
-            yield quantise(tile_probabilities[(slice(None), *place)])
+        return model.predict(pixels, masks)
 
 
 def _to_labels(indices: Labels, valid: Mask, spec: ModelSpec) -> Labels:

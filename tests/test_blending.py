@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geoseg.blending import ONE, SCALE, BlockSums, axis_weights, complete, label, label_ramp, quantise, ramp_weights
-from geoseg.grid import TileGrid
+from geoseg.grid import TileGrid, Window
 from tests.strategies import grids
+
+ONE_PIXEL = Window(0, 0, 1, 1)
 
 
 @given(st.integers(0, 600))
@@ -55,7 +57,8 @@ def test_strips_complete_the_ramps_of_every_block_exactly(grid: TileGrid, seed: 
     for block in grid.blocks():
         sums = BlockSums(grid, block, 3)
         for tile in sorted(grid.tiles_of(block), key=lambda tile: (tile.row, tile.col), reverse=backwards):
-            sums.add(tile, torch.from_numpy(_tile_integers(grid, tile.row, tile.col, seed)))
+            integers = _tile_integers(grid, tile.row, tile.col, seed)
+            sums.add(tile, torch.from_numpy(integers.astype(np.float32) / SCALE))
         strips[block.row, block.col] = sums.strips()
         outer = (grid.tiling.ramp if block.row else 0, grid.tiling.ramp if block.col else 0)
         for window, ramp in sums.inner_ramps():
@@ -77,26 +80,40 @@ def test_strips_complete_the_ramps_of_every_block_exactly(grid: TileGrid, seed: 
 def test_a_constant_model_is_labelled_alike_on_ramps_and_elsewhere(
     values: list[float], ramp: int, data: st.DataObject
 ) -> None:
-    integers = quantise(torch.tensor(values, dtype=torch.float32)[:, None, None].clone())
+    probabilities = torch.tensor(values, dtype=torch.float32)[:, None, None]
     down = int(data.draw(st.sampled_from(ramp_weights(ramp).tolist())))
     across = int(data.draw(st.sampled_from(ramp_weights(ramp).tolist())))
     weights = [down * across, down * (ONE - across), (ONE - down) * across, (ONE - down) * (ONE - across)]
     sums = np.zeros((len(values), 1, 1), np.int32)
     for weight in weights:
-        sums += integers.numpy() * np.int32(weight)
-    alone, blended = label(integers), label_ramp(sums)
+        sums += quantise(probabilities).numpy() * np.int32(weight)
+    alone, blended = label(probabilities, ONE_PIXEL), label_ramp(sums)
     assert (alone[0].item(), alone[1].item()) == (blended[0].item(), blended[1].item())
 
 
+@given(st.integers(1, 9), st.integers(0, 2**32 - 1), st.data())
+def test_labels_are_the_first_largest_of_the_integers_in_any_window(
+    classes: int, seed: int, data: st.DataObject
+) -> None:
+    rng = np.random.default_rng(seed)
+    coarse = rng.random((classes, 13, 17), np.float32).round(rng.integers(1, 6))  # ties among them
+    y, x = data.draw(st.integers(0, 12)), data.draw(st.integers(0, 16))
+    window = Window(y, x, data.draw(st.integers(1, 13 - y)), data.draw(st.integers(1, 17 - x)))
+    indices, confidence = label(torch.from_numpy(coarse), window)
+    integers = np.rint(coarse * np.float32(SCALE)).astype(np.int64)[(slice(None), *window.slices())]
+    np.testing.assert_array_equal(indices, integers.argmax(0))
+    np.testing.assert_array_equal(confidence, np.floor(integers.max(0) * 255 / SCALE + 0.5))
+
+
 def test_ties_go_to_the_first_class() -> None:
-    indices, _ = label(torch.tensor([5, 9, 9, 9], dtype=torch.int16)[:, None, None])
-    assert indices.item() == 1
+    near = torch.tensor([0.2, 0.4, 0.400001, 0.4])[:, None, None]
+    assert label(near, ONE_PIXEL)[0].item() == 1
 
 
 def test_confidence_is_the_probability_in_255ths() -> None:
     probabilities = torch.linspace(0.5, 1, 101)[None, None]
     both = torch.cat([probabilities, 1 - probabilities])
-    confidence = label(quantise(both))[1].numpy()[0]
+    confidence = label(both, Window(0, 0, 1, 101))[1][0]
     np.testing.assert_allclose(confidence, np.linspace(0.5, 1, 101) * 255, atol=0.51)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geoseg.blending import label, quantise
+from geoseg.blending import SCALE, quantise
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.models.spec import Band, ClassSpec, ModelSpec
 from geoseg.segmentation import NODATA, Mask, finish_block, predict_block, read_tile
@@ -77,8 +77,9 @@ def whole_image(raster: ArrayRaster, model: BoxModel, halo: int) -> tuple[Mask, 
     rows, cols = reflect(np.arange(-halo, height + halo), height), reflect(np.arange(-halo, width + halo), width)
     padded = raster.pixels[:, rows[:, None], cols]
     probabilities = model.predict(padded[None], np.ones((1, *padded.shape[1:]), bool))[0]
-    indices, confidence = label(quantise(probabilities[:, halo : halo + height, halo : halo + width].clone()))
-    return indices.numpy(), confidence.numpy()
+    integers = quantise(probabilities[:, halo : halo + height, halo : halo + width]).numpy().astype(np.int64)
+    confidence = np.floor(integers.max(0) * 255 / SCALE + 0.5).astype(np.uint8)
+    return integers.argmax(0).astype(np.uint8), confidence
 
 
 def reflect(indices: NDArray[np.int64], length: int) -> NDArray[np.int64]:

@@ -61,7 +61,8 @@ class Model(Protocol):
         Returns
         -------
         torch.Tensor
-            float32, shape (n, class, y, x), on the model's device; the caller may overwrite it.
+            float32, shape (n, class, y, x), on the model's device; the caller may overwrite it (inside
+            ``torch.inference_mode()``).
         """
 
 

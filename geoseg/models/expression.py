@@ -79,7 +79,7 @@ def compile_expression(text: str) -> Evaluator:
         evaluate(torch.ones(1))
     except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError, RuntimeError) as error:
         raise CatalogError(f"'{text}' is not an arithmetic expression of A; write it in gdal_calc's syntax.") from error
-    return lambda values: torch.broadcast_to(evaluate(values), values.shape).to(torch.float32)
+    return lambda values: torch.broadcast_to(evaluate(values), values.shape).to(torch.float32).contiguous()
 
 
 def _compile(node: ast.expr, text: str) -> Evaluator:

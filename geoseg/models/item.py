@@ -193,6 +193,7 @@ def _model_asset(spec: ModelSpec, path: Path) -> dict[str, Any]:
         "type": "application/octet-stream",
         "roles": ["mlm:model", "mlm:weights"],
         "mlm:artifact_type": ARTIFACTS.get(spec.framework, spec.framework),
+        "bands": [{"name": name} for name in spec.band_names],  # STAC allows an item's bands only beside an asset's
     }
     local = Path(spec.weights) if spec.weights else None
     checksum = spec.checksum or (sha256(local) if local is not None and local.is_file() else None)
@@ -226,6 +227,12 @@ class _Reader:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise self.error(field, f"has the value {value!r}, which is of the wrong type; correct it")
         return value
+
+    def objects(self, field: str, entries: Any) -> list[Json]:
+        """The entries of a list, each of which must be an object."""
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise self.error(field, f"has the value {entries!r}; give a list of objects")
+        return entries
 
     def spec(self) -> ModelSpec:
         """The whole item."""
@@ -266,10 +273,10 @@ class _Reader:
 
     def _only(self, field: str) -> Json:
         """The single entry of ``mlm:input`` or ``mlm:output``."""
-        entries = self.need(self.properties, field, list)
-        if len(entries) != 1 or not isinstance(entries[0], dict):
+        entries = self.objects(field, self.need(self.properties, field, list))
+        if len(entries) != 1:
             raise self.error(field, f"has {len(entries)} entries; models with exactly one can be used")
-        return cast(Json, entries[0])
+        return entries[0]
 
     def _license(self) -> str:
         found = str(self.need(self.properties, "license", str, ""))
@@ -312,14 +319,15 @@ class _Reader:
         described: dict[str, str | None] = {}
         for where in (asset, self.properties):
             for field in ("raster:bands", "eo:bands", "bands"):
-                for band in where.get(field) or []:
+                for band in self.objects(field, where.get(field) or []):
                     common = band.get("eo:common_name") or band.get("common_name")
                     described[str(band.get("name"))] = common or described.get(str(band.get("name")))
         bands = []
-        for entry in self.need(model_input, "bands", list):
-            if isinstance(entry, dict) and entry.get("expression") is not None:
-                raise self.error("bands", f"has {entry.get('name')!r}, which is made by an expression; use plain bands")
-            name = entry if isinstance(entry, str) else str(self.need(entry, "name", str))
+        named = [{"name": item} if isinstance(item, str) else item for item in self.need(model_input, "bands", list)]
+        for entry in self.objects("bands", named):
+            name = self.need(entry, "name", str)
+            if entry.get("expression") is not None:
+                raise self.error("bands", f"has '{name}', which is made by an expression; use plain bands")
             bands.append(Band(name, described.get(name)))
         return tuple(bands) or self._numbered_bands(model_input)
 
@@ -339,7 +347,7 @@ class _Reader:
                 stacklevel=4,
             )
         entries = self.need(model_input, "value_scaling", list, [])
-        return tuple(self._scaling(entry) for entry in entries)
+        return tuple(self._scaling(entry) for entry in self.objects("value_scaling", entries))
 
     def _scaling(self, entry: Json) -> Scaling:
         kind = entry.get("type") or "none"
@@ -357,7 +365,7 @@ class _Reader:
         entries = model_output.get(field) or model_output.get("classification_classes")
         if not entries:
             raise self.error(field, "is missing; add the classes of the output to mlm:output")
-        classes = tuple(self._class(entry, position) for position, entry in enumerate(entries))
+        classes = tuple(self._class(entry, position) for position, entry in enumerate(self.objects(field, entries)))
         values = [item.value for item in classes]
         if len(set(values)) != len(values) or min(values) < 0 or max(values) > 254:
             raise self.error(field, f"has the values {values}; each must be different, 0 to 254 (255 is nodata)")
@@ -379,9 +387,9 @@ class _Reader:
         """The asset with the role ``mlm:model``; else one with the role ``mlm:weights``."""
         assets = self.need(self.item, "assets", dict)
         for role in ("mlm:model", "mlm:weights"):
-            for asset in assets.values():
+            for asset in self.objects("assets", list(assets.values())):
                 if role in (asset.get("roles") or []):
-                    return cast(Json, asset)
+                    return asset
         raise self.error("assets", "has no asset with the role 'mlm:model'; add one")
 
     def _framework(self, asset: Json) -> str:

@@ -92,7 +92,7 @@ class Scaler:
                 values[:, band] = curve(values[:, band])
         if not mask.all():
             invalid = torch.from_numpy(~mask).to(self._device)[:, None]
-            values = values.masked_fill(invalid, 0.0)
+            values.masked_fill_(invalid, 0.0)
         return values.contiguous(memory_format=self._memory_format)
 
     def _check(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> None:

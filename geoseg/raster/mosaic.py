@@ -109,6 +109,7 @@ class Raster:
     """A raster to be read window by window: a recipe, small and picklable, that holds no open file.
 
     Make one with ``open_raster``. It may be read from many threads and processes at once; each opens its own files.
+    Processes must be spawned, as dask does: PROJ's database does not outlive a fork.
 
     Attributes
     ----------

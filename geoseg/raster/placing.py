@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
+from pyproj.exceptions import ProjError
 
 from geoseg.errors import CrsError
 from geoseg.grid import Window
@@ -143,7 +144,8 @@ def pixel_positions(
 def _apply(
     transform: Affine, x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return transform.a * x + transform.b * y + transform.c, transform.d * x + transform.e * y + transform.f
+    with np.errstate(invalid="ignore"):  # what has no place is infinite
+        return transform.a * x + transform.b * y + transform.c, transform.d * x + transform.e * y + transform.f
 
 
 def _metres_per_unit(geobox: GeoBox) -> tuple[float, float]:
@@ -174,4 +176,9 @@ def _metres_per_unit(geobox: GeoBox) -> tuple[float, float]:
 
 @lru_cache(maxsize=64)
 def _transformer(source: CRS, target: CRS) -> Transformer:
-    return Transformer.from_crs(source.proj, target.proj, always_xy=True)
+    try:
+        return Transformer.from_crs(source.proj, target.proj, always_xy=True)
+    except ProjError as error:
+        raise CrsError(
+            f"PROJ knows no way from '{source.proj.name}' to '{target.proj.name}'; give rasters of one region and planet."
+        ) from error

@@ -12,6 +12,7 @@ Invalid pixels take no part; a pixel is valid when at least half of the weight i
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -29,9 +30,10 @@ from geoseg.raster.source import Source
 Resampling = Literal["auto", "nearest"]
 
 READ_BYTES = 96 * 2**20
-"""Working memory of one read; larger windows are split."""
+"""Working memory of one read, about, beside its result; larger windows are split."""
 
 _LATTICE = 16  # px between the points whose place is computed exactly; between them it is interpolated
+_MANY = 4  # sample points along a pixel from which on the nearest pixel at each is as good as interpolation
 _NEGLIGIBLE = 1e-6  # weights below are rounding noise of the transforms
 
 
@@ -74,8 +76,7 @@ class Resampled:
         needed = self._needed(window)
         if needed.area == 0:
             return
-        per_pixel = len(self.source.indexes) * (self.source.dtype.itemsize + 8) + 1
-        if needed.area * per_pixel > READ_BYTES and window.area > 1:
+        if window.area > 1 and self._bytes(window, needed) > READ_BYTES:
             for half in _halves(window):
                 rows, columns = half.relative_to(window).slices()
                 self._fill(half, pixels[:, rows, columns], mask[rows, columns])
@@ -89,6 +90,12 @@ class Resampled:
             np.rint(values, out=values)
         np.copyto(values, 0, where=~mask)
         pixels[...] = values.astype(self.source.dtype)
+
+    def _bytes(self, window: Window, needed: Window) -> int:
+        """Estimate the working memory of a window that is read at once."""
+        bands, itemsize = len(self.source.indexes), self.source.dtype.itemsize
+        places = 0 if self._is_parallel else 64 * (self._samples**2 + 1)
+        return needed.area * (bands * itemsize + 16) + window.area * (bands * 8 + 16 + places)
 
     @cached_property
     def _to_source(self) -> Affine:
@@ -124,13 +131,15 @@ class Resampled:
         if self._is_parallel:
             rows, columns = self._weights(window)
             return Window(rows.first, columns.first, rows.count, columns.count)
-        y, x = self._positions(window, 1)
+        y, x = self._lattice_positions(window)
         known = np.isfinite(y) & np.isfinite(x)
         if not known.any():
             return Window(0, 0, 0, 0)
-        reach = math.ceil(self._zoom) + 1
-        top, left = (math.floor(values[known].min()) - reach for values in (y, x))
-        bottom, right = (math.ceil(values[known].max()) + reach for values in (y, x))
+        (top, bottom), (left, right) = _span(y[known]), _span(x[known])
+        if self._period is not None:
+            turned = x[known] - np.floor(x[known] / self._period) * self._period
+            crosses = np.ptp(turned) > self._period / 2  # the meridian at which the source begins
+            left, right = (0, self.source.extent.width) if crosses else _span(turned)
         return Window(top, left, bottom - top, right - left).intersect(self.source.extent)
 
     def _weights(self, window: Window) -> tuple[_Axis, _Axis]:
@@ -158,9 +167,8 @@ class Resampled:
         pixels, mask = self.source.read(needed)
         y, x = self._positions(window, self._samples)
         y, x = y - needed.y, x - needed.x
-        if self._samples == 1 and self.resampling == "auto":
-            return _interpolate(pixels, mask, y, x)
-        return _average(pixels, mask, y, x, self._samples)
+        smooth = self.resampling == "auto" and self._samples < _MANY
+        return _sum(pixels, mask, y, x, self._samples, smooth)
 
     def _positions(self, window: Window, samples: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Place sample points of a window in the source, in px; NaN where they have no place.
@@ -168,14 +176,19 @@ class Resampled:
         Places are computed at the points of a lattice fixed to the grid, and interpolated between them: an error
         below 0.01 px for pixels under a kilometre, and the same number whatever the window.
         """
-        rows, cell_y, part_y = _lattice(window.y, window.height, samples)
-        columns, cell_x, part_x = _lattice(window.x, window.width, samples)
-        grid = np.meshgrid(rows, columns, indexing="ij")
-        y, x = pixel_positions(grid[0], grid[1], self.geobox, self.source.geobox)
+        y, x = self._lattice_positions(window)
+        cell_y, part_y = _cells(window.y, window.height, samples)
+        cell_x, part_x = _cells(window.x, window.width, samples)
         period = self._period
         y = _between(y, cell_y, part_y, cell_x, part_x, None)
         x = _between(x, cell_y, part_y, cell_x, part_x, period)
         return y, x if period is None else x - np.floor(x / period) * period
+
+    def _lattice_positions(self, window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Place the lattice points around a window in the source, in px; not finite where they have no place."""
+        rows, columns = _lattice(window.y, window.height), _lattice(window.x, window.width)
+        grid = np.meshgrid(rows, columns, indexing="ij")
+        return pixel_positions(grid[0], grid[1], self.geobox, self.source.geobox)
 
     @cached_property
     def _period(self) -> float | None:
@@ -229,15 +242,16 @@ def _axis(start: int, count: int, scale: float, offset: float, length: int, resa
     return _Axis(first, size, csr_matrix((weights[rows, tap], (rows, columns - first)), shape=(count, size)))
 
 
-def _lattice(
-    start: int, count: int, samples: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return the lattice points around ``count`` pixels, and each sample's cell among them and part of the cell."""
+def _lattice(start: int, count: int) -> NDArray[np.float64]:
+    """Return the lattice points from before the pixels ``[start, start + count)`` to after them."""
+    return np.arange(start // _LATTICE, (start + count - 1) // _LATTICE + 2, dtype=np.float64) * _LATTICE
+
+
+def _cells(start: int, count: int, samples: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return each sample point's cell of the lattice, counted from the first, and its part of the way through it."""
     points = np.arange(start * samples, (start + count) * samples, dtype=np.int64)
-    cells = points // (samples * _LATTICE)
-    first, last = int(cells[0]), int(cells[-1])
-    parts = (points - cells * (samples * _LATTICE) + 0.5) / (samples * _LATTICE)
-    return np.arange(first, last + 2, dtype=np.float64) * _LATTICE, cells - first, parts
+    size = samples * _LATTICE
+    return points // size - start // _LATTICE, (points % size + 0.5) / size
 
 
 def _between(
@@ -261,34 +275,35 @@ def _between(
     )
 
 
-def _interpolate(pixels: NDArray[Any], mask: NDArray[np.bool_], y: NDArray[Any], x: NDArray[Any]) -> _Sums:
-    """Sum the four pixels around each point, by nearness."""
-    dtype = _working_type(pixels.dtype)
-    outside = ~_is_inside(mask, y, x)
-    y, x = np.where(outside, 0, y - 0.5), np.where(outside, 0, x - 0.5)
-    row, column = np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)
-    values = np.zeros((len(pixels), *y.shape), dtype)
-    weights, inside = np.zeros(y.shape, dtype), np.zeros(y.shape, dtype)
-    for down, tall in ((0, 1 - (y - row)), (1, y - row)):
-        for right, wide in ((0, 1 - (x - column)), (1, x - column)):
-            weight = np.where(outside, 0, tall * wide).astype(dtype)
-            _add(pixels, mask, row + down, column + right, weight, (values, weights, inside))
-    return values, weights, inside
-
-
-def _average(pixels: NDArray[Any], mask: NDArray[np.bool_], y: NDArray[Any], x: NDArray[Any], samples: int) -> _Sums:
-    """Sum the pixels under ``samples`` x ``samples`` points a pixel."""
+def _sum(
+    pixels: NDArray[Any], mask: NDArray[np.bool_], y: NDArray[Any], x: NDArray[Any], samples: int, smooth: bool
+) -> _Sums:
+    """Sum the pixels under ``samples`` x ``samples`` points a pixel: the four around each by nearness, or the one."""
     dtype = _working_type(pixels.dtype)
     shape = y.shape[0] // samples, y.shape[1] // samples
-    values = np.zeros((len(pixels), *shape), dtype)
-    weights, inside = np.zeros(shape, dtype), np.zeros(shape, dtype)
+    sums = np.zeros((len(pixels), *shape), dtype), np.zeros(shape, dtype), np.zeros(shape, dtype)
+    height, width = mask.shape
     for down in range(samples):
         for right in range(samples):
             at_y, at_x = y[down::samples, right::samples], x[down::samples, right::samples]
-            within = _is_inside(mask, at_y, at_x)
-            row, column = (np.floor(np.where(within, at, 0)).astype(np.int64) for at in (at_y, at_x))
-            _add(pixels, mask, row, column, within.astype(dtype), (values, weights, inside))
-    return values, weights, inside
+            within = (at_y >= 0) & (at_y < height) & (at_x >= 0) & (at_x < width)  # NaN is nowhere
+            at_y, at_x = np.where(within, at_y, 0), np.where(within, at_x, 0)
+            for row, column, weight in _taps(at_y, at_x, smooth):
+                _add(pixels, mask, row, column, (weight * within).astype(dtype), sums)
+    return sums
+
+
+def _taps(y: NDArray[Any], x: NDArray[Any], smooth: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any], Any]]:
+    """Give the rows, columns and weights of the pixels that each point is made of."""
+    if not smooth:
+        yield np.floor(y).astype(np.int64), np.floor(x).astype(np.int64), 1.0
+        return
+    row, column = np.floor(y - 0.5), np.floor(x - 0.5)
+    low, far = y - 0.5 - row, x - 0.5 - column
+    row, column = row.astype(np.int64), column.astype(np.int64)
+    for down, tall in ((0, 1 - low), (1, low)):
+        for right, wide in ((0, 1 - far), (1, far)):
+            yield row + down, column + right, tall * wide
 
 
 def _add(
@@ -311,9 +326,9 @@ def _add(
         values[band] += layer.ravel()[flat] * weight
 
 
-def _is_inside(mask: NDArray[np.bool_], y: NDArray[Any], x: NDArray[Any]) -> NDArray[np.bool_]:
-    height, width = mask.shape
-    return np.asarray((y >= 0) & (y < height) & (x >= 0) & (x < width))  # NaN is nowhere
+def _span(values: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the range of whole pixels around values, and one more on either side for interpolation."""
+    return math.floor(values.min()) - 1, math.ceil(values.max()) + 1
 
 
 def _working_type(dtype: np.dtype[Any]) -> np.dtype[Any]:

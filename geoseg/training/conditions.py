@@ -102,5 +102,6 @@ def _evaluate(node: ast.expr, bands: Mapping[str, NDArray[np.float64]], conditio
         pairs = zip(node.ops, sides[:-1], sides[1:], strict=True)
         return np.logical_and.reduce([COMPARISONS[type(sign)](left, right) for sign, left, right in pairs])
     raise WorkflowError(
-        f"condition '{condition}' has '{ast.unparse(node)}'; use band names, numbers, + - * /, comparisons, and, or, not"
+        f"condition '{condition}' has '{ast.unparse(node)}'; "
+        "use names of bands, numbers, + - * /, comparisons, and, or, not"
     )

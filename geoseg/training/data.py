@@ -7,6 +7,7 @@ the imagery that is mapped with it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from geoseg.errors import TrainingError
 from geoseg.evaluation import IGNORE
 from geoseg.grid import Window
 from geoseg.raster import open_raster
+from geoseg.raster.bands import BandRequest
 from geoseg.training.recipe import Augmentation, Image, Recipe
 
 INDEX_LIMIT = 200_000
@@ -53,7 +55,7 @@ class Scene:
 
 
 def read_image(
-    recipe: Recipe, image: Image, bands: tuple[str, ...] | None = None
+    recipe: Recipe, image: Image, bands: Sequence[BandRequest] = ()
 ) -> tuple[NDArray[Any], NDArray[np.bool_], GeoBox, tuple[str, ...]]:
     """Read one image whole, at the recipe's resolution.
 
@@ -63,18 +65,21 @@ def read_image(
         Gives the folder of the files and the resolution.
     image : str or dict
         A file, or one file for each band: the first gives the grid, the others are resampled onto it.
-    bands : tuple of str, optional
-        Names or numbers of bands; all of them when left out.
+    bands : sequence, optional
+        Names or numbers of bands, or bands of a model; all of them when left out.
 
     Returns
     -------
     tuple
         Pixels (band, y, x) in the file's data type, mask bool (y, x), geobox, band names.
     """
-    source = {band: recipe.find(path) for band, path in image.items()} if isinstance(image, dict) else recipe.find(image)
-    raster = open_raster(source, bands=bands or None, resolution=recipe.resolution)
-    height, width = raster.geobox.shape
-    pixels, mask = raster.read(Window(0, 0, height, width))
+    if isinstance(image, dict):
+        files = {band: recipe.find(path) for band, path in image.items()}
+        grid = open_raster(next(iter(files.values())), bands=[1], resolution=recipe.resolution).geobox
+        raster = open_raster(files, bands=bands or None, geobox=grid)
+    else:
+        raster = open_raster(recipe.find(image), bands=bands or None, resolution=recipe.resolution)
+    pixels, mask = raster.read(Window(0, 0, *raster.geobox.shape))
     return pixels, mask, raster.geobox, raster.bands
 
 
@@ -176,9 +181,7 @@ def augment(
     """
     turns = int(rng.integers(4)) if augmentation.rotations else 0
     flip = augmentation.flips and bool(rng.integers(2))
-    pixels, mask, labels = (np.rot90(item, turns, axes=(-2, -1)) for item in (pixels, mask, labels))
-    if flip:
-        pixels, mask, labels = (np.flip(item, axis=-1) for item in (pixels, mask, labels))
+    pixels, mask, labels = _turn(pixels, turns, flip), _turn(mask, turns, flip), _turn(labels, turns, flip)
     shape = (pixels.shape[0], 1, 1)
     level = np.abs(pixels).mean(axis=(1, 2), keepdims=True)
     gain = np.exp(rng.normal(0, augmentation.gain) + rng.normal(0, augmentation.band_gain, shape))
@@ -186,4 +189,10 @@ def augment(
     shaded = pixels * gain + haze
     if augmentation.noise:
         shaded = shaded + rng.normal(0, 1, pixels.shape) * augmentation.noise * level
-    return np.ascontiguousarray(shaded, dtype=np.float32), np.ascontiguousarray(mask), np.ascontiguousarray(labels)
+    return shaded.astype(np.float32), mask, labels
+
+
+def _turn(item: NDArray[Any], turns: int, flip: bool) -> NDArray[Any]:
+    """Turn the last two axes by quarter turns, then perhaps flip the last; contiguous."""
+    turned = np.rot90(item, turns, axes=(-2, -1))
+    return np.ascontiguousarray(np.flip(turned, axis=-1) if flip else turned)

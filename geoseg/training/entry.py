@@ -14,6 +14,7 @@ import safetensors.torch
 from torch import Tensor
 
 from geoseg.evaluation import Scores
+from geoseg.models.spec import ModelSpec
 from geoseg.training.loop import Epoch
 from geoseg.training.recipe import Recipe, TeacherLabels
 
@@ -22,7 +23,7 @@ def write_weights(weights: dict[str, Tensor], path: Path) -> None:
     """Write weights as safetensors, float32, to a temporary name that is then renamed."""
     temporary = path.with_name(f".{path.name}.part")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
+    temporary.write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))
     os.replace(temporary, path)
 
 
@@ -39,12 +40,17 @@ def write_log(epochs: Iterable[Epoch], path: Path) -> None:
     os.replace(temporary, path)
 
 
-def write_card(recipe: Recipe, scores: Scores, by_layer: Sequence[tuple[str, Scores]], facts: str, path: Path) -> None:
-    """Write the card: what the model is, what it was judged by, and what that does not say."""
+def write_card(
+    recipe: Recipe, spec: ModelSpec, scores: Scores, by_layer: Sequence[tuple[str, Scores]], path: Path
+) -> None:
+    """Write the card: what the model is, what it was judged by, and what that does not say.
+
+    A picture ``map.jpg`` in the same folder is shown; making it is left to a person.
+    """
     parts = [f"# {recipe.title or recipe.name}", recipe.description.strip()]
     if (path.parent / "map.jpg").exists():
         parts.append("![Left: the imagery. Right: the map of this model.](map.jpg)")
-    parts += [facts.strip(), "## Scores", _what_it_means(recipe, scores), _class_table(scores)]
+    parts += [_facts(spec), "## Scores", _what_it_means(recipe, scores), _class_table(scores)]
     parts += ["By source of the label:", _layer_table(by_layer)]
     if recipe.provenance.strip():
         parts += ["## Provenance", recipe.provenance.strip()]
@@ -54,11 +60,26 @@ def write_card(recipe: Recipe, scores: Scores, by_layer: Sequence[tuple[str, Sco
     os.replace(temporary, path)
 
 
+def _facts(spec: ModelSpec) -> str:
+    """Say what the network needs and costs."""
+    size = Path(spec.weights or "").stat().st_size / 1e6
+    rows = [
+        ("bands", ", ".join(spec.band_names)),
+        ("resolution", f"{spec.resolution:g} m" if spec.resolution is not None else "that of the imagery"),
+        ("network", f"{spec.architecture} with " + ", ".join(f"{key} {value}" for key, value in spec.hyperparameters)),
+        ("weights", f"{size:.1f} MB"),
+        ("halo", f"{spec.halo} px"),
+    ]
+    if spec.seconds_per_mpx is not None:
+        rows.append(("cost", f"{spec.seconds_per_mpx:.2f} s per Mpx on one core of the machine that trained it"))
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows)])
+
+
 def _what_it_means(recipe: Recipe, scores: Scores) -> str:
     """Say in words what the figures are, by where the labels come from."""
     text = (
         f"On {scores.pixels:,} labelled pixels that were held out, {scores.accuracy:.1%} have the label's class; "
-        f"mean IoU of the classes that occur there: {scores.mean_iou:.3f}."
+        f"mean IoU of the classes that occur there: {scores.mean_iou:.3f}. They also chose the best epoch."
     )
     teachers = [layer.teacher for layer in recipe.labels if isinstance(layer, TeacherLabels)]
     if teachers:

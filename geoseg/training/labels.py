@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 import pyogrio
-import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
 from rasterio.features import rasterize
-from rasterio.vrt import WarpedVRT
 
-from geoseg.errors import CrsError, RasterError, TrainingError, VectorError, WorkflowError, nearest
+from geoseg.errors import CrsError, TrainingError, VectorError, WorkflowError, nearest
 from geoseg.evaluation import IGNORE
+from geoseg.grid import Window
+from geoseg.raster import open_raster
 from geoseg.training.conditions import band_names, holds
 from geoseg.training.data import read_image
 from geoseg.training.recipe import Image, LabelLayer, PolygonLabels, RasterLabels, Recipe, TeacherLabels
@@ -100,12 +99,13 @@ def raster_labels(recipe: Recipe, layer: RasterLabels, number: int, geobox: GeoB
     """
     paths = (layer.raster,) if isinstance(layer.raster, str) else layer.raster
     if number >= len(paths):
-        raise TrainingError(f"image {number + 1} has no label raster, {len(paths)} are listed; list one file for each image")
+        raise TrainingError(
+            f"image {number + 1} has no label raster, {len(paths)} are listed; list one file for each image"
+        )
     path = recipe.find(paths[number])
-    try:
-        values = _warped(path, geobox)
-    except rasterio.RasterioIOError as error:
-        raise RasterError(f"{path} cannot be read as a label raster ({error}); name a raster with one band") from error
+    raster = open_raster(path, bands=[1], geobox=geobox, resampling="nearest")
+    pixels, mask = raster.read(Window(0, 0, *geobox.shape))
+    values = np.where(mask, pixels[0].astype(np.int64), -1)
     table = np.full(int(values.max(initial=0)) + 1 if values.size else 1, UNTOUCHED, np.uint8)
     for value in np.unique(values[values >= 0]):
         table[value] = _index(recipe, int(value), path)
@@ -114,17 +114,6 @@ def raster_labels(recipe: Recipe, layer: RasterLabels, number: int, geobox: GeoB
     if (result == UNTOUCHED).all():
         raise TrainingError(f"label raster {path} does not overlap image {number + 1}; give labels of the same place")
     return result
-
-
-def _warped(path: Path, geobox: GeoBox) -> NDArray[np.int64]:
-    """Read band 1 onto a grid: values, and -1 where there is none."""
-    with rasterio.open(path) as source:
-        if source.crs is None:
-            raise CrsError(f"label raster {path} has no CRS; write the CRS of the image into it")
-        grid = {"crs": str(geobox.crs), "transform": geobox.transform, "width": geobox.width, "height": geobox.height}
-        with WarpedVRT(source, resampling=Resampling.nearest, add_alpha=source.nodata is None, **grid) as warped:
-            values = warped.read(1).astype(np.int64)
-            return np.where(warped.dataset_mask() > 0, values, -1)
 
 
 def polygon_labels(recipe: Recipe, layer: PolygonLabels, geobox: GeoBox) -> NDArray[np.uint8]:
@@ -176,7 +165,9 @@ def _index(recipe: Recipe, item: object, path: Path) -> int:
         if item == entry.name or (not isinstance(item, str) and item == entry.value):
             return index
     known = ", ".join(f"{entry.value} {entry.name}" for entry in recipe.classes)
-    raise TrainingError(f"{path} has class {item!r}, which is not in 'classes' ({known}); add it there or relabel it as 255")
+    raise TrainingError(
+        f"{path} has class {item!r}, which is not in 'classes' ({known}); add it there or relabel it as 255"
+    )
 
 
 def check_layers(recipe: Recipe) -> None:
@@ -189,9 +180,8 @@ def check_layers(recipe: Recipe) -> None:
     """
     names = [item.name for item in recipe.classes]
     named = [name for layer in recipe.labels if isinstance(layer, TeacherLabels) for name in layer.ignore]
-    named += [layer.class_ for layer in recipe.labels if isinstance(layer, PolygonLabels) and isinstance(layer.class_, str)]
+    burnt = [layer.class_ for layer in recipe.labels if isinstance(layer, PolygonLabels)]
+    named += [name for name in burnt if isinstance(name, str)]
     for name in [*named, *recipe.loss.class_weights]:
         if name not in (*names, "ignore"):
             raise WorkflowError(f"'{name}' is not one of the recipe's classes; {nearest(name, names)}")
-
-

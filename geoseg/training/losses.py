@@ -5,7 +5,6 @@ It knows logits and labels, nothing of files or of the training loop.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 

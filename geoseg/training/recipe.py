@@ -80,7 +80,7 @@ class PolygonLabels(_Strict):
     @model_validator(mode="after")
     def _one_source(self) -> PolygonLabels:
         if (self.column is None) == (self.class_ is None):
-            raise ValueError("a polygons layer takes its class from 'column' or from 'class'; name exactly one of the two")
+            raise ValueError("polygons take their class from 'column' or from 'class'; name exactly one of the two")
         return self
 
 
@@ -155,6 +155,7 @@ class Recipe(_Strict):
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     init: str | None = None
     scaling: tuple[ScalingEntry, ...] = ()
+    tile_size: int = Field(default=1024, ge=64)
     window: int = Field(default=128, ge=32)
     batch_size: int = Field(default=16, ge=1)
     steps: int = Field(default=1000, ge=1)
@@ -224,7 +225,7 @@ def load_recipe(path: str | Path, **changes: Any) -> Recipe:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputNotFoundError(f"recipe {path} does not exist; name a YAML file such as train_land_cover.yaml") from error
+        raise InputNotFoundError(f"recipe {path} does not exist; name a YAML file, as in workflows/") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise WorkflowError(f"recipe {path} is not YAML ({' '.join(str(error).split())}); correct it there") from error
     if not isinstance(content, dict):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio
@@ -21,14 +22,17 @@ from shapely import box
 from shapely.geometry.base import BaseGeometry
 from torch import Tensor, nn
 
-from geoseg.catalog import find_model
-from geoseg.errors import RegionError, TrainingError
+from geoseg.catalog import find_model, write_model_item
+from geoseg.errors import OutputError, RegionError, TrainingError
 from geoseg.evaluation import IGNORE, Scores, confusion
-from geoseg.models import smp, wrap
+from geoseg.models import load_model, smp, wrap
+from geoseg.models.probe import measure_cost, measure_halo
 from geoseg.models.scaling import Scaler
 from geoseg.models.spec import Band, ModelSpec
 from geoseg.models.weights import read_state, resolve_weights
+from geoseg.training import TrainResult
 from geoseg.training.data import Sampler, Scene, read_image
+from geoseg.training.entry import write_card, write_log, write_weights
 from geoseg.training.labels import check_layers, make_labels
 from geoseg.training.loop import Epoch, fit
 from geoseg.training.recipe import RasterLabels, Recipe, TeacherLabels, Validation
@@ -51,6 +55,8 @@ class Trained:
         The same, apart by label layer.
     log : tuple of Epoch
         One entry an epoch.
+    geoboxes : tuple of GeoBox
+        Where the images lie.
     """
 
     spec: ModelSpec
@@ -58,6 +64,51 @@ class Trained:
     scores: Scores
     by_layer: tuple[tuple[str, Scores], ...]
     log: tuple[Epoch, ...]
+    geoboxes: tuple[GeoBox, ...]
+
+
+def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainResult:
+    """Train, measure, and write the entry; see `geoseg.training.train`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror
+        raise OutputError(f"output folder {folder} cannot be made ({reason}); name one that can be written") from error
+    trained = fit_recipe(recipe, report)
+    path = folder / f"{recipe.name}.safetensors"
+    write_weights(trained.weights, path)
+    write_log(trained.log, folder / "log.csv")
+    spec = measured(trained.spec.with_weights(path), trained.scores, recipe)
+    write_model_item(spec, folder, **_extent(trained.geoboxes))
+    write_card(recipe, spec, trained.scores, trained.by_layer, folder / "README.md")
+    return TrainResult(folder, spec, trained.scores, trained.by_layer, trained.log)
+
+
+def measured(spec: ModelSpec, scores: Scores, recipe: Recipe) -> ModelSpec:
+    """Return the spec with its scores, and with halo and cost of the network as measured.
+
+    The halo is rounded up to a multiple of the network's down-sampling.
+    """
+    with _reproducible(recipe):
+        cost = measure_cost(load_model(spec, recipe.device))
+        halo = measure_halo(load_model(spec, recipe.device))
+    metrics = {"mean_iou": scores.mean_iou, "agreement": scores.accuracy}
+    metrics |= {f"iou_{name}": value for name, value in scores.per_class().items()}
+    return replace(
+        spec,
+        metrics=tuple((name, round(value, 4)) for name, value in metrics.items()),
+        halo=-(-halo // spec.multiple) * spec.multiple,
+        activation_bytes=round(cost.activation_bytes, 1),
+        seconds_per_mpx=round(cost.seconds_per_mpx, 3),
+    )
+
+
+def _extent(geoboxes: tuple[GeoBox, ...]) -> dict[str, Any]:
+    """Return the bounds, in degrees, of the images that were trained on."""
+    bounds = [geobox.geographic_extent.boundingbox for geobox in geoboxes]
+    sides = [min(item.left for item in bounds), min(item.bottom for item in bounds)]
+    sides += [max(item.right for item in bounds), max(item.top for item in bounds)]
+    return {"bbox": [round(side, 6) for side in sides]}
 
 
 def fit_recipe(recipe: Recipe, progress: Callable[[Epoch], None] | None = None) -> Trained:
@@ -90,8 +141,9 @@ def fit_recipe(recipe: Recipe, progress: Callable[[Epoch], None] | None = None) 
         network.load_state_dict(weights)
         scores, by_layer = _validate(network.eval(), spec, scenes)
     names = tuple(layer_name(recipe, number) for number in range(len(recipe.labels)))
+    geoboxes = tuple(scene.geobox for scene in scenes)
     cpu = {name: tensor.cpu() for name, tensor in weights.items()}
-    return Trained(spec, cpu, scores, tuple(zip(names, by_layer, strict=False)), tuple(log))
+    return Trained(spec, cpu, scores, tuple(zip(names, by_layer, strict=False)), tuple(log), geoboxes)
 
 
 @contextmanager
@@ -126,7 +178,9 @@ def read_scenes(recipe: Recipe) -> tuple[tuple[Scene, ...], ModelSpec]:
         labels = np.where(mask, found.labels, np.uint8(IGNORE))
         scenes.append(Scene(pixels, mask, labels, found.layers, held_out, geobox))
     if not any((scene.held_out & (scene.labels != IGNORE)).any() for scene in scenes):
-        raise TrainingError("no labelled pixel lies in the validation part; make 'validation' larger or move it onto labels")
+        raise TrainingError(
+            "no labelled pixel lies in the validation part; make 'validation' larger or move it onto labels"
+        )
     named = tuple(Band(name, recipe.common_names.get(name)) for name in bands)
     return tuple(scenes), replace(spec, bands=named)
 
@@ -143,6 +197,7 @@ def make_spec(recipe: Recipe) -> ModelSpec:
         classes=recipe.class_specs,
         scalings=recipe.scalings or (start.scalings if start else ()),
         resolution=recipe.resolution,
+        tile_size=recipe.tile_size,
         multiple=start.multiple if start else 2 ** int(recipe.hyperparameters.get("encoder_depth", 5)),
         architecture=start.architecture if start else recipe.architecture,
         hyperparameters=start.hyperparameters if start else hyperparameters,
@@ -190,14 +245,9 @@ def held_out_mask(recipe: Recipe, geobox: GeoBox) -> NDArray[np.bool_]:
     if rule.images is not None:
         return held_out
     if rule.bounds is not None or rule.region is not None:
-        held_out = rasterize(
-            _validation_shapes(recipe, geobox),
-            out_shape=(height, width),
-            transform=geobox.transform,
-            fill=0,
-            default_value=1,
-            dtype="uint8",
-        ).astype(np.bool_)
+        shapes = _validation_shapes(recipe, geobox)
+        burnt = rasterize(shapes, out_shape=(height, width), transform=geobox.transform, dtype="uint8")
+        held_out = np.asarray(burnt, np.bool_)
         if not held_out.any():
             raise RegionError("the validation part does not overlap the images; give bounds in the CRS of the images")
         return held_out

@@ -49,7 +49,7 @@ def teacher_labels(recipe: Recipe, layer: TeacherLabels, image: Image) -> NDArra
     if layer.weights is not None:
         spec = spec.with_weights(recipe.find(layer.weights))
     table = _class_table(recipe, layer, spec)
-    pixels, mask, _, _ = read_image(recipe, image, tuple(spec.band_names))
+    pixels, mask, _, _ = read_image(recipe, image, spec.bands)
     classes, confidence = predict_image(load_model(spec, recipe.device), pixels, mask)
     sure = (classes != IGNORE) & (confidence >= layer.min_confidence)
     return np.where(sure, table[classes], np.uint8(IGNORE))
@@ -63,9 +63,8 @@ def _class_table(recipe: Recipe, layer: TeacherLabels, spec: ModelSpec) -> NDArr
         if name in names and name not in layer.ignore:
             table[index] = names.index(name)
     if (table == IGNORE).all():
-        raise TrainingError(
-            f"teacher '{spec.name}' has none of the recipe's classes; name them as it does: {', '.join(spec.class_names)}"
-        )
+        known = ", ".join(spec.class_names)
+        raise TrainingError(f"teacher '{spec.name}' has none of the recipe's classes; name them as it does: {known}")
     return table
 
 

@@ -19,14 +19,17 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError, ProjError
-from shapely.affinity import translate
+from pyproj.exceptions import CRSError
+from shapely.affinity import affine_transform, translate
 
 from geoseg.errors import CrsError, InputNotFoundError, RegionError
 from geoseg.grid import Window
 
 PIECES = 4_000
 """An outline is cut into about this many pieces before it is projected, so that its straight edges stay in place."""
+
+STRAY = 1e-6
+"""How far from itself a place may come back from another CRS, as a share of the earth's radius or of coordinates."""
 
 _NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
 _BOUNDS = re.compile(rf"^{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}(?:,\s*(\S.*?)\s*)?$")
@@ -63,16 +66,17 @@ class Region:
             return self
         dense = shapely.segmentize(self.geometry, max(self.geometry.length / PIECES, 1e-12))
         transformer = Transformer.from_crs(self.crs, target, always_xy=True)
-        try:
-            moved = shapely.transform(dense, lambda x, y: transformer.transform(x, y, errcheck=True), interleaved=False)
-        except ProjError as error:
-            raise RegionError(
-                f"the region {_bounds_text(self)} has no place in {_crs_name(target)} ({error}); "
-                "give a region nearer to the raster"
-            ) from error
+        moved = shapely.transform(dense, transformer.transform, interleaved=False)
+        if not _comes_back(dense, moved, transformer, self.crs):
+            raise _out_of_place(self, target)
         if target.is_geographic:
             moved = _across_antimeridian(moved)
-        return Region(_polygons_of(shapely.make_valid(moved)), target)
+        region = Region(_polygons_of(shapely.make_valid(moved)), target)
+        # An outline can turn inside out although each of its points comes back: a hemisphere in UTM does.
+        inside = shapely.point_on_surface(shapely.get_parts(self.geometry))
+        if not shapely.intersects(region.geometry, shapely.points(*_transformed(inside, transformer))).all():
+            raise _out_of_place(self, target)
+        return region
 
     def mask(self, window: Window, transform: Affine) -> NDArray[np.bool_]:
         """Say of each pixel whether its centre lies inside.
@@ -216,6 +220,38 @@ def _polygons_of(geometry: shapely.Geometry) -> Shape:
     return united
 
 
+def _transformed(geometry: Any, transformer: Transformer, direction: str = "FORWARD") -> tuple[Floats, Floats]:
+    """Coordinates of geometries, elsewhere."""
+    x, y = shapely.get_coordinates(geometry).T
+    moved: tuple[Floats, Floats] = transformer.transform(x, y, direction=direction)
+    return moved
+
+
+def _comes_back(before: shapely.Geometry, after: shapely.Geometry, transformer: Transformer, crs: CRS) -> bool:
+    """Say whether the way back leads to the same places: projections give nonsense far from where they belong."""
+    there = shapely.get_coordinates(before)
+    back = np.column_stack(_transformed(after, transformer, "INVERSE"))
+    if not np.isfinite(back).all():
+        return False
+    if crs.is_geographic:
+        unit = crs.axis_info[0].unit_conversion_factor
+        return bool(np.abs(_on_sphere(there * unit) - _on_sphere(back * unit)).max() < STRAY)
+    return bool(np.abs(there - back).max() < STRAY * max(np.abs(there).max(), 1.0))
+
+
+def _out_of_place(region: Region, target: CRS) -> RegionError:
+    return RegionError(
+        f"the region {_bounds_text(region)} has no place in {_crs_name(target)}, the CRS of the raster; "
+        "give a smaller region around the raster"
+    )
+
+
+def _on_sphere(lonlat: Floats) -> Floats:
+    """Unit vectors, which know no antimeridian and no longitude at the poles."""
+    lon, lat = lonlat.T
+    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+
 def _across_antimeridian(geometry: shapely.Geometry) -> shapely.Geometry:
     """Make outlines that jump from 180 to -180 degrees continuous, and repeat them on the other side."""
     continuous = [shapely.transform(part, _unwrap) for part in shapely.get_parts(geometry)]
@@ -256,8 +292,8 @@ def _crossings(edges: Floats, window: Window) -> tuple[NDArray[np.int64], Floats
 
 def _outline(window: Window, transform: Affine) -> shapely.Polygon:
     """A window in CRS coordinates."""
-    corners = [(window.x, window.y), (window.right, window.y), (window.right, window.bottom), (window.x, window.bottom)]
-    return shapely.Polygon([transform * corner for corner in corners])
+    box = shapely.box(window.x, window.y, window.right, window.bottom)
+    return affine_transform(box, transform.to_shapely())
 
 
 def _bounds_text(region: Region) -> str:

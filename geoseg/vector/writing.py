@@ -251,7 +251,6 @@ def _write_shapefile(path: Path, table: _Table) -> None:
         layer=path.stem,
         crs=table.crs,
         geometry_type=table.geometry_type,
-        ENCODING="UTF-8",
     )
     fitting.warn()
 
@@ -288,6 +287,8 @@ def _crs_text(crs: CRS) -> str:
 @contextmanager
 def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
     """Give a path to write to, in a hidden folder beside the file; when all went well, rename what is there."""
+    if path.is_dir():
+        raise OutputError(f"'{path}' is a folder; choose another name for the file")
     hidden: Path | None = None
     try:
         hidden = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

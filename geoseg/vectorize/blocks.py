@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from geoseg.errors import BlockError, OutputError
 from geoseg.grid import Window
-from geoseg.vectorize.faces import Faces, Labels, components, number_faces, outline
-from geoseg.vectorize.rings import Integers, Rings, canonical, offsets, split_on_border
+from geoseg.vectorize.connected import components
+from geoseg.vectorize.faces import Faces, Labels, number_faces, outline
+from geoseg.vectorize.rings import Integers, Rings, offsets, split_on_border
+from geoseg.vectorize.union import unite
 
 Place = tuple[int, int]
 """Row and column of a block."""
@@ -323,23 +324,17 @@ def _united(traces: Mapping[Place, Callable[[], Trace]], seam: _Seam, row: int) 
 
 
 def _unite(pieces: Faces, root: Integers) -> Faces:
-    """Make one face of all pieces with one root.
-
-    The pieces of a face are a coverage: they do not overlap, and along the borders of blocks their edges are equal
-    one by one, so GEOS only has to drop the edges that occur twice. Vertices are integers and stay so.
-    """
+    """Make one face of all pieces with one root."""
     if len(pieces) == 0:
         return pieces
     order = np.argsort(root, kind="stable")
-    pieces, root = pieces.take(order), root[order]
-    starts = np.flatnonzero(np.diff(root, prepend=-1))
-    geometry = pieces.geometry
-    groups = np.split(geometry, starts[1:])
-    united = np.array([shapely.coverage_union_all(group) if len(group) > 1 else group[0] for group in groups])
+    starts = np.flatnonzero(np.diff(root[order], prepend=-1))
+    face = np.empty(len(root), np.int64)
+    face[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(root)))
     return Faces(
-        pieces.label[starts],
-        np.add.reduceat(pieces.pixels, starts),
-        np.add.reduceat(pieces.confidence_sum, starts),
-        np.minimum.reduceat(pieces.key, starts),
-        canonical(Rings.from_polygons(united)),
+        pieces.label[order][starts],
+        np.add.reduceat(pieces.pixels[order], starts),
+        np.add.reduceat(pieces.confidence_sum[order], starts),
+        np.minimum.reduceat(pieces.key[order], starts),
+        unite(pieces.rings, face),
     )

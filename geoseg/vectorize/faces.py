@@ -14,6 +14,7 @@ import numpy as np
 import rasterio.features
 from numpy.typing import NDArray
 
+from geoseg.vectorize.connected import components
 from geoseg.vectorize.rings import Integers, Rings, canonical
 
 CERTAIN = 255
@@ -152,36 +153,6 @@ def outline(labels: Labels, numbered: NumberedFaces) -> Faces:
     label = labels.ravel()[numbered.first].astype(np.int64)
     rings = canonical(_traced(numbered.number, len(label)))
     return Faces(label, numbered.pixels, numbered.confidence_sum, numbered.first, rings)
-
-
-def components(count: int, one: NDArray[np.integer], other: NDArray[np.integer]) -> Integers:
-    """Union-find over whole arrays: the smallest node of each node's component.
-
-    Each round hooks the root of every link's larger side to the smaller one and then points all nodes at their roots
-    (hook and compress; Shiloach and Vishkin 1982, "An O(log n) parallel connectivity algorithm"). Hooks only lead to
-    smaller roots, so there are no cycles, and the smallest node of a component stays its root.
-
-    Parameters
-    ----------
-    count : int
-        Number of nodes.
-    one, other : int, shape (link,)
-        The two nodes of each link.
-
-    Returns
-    -------
-    int64, shape (node,)
-        The root of each node.
-    """
-    root = np.arange(count)
-    while len(one):
-        root[np.maximum(one, other)] = np.minimum(one, other)
-        while not np.array_equal(further := root[root], root):
-            root = further
-        one, other = root[one], root[other]
-        apart = one != other
-        one, other = one[apart], other[apart]
-    return root
 
 
 def _sums_of_runs(values: Labels, starts: Integers) -> Integers:

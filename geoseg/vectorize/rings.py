@@ -83,6 +83,11 @@ class Rings:
         vertex, rings = _gather(self.rings, ring)
         return Rings(self.xy[vertex], rings, polygons)
 
+    def take_rings(self, index: Integers) -> Rings:
+        """Return some of the rings, each as a polygon of its own."""
+        vertex, rings = _gather(self.rings, index)
+        return Rings(self.xy[vertex], rings, np.arange(len(index) + 1))
+
 
 def offsets(lengths: Integers) -> Integers:
     """Where runs of these lengths begin when they follow one another, and the end."""
@@ -107,9 +112,6 @@ def canonical(rings: Rings) -> Rings:
         return rings
     xy, lengths = _without_straight_vertices(rings)
     starts = offsets(lengths)[:-1]
-    following = np.arange(1, len(xy) + 1)
-    following[starts + lengths - 1] = starts
-
     ring_of = np.repeat(np.arange(len(lengths)), lengths)
     place_of = (xy[:, 1] << 32) + xy[:, 0]
     smallest = np.minimum.reduceat(place_of, starts)
@@ -117,8 +119,7 @@ def canonical(rings: Rings) -> Rings:
 
     is_hole = np.ones(len(lengths), bool)
     is_hole[rings.polygons[:-1]] = False
-    twice_area = np.add.reduceat(xy[:, 0] * xy[following, 1] - xy[following, 0] * xy[:, 1], starts)
-    step = np.where((twice_area > 0) == is_hole, 1, -1)
+    step = np.where((twice_areas(rings) > 0) == is_hole, 1, -1)
 
     polygon_of = np.repeat(np.arange(len(rings.polygons) - 1), np.diff(rings.polygons))
     order = np.lexsort((smallest, is_hole, polygon_of))
@@ -127,6 +128,16 @@ def canonical(rings: Rings) -> Rings:
     turn = np.arange(rings_begin[-1]) - np.repeat(rings_begin[:-1], lengths[order] + 1)
     vertex = starts[ring] + (first[ring] + step[ring] * turn) % lengths[ring]
     return Rings(xy[vertex], rings_begin, rings.polygons)
+
+
+def twice_areas(rings: Rings) -> Integers:
+    """Twice the signed area of each ring, px: negative when it is counter-clockwise on a screen."""
+    x, y = rings.xy.T
+    cross = np.zeros(len(rings.xy), np.int64)
+    cross[:-1] = x[:-1] * y[1:] - x[1:] * y[:-1]
+    cross[rings.rings[1:] - 1] = 0
+    areas: Integers = np.add.reduceat(cross, rings.rings[:-1]) if len(rings.rings) > 1 else cross
+    return areas
 
 
 def _without_straight_vertices(rings: Rings) -> tuple[Integers, Integers]:
