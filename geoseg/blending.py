@@ -108,15 +108,20 @@ def _label_planes(probabilities: NDArray[np.float32], top: int, left: int, indic
     for y in range(height):
         best[:] = -1
         for position in range(probabilities.shape[0]):
-            row = probabilities[position, top + y]
+            row = probabilities[position, top + y, left : left + width]
             for x in range(width):
-                value = np.rint(row[left + x] * np.float32(SCALE))
-                if value > best[x]:
-                    best[x] = value
-                    first[x] = position
+                value = np.rint(row[x] * np.float32(SCALE))
+                larger = value > best[x]
+                best[x] = value if larger else best[x]
+                first[x] = position if larger else first[x]
         for x in range(width):
             indices[y, x] = first[x]
-            confidence[y, x] = (np.int32(best[x]) * (2 * LEVELS) + SCALE) // (2 * SCALE)
+            confidence[y, x] = (np.int32(best[x]) * np.int32(2 * LEVELS) + np.int32(SCALE)) // np.int32(2 * SCALE)
+
+
+def compile_loops() -> None:
+    """Compile what is compiled, or load it from the cache on disk, ahead of the first tile."""
+    label(torch.zeros(1, 1, 1), Window(0, 0, 1, 1))
 
 
 def _label(sums: torch.Tensor, weight: int) -> tuple[torch.Tensor, torch.Tensor]:

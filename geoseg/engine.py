@@ -115,14 +115,17 @@ class Outcome:
         Blocks by stage that ran now, and that were on disk already.
     failed : dict
         ``{block id: "stage: sentence"}``.
-    seconds : Counter
+    seconds : dict
         Time of the workers by stage, s.
+    wall : dict
+        Wall time until every worker had opened the model, and of the blocks, s.
     """
 
     done: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    wall: dict[str, float] = field(default_factory=dict)
 
 
 @contextmanager
@@ -212,10 +215,14 @@ def execute(
         A worker has other versions, or does not see the folder.
     """
     job = tasks.Job(f"geoseg-{uuid.uuid4().hex[:8]}", plan, folder)
+    started = time.perf_counter()
     try:
         client.register_plugin(job)
         client.run(tasks.open_model, job.name)
-        return _Execution(job, client, stages, retries, listen).run()
+        opened = time.perf_counter()
+        outcome = _Execution(job, client, stages, retries, listen).run()
+        outcome.wall = {"open": opened - started, "blocks": time.perf_counter() - opened}
+        return outcome
     finally:
         client.unregister_worker_plugin(job.name)
 

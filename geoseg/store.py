@@ -164,7 +164,7 @@ class RunFolder:
                     chunks=grid.chunks,
                     dtype=np.uint8,
                     fill_value=fill,
-                    compressors=BloscCodec(cname="lz4", clevel=1),
+                    compressors=BloscCodec(cname="lz4", clevel=1, shuffle="noshuffle"),
                     dimension_names=("y", "x"),
                 )
             for name in ("strips", "traces", *STAGES):

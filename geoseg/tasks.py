@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from distributed import Worker, WorkerPlugin, get_worker
 
-from geoseg.blending import Strips
+from geoseg.blending import Strips, compile_loops
 from geoseg.errors import WorkerError
 from geoseg.models import Model, load_model
 from geoseg.planning import Plan, environment
@@ -82,6 +82,7 @@ def _job(name: str, worker: Worker | None = None) -> Job:
 def open_model(job_name: str, dask_worker: Worker) -> None:
     """Open the model ahead of the first block, so that one that cannot be opened stops the run, not its blocks."""
     _job(job_name, dask_worker).open()
+    compile_loops()
 
 
 def predict(job_name: str, row: int, col: int) -> Seconds:

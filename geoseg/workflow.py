@@ -341,10 +341,9 @@ def _run_on(
 ) -> RunResult:
     """Run the blocks, then write both results at the same time, each on a worker."""
     listen(Started(made, client.dashboard_link or "", resumed))
-    begun = time.perf_counter()
     stages = STAGES if wanted.features else STAGES[:-1]
     outcome = execute(made, folder, client, stages=stages, retries=wanted.retries, listen=listen)
-    blocks = time.perf_counter()
+    done = time.perf_counter()
     labels = folder.path / "labels.tif"
     features = tuple(folder.path / name for name in wanted.features)
     futures = [client.submit(export.write_labels, made, folder, labels, key=f"write-{id(outcome):x}-1", pure=False)]
@@ -354,7 +353,7 @@ def _run_on(
         futures.append(client.submit(export.write_polygons, made, folder, path, wanted.layer, key=key, pure=False))
         listen(Writing(path))
     client.gather(futures)
-    seconds = {"blocks": blocks - begun, "write": time.perf_counter() - blocks}
+    seconds = {**outcome.wall, "write": time.perf_counter() - done}
     return RunResult(folder.path, labels, features, folder.run_file, made, outcome, seconds)
 
 

@@ -109,9 +109,7 @@ def test_the_file_has_the_layout_of_a_cog(tmp_path: Path) -> None:
     assert first_pixels == sorted(first_pixels, reverse=True)  # coarse pixels before fine ones
 
 
-@given(
-    height=st.integers(1, 7), width=st.integers(1, 7), values=st.lists(st.integers(0, 3), min_size=49, max_size=49)
-)
+@given(height=st.integers(1, 7), width=st.integers(1, 7), values=st.lists(st.integers(0, 3), min_size=49, max_size=49))
 def test_an_overview_takes_the_most_frequent_label_and_the_first_of_equals(
     height: int, width: int, values: list[int]
 ) -> None:

@@ -38,9 +38,7 @@ def test_declared_nodata_is_invalid_in_every_integer_type(tmp_path: Path, dtype:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("nodata", [-9999.0, -3.4e38, -3.4028234663852886e38, float("nan"), None])
-def test_nodata_nan_and_infinity_are_invalid_in_float_rasters(
-    tmp_path: Path, dtype: str, nodata: float | None
-) -> None:
+def test_nodata_nan_and_infinity_are_invalid_in_float_rasters(tmp_path: Path, dtype: str, nodata: float | None) -> None:
     pixels = noise(2, *SHAPE, dtype)
     pixels[0, HOLE] = np.nan if nodata is None else nodata
     pixels[1, 0, 0] = np.nan
@@ -146,7 +144,7 @@ def vrt_of(path: Path, nodata: list[str]) -> str:
     """Return a VRT that reads a file's bands and declares a nodata value for each."""
     bands = "".join(
         f'<VRTRasterBand dataType="Byte" band="{band}"><NoDataValue>{value}</NoDataValue><SimpleSource>'
-        f'<SourceFilename>{path}</SourceFilename><SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>'
+        f"<SourceFilename>{path}</SourceFilename><SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
         for band, value in enumerate(nodata, start=1)
     )
     return (

@@ -61,8 +61,7 @@ class Model(Protocol):
         Returns
         -------
         torch.Tensor
-            float32, shape (n, class, y, x), on the model's device; the caller may overwrite it (inside
-            ``torch.inference_mode()``).
+            float32, shape (n, class, y, x), contiguous, on the model's device; not to be overwritten.
         """
 
 

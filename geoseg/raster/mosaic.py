@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -23,12 +23,6 @@ from geoseg.raster.resample import Resampled, Resampling
 from geoseg.raster.source import Source, files_of
 
 _SAMPLE_BYTES = 64 * 1024  # read from each end of a file for its fingerprint
-
-
-class _Readable(Protocol):
-    """Anything that gives a window's pixels (band, y, x) and mask (y, x)."""
-
-    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]: ...
 
 
 @dataclass(frozen=True)

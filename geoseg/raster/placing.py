@@ -180,5 +180,5 @@ def _transformer(source: CRS, target: CRS) -> Transformer:
         return Transformer.from_crs(source.proj, target.proj, always_xy=True)
     except ProjError as error:
         raise CrsError(
-            f"PROJ knows no way from '{source.proj.name}' to '{target.proj.name}'; give rasters of one region and planet."
+            f"PROJ knows no way from '{source.proj.name}' to '{target.proj.name}'; give rasters of one planet."
         ) from error

@@ -16,6 +16,7 @@ import rasterio.windows
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -311,7 +312,7 @@ def _geobox(opened: rasterio.DatasetReader, given: str, *, require_crs: bool) ->
 def _crs(wkt: str, epsg: int | None, given: str) -> CRS:
     try:
         return CRS(f"EPSG:{epsg}" if epsg is not None else wkt)
-    except Exception as error:  # odc-geo and pyproj raise several kinds for a CRS they cannot read
+    except CRSError as error:
         raise CrsError(
             f"'{given}' has a coordinate reference system that PROJ does not know ({wkt[:60]}...); "
             "assign a known one: `rio edit-info --crs EPSG:32618 FILE`."
