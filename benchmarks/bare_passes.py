@@ -21,7 +21,7 @@ def main(workflow: str, scene: str, processes: int, number: int) -> None:
     plan = geoseg.plan(workflow, input=scene)
     model = load_model(plan.spec, plan.device)
     tile = read_tile(plan.raster, plan.grid.tile(0, 0))
-    scaled = model.scale(tile.pixels[None], tile.mask[None])
+    scaled = model.scaler(tile.pixels[None], tile.mask[None])
     with torch.inference_mode():
         model.network(scaled)
         started = time.perf_counter()

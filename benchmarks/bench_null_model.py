@@ -23,7 +23,7 @@ def run_geoseg(folder: Path, raster: Path, item: Path) -> tuple[Measured, float]
     """Map the raster; returns what was measured, and the seconds without starting Python and the workers."""
     output = folder / f"geoseg-{raster.stem}"
     workflow = folder / "null.yaml"
-    workflow.write_text(yaml.safe_dump({"model": str(item), "features": [], "block_tiles": 4}))
+    workflow.write_text(yaml.safe_dump({"model": str(item), "features": [], "block_tiles": 3}))
     measured = measure(
         ["-m", "geoseg", "run", str(workflow), "--input", str(raster), "--output", str(output), "--overwrite"]
     )

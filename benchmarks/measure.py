@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import psutil
 
-INTERVAL = 0.05
-"""Seconds between two looks at the process tree."""
+INTERVAL = 0.5
+"""Seconds between two looks at the process tree; a look costs the watched processes time."""
 
 
 @dataclass(frozen=True)

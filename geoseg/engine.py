@@ -37,7 +37,9 @@ WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # glibc gives big buffers back to the system on every call otherwise, and every forward pass pays for it.
+    # glibc gives big buffers back to the system on every call otherwise, and every forward pass pays for it. Tasks run
+    # in a thread, and only the main arena can keep buffers of more than 64 MiB: let every thread use that one.
+    "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**31),
 }
@@ -154,7 +156,7 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
         with client:
             yield client
         return
-    configuration = {"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}
+    configuration = {"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT, "distributed.worker.profile.interval": "100ms"}
     with (
         dask.config.set(configuration),
         LocalCluster(

@@ -42,14 +42,14 @@ class SemanticModel:
     def __init__(self, spec: ModelSpec, opener: Opener, device: str = "cpu") -> None:
         self.spec = spec
         self.device = _device(device)
-        self._network = opener(spec, self.device)
-        self._scaler = Scaler(spec, self.device, memory_format(self._network, self.device))
+        self.network = opener(spec, self.device)
+        self.scaler = Scaler(spec, self.device, memory_format(self.network, self.device))
         self._checked = False
 
     def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> torch.Tensor:
         """See `geoseg.models.Model.predict`."""
         with torch.inference_mode():
-            scaled = self._scaler(pixels, mask)
+            scaled = self.scaler(pixels, mask)
             scores = self._run(scaled)
             if not self._checked:
                 _check_scores(self.spec, scores, scaled)
@@ -64,7 +64,7 @@ class SemanticModel:
 
     def _run(self, scaled: torch.Tensor) -> torch.Tensor:
         try:
-            return self._network(scaled)
+            return self.network(scaled)
         except (GeosegError, torch.OutOfMemoryError):
             raise
         except Exception as error:
