@@ -1,6 +1,6 @@
 """MONAI's sliding window over a GeoTIFF, as its documentation shows it: read, infer, write.
 
-With ``logits`` it blends what the network gives, as most people do; with ``probabilities`` it blends what geoseg blends.
+With ``logits`` it blends what the network gives, as most people do; with ``probabilities`` what geoseg blends.
 Prints the seconds from opening the raster to the closed label GeoTIFF, imports left out.
 """
 

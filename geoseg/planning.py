@@ -28,10 +28,13 @@ from geoseg.vector import Region
 
 MIB = 2**20
 
-PROCESS_BYTES = 520 * MIB
-"""Resident memory of a worker that has loaded Python, dask, torch and GDAL but no model, as measured."""
+PROCESS_BYTES = 640 * MIB
+"""Memory of a worker that has loaded Python, dask, torch and GDAL but no model, as measured, and a tenth."""
 
-LABELS_ON_DISK = ("torch", "numpy", "rasterio")
+CLIENT_BYTES = 900 * MIB
+"""Memory of the process that starts the workers and hosts their scheduler, as measured, and a tenth."""
+
+DECIDING_PACKAGES = ("torch", "numpy", "rasterio")
 """Packages whose version may change a network's floats or the pixels it reads."""
 
 
@@ -150,7 +153,7 @@ class Plan:
     @property
     def total_bytes(self) -> int:
         """Peak bytes of all workers and of the process that starts them."""
-        return self.workers * sum(self.worker_bytes.values()) + PROCESS_BYTES + CACHE_BYTES
+        return self.workers * sum(self.worker_bytes.values()) + CLIENT_BYTES
 
     def check_memory(self, available: int | None = None) -> None:
         """Refuse a run that does not fit.
@@ -195,7 +198,7 @@ class Plan:
 
 def environment() -> dict[str, str]:
     """Versions that may change a network's floats; every worker must have the same."""
-    return {name: version(name) for name in LABELS_ON_DISK}
+    return {name: version(name) for name in DECIDING_PACKAGES}
 
 
 def core_count() -> int:

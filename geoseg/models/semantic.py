@@ -22,6 +22,9 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 SLACK = 1e-3
 """How far outside 0 to 1 rounding may take a probability."""
 
+STRIP = 32
+"""Rows that are normalised at once on a CPU."""
+
 Opener = Callable[[ModelSpec, torch.device], Network]
 """What an adapter offers: opens the network of a spec on a device."""
 
@@ -107,11 +110,25 @@ def memory_format(network: Network, device: torch.device) -> torch.memory_format
 
 
 def _activate(scores: torch.Tensor, activation: str) -> torch.Tensor:
-    """Probabilities, one class plane after the other in memory: softmax is faster so, and labelling reads planes."""
+    """Probabilities, one class plane after the other in memory, as labelling reads them.
+
+    On a CPU a few rows at a time: they stay in the cache while they are turned into planes and normalised, which takes
+    a third of the time and gives the same bits.
+    """
+    if activation == "none":
+        return scores.contiguous()
+    if scores.is_contiguous() or scores.device.type != "cpu":
+        return _normalise(scores, activation)
+    probabilities = torch.empty(scores.shape, dtype=scores.dtype)
+    for y in range(0, scores.shape[2], STRIP):
+        rows = slice(y, y + STRIP)
+        probabilities[:, :, rows] = _normalise(scores[:, :, rows], activation)
+    return probabilities
+
+
+def _normalise(scores: torch.Tensor, activation: str) -> torch.Tensor:
     scores = scores.contiguous()
-    if activation == "softmax":
-        return scores.softmax(1)
-    return scores.sigmoid() if activation == "sigmoid" else scores
+    return scores.softmax(1) if activation == "softmax" else scores.sigmoid()
 
 
 def _check_scores(spec: ModelSpec, scores: Any, scaled: torch.Tensor) -> None:

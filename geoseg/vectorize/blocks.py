@@ -10,12 +10,13 @@ result. This module knows blocks as places and windows; it does not know who tra
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +110,7 @@ class Trace:
         unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             with unfinished.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **self.arrays)
+                _write_arrays(file, self.arrays)
             os.replace(unfinished, path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
@@ -132,6 +133,16 @@ class Trace:
         label, pixels, confidence_sum, key = self.arrays[f"{group}_numbers"]
         rings = Rings(*(self.arrays[f"{group}_{name}"].astype(np.int64) for name in ("xy", "rings", "polygons")))
         return Faces(label, pixels, confidence_sum, key, rings)
+
+
+def _write_arrays(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write what ``numpy.load`` reads; deflated at the fastest level, which costs a third of numpy's own."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            member = zipfile.ZipInfo(f"{name}.npy")  # without the time: equal traces give equal bytes
+            archive.writestr(member, content.getbuffer(), zipfile.ZIP_DEFLATED, compresslevel=1)
 
 
 def trace(
