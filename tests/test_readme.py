@@ -1,0 +1,59 @@
+"""Every command and every line of Python in the README works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import geopandas as gpd
+import pytest
+import rasterio
+from rasterio.windows import Window
+from shapely.geometry import box
+
+from geoseg.catalog import find_imagery
+from geoseg.cli import main
+from geoseg.training import load_recipe
+from tests.rasters import write_raster
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line for line in re.findall(r"^geoseg .*$", README, re.MULTILINE) if not line.startswith("geoseg train")]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a scene and a region of the user's, as the README's commands expect them."""
+    with rasterio.open(find_imagery("delmarva").paths[0]) as source:
+        window = Window(100, 200, 300, 260)
+        transform = source.window_transform(window)
+        pixels, names = source.read(window=window), source.descriptions
+    write_raster(tmp_path / "scene.tif", pixels, transform=transform, descriptions=names)
+    left, top = transform.c, transform.f
+    region = gpd.GeoDataFrame(geometry=[box(left + 500, top - 1500, left + 1500, top - 500)], crs="EPSG:32618")
+    region.to_crs(4326).to_file(tmp_path / "aoi.geojson")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_command_works_as_it_stands(command: str, elsewhere: Path) -> None:
+    assert main(shlex.split(command)[1:]) == 0
+    assert (elsewhere / "scene.tif").is_file()
+
+
+def test_the_python_works_as_it_stands(elsewhere: Path) -> None:
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert code is not None
+    names: dict[str, object] = {}
+    exec(code.group(1), names)  # noqa: S102 - our own README
+    assert names["result"].labels == Path("out/labels.tif")  # type: ignore[attr-defined]
+    assert (elsewhere / "out" / "features.gpkg").is_file()
+    with rasterio.open(elsewhere / "out" / "labels.tif") as source:
+        assert (names["labels"].compute().to_numpy() == source.read(1)).all()  # type: ignore[attr-defined]
+
+
+def test_the_recipe_of_the_shipped_model_can_be_read() -> None:
+    assert "geoseg train workflows/train_land_cover.yaml" in README
+    assert load_recipe(ROOT / "workflows" / "train_land_cover.yaml").name == "sentinel2-land-cover"
