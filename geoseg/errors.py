@@ -80,6 +80,10 @@ class TrainingError(GeosegError, ValueError):
     """Training data that cannot be used to train."""
 
 
+class EvaluationError(GeosegError, ValueError):
+    """Label maps that cannot be compared."""
+
+
 class BlockError(GeosegError, RuntimeError):
     """Blocks that failed after every retry; the rest of the run is finished."""
 

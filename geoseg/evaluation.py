@@ -12,14 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.errors import GeosegError
+from geoseg.errors import EvaluationError
 
 IGNORE = 255
 """Label of a pixel that has no class."""
-
-
-class EvaluationError(GeosegError, ValueError):
-    """Label maps that cannot be compared."""
 
 
 def confusion(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:

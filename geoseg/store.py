@@ -6,12 +6,12 @@ it does not know models, dask or why a block runs.
 
 ::
 
-    out/work/fingerprint.json   what the blocks were made from
-    out/work/blocks.zarr        labels and confidence, one chunk a block (Zarr v3)
-    out/work/strips/R-C-*.npy   sums waiting for their one consumer
-    out/work/traces/R-C.*       polygons of one block
-    out/work/predict/R-C        markers: predicted, finished, traced
-    out/work/lock               held by the process that runs
+    out/state/fingerprint.json   what the blocks were made from
+    out/state/blocks.zarr        labels and confidence, one chunk a block (Zarr v3)
+    out/state/strips/R-C-*.npy   sums waiting for their one consumer
+    out/state/traces/R-C.*       polygons of one block
+    out/state/predict/R-C        markers: predicted, finished, traced
+    out/state/lock               held by the process that runs
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ class RunFolder:
     path: Path
 
     @property
-    def work(self) -> Path:
+    def state(self) -> Path:
         """Where everything lies that is not a result."""
-        return self.path / "work"
+        return self.path / "state"
 
     @property
     def run_file(self) -> Path:
@@ -117,7 +117,7 @@ class RunFolder:
         OutputError
             The folder cannot be written.
         """
-        path = self.work / "fingerprint.json"
+        path = self.state / "fingerprint.json"
         self._sweep()
         fingerprint = json.loads(json.dumps(fingerprint))
         if path.exists() and not overwrite:
@@ -137,8 +137,8 @@ class RunFolder:
         """Remove what a killed process was writing; nobody else writes here, the folder is locked."""
         for folder, pattern in (
             (self.path, ".*.tmp"),
-            (self.work / "strips", "*.tmp*"),
-            (self.work / "traces", "*.tmp*"),
+            (self.state / "strips", "*.tmp*"),
+            (self.state / "traces", "*.tmp*"),
         ):
             for path in folder.glob(pattern):
                 if path.is_dir():
@@ -148,15 +148,15 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove an earlier run, the fingerprint first: a folder without one holds nothing that counts."""
-        (self.work / "fingerprint.json").unlink(missing_ok=True)
+        (self.state / "fingerprint.json").unlink(missing_ok=True)
         for name in ("blocks.zarr", "strips", "traces", *STAGES):
-            shutil.rmtree(self.work / name, ignore_errors=True)
+            shutil.rmtree(self.state / name, ignore_errors=True)
 
     def _create_blocks(self, grid: TileGrid) -> None:
         """Create the empty label store; its chunk is a whole block's core."""
         try:
-            self.work.mkdir(parents=True, exist_ok=True)
-            group = zarr.create_group(str(self.work / "blocks.zarr"), zarr_format=3)
+            self.state.mkdir(parents=True, exist_ok=True)
+            group = zarr.create_group(str(self.state / "blocks.zarr"), zarr_format=3)
             for name, fill in (("labels", 255), ("confidence", 0)):
                 group.create_array(
                     name,
@@ -168,7 +168,7 @@ class RunFolder:
                     dimension_names=("y", "x"),
                 )
             for name in ("strips", "traces", *STAGES):
-                (self.work / name).mkdir()
+                (self.state / name).mkdir()
         except OSError as error:
             raise OutputError(
                 f"{self.path} cannot be written ({error.strerror or error}); choose an output folder with space and "
@@ -185,8 +185,8 @@ class RunFolder:
             Another process runs in the folder, or the folder cannot be written.
         """
         try:
-            self.work.mkdir(parents=True, exist_ok=True)
-            lock = (self.work / "lock").open("a")
+            self.state.mkdir(parents=True, exist_ok=True)
+            lock = (self.state / "lock").open("a")
         except OSError as error:
             raise OutputError(
                 f"{self.path} cannot be written ({error.strerror or error}); choose another output folder."
@@ -202,19 +202,19 @@ class RunFolder:
 
     def mark(self, stage: Stage, block: Block) -> None:
         """Say that a stage of a block is on disk."""
-        (self.work / stage / block.id).touch()
+        (self.state / stage / block.id).touch()
 
     def unmark(self, stage: Stage, block: Block) -> None:
         """Say that a stage of a block must be repeated."""
-        (self.work / stage / block.id).unlink(missing_ok=True)
+        (self.state / stage / block.id).unlink(missing_ok=True)
 
     def is_marked(self, stage: Stage, block: Block) -> bool:
         """Say whether a stage of a block is on disk."""
-        return (self.work / stage / block.id).exists()
+        return (self.state / stage / block.id).exists()
 
     def marked(self, stage: Stage) -> set[tuple[int, int]]:
         """Rows and columns of the blocks whose stage is on disk."""
-        with os.scandir(self.work / stage) as entries:
+        with os.scandir(self.state / stage) as entries:
             places = (entry.name.split("-") for entry in entries)
             return {(int(row), int(col)) for row, col in places}
 
@@ -226,7 +226,7 @@ class RunFolder:
                 self._array(name)[place] = values
             except OSError as error:
                 raise OutputError(
-                    f"block {block.id} cannot be written to {self.work} ({error.strerror or error}); free some space "
+                    f"block {block.id} cannot be written to {self.state} ({error.strerror or error}); free some space "
                     "and run the same command again."
                 ) from error
 
@@ -239,16 +239,16 @@ class RunFolder:
         return np.asarray(self._array("confidence")[rows, cols], np.uint8)
 
     def _array(self, name: str) -> Any:
-        path = self.work / "blocks.zarr" / name
+        path = self.state / "blocks.zarr" / name
         return _open_array(str(path), (path / "zarr.json").stat().st_mtime_ns)
 
     def strip_path(self, row: int, col: int, strip: str) -> Path:
         """Where a strip of the block at a position waits."""
-        return self.work / "strips" / f"{row}-{col}-{strip}.npy"
+        return self.state / "strips" / f"{row}-{col}-{strip}.npy"
 
     def trace_path(self, row: int, col: int) -> Path:
         """Where the polygons of the block at a position are."""
-        return self.work / "traces" / f"{row}-{col}.npz"
+        return self.state / "traces" / f"{row}-{col}.npz"
 
     def write_strips(self, block: Block, strips: Strips) -> None:
         """Store a block's strips, each under its own name, because each has its own consumer."""

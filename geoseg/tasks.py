@@ -55,7 +55,7 @@ class Job(WorkerPlugin):
                 f"worker {worker.address} has {versions} and the plan needs {self.versions}; "
                 "install the same versions on every worker."
             )
-        if not self.folder.work.is_dir():
+        if not self.folder.state.is_dir():
             raise WorkerError(
                 f"worker {worker.address} does not see {self.folder.path}; choose an output folder that all workers "
                 "share."

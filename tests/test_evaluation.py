@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from geoseg.evaluation import IGNORE, EvaluationError, confusion, score
+from geoseg.errors import EvaluationError
+from geoseg.evaluation import IGNORE, confusion, score
 
 LABELS = arrays(np.uint8, (7, 5), elements=st.sampled_from([0, 1, 2, IGNORE]))
 NAMES = ("water", "trees", "built")

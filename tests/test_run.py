@@ -219,7 +219,7 @@ def test_after_kill_9_the_second_start_repeats_only_blocks_in_flight_and_the_res
         start_new_session=True,
     )
     folder = RunFolder(tmp_path / "out")
-    markers = folder.work / "finish"
+    markers = folder.state / "finish"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and (not markers.is_dir() or len(os.listdir(markers)) < 8):
         time.sleep(0.02)
@@ -238,8 +238,8 @@ def test_after_kill_9_the_second_start_repeats_only_blocks_in_flight_and_the_res
     assert result.outcome.done["predict"] == 42 - len(predicted)
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
     assert polygons_of(tmp_path / "out") == polygons_of(reference)
-    assert os.listdir(folder.work / "strips") == [] or all(
-        "right" in n or "below" in n or "corner" in n for n in os.listdir(folder.work / "strips")
+    assert os.listdir(folder.state / "strips") == [] or all(
+        "right" in n or "below" in n or "corner" in n for n in os.listdir(folder.state / "strips")
     )
 
 

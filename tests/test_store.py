@@ -37,7 +37,7 @@ def test_blocks_come_back_as_they_were_written_and_the_rest_is_nodata(folder: Ru
 
 
 def test_the_label_store_is_zarr_3_with_one_chunk_a_block(folder: RunFolder) -> None:
-    array = zarr.open_array(str(folder.work / "blocks.zarr"), path="labels")
+    array = zarr.open_array(str(folder.state / "blocks.zarr"), path="labels")
     assert array.metadata.zarr_format == 3
     assert array.chunks == GRID.chunks
 
@@ -77,7 +77,7 @@ def test_a_run_folder_written_anew_is_read_anew(folder: RunFolder) -> None:
 
 
 def test_what_a_killed_process_was_writing_is_swept_away(folder: RunFolder) -> None:
-    rubbish = [folder.path / ".labels.tif.x1.tmp", folder.work / "strips" / "0-0-top.7.tmp.npy"]
+    rubbish = [folder.path / ".labels.tif.x1.tmp", folder.state / "strips" / "0-0-top.7.tmp.npy"]
     rubbish[0].mkdir()
     (rubbish[0] / "half.tif").write_text("")
     rubbish[1].write_text("")
