@@ -7,10 +7,12 @@ words. This module joins the parts; it computes nothing of its own.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -244,7 +246,7 @@ def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -
 def _existing(path: str) -> str:
     if not Path(path).exists():
         raise InputNotFoundError(f"weights {path} do not exist; give the path of the model's weights file.")
-    return path
+    return str(Path(path).absolute())
 
 
 def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
@@ -339,22 +341,29 @@ def run(
 def _run_on(
     client: Client, wanted: Workflow, made: Plan, folder: RunFolder, listen: Listener, resumed: bool
 ) -> RunResult:
-    """Run the blocks, then write both results at the same time, each on a worker."""
+    """Run the blocks, then write the results."""
     listen(Started(made, client.dashboard_link or "", resumed))
     stages = STAGES if wanted.features else STAGES[:-1]
-    outcome = execute(made, folder, client, stages=stages, retries=wanted.retries, listen=listen)
+    shared = RunFolder(folder.path.absolute())  # a worker may have another current directory
+    outcome = execute(made, shared, client, stages=stages, retries=wanted.retries, listen=listen)
     done = time.perf_counter()
-    labels = folder.path / "labels.tif"
-    features = tuple(folder.path / name for name in wanted.features)
-    futures = [client.submit(export.write_labels, made, folder, labels, key=f"write-{id(outcome):x}-1", pure=False)]
-    listen(Writing(labels))
-    for number, path in enumerate(features, start=2):
-        key = f"write-{id(outcome):x}-{number}"
-        futures.append(client.submit(export.write_polygons, made, folder, path, wanted.layer, key=key, pure=False))
+    labels, *features = (folder.path / name for name in ("labels.tif", *wanted.features))
+    for path in (labels, *features):
         listen(Writing(path))
-    client.gather(futures)
+    _write(client, made, shared, labels, features, wanted.layer)
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
-    return RunResult(folder.path, labels, features, folder.run_file, made, outcome, seconds)
+    return RunResult(folder.path, labels, tuple(features), folder.run_file, made, outcome, seconds)
+
+
+def _write(client: Client, made: Plan, shared: RunFolder, labels: Path, features: list[Path], layer: str) -> None:
+    """Write all results at the same time, each on a worker."""
+    submit = partial(client.submit, pure=False)
+    run = uuid.uuid4().hex[:8]
+    futures = [submit(export.write_labels, made, shared, labels.absolute(), key=(f"write-{run}", "labels"))]
+    for path in features:
+        key = (f"write-{run}", path.name)
+        futures.append(submit(export.write_polygons, made, shared, path.absolute(), layer, key=key))
+    client.gather(futures)
 
 
 def _raise_failures(result: RunResult) -> None:
