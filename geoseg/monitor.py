@@ -35,8 +35,7 @@ class Monitor:
         self._bars: dict[str, TaskID] = {}
 
     def __enter__(self) -> Monitor:
-        """Start to draw."""
-        self._progress.start()
+        """Wait for the run to start; until then there is nothing to draw."""
         return self
 
     def __exit__(
@@ -61,6 +60,7 @@ class Monitor:
         height, width = made.raster.shape
         size = f"{width:,} x {height:,} px, {made.block_count} blocks, {made.workers} workers"
         self._console.print(f"{verb} with {made.spec.name}: {size}", highlight=False)
+        self._progress.start()
         self._bars = {stage: self._progress.add_task(stage, total=made.block_count) for stage in STAGES}
 
     def _advance(self, event: Event) -> None:
