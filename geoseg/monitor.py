@@ -42,7 +42,8 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop to draw."""
-        self._progress.stop()
+        if self._bars:
+            self._progress.stop()
 
     def __call__(self, event: Started | Event | Writing) -> None:
         """Draw an event."""
