@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -24,18 +27,19 @@ def run_geoseg(folder: Path, raster: Path, item: Path) -> tuple[Measured, float]
     output = folder / f"geoseg-{raster.stem}"
     workflow = folder / "null.yaml"
     workflow.write_text(yaml.safe_dump({"model": str(item), "features": [], "block_tiles": 3}))
-    measured = measure(
-        ["-m", "geoseg", "run", str(workflow), "--input", str(raster), "--output", str(output), "--overwrite"]
-    )
+    arguments = ["-m", "geoseg", "run", str(workflow), "--input", str(raster), "--output", str(output), "--overwrite"]
+    timed = measure(arguments, memory=False)
     seconds = json.loads((output / "run.json").read_text())["seconds"]
-    return measured, seconds["blocks"] + seconds["write"]
+    return replace(timed, peak_bytes=measure(arguments).peak_bytes), seconds["blocks"] + seconds["write"]
 
 
-def run_monai(folder: Path, raster: Path, item: Path) -> tuple[Measured, float]:
-    """Run the peer on the raster."""
+def run_monai(folder: Path, raster: Path, item: Path, blended: str = "logits") -> tuple[Measured, float]:
+    """Run the peer on the raster; see `benchmarks.peer_monai` for what is ``blended``."""
     output = folder / f"monai-{raster.stem}.tif"
-    measured = measure(["-m", "benchmarks.peer_monai", str(raster), str(item.with_suffix(".pt")), str(output)])
-    return measured, float(measured.output.split()[-1])
+    weights = str(item.with_suffix(".pt"))
+    arguments = ["-m", "benchmarks.peer_monai", str(raster), weights, str(output), blended]
+    timed = measure(arguments, memory=False)
+    return replace(timed, peak_bytes=measure(arguments).peak_bytes), float(timed.output.split()[-1])
 
 
 def main(sides: tuple[int, ...] = (8192, 16384), peer_sides: tuple[int, ...] = (8192,)) -> None:
@@ -46,9 +50,10 @@ def main(sides: tuple[int, ...] = (8192, 16384), peer_sides: tuple[int, ...] = (
         item = write_null_model(folder / "model")
         for side in sides:
             raster = write_rgb(folder / f"rgb-{side}.tif", side)
-            runs = {"geoseg": run_geoseg}
+            runs: dict[str, Callable[[Path, Path, Path], tuple[Measured, float]]] = {"geoseg": run_geoseg}
             if side in peer_sides:
-                runs["MONAI"] = run_monai
+                runs["MONAI, logits"] = run_monai
+                runs["MONAI, probabilities"] = partial(run_monai, blended="probabilities")
             for peer, run in runs.items():
                 measured, working = run(folder, raster, item)
                 megapixels = side * side / 1e6

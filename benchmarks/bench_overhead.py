@@ -62,13 +62,14 @@ def main(runs: int = 3) -> None:
             output = folder / f"out-{number}"
             bare = bare_seconds(workflow, scene, plan.workers)
             arguments = ["-m", "geoseg", "run", str(workflow), "--input", str(scene), "--output", str(output)]
-            measured = measure(arguments)
+            measured = measure(arguments, memory=False)
             seconds = json.loads((output / "run.json").read_text())["seconds"]
             working = seconds["blocks"] + seconds["write"]
             rows.append(
                 [bare, working, measured.seconds, seconds["blocks"] / bare, working / bare, measured.seconds / bare]
             )
-        planned, peak = plan.total_bytes / 2**20, measured.peak_bytes / 2**20
+        watched = measure([*arguments, "--overwrite"])
+        planned, peak = plan.total_bytes / 2**20, watched.peak_bytes / 2**20
     medians = [statistics.median(column) for column in zip(*rows, strict=True)]
     header = ["", "bare s", "working s", "wall s", "blocks/bare", "working/bare", "wall/bare"]
     lines = [[str(n), *(f"{value:.2f}" for value in row)] for n, row in enumerate(rows, 1)]
