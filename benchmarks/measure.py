@@ -42,7 +42,7 @@ def measure(arguments: Sequence[str], *, memory: bool = True) -> Measured:
     arguments : sequence of str
         What stands behind ``python``.
     memory : bool
-        Watch the memory; leave it out where the time counts, because looking costs the watched processes up to a tenth.
+        Watch the memory; leave it out where the time counts, because looking costs the watched processes time.
 
     Raises
     ------

@@ -25,6 +25,7 @@ __all__ = [
     "list_models",
     "read_imagery_item",
     "read_model_item",
+    "resolve_input",
     "workflows_home",
     "write_imagery_item",
     "write_model_item",
@@ -114,6 +115,23 @@ def find_imagery(name: str | Path, home: Path | None = None) -> Imagery:
         As `find_model`.
     """
     return read_imagery_item(_find("imagery", "imagery", name, home))
+
+
+def resolve_input(source: Any) -> Any:
+    """Replace a name of the catalog's imagery by its files; anything else, and any file or folder, stays as it is.
+
+    Parameters
+    ----------
+    source : path, list or dict
+        As ``input`` of a workflow.
+
+    Raises
+    ------
+    CatalogError
+        A plain word that is neither a file nor a name of the catalog.
+    """
+    is_word = isinstance(source, str) and not any(mark in source for mark in "/\\*?.")
+    return list(find_imagery(source).paths) if is_word and not Path(source).exists() else source
 
 
 def _items(collection: str, home: Path | None) -> list[Path]:

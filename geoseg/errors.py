@@ -100,10 +100,6 @@ class FormatWarning(GeosegWarning):
     """A vector format that cannot hold everything that is written to it."""
 
 
-class RasterWarning(GeosegWarning):
-    """A raster that can be used, with something its user should know."""
-
-
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """Say which known name was probably meant.
 

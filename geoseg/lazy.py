@@ -20,7 +20,7 @@ from dask.highlevelgraph import HighLevelGraph
 from odc.geo.xr import wrap_xr
 
 from geoseg.blending import Labels, Sums
-from geoseg.catalog import find_model
+from geoseg.catalog import find_model, resolve_input
 from geoseg.errors import ModelError
 from geoseg.grid import TileGrid, Tiling
 from geoseg.models import Model, load_model, wrap
@@ -82,7 +82,7 @@ def segment(
     opened = (
         raster
         if isinstance(raster, Raster)
-        else open_raster(raster, bands=bands or promised.bands, resolution=promised.resolution)
+        else open_raster(resolve_input(raster), bands=bands or promised.bands, resolution=promised.resolution)
     )
     tiling = Tiling(
         tile_size or promised.tile_size, promised.halo if halo is None else halo, ramp, promised.multiple

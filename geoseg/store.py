@@ -204,10 +204,6 @@ class RunFolder:
         """Say that a stage of a block is on disk."""
         (self.state / stage / block.id).touch()
 
-    def unmark(self, stage: Stage, block: Block) -> None:
-        """Say that a stage of a block must be repeated."""
-        (self.state / stage / block.id).unlink(missing_ok=True)
-
     def is_marked(self, stage: Stage, block: Block) -> bool:
         """Say whether a stage of a block is on disk."""
         return (self.state / stage / block.id).exists()

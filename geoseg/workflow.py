@@ -22,7 +22,7 @@ from distributed import Client
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from geoseg import export
-from geoseg.catalog import find_imagery, find_model, workflows_home
+from geoseg.catalog import find_model, resolve_input, workflows_home
 from geoseg.engine import Listener, Outcome, Started, Writing, connect, execute, ignore
 from geoseg.errors import BandError, BlockError, InputNotFoundError, WorkflowError, nearest
 from geoseg.grid import TileGrid, Tiling
@@ -253,16 +253,13 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
     """Open the input at the model's resolution, with the model's bands."""
     if wanted.input is None:
         raise WorkflowError("the workflow names no input; give --input with a raster, a folder or a catalog name.")
-    source: Any = wanted.input
-    if isinstance(source, str) and not Path(source).exists() and not any(mark in source for mark in "/\\*?."):
-        source = list(find_imagery(source).paths)
     bands = wanted.bands or spec.bands
     if len(bands) != len(spec.bands):
         raise BandError(
             f"{len(bands)} bands are chosen ({', '.join(map(str, bands))}) and model {spec.name} needs "
             f"{len(spec.bands)} ({', '.join(spec.band_names)}); name as many, in that order."
         )
-    return open_raster(source, bands=bands, resolution=spec.resolution)
+    return open_raster(resolve_input(wanted.input), bands=bands, resolution=spec.resolution)
 
 
 def _open_region(wanted: Workflow, raster: Raster) -> RegionMask | None:
@@ -324,8 +321,9 @@ def run(
     folder = RunFolder(Path(wanted.output))
     with folder.locked():
         started = time.perf_counter()
-        resumed = folder.prepare(made.grid, made.fingerprint(), overwrite=wanted.overwrite)
-        manifest = _Manifest(wanted, made, folder)
+        fingerprint = made.fingerprint()
+        resumed = folder.prepare(made.grid, fingerprint, overwrite=wanted.overwrite)
+        manifest = _Manifest(wanted, made, folder, fingerprint)
         manifest.write("running")
         if client is not None:
             result = _run_on(client, wanted, made, folder, listen, resumed)
@@ -384,6 +382,7 @@ class _Manifest:
     workflow: Workflow
     plan: Plan
     folder: RunFolder
+    fingerprint: dict[str, Any]
 
     def write(self, status: str, result: RunResult | None = None) -> None:
         """Write the manifest anew."""
@@ -392,12 +391,9 @@ class _Manifest:
             "status": status,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "workflow": self.workflow.model_dump(mode="json"),
-            "inputs": made.raster.fingerprint(),
+            "inputs": list(self.fingerprint["inputs"].values()),
             "plan": {
-                "crs": str(made.raster.crs),
-                "transform": list(made.raster.transform)[:6],
-                "shape": list(made.raster.shape),
-                "bands": list(made.raster.bands),
+                "raster": made.raster.summary(),
                 "model": made.spec.name,
                 "tile_size": made.grid.tiling.size,
                 "halo": made.grid.tiling.halo,

@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter
 import geoseg
 from geoseg.catalog import find_imagery, find_model
 from geoseg.engine import Event, connect
-from geoseg.errors import BlockError, FingerprintError, ModelError, OutputError
+from geoseg.errors import BlockError, CatalogError, FingerprintError, ModelError, OutputError
 from geoseg.store import RunFolder
 from tests.networks import Box, Constant, write_model
 from tests.rasters import write_raster
@@ -251,7 +251,7 @@ def test_a_lost_strip_means_predicting_its_block_again_and_nothing_else_changes(
     folder = RunFolder(tmp_path / "out")
     block = next(b for b in geoseg.plan(wanted).blocks() if (b.row, b.col) == (1, 1))
     for stage in ("predict", "finish", "trace"):
-        folder.unmark(stage, block)
+        (folder.state / stage / block.id).unlink()
     again = geoseg.run(wanted, client=client)
     assert again.outcome.done == {"predict": 4, "finish": 1, "trace": 1}
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
@@ -377,3 +377,11 @@ def test_without_features_nothing_is_traced(scene: Path, box: Path, client: Clie
 def test_an_output_folder_in_use_is_refused(scene: Path, box: Path, tmp_path: Path) -> None:
     with RunFolder(tmp_path / "out").locked(), pytest.raises(OutputError, match="in use"):
         geoseg.run(settings(scene, box, tmp_path / "out"))
+
+
+def test_the_lazy_array_takes_the_name_of_imagery_in_the_catalog() -> None:
+    lazy = geoseg.segment("delmarva", "sentinel2-land-cover")
+    with rasterio.open(find_imagery("delmarva").paths[0]) as source:
+        assert lazy.shape == source.shape
+    with pytest.raises(CatalogError, match="delmarva"):
+        geoseg.segment("delmarvo", "sentinel2-land-cover")

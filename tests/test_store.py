@@ -52,8 +52,6 @@ def test_marks_and_strips_are_kept_by_place(folder: RunFolder) -> None:
     folder.drop_strip(0, 1, "below")
     with pytest.raises(FileNotFoundError):
         folder.read_strip(0, 1, "below")
-    folder.unmark("predict", block)
-    assert folder.marked("predict") == set()
 
 
 def test_the_same_fingerprint_continues_and_another_is_refused_with_what_changed(folder: RunFolder) -> None:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from geoseg.errors import WorkflowError
 
-Values = NDArray[Any] | float
 ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,

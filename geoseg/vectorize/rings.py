@@ -47,14 +47,6 @@ class Rings:
         return cls(np.empty((0, 2), np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64))
 
     @classmethod
-    def from_polygons(cls, geometry: NDArray[np.object_]) -> Rings:
-        """Take the rings out of shapely polygons whose vertices are integers."""
-        if len(geometry) == 0:
-            return cls.empty()
-        _, xy, (rings, polygons) = shapely.to_ragged_array(geometry, include_z=False)
-        return cls(np.rint(xy).astype(np.int64), rings.astype(np.int64), polygons.astype(np.int64))
-
-    @classmethod
     def concatenate(cls, parts: Sequence[Rings]) -> Rings:
         """Put polygons one after another."""
         parts = [cls.empty(), *parts]
