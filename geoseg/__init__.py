@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from geoseg.models.spec import Band, ClassSpec, ModelSpec, Scaling
     from geoseg.raster import open_raster
     from geoseg.training import train
-    from geoseg.workflow import RunResult, Workflow, plan, run
+    from geoseg.workflow import PolygonizeResult, RunResult, Workflow, plan, polygonize, run
 
 __version__ = version("geoseg")
 
@@ -22,11 +22,13 @@ _HOMES = {
     "Band": "geoseg.models.spec",
     "ClassSpec": "geoseg.models.spec",
     "ModelSpec": "geoseg.models.spec",
+    "PolygonizeResult": "geoseg.workflow",
     "RunResult": "geoseg.workflow",
     "Scaling": "geoseg.models.spec",
     "Workflow": "geoseg.workflow",
     "open_raster": "geoseg.raster",
     "plan": "geoseg.workflow",
+    "polygonize": "geoseg.workflow",
     "run": "geoseg.workflow",
     "segment": "geoseg.lazy",
     "train": "geoseg.training",
@@ -36,11 +38,13 @@ __all__ = [
     "Band",
     "ClassSpec",
     "ModelSpec",
+    "PolygonizeResult",
     "RunResult",
     "Scaling",
     "Workflow",
     "open_raster",
     "plan",
+    "polygonize",
     "run",
     "segment",
     "train",

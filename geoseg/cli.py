@@ -48,6 +48,11 @@ Retries = Annotated[int | None, typer.Option(help="How often a failing block is 
 Features = Annotated[
     list[str] | None, typer.Option(help="A polygon file; its ending chooses the format; may be repeated.")
 ]
+Simplify = Annotated[float | None, typer.Option(help="CRS units that a simplified boundary may stray; 0: not at all.")]
+SimplifyMethod = Annotated[str | None, typer.Option(help="douglas-peucker or visvalingam-whyatt.")]
+MinArea = Annotated[float | None, typer.Option(help="m2; smaller faces become part of a neighbouring class.")]
+Classes = Annotated[str | None, typer.Option(help="Values or names of the only classes that become polygons: 1,3.")]
+MaxVertices = Annotated[int | None, typer.Option(help="Faces with a longer boundary are cut along a fixed grid.")]
 Layer = Annotated[str | None, typer.Option(help="Name of the polygon layer.")]
 Overwrite = Annotated[bool | None, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")]
 
@@ -71,6 +76,11 @@ def run(
     scheduler: Scheduler = None,
     retries: Retries = None,
     features: Features = None,
+    simplify: Simplify = None,
+    simplify_method: SimplifyMethod = None,
+    min_area: MinArea = None,
+    classes: Classes = None,
+    max_vertices: MaxVertices = None,
     layer: Layer = None,
     overwrite: Overwrite = None,
 ) -> None:
@@ -128,6 +138,33 @@ def plan(
 
 
 @app.command()
+def polygonize(
+    input: Annotated[list[str], typer.Argument(help="A classified raster, or several on one grid.")],  # noqa: A002
+    output: Annotated[str, typer.Argument(help="The polygon file; its ending chooses the format.")],
+    simplify: Simplify = None,
+    simplify_method: SimplifyMethod = None,
+    min_area: MinArea = None,
+    classes: Classes = None,
+    max_vertices: MaxVertices = None,
+    region: Region = None,
+    block_size: Annotated[int | None, typer.Option(help="Px; memory depends on it, the result does not.")] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    retries: Retries = None,
+    layer: Layer = None,
+) -> None:
+    """Turn a classified raster into polygons."""
+    settings = _settings(locals())
+    from geoseg import workflow as runs
+    from geoseg.monitor import Monitor
+
+    with Monitor(console) as monitor:
+        result = runs.polygonize(listen=monitor, **settings)
+    console.print(str(result.output), highlight=False, soft_wrap=True)
+    console.print(f"{result.count:,} polygons in {result.seconds['total']:.1f} s", highlight=False)
+
+
+@app.command()
 def models() -> None:
     """Say what the catalog has."""
     from geoseg.catalog import list_models
@@ -170,9 +207,10 @@ def probe(
 def _settings(arguments: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, in the workflow's form."""
     given = {key: value for key, value in arguments.items() if key != "workflow" and value is not None}
-    if "bands" in given:
-        words = [word.strip() for word in given["bands"].split(",")]
-        given["bands"] = [int(word) if word.isdigit() else word for word in words]
+    for key in ("bands", "classes"):
+        if key in given:
+            words = [word.strip() for word in given[key].split(",")]
+            given[key] = [int(word) if word.isdigit() else word for word in words]
     if "input" in given and len(given["input"]) == 1:
         given["input"] = given["input"][0]
     return given

@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from geoseg.engine import Event, Started, Writing
-from geoseg.store import STAGES
 
 
 class Monitor:
-    """A progress bar a stage in the terminal; a listener of `geoseg.run`.
+    """A progress bar a stage in the terminal; a listener of `geoseg.run` and `geoseg.polygonize`.
 
     Parameters
     ----------
@@ -55,17 +54,13 @@ class Monitor:
             self._advance(event)
 
     def _start(self, event: Started) -> None:
-        made = event.plan
         self._console.print(f"dashboard {event.dashboard}", highlight=False)
-        verb = "continuing" if event.resumed else "mapping"
-        height, width = made.raster.shape
-        size = f"{width:,} x {height:,} px, {made.block_count} blocks, {made.workers} workers"
-        self._console.print(f"{verb} with {made.spec.name}: {size}", highlight=False)
+        self._console.print(event.title, highlight=False)
         self._progress.start()
-        self._bars = {stage: self._progress.add_task(stage, total=made.block_count) for stage in STAGES}
+        self._bars = {stage: self._progress.add_task(stage, total=total) for stage, total in event.totals.items()}
 
     def _advance(self, event: Event) -> None:
         if event.status == "failed":
-            self._console.print(f"block {event.block.id} failed in {event.stage}: {event.message}", style="red")
+            self._console.print(f"block {event.id} failed in {event.stage}: {event.message}", style="red")
         else:
             self._progress.advance(self._bars[event.stage])

@@ -54,8 +54,8 @@ class RegionMask:
     geobox: GeoBox
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
-        """Bool (y, x), True = inside, of a window of the raster."""
-        return self.region.mask(window, self.geobox.affine)
+        """Bool (y, x), True = touched, of a window of the raster; so polygons can be clipped to the region exactly."""
+        return self.region.mask(window, self.geobox.affine, all_touched=True)
 
     def touches(self, window: Window) -> bool:
         """Say whether the region may hold a pixel of the window."""

@@ -9,8 +9,8 @@ it does not know models, dask or why a block runs.
     out/state/fingerprint.json   what the blocks were made from
     out/state/blocks.zarr        labels and confidence, one chunk a block (Zarr v3)
     out/state/strips/R-C-*.npy   sums waiting for their one consumer
-    out/state/traces/R-C.*       polygons of one block
-    out/state/predict/R-C        markers: predicted, finished, traced
+    out/state/outlines/          polygons of blocks, and of blocks that were joined
+    out/state/predict/R-C        markers: predicted, finished
     out/state/lock               held by the process that runs
 """
 
@@ -35,8 +35,8 @@ from geoseg.blending import Labels, Strips, Sums
 from geoseg.errors import FingerprintError, OutputError
 from geoseg.grid import Block, TileGrid
 
-Stage = Literal["predict", "finish", "trace"]
-STAGES: tuple[Stage, ...] = ("predict", "finish", "trace")
+Stage = Literal["predict", "finish"]
+STAGES: tuple[Stage, ...] = ("predict", "finish")
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -149,7 +149,7 @@ class RunFolder:
     def _clear(self) -> None:
         """Remove an earlier run, the fingerprint first: a folder without one holds nothing that counts."""
         (self.state / "fingerprint.json").unlink(missing_ok=True)
-        for name in ("blocks.zarr", "strips", "traces", *STAGES):
+        for name in ("blocks.zarr", "strips", "outlines", *STAGES):
             shutil.rmtree(self.state / name, ignore_errors=True)
 
     def _create_blocks(self, grid: TileGrid) -> None:
@@ -167,7 +167,7 @@ class RunFolder:
                     compressors=BloscCodec(cname="lz4", clevel=1, shuffle="noshuffle"),
                     dimension_names=("y", "x"),
                 )
-            for name in ("strips", "traces", *STAGES):
+            for name in ("strips", *STAGES):
                 (self.state / name).mkdir()
         except OSError as error:
             raise OutputError(
@@ -242,9 +242,10 @@ class RunFolder:
         """Where a strip of the block at a position waits."""
         return self.state / "strips" / f"{row}-{col}-{strip}.npy"
 
-    def trace_path(self, row: int, col: int) -> Path:
-        """Where the polygons of the block at a position are."""
-        return self.state / "traces" / f"{row}-{col}.npz"
+    @property
+    def outlines(self) -> Path:
+        """Where polygons are made."""
+        return self.state / "outlines"
 
     def write_strips(self, block: Block, strips: Strips) -> None:
         """Store a block's strips, each under its own name, because each has its own consumer."""

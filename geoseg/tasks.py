@@ -18,9 +18,8 @@ from geoseg.blending import Strips, compile_loops
 from geoseg.errors import WorkerError
 from geoseg.models import Model, load_model
 from geoseg.planning import Plan, environment
-from geoseg.segmentation import NODATA, Prediction, finish_block, predict_block
+from geoseg.segmentation import Prediction, finish_block, predict_block
 from geoseg.store import RunFolder
-from geoseg.vectorize import trace as trace_labels
 
 Seconds = dict[str, float]
 
@@ -137,22 +136,3 @@ def finish(job_name: str, row: int, col: int, missing: tuple[str, ...] = ()) -> 
         for strip, place in {**sources, "top": (row, col), "left": (row, col)}.items():
             folder.drop_strip(*place, strip)
     return {"finish": time.perf_counter() - start}
-
-
-def trace(job_name: str, row: int, col: int) -> Seconds:
-    """Trace the polygons of a block whose labels are final, or as final as they get."""
-    start = time.perf_counter()
-    job = _job(job_name)
-    folder, block = job.folder, job.plan.grid.block(row, col)
-    rows, cols = block.core.slices()
-    traced = trace_labels(
-        folder.read_labels(rows, cols),
-        folder.read_confidence(rows, cols),
-        block.core,
-        job.plan.raster.shape,
-        nodata=NODATA,
-    )
-    traced.save(folder.trace_path(row, col))
-    if folder.is_marked("finish", block):
-        folder.mark("trace", block)
-    return {"trace": time.perf_counter() - start}

@@ -21,10 +21,12 @@ def test_a_monitor_says_where_how_far_what_failed_and_what_is_written(tmp_path: 
     plan = geoseg.plan({"model": str(model), "input": str(scene), "ramp": 8})
     page = io.StringIO()
     with Monitor(Console(file=page, width=100)) as monitor:
-        monitor(Started(plan, "http://127.0.0.1:8787/status", resumed=True))
+        totals = {"predict": plan.block_count, "finish": plan.block_count, "join": 1}
+        monitor(Started("continuing with box: 140 x 150 px", "http://127.0.0.1:8787/status", totals))
         for block in plan.blocks():
-            monitor(Event("predict", "done", block, 0.1))
-        monitor(Event("finish", "failed", plan.grid.block(0, 0), message="the disk is full."))
+            monitor(Event("predict", "done", (block.row, block.col), 0.1))
+        monitor(Event("finish", "failed", (0, 0), message="the disk is full."))
+        monitor(Event("join", "done", (1, 0, 0)))
         monitor(Writing(tmp_path / "labels.tif"))
     seen = page.getvalue()
     for words in (

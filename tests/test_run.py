@@ -17,6 +17,9 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import rasterio.features
+import shapely
+import shapely.geometry
 import torch
 from distributed import Client, LocalCluster
 from numpy.typing import NDArray
@@ -142,7 +145,7 @@ def test_a_constant_model_gives_a_constant_map(scene: Path, client: Client, tmp_
     with rasterio.open(scene) as source:
         valid = source.dataset_mask() > 0
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), np.where(valid, 1, 255))
-    polygons = gpd.read_file(tmp_path / "out" / "features.gpkg")
+    polygons = gpd.read_file(tmp_path / "out" / "features.gpkg", layer="land_use")
     assert polygons["class"].tolist() == [1]
     assert polygons["name"].tolist() == ["trees"]
     assert polygons["confidence"].iloc[0] == pytest.approx(
@@ -152,7 +155,7 @@ def test_a_constant_model_gives_a_constant_map(scene: Path, client: Client, tmp_
 
 def test_polygons_cover_exactly_the_labelled_pixels(reference: Path) -> None:
     labels = labels_of(reference)
-    frame = gpd.read_file(reference / "features.gpkg")
+    frame = gpd.read_file(reference / "features.gpkg", layer="land_use")
     assert frame.geometry.is_valid.all()
     for value in range(3):
         assert frame[frame["class"] == value].area.sum() == pytest.approx((labels == value).sum() * 100)
@@ -181,7 +184,7 @@ def test_a_finished_run_repeats_nothing(scene: Path, box: Path, client: Client, 
     blocks = geoseg.run(wanted, client=client).plan.block_count
     again = geoseg.run(wanted, client=client)
     assert not again.outcome.done
-    assert again.outcome.kept == {"predict": blocks, "finish": blocks, "trace": blocks}
+    assert again.outcome.kept == {"predict": blocks, "finish": blocks, "trace": blocks, "join": 1}
 
 
 def test_other_settings_in_the_same_folder_are_refused_until_overwrite(
@@ -229,11 +232,7 @@ def test_after_kill_9_the_second_start_repeats_only_blocks_in_flight_and_the_res
     assert 8 <= len(finished) < 42, "the run was not interrupted in the middle"
     events: list[Event] = []
     result = geoseg.run(wanted, listen=events.append)
-    repeated = {
-        (e.block.row, e.block.col)
-        for e in events
-        if isinstance(e, Event) and e.status == "done" and e.stage == "predict"
-    }
+    repeated = {e.place for e in events if isinstance(e, Event) and e.status == "done" and e.stage == "predict"}
     assert repeated.isdisjoint(predicted)
     assert result.outcome.done["predict"] == 42 - len(predicted)
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
@@ -250,8 +249,9 @@ def test_a_lost_strip_means_predicting_its_block_again_and_nothing_else_changes(
     geoseg.run(wanted, client=client)
     folder = RunFolder(tmp_path / "out")
     block = next(b for b in geoseg.plan(wanted).blocks() if (b.row, b.col) == (1, 1))
-    for stage in ("predict", "finish", "trace"):
+    for stage in ("predict", "finish"):
         (folder.state / stage / block.id).unlink()
+    (folder.outlines / "0-1-1.done").unlink()
     again = geoseg.run(wanted, client=client)
     assert again.outcome.done == {"predict": 4, "finish": 1, "trace": 1}
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
@@ -270,6 +270,32 @@ def test_a_region_is_mapped_alike_and_only_its_blocks_run(
     expected = np.full((HEIGHT, WIDTH), 255, np.uint8)
     expected[30:110, 40:120] = labels_of(reference)[30:110, 40:120]
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), expected)
+    frame = gpd.read_file(tmp_path / "out" / "features.gpkg", layer="land_use")
+    assert frame.area.sum() == pytest.approx((expected != 255).sum() * 100)
+
+
+def nodata_polygons(source: rasterio.DatasetReader) -> list[shapely.Geometry]:
+    mask = source.dataset_mask()
+    shapes = rasterio.features.shapes(mask, mask=mask == 0, transform=source.transform)
+    return [shapely.geometry.shape(polygon) for polygon, _ in shapes]
+
+
+def test_polygons_end_exactly_where_the_region_ends(scene: Path, box: Path, client: Client, tmp_path: Path) -> None:
+    with rasterio.open(scene) as source:
+        corners = [source.transform @ place for place in ((30.3, 20.7), (140.2, 60.1), (70.6, 130.9))]
+    triangle = shapely.Polygon(corners)
+    gpd.GeoDataFrame(geometry=[triangle], crs="EPSG:32618").to_file(tmp_path / "region.gpkg")
+    for name, block_tiles in (("one", 8), ("many", 1)):
+        wanted = settings(scene, box, tmp_path / name, region=str(tmp_path / "region.gpkg"), block_tiles=block_tiles)
+        geoseg.run(wanted, client=client, simplify=12)
+    frame = gpd.read_file(tmp_path / "one" / "features.gpkg", layer="land_use")
+    with rasterio.open(scene) as source:
+        empty = shapely.union_all(nodata_polygons(source))
+    assert frame.union_all().symmetric_difference(triangle.difference(empty)).area < 1e-3
+    assert shapely.coverage_is_valid(frame.geometry.to_numpy(), 0)
+    assert frame["pixels"].sum() == pytest.approx(frame.area.sum() / 100, abs=len(frame))
+    assert frame["area_m2"].to_numpy() == pytest.approx(frame.area.to_numpy(), rel=2e-3)
+    assert polygons_of(tmp_path / "many") == polygons_of(tmp_path / "one")
 
 
 def break_a_block() -> None:
@@ -309,7 +335,7 @@ def test_a_failing_block_is_retried_and_named_the_rest_is_finished_and_the_next_
     manifest = json.loads((tmp_path / "out" / "run.json").read_text())
     assert manifest["status"] == "incomplete"
     assert list(manifest["blocks"]["failed"]) == ["1-1"]
-    assert manifest["blocks"]["done"] == {"predict": 11, "finish": 11, "trace": 11}
+    assert manifest["blocks"]["done"] == {"predict": 11, "finish": 11, "trace": 12, "join": 1}
     labels, expected = labels_of(tmp_path / "out"), labels_of(reference)
     failed = geoseg.plan(wanted).grid.block(1, 1).core
     assert (labels[failed.slices()] == 255).all()
@@ -317,7 +343,7 @@ def test_a_failing_block_is_retried_and_named_the_rest_is_finished_and_the_next_
     differs[failed.y : failed.bottom + 8, failed.x : failed.right + 8] = False
     assert not differs.any(), "a block that does not touch the failed one's ramps differs"
     again = geoseg.run(wanted, client=client)
-    assert again.outcome.done == {"predict": 1, "finish": 4, "trace": 4}
+    assert again.outcome.done == {"predict": 1, "finish": 4, "trace": 6, "join": 1}
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), expected)
     assert polygons_of(tmp_path / "out") == polygons_of(reference)
 
@@ -351,7 +377,7 @@ def test_the_first_pass_over_a_dead_worker_repeats_only_what_it_was_doing(
         wanted = settings(scene, box, tmp_path / "out", block_tiles=1)
         result = geoseg.run(wanted, client=own, listen=kill_one)
     assert killed
-    assert result.outcome.done == {"predict": 42, "finish": 42, "trace": 42}
+    assert result.outcome.done == {"predict": 42, "finish": 42, "trace": 42, "join": 5}
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
     assert polygons_of(tmp_path / "out") == polygons_of(reference)
 

@@ -73,6 +73,8 @@ def test_every_imported_package_is_a_dependency() -> None:
     packages = {"yaml": "pyyaml", "odc": "odc_geo", "pydantic_core": "pydantic"}
     used = set()
     for path in (ROOT / "geoseg").rglob("*.py"):
-        used |= set(re.findall(r"^ *(?:import|from) (\w+)", path.read_text(), re.MULTILINE))
+        text = path.read_text()
+        used |= set(re.findall(r"^ *from (\w+)[\w.]* import ", text, re.MULTILINE))
+        used |= set(re.findall(r"^ *import (\w+)", text, re.MULTILINE))
     third_party = used - set(sys.stdlib_module_names) - {"geoseg"}
     assert {packages.get(name, name) for name in third_party} <= named

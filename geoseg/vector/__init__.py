@@ -1,9 +1,21 @@
-"""Features in files: every vector format that is written, and the region of interest that is read.
+"""Features in files: every vector format that is written, and the region of interest that is read and cut to.
 
 Knows tables of polygons; not where they come from, nor anything of rasters but a transform.
 """
 
+from geoseg.vector.clipping import clip_features
 from geoseg.vector.regions import Region, check_region, read_region
+from geoseg.vector.styles import StyledClass
 from geoseg.vector.writing import COLUMNS, FORMATS, check_format, write_features
 
-__all__ = ["COLUMNS", "FORMATS", "Region", "check_format", "check_region", "read_region", "write_features"]
+__all__ = [
+    "COLUMNS",
+    "FORMATS",
+    "Region",
+    "StyledClass",
+    "check_format",
+    "check_region",
+    "clip_features",
+    "read_region",
+    "write_features",
+]

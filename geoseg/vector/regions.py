@@ -1,7 +1,6 @@
-"""The region of interest: read from any vector file or written as bounds, and asked which pixels it holds.
+"""The region of interest: read from any vector file or written as bounds, taken to a CRS, asked which pixels it holds.
 
-The answer for a pixel depends on the pixel alone, never on the window it is asked in, so no layout of tiles can be
-seen in a map. This module knows transforms and windows; it reads no raster.
+This module knows transforms and windows; it reads no raster.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from shapely.affinity import affine_transform, translate
 
 from geoseg.errors import CrsError, InputNotFoundError, RegionError
 from geoseg.grid import Window
+from geoseg.vector.pixels import centres_inside, crossed, edges_of
 
 PIECES = 4_000
 """An outline is cut into about this many pieces before it is projected, so that its straight edges stay in place."""
@@ -78,12 +78,8 @@ class Region:
             raise _out_of_place(self, target)
         return region
 
-    def mask(self, window: Window, transform: Affine) -> NDArray[np.bool_]:
-        """Say of each pixel whether its centre lies inside.
-
-        Each edge is crossed with the centre line of each row of pixels once, in coordinates of the whole raster; a
-        pixel is inside when an odd number of crossings lies left of its centre. Edges own their upper end, so a
-        vertex on a centre line is counted once.
+    def mask(self, window: Window, transform: Affine, *, all_touched: bool = False) -> NDArray[np.bool_]:
+        """Say of each pixel whether its centre lies inside, or whether the region touches it at all.
 
         Parameters
         ----------
@@ -91,19 +87,17 @@ class Region:
             The pixels.
         transform : Affine
             Of the whole raster, in the region's CRS.
+        all_touched : bool
+            True for every pixel that shares some of its area with the region: what clipping to the region needs.
 
         Returns
         -------
         bool, shape (y, x)
             True = inside.
         """
-        row, crossing = _crossings(_edges(self.geometry, transform), window)
-        # The first pixel whose centre is right of the crossing.
-        column = np.clip(np.ceil(crossing - 0.5) - window.x, 0, window.width).astype(np.int64)
-        toggles = np.zeros((window.height, window.width + 1), np.uint8)
-        np.add.at(toggles, (row - window.y, column), 1)
-        inside: NDArray[np.bool_] = np.bitwise_xor.accumulate(toggles[:, :-1] & 1, axis=1).astype(bool)
-        return inside
+        edges = edges_of(self.geometry, transform)
+        inside = centres_inside(edges, window)
+        return inside | crossed(edges, window) if all_touched else inside
 
     def touches(self, window: Window, transform: Affine) -> bool:
         """Say whether the region may hold a pixel of the window; never False when it does."""
@@ -192,14 +186,14 @@ def _from_file(path: Path) -> Region:
 
 
 def _read_table(path: Path) -> gpd.GeoDataFrame:
-    """Read a vector file with one layer."""
+    """Read a vector file with one layer; tables without geometry, such as styles, are no layers."""
     try:
         if path.suffix == ".parquet":
             return gpd.read_parquet(path)
-        layers = pyogrio.list_layers(path)[:, 0]
+        layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
         if len(layers) > 1:
             raise RegionError(f"the region '{path}' has layers {', '.join(layers)}; save the one you mean alone")
-        table = pyogrio.read_dataframe(path, columns=[])
+        table = pyogrio.read_dataframe(path, layer=layers[0] if layers else None, columns=[])
     except (pyogrio.errors.DataSourceError, OSError, ValueError) as error:
         if isinstance(error, RegionError):
             raise
@@ -263,31 +257,6 @@ def _across_antimeridian(geometry: shapely.Geometry) -> shapely.Geometry:
 
 def _unwrap(xy: Floats) -> Floats:
     return np.column_stack([np.unwrap(xy[:, 0], period=360.0), xy[:, 1]])
-
-
-def _edges(geometry: Shape, transform: Affine) -> Floats:
-    """Edges in pixel coordinates of the raster, upper end first; float64, shape (edge, 4) of y, x, y, x."""
-    xy, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(geometry)), return_index=True)
-    inverse = ~transform
-    x = xy[:, 0] * inverse.a + xy[:, 1] * inverse.b + inverse.c
-    y = xy[:, 0] * inverse.d + xy[:, 1] * inverse.e + inverse.f
-    points = np.column_stack([y, x])
-    same = ring[1:] == ring[:-1]
-    one, other = points[:-1][same], points[1:][same]
-    downward = one[:, :1] <= other[:, :1]
-    return np.hstack([np.where(downward, one, other), np.where(downward, other, one)])
-
-
-def _crossings(edges: Floats, window: Window) -> tuple[NDArray[np.int64], Floats]:
-    """Rows of the window, and where an edge crosses their centre lines; x in px."""
-    # Rows y with top <= y + 1/2 < bottom of the edge.
-    first = np.clip(np.ceil(edges[:, 0] - 0.5), window.y, window.bottom).astype(np.int64)
-    last = np.clip(np.ceil(edges[:, 2] - 0.5), window.y, window.bottom).astype(np.int64)
-    counts = last - first
-    edge = np.repeat(np.arange(len(edges)), counts)
-    row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
-    y0, x0, y1, x1 = edges[edge].T
-    return row, x0 + (row + 0.5 - y0) * ((x1 - x0) / (y1 - y0))
 
 
 def _outline(window: Window, transform: Affine) -> shapely.Polygon:

@@ -1,11 +1,25 @@
-"""From labels to polygons: faces of one array, traces of blocks, the stitch over their borders, and features.
+"""From labels to polygons: the pieces of blocks, how they join, and what is said about each face.
 
-The seam to whatever traces is `polygonize` and `trace`: labels and confidence in, faces with integer rings out.
-Nothing here knows how labels are made, or which file the features go to.
+It knows arrays and where they lie in the raster and on earth; nothing of how labels are made, of files or of tasks.
 """
 
+from geoseg.arcs.faces import Faces
+from geoseg.arcs.metric import Metric
+from geoseg.arcs.simplification import Simplification
 from geoseg.vectorize.attributes import features
-from geoseg.vectorize.blocks import Trace, stitch, trace
-from geoseg.vectorize.faces import Faces, polygonize
+from geoseg.vectorize.joining import join
+from geoseg.vectorize.pieces import Piece, Shaping
+from geoseg.vectorize.tracing import polygonize, reach_of, trace
 
-__all__ = ["Faces", "Trace", "features", "polygonize", "stitch", "trace"]
+__all__ = [
+    "Faces",
+    "Metric",
+    "Piece",
+    "Shaping",
+    "Simplification",
+    "features",
+    "join",
+    "polygonize",
+    "reach_of",
+    "trace",
+]

@@ -1,0 +1,21 @@
+"""A plan on Dask: what is submitted when, what is tried again, what is kept from an earlier start.
+
+It knows which task needs which, and that results go through files; it does not know what tasks compute.
+"""
+
+from geoseg.engine.cluster import WORKER_ENVIRONMENT, connect
+from geoseg.engine.events import Event, Listener, Outcome, Started, Writing, ignore
+from geoseg.engine.execution import execute, outline
+
+__all__ = [
+    "WORKER_ENVIRONMENT",
+    "Event",
+    "Listener",
+    "Outcome",
+    "Started",
+    "Writing",
+    "connect",
+    "execute",
+    "ignore",
+    "outline",
+]

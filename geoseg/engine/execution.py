@@ -1,0 +1,125 @@
+"""One run on one client: its jobs reach the workers, its tasks flow until nothing is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+from distributed import Client
+
+from geoseg import tasks
+from geoseg.engine.blocks import BlockFlow
+from geoseg.engine.events import Listener, Outcome, ignore
+from geoseg.engine.flow import Flow, Place
+from geoseg.engine.nodes import NodeFlow
+from geoseg.outlines import OutlineJob, OutlinePlan
+from geoseg.planning import Plan
+from geoseg.store import RunFolder
+
+
+def execute(
+    plan: Plan,
+    folder: RunFolder,
+    client: Client,
+    *,
+    outlines: OutlinePlan | None = None,
+    retries: int = 2,
+    listen: Listener = ignore,
+) -> Outcome:
+    """Run every block of a plan that is not on disk yet.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to run.
+    folder : RunFolder
+        Prepared for this plan.
+    client : Client
+        Where to run.
+    outlines : OutlinePlan, optional
+        The polygons to make of the labels; none unless given.
+    retries : int
+        How often a failing block is tried again.
+    listen : callable
+        Called with each `Event`.
+
+    Returns
+    -------
+    Outcome
+        What ran, what was kept, and what failed; a failing block does not stop the others.
+
+    Raises
+    ------
+    ModelError, WeightsError
+        The model cannot be opened.
+    WorkerError
+        A worker has other versions, or does not see the folder.
+    """
+    flow = Flow(client, retries, listen)
+    job = tasks.Job(f"geoseg-{flow.name}", plan, folder)
+    with _registered(client, job), _nodes(flow, outlines) if outlines else nullcontext() as nodes:
+        started = time.perf_counter()
+        client.run(tasks.open_model, job.name)
+        opened = time.perf_counter()
+        blocks = BlockFlow(flow, job, nodes.on_final if nodes else _tell_nobody)
+        if nodes:
+            nodes.start()
+        blocks.start()
+        flow.run(blocks.fill)
+        flow.outcome.wall = {"open": opened - started, "blocks": time.perf_counter() - opened}
+    return flow.outcome
+
+
+def outline(plan: OutlinePlan, client: Client, *, retries: int = 2, listen: Listener = ignore) -> Outcome:
+    """Make the polygons of labels that are there already.
+
+    Parameters
+    ----------
+    plan : OutlinePlan
+        What to outline.
+    client, retries, listen
+        As in `execute`.
+
+    Returns
+    -------
+    Outcome
+        What ran, what was kept, and what failed.
+    """
+    flow = Flow(client, retries, listen)
+    with _nodes(flow, plan) as nodes:
+        started = time.perf_counter()
+        nodes.start()
+        pending = nodes.all_final()
+
+        def fill() -> None:
+            while flow.has_room:
+                place = next(pending, None)
+                if place is None:
+                    return
+                nodes.on_final(place, True)
+
+        flow.run(fill)
+        flow.outcome.wall = {"blocks": time.perf_counter() - started}
+    return flow.outcome
+
+
+def _tell_nobody(place: Place, is_final: bool) -> None:
+    """Labels are all that is wanted."""
+
+
+@contextmanager
+def _registered(client: Client, job: tasks.Job | OutlineJob) -> Iterator[None]:
+    """Make a job known to every worker, also to those that come later, as long as it runs."""
+    try:
+        client.register_plugin(job)
+        yield
+    finally:
+        client.unregister_worker_plugin(job.name)
+
+
+@contextmanager
+def _nodes(flow: Flow, plan: OutlinePlan) -> Iterator[NodeFlow]:
+    job = OutlineJob(f"geoseg-outline-{flow.name}", plan)
+    with _registered(flow.client, job):
+        yield NodeFlow(flow, job)

@@ -1,0 +1,22 @@
+"""Polygons of a label raster of any size: what is traced and joined, where it is kept, and how it is written.
+
+Blocks are traced one by one, neighbours are joined in groups, groups in larger groups, up to the whole raster. It
+knows labels that somebody stored; not how they came to be, nor on which cluster its tasks run.
+"""
+
+from geoseg.outlines.folder import Node, OutlineFolder
+from geoseg.outlines.plan import LabelSource, OutlinePlan
+from geoseg.outlines.sources import RasterLabels, RunLabels
+from geoseg.outlines.tasks import OutlineJob
+from geoseg.outlines.writing import write_outlines
+
+__all__ = [
+    "LabelSource",
+    "Node",
+    "OutlineFolder",
+    "OutlineJob",
+    "OutlinePlan",
+    "RasterLabels",
+    "RunLabels",
+    "write_outlines",
+]

@@ -1,0 +1,64 @@
+"""Where an outline reads labels: blocks of a run, or a raster that somebody classified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.grid import Window
+from geoseg.planning import RegionMask
+from geoseg.raster import Raster
+from geoseg.store import RunFolder
+
+
+@dataclass(frozen=True)
+class RunLabels:
+    """Labels and confidence of a run.
+
+    Attributes
+    ----------
+    folder : RunFolder
+        Holds its blocks.
+    """
+
+    folder: RunFolder
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+        """Labels and confidence, uint8 (y, x); 255 where nothing was mapped."""
+        rows, cols = window.slices()
+        return self.folder.read_labels(rows, cols), self.folder.read_confidence(rows, cols)
+
+
+@dataclass(frozen=True)
+class RasterLabels:
+    """The first band of a raster.
+
+    Attributes
+    ----------
+    raster : Raster
+        Integers.
+    nodata : int
+        The label that masked pixels get; wider integers hold it when the raster's own type does not.
+    region : RegionMask, optional
+        What it does not touch is masked too.
+    """
+
+    raster: Raster
+    nodata: int
+    region: RegionMask | None = None
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+        """Labels, integers (y, x); every pixel is certain."""
+        pixels, mask = self.raster.read(window)
+        labels = pixels[0]
+        if self.region is not None:
+            mask = mask & self.region.mask(window)
+        if mask.all():
+            return labels, None
+        limits = np.iinfo(labels.dtype)
+        if not limits.min <= self.nodata <= limits.max:
+            labels = labels.astype(np.int64)
+        return np.where(mask, labels, labels.dtype.type(self.nodata)), None

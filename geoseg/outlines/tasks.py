@@ -1,0 +1,98 @@
+"""What runs on a worker for polygons: trace a block, join nodes; each of them safe to repeat.
+
+Tasks exchange nothing but nodes; labels, pieces and features go through files.
+"""
+
+from __future__ import annotations
+
+import time
+
+from distributed import Worker, WorkerPlugin, get_worker
+
+from geoseg.errors import WorkerError
+from geoseg.outlines.clipping import clip
+from geoseg.outlines.folder import Node
+from geoseg.outlines.plan import OutlinePlan
+from geoseg.vectorize import Faces, Piece, features, join, reach_of, trace
+
+Seconds = dict[str, float]
+
+
+class OutlineJob(WorkerPlugin):
+    """An outline, as a worker knows it.
+
+    Parameters
+    ----------
+    name : str
+        Its id; tasks find their job by it.
+    plan : OutlinePlan
+        What is outlined.
+    """
+
+    def __init__(self, name: str, plan: OutlinePlan) -> None:
+        self.name, self.plan = name, plan
+
+    def setup(self, worker: Worker) -> None:
+        """Refuse a worker that does not see the folder."""
+        if not self.plan.folder.path.is_dir():
+            raise WorkerError(
+                f"worker {worker.address} does not see {self.plan.folder.path}; choose an output folder that all "
+                "workers share."
+            )
+
+
+def _job(name: str) -> OutlineJob:
+    job = get_worker().plugins[name]
+    if not isinstance(job, OutlineJob):
+        raise WorkerError(f"worker plugin {name} is not a geoseg job; use a scheduler of the same geoseg version.")
+    return job
+
+
+def trace_block(job_name: str, node: Node, is_final: bool) -> Seconds:
+    """Trace a block.
+
+    Parameters
+    ----------
+    job_name : str
+        The outline.
+    node : Node
+        The block, at level 0.
+    is_final : bool
+        Whether all labels that it reads are; otherwise it is not marked, so that the next start traces it again.
+    """
+    start = time.perf_counter()
+    plan = _job(job_name).plan
+    core = plan.window(node)
+    labels, confidence = plan.source.read(reach_of(core))
+    faces, rest = trace(
+        labels, confidence, core, plan.raster_shape, plan.shaping, nodata=plan.nodata, classes=plan.classes
+    )
+    _keep(plan, node, faces, rest)
+    if is_final:
+        plan.folder.mark(node)
+    return {"trace": time.perf_counter() - start}
+
+
+def join_nodes(job_name: str, node: Node) -> Seconds:
+    """Join the children of a node."""
+    start = time.perf_counter()
+    plan = _job(job_name).plan
+    children = plan.children(node)
+    pieces = [plan.folder.read_piece(child) for child in children]
+    faces, rest = join(pieces, plan.window(node), plan.shaping)
+    _keep(plan, node, faces, rest)
+    if all(plan.folder.is_marked(child) for child in children):
+        plan.folder.mark(node)
+        for child in children:
+            plan.folder.drop_piece(child)
+    return {"join": time.perf_counter() - start}
+
+
+def _keep(plan: OutlinePlan, node: Node, faces: Faces, rest: Piece) -> None:
+    """Write what a node has."""
+    table = features(faces, plan.transform, plan.crs, plan.names)
+    if plan.region is not None:
+        table = clip(table, plan.region, plan.transform, plan.crs)
+    plan.folder.write_features(node, table)
+    if node != plan.root:
+        plan.folder.write_piece(node, rest)

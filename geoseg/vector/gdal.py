@@ -1,0 +1,174 @@
+"""Record batches into a layer of GDAL's, through Arrow, and the two formats that need something first.
+
+A GeoPackage's pragmas were tried: without fsync and without a journal it takes as long, since a new file is written in
+one transaction; of the time 40 % is the R-tree, which GDAL builds on a second core while features are written.
+It knows streams of features; not where the file will lie in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyogrio
+import shapely
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+
+from geoseg.errors import VectorError
+from geoseg.vector.shapefile import Fitting
+from geoseg.vector.stream import FeatureStream
+from geoseg.vector.wkb import decode, encode
+
+EDGE = 1_000.0
+"""Longest edge, m, that is projected to degrees by its ends alone; at 45 degrees it then strays by 2 cm."""
+
+
+def write_layer(
+    path: Path,
+    driver: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    *,
+    layer: str,
+    crs: CRS,
+    geometry_type: str,
+    dataset_options: dict[str, str] | None = None,
+    layer_options: dict[str, str] | None = None,
+) -> None:
+    """Stream record batches into the only layer of a new file.
+
+    Arrow's C interface turns every exception of the stream into one of its own, so the first one is kept and raised.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    driver : str
+        GDAL's name of the format.
+    schema : Schema
+        Of the batches; ``geometry`` is WKB.
+    batches : iterable of RecordBatch
+        The features.
+    layer : str
+        Its name.
+    crs : CRS
+        Of the geometry.
+    geometry_type : str
+        Of the layer.
+    dataset_options, layer_options : dict of str to str, optional
+        Creation options of the driver.
+    """
+    errors: list[Exception] = []
+    reader = pa.RecordBatchReader.from_batches(schema, _remembering(batches, errors))
+    try:
+        pyogrio.write_arrow(
+            reader,
+            path,
+            layer=layer,
+            driver=driver,
+            geometry_name="geometry",
+            geometry_type=geometry_type,
+            crs=_crs_text(crs),
+            dataset_options=dataset_options,
+            layer_options=layer_options,
+        )
+    except Exception as error:
+        if errors:
+            raise errors[0] from error
+        raise
+
+
+def write_shapefile(path: Path, stream: FeatureStream) -> None:
+    """Write a Shapefile, and say what did not fit.
+
+    Raises
+    ------
+    VectorError
+        The file would be larger than the format allows.
+    """
+    fitting = Fitting(path.name, stream.schema)
+    write_layer(
+        path,
+        "ESRI Shapefile",
+        fitting.schema,
+        fitting.fit(stream.record_batches()),
+        layer=path.stem,
+        crs=stream.crs,
+        geometry_type=stream.geometry_type,
+    )
+    fitting.warn()
+
+
+def write_geojson(path: Path, stream: FeatureStream, layer: str) -> None:
+    """Write GeoJSON as RFC 7946 has it: WGS 84, 7 decimals, exteriors counter-clockwise, cut at the antimeridian.
+
+    Raises
+    ------
+    VectorError
+        The CRS has no place on earth.
+    """
+    earth_transformer(stream.crs, "EPSG:4326", "GeoJSON holds longitude and latitude")
+    batches = stream.record_batches()
+    if stream.crs.is_projected:
+        batches = _with_short_edges(batches, EDGE / stream.crs.axis_info[0].unit_conversion_factor)
+    write_layer(
+        path,
+        "GeoJSON",
+        stream.schema,
+        batches,
+        layer=layer,
+        crs=stream.crs,
+        geometry_type="Unknown",
+        layer_options={"RFC7946": "YES"},
+    )
+
+
+def earth_transformer(crs: CRS, target: str, promise: str) -> Transformer:
+    """Find the way from a CRS to one that a format prescribes.
+
+    Parameters
+    ----------
+    crs : CRS
+        Of the layer.
+    target : str
+        Of the format.
+    promise : str
+        What the format holds, for the message.
+
+    Returns
+    -------
+    Transformer
+        x and y to x and y.
+
+    Raises
+    ------
+    VectorError
+        The layer lies on another planet, or nowhere.
+    """
+    try:
+        return Transformer.from_crs(crs, target, always_xy=True)
+    except ProjError as error:
+        raise VectorError(f"{promise} on earth, and '{crs.name}' has none ({error}); write .gpkg") from error
+
+
+def _remembering(batches: Iterable[pa.RecordBatch], errors: list[Exception]) -> Iterator[pa.RecordBatch]:
+    """Pass batches on, and keep the exception that stops them."""
+    try:
+        yield from batches
+    except Exception as error:
+        errors.append(error)
+        raise
+
+
+def _with_short_edges(batches: Iterable[pa.RecordBatch], longest: float) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        dense = shapely.segmentize(decode(batch.column("geometry")), longest)
+        yield pa.RecordBatch.from_arrays([*batch.columns[:-1], encode(dense)], schema=batch.schema)
+
+
+def _crs_text(crs: CRS) -> str:
+    """A CRS as GDAL understands it without loss."""
+    authority = crs.to_authority(min_confidence=100)
+    return ":".join(authority) if authority else crs.to_wkt()

@@ -1,0 +1,213 @@
+"""Colours for QGIS: a style made from classes, in the GeoPackage or beside any other file.
+
+QML is what QGIS itself saves for a layer (https://docs.qgis.org/latest/en/docs/user_manual/appendices/
+qgis_file_formats.html), SLD 1.1 with Symbology Encoding is what map servers read (OGC 05-078r4, 05-077r4). It knows
+classes and names of layers; nothing of features.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from geoseg.errors import VectorError
+
+COLUMN = "class"
+"""The column that says which colour a feature has."""
+
+QGIS = "3.28.0-Firenze"
+"""The version whose QML this is; later ones read it."""
+
+NAMESPACES = {
+    "xmlns": "http://www.opengis.net/sld",
+    "xmlns:se": "http://www.opengis.net/se",
+    "xmlns:ogc": "http://www.opengis.net/ogc",
+}
+"""Of a styled layer descriptor."""
+
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 cannot hold, section 2.2."""
+
+_TABLE = """
+CREATE TABLE layer_styles (
+    id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), f_table_schema TEXT(256),
+    f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
+    useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
+    update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+)"""
+"""As QGIS makes it. The catalog and the schema have to be empty texts: QGIS does not find NULL."""
+
+_CONTENT = "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) VALUES (?, 'attributes', ?, 0)"
+_STYLE = """
+INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName,
+                          styleQML, styleSLD, useAsDefault, description, owner)
+SELECT '', '', table_name, column_name, ?, ?, ?, 1, 'Colours of the classes', ''
+FROM gpkg_geometry_columns WHERE table_name = ?"""
+
+
+@dataclass(frozen=True)
+class StyledClass:
+    """A class as a map shows it.
+
+    Attributes
+    ----------
+    value : int
+        In the column ``class``.
+    name : str
+        In the legend.
+    color : str
+        ``"#rrggbb"``.
+
+    Raises
+    ------
+    VectorError
+        The colour is not written so.
+    """
+
+    value: int
+    name: str
+    color: str
+
+    def __post_init__(self) -> None:
+        if not _COLOR.fullmatch(self.color):
+            raise VectorError(f"the colour '{self.color}' of class '{self.name}' is not known; write it like #1a9850")
+
+
+def write_qml(path: Path, classes: Sequence[StyledClass]) -> None:
+    """Write the style that QGIS finds beside a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file with the ending .qml.
+    classes : sequence of StyledClass
+        In the order of the legend.
+    """
+    path.write_text(qml(classes), encoding="utf-8")
+
+
+def add_to_geopackage(path: Path, layer: str, classes: Sequence[StyledClass]) -> None:
+    """Add the table ``layer_styles`` with the style that QGIS opens the layer in.
+
+    Parameters
+    ----------
+    path : Path
+        A GeoPackage that nobody has open, without styles.
+    layer : str
+        A layer in it.
+    classes : sequence of StyledClass
+        In the order of the legend.
+    """
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(_TABLE)
+        connection.execute(_CONTENT, ("layer_styles", "layer_styles"))
+        connection.execute(_STYLE, (layer[:30], qml(classes), sld(layer, classes), layer))
+
+
+def qml(classes: Sequence[StyledClass]) -> str:
+    """Write a style of categories as QGIS saves it.
+
+    Outlines have the colour of their polygon and the width of a device pixel: without them the background would shine
+    through between neighbours, because each edge is drawn half transparent from both sides.
+
+    Parameters
+    ----------
+    classes : sequence of StyledClass
+        In the order of the legend.
+
+    Returns
+    -------
+    str
+        XML.
+    """
+    root = Element("qgis", version=QGIS, styleCategories="Symbology")
+    renderer = SubElement(
+        root, "renderer-v2", type="categorizedSymbol", attr=COLUMN, symbollevels="0", enableorderby="0",
+        forceraster="0", referencescale="-1",
+    )  # fmt: skip
+    categories, symbols = SubElement(renderer, "categories"), SubElement(renderer, "symbols")
+    for number, item in enumerate(classes):
+        SubElement(
+            categories, "category", value=str(item.value), type="long", label=_text(item.name), symbol=str(number),
+            render="true",
+        )  # fmt: skip
+        symbols.append(_qml_symbol(str(number), item.color))
+    SubElement(renderer, "rotation")
+    SubElement(renderer, "sizescale")
+    SubElement(root, "blendMode").text = "0"
+    SubElement(root, "featureBlendMode").text = "0"
+    SubElement(root, "layerOpacity").text = "1"
+    SubElement(root, "layerGeometryType").text = "2"
+    return "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n" + _xml(root)
+
+
+def sld(layer: str, classes: Sequence[StyledClass]) -> str:
+    """Write a style of rules, one for each class, with the same look.
+
+    Parameters
+    ----------
+    layer : str
+        Name of the layer.
+    classes : sequence of StyledClass
+        In the order of the legend.
+
+    Returns
+    -------
+    str
+        XML.
+    """
+    root = Element("StyledLayerDescriptor", NAMESPACES, version="1.1.0")
+    named = SubElement(root, "NamedLayer")
+    SubElement(named, "se:Name").text = _text(layer)
+    style = SubElement(named, "UserStyle")
+    SubElement(style, "se:Name").text = _text(layer)
+    rules = SubElement(style, "se:FeatureTypeStyle")
+    for item in classes:
+        rules.append(_sld_rule(item))
+    return _xml(root)
+
+
+def _qml_symbol(name: str, color: str) -> Element:
+    """A plain fill."""
+    rgba = ",".join(str(part) for part in bytes.fromhex(color[1:])) + ",255"
+    symbol = Element("symbol", type="fill", name=name, alpha="1", clip_to_extent="1", force_rhr="0")
+    layer = SubElement(symbol, "layer", {"class": "SimpleFill"}, enabled="1", locked="0")
+    layer.set("pass", "0")
+    options = SubElement(layer, "Option", type="Map")
+    values = {"color": rgba, "style": "solid", "joinstyle": "bevel"}
+    values |= {"outline_color": rgba, "outline_style": "solid", "outline_width": "0", "outline_width_unit": "MM"}
+    for key, value in values.items():
+        SubElement(options, "Option", name=key, type="QString", value=value)
+    return symbol
+
+
+def _sld_rule(item: StyledClass) -> Element:
+    """Fill and outline of the features of one class."""
+    rule = Element("se:Rule")
+    SubElement(rule, "se:Name").text = _text(item.name)
+    is_class = SubElement(SubElement(rule, "ogc:Filter"), "ogc:PropertyIsEqualTo")
+    SubElement(is_class, "ogc:PropertyName").text = COLUMN
+    SubElement(is_class, "ogc:Literal").text = str(item.value)
+    symbolizer = SubElement(rule, "se:PolygonSymbolizer")
+    fill, stroke = SubElement(symbolizer, "se:Fill"), SubElement(symbolizer, "se:Stroke")
+    SubElement(fill, "se:SvgParameter", name="fill").text = item.color
+    SubElement(stroke, "se:SvgParameter", name="stroke").text = item.color
+    SubElement(stroke, "se:SvgParameter", name="stroke-width").text = "1"
+    return rule
+
+
+def _text(text: str) -> str:
+    return _NOT_XML.sub("", text)
+
+
+def _xml(root: Element) -> str:
+    """The text of a document."""
+    ElementTree.indent(root, " ")
+    return ElementTree.tostring(root, encoding="unicode") + "\n"

@@ -1,0 +1,341 @@
+"""What is known of the polygons of one rectangle of the raster: arcs, nodes and parts that may go on outside.
+
+A piece comes from a block's labels or from smaller pieces that were joined. It owns the pixel corners of
+``[top, bottom) x [left, right)``, and those on the raster's own lower and right edge, so each corner of the raster is
+classified once. An arc that leaves the owned corners ends in a stub. The last step of either way is `resolve`: what can
+no longer change is simplified and becomes faces, what can is kept.
+
+What can still change, and so stays open: parts that touch an arc with a stub, or the end of a side (a side without any
+crack has no stub, but all its pixels are one part); and both parts of an arc whose two end nodes carry arcs with stubs,
+because one of those might turn out to have the same two ends. It knows the algebra of pieces, nothing of files or
+tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numba import njit
+from numpy.typing import NDArray
+
+from geoseg.arcs.chains import Chains, Coordinates, Integers
+from geoseg.arcs.faces import Faces
+from geoseg.arcs.guard import VertexIndex, vertices_near
+from geoseg.arcs.metric import Metric
+from geoseg.arcs.parts import VOID, Parts
+from geoseg.arcs.rings import chain_rings
+from geoseg.arcs.simplification import Simplification, simplify
+from geoseg.arcs.tracing import CLOSED, FREE, TWIN, Arcs, Nodes
+from geoseg.grid import Window
+
+CELL = 2_048
+"""Distance of the cutting lines, px, counted from the raster's first pixel."""
+
+GONE = -3
+"""A part that is a face already."""
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """What polygons are to look like.
+
+    Attributes
+    ----------
+    metric : Metric
+        How steps of pixels become CRS units.
+    simplification : Simplification
+        How much is removed.
+    max_vertices : int, optional
+        A face whose boundary has more vertices, before any is removed, is cut along lines `CELL` px apart; without it
+        no face ever is, and memory is bounded by the largest face.
+    keeps_outer : bool
+        Boundaries to where there is no label stay as they are: a region that polygons are clipped to needs all of the
+        pixels it touches.
+    """
+
+    metric: Metric = Metric.of(Affine.identity())  # noqa: RUF009 - frozen
+    simplification: Simplification = Simplification(0.0)  # noqa: RUF009 - frozen
+    max_vertices: int | None = None
+    keeps_outer: bool = False
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Arcs and parts of a rectangle that may go on outside of it.
+
+    Attributes
+    ----------
+    window : Window
+        The rectangle.
+    raster_shape : (int, int)
+        Height and width of the raster, px.
+    arcs, nodes, parts : Arcs, Nodes, Parts
+        What is open, and what bounds it.
+    side_ends : int32, shape (4,)
+        Parts of the last pixel along the top, right, bottom and left side: just outside the rectangle at the top and
+        at the left, just inside at the others; -1 on the raster's own edge.
+    guard_x, guard_y : int32, shape (vertex,)
+        Vertices of the whole map that a chord of an open arc might come near.
+    """
+
+    window: Window
+    raster_shape: tuple[int, int]
+    arcs: Arcs
+    nodes: Nodes
+    parts: Parts
+    side_ends: Coordinates
+    guard_x: Coordinates
+    guard_y: Coordinates
+
+    @property
+    def open_sides(self) -> tuple[int | None, int | None, int | None, int | None]:
+        """Lattice row or column of the top, right, bottom and left side; None on the raster's own edge."""
+        height, width = self.raster_shape
+        return (
+            self.window.y if self.window.y > 0 else None,
+            self.window.right if self.window.right < width else None,
+            self.window.bottom if self.window.bottom < height else None,
+            self.window.x if self.window.x > 0 else None,
+        )
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything as plain arrays, each under a name."""
+        return {
+            "window": np.array([self.window.y, self.window.x, self.window.height, self.window.width]),
+            "raster_shape": np.array(self.raster_shape),
+            **{f"chains.{field.name}": getattr(self.arcs.chains, field.name) for field in fields(Chains)},
+            **{f"arcs.{field.name}": getattr(self.arcs, field.name) for field in fields(Arcs)[1:]},
+            **{f"nodes.{field.name}": getattr(self.nodes, field.name) for field in fields(Nodes)},
+            **{f"parts.{field.name}": getattr(self.parts, field.name) for field in fields(Parts)},
+            **{name: getattr(self, name) for name in ("side_ends", "guard_x", "guard_y")},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Piece:
+        """Make a piece of what `to_arrays` gave; KeyError when something is missing."""
+
+        def table(name: str, kind: type[Any]) -> dict[str, Any]:
+            return {key.name: arrays[f"{name}.{key.name}"] for key in fields(kind) if key.name != "chains"}
+
+        height, width = (int(number) for number in arrays["raster_shape"])
+        return cls(
+            Window(*(int(number) for number in arrays["window"])),
+            (height, width),
+            Arcs(chains=Chains(**table("chains", Chains)), **table("arcs", Arcs)),
+            Nodes(**table("nodes", Nodes)),
+            Parts(**table("parts", Parts)),
+            arrays["side_ends"],
+            arrays["guard_x"],
+            arrays["guard_y"],
+        )
+
+
+def resolve(piece: Piece, shaping: Shaping) -> tuple[Faces, Piece]:
+    """Turn what is complete into faces, and keep the rest.
+
+    Parameters
+    ----------
+    piece : Piece
+        With every vertex that its arcs need as guards.
+    shaping : Shaping
+        The same for all pieces of a raster.
+
+    Returns
+    -------
+    faces : Faces
+        Sorted by key.
+    rest : Piece
+        What is open.
+    """
+    arcs, nodes = piece.arcs, piece.nodes
+    is_cut = _at_both_ends(arcs, nodes.stub >= 0, np.logical_or)
+    is_held = np.zeros(len(nodes), bool)
+    is_held[arcs.start[is_cut]] = is_held[arcs.end[is_cut]] = True
+    is_unsure = _at_both_ends(arcs, is_held, np.logical_and) & (arcs.start != arcs.end) & ~is_cut & ~arcs.is_settled
+    is_open = is_cut | is_unsure
+    keep = np.maximum(arcs.keep, _keep(arcs.start, arcs.end, nodes.half_edges))
+    arcs = _settled(replace(arcs, keep=keep), is_open, piece, shaping)
+
+    parts = _with_giants(piece.parts, shaping.max_vertices)
+    is_open_part = _touched(len(parts), [arcs.left[is_open], arcs.right[is_open], piece.side_ends])
+    is_open_face = _touched(len(parts), [parts.face[is_open_part]])
+    is_kept = np.where(parts.is_giant, is_open_part, is_open_face[parts.face])
+    faces = _emit(arcs, nodes, parts, ~is_kept)
+    return faces, _rest(replace(piece, arcs=arcs, parts=parts), is_open, is_kept, shaping)
+
+
+def _at_both_ends(arcs: Arcs, flags: Flags, combine: np.ufunc) -> Flags:
+    """Combine a flag of the two end nodes of each arc; False for closed ones."""
+    found: Flags = combine(flags[arcs.start], flags[arcs.end]) if len(flags) else np.zeros(len(arcs), bool)
+    return found & (arcs.start >= 0)
+
+
+def _touched(count: int, indices: list[Coordinates]) -> Flags:
+    """Flags of the parts that are named; negative names are nobody's."""
+    found = np.zeros(count, bool)
+    for index in indices:
+        found[index[index >= 0]] = True
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _keep(start: Coordinates, end: Coordinates, half_edges: Coordinates) -> NDArray[np.uint8]:
+    """Closed arcs and loops, and arcs that share both end nodes with another one: twins."""
+    keep = np.full(start.size, FREE, np.uint8)
+    for arc in range(start.size):
+        if start[arc] == end[arc]:
+            keep[arc] = CLOSED
+            continue
+        for half_edge in half_edges[start[arc]]:
+            other = half_edge >> 1
+            if half_edge >= 0 and other != arc:
+                far = start[other] if half_edge & 1 else end[other]
+                if far == end[arc]:
+                    keep[arc] = TWIN
+    return keep
+
+
+def _settled(arcs: Arcs, is_open: Flags, piece: Piece, shaping: Shaping) -> Arcs:
+    """Simplify the arcs that can no longer change."""
+    chosen = ~is_open & ~arcs.is_settled
+    if shaping.simplification.tolerance > 0 and chosen.any():
+        index = VertexIndex.of(piece.guard_x, piece.guard_y)
+        removed = chosen & (arcs.left != VOID) & (arcs.right != VOID) if shaping.keeps_outer else chosen
+        chains = simplify(arcs.chains, removed, arcs.keep, index, shaping.metric, shaping.simplification)
+        arcs = replace(arcs, chains=chains)
+    return replace(arcs, is_settled=arcs.is_settled | chosen)
+
+
+def _with_giants(parts: Parts, max_vertices: int | None) -> Parts:
+    """Mark the parts of faces with too many vertices; counts only grow, so every layout marks the same ones."""
+    if max_vertices is None:
+        return parts
+    vertices = np.bincount(parts.face, weights=parts.vertices, minlength=len(parts))
+    is_giant = (vertices > max_vertices) | _touched(len(parts), [parts.face[parts.is_giant]])
+    return replace(parts, is_giant=is_giant[parts.face])
+
+
+def _emit(arcs: Arcs, nodes: Nodes, parts: Parts, is_wanted: Flags) -> Faces:
+    """Make polygons of complete faces, and of the complete parts of giant ones."""
+    wanted = np.flatnonzero(is_wanted)
+    if len(wanted) == 0:
+        return Faces.empty()
+    root = np.where(parts.is_giant, np.arange(len(parts)), parts.face)[wanted]
+    _, first, unit = np.unique(root, return_index=True, return_inverse=True)
+    key = np.full(len(first), np.iinfo(np.int64).max)
+    np.minimum.at(key, unit, parts.key[wanted])
+    rank = np.empty(len(key), np.int32)
+    order = np.argsort(key)
+    rank[order] = np.arange(len(key), dtype=np.int32)
+    polygon = np.full(len(parts) + 1, -1, np.int32)
+    polygon[wanted] = rank[unit]
+    return Faces(
+        parts.label[wanted][first][order],
+        _sums(parts.pixels[wanted], unit)[order],
+        _sums(parts.confidence_sum[wanted], unit)[order],
+        key[order],
+        chain_rings(arcs, nodes, polygon, len(key)),
+    )
+
+
+def _sums(values: Integers, group: Integers) -> Integers:
+    """Sum by group; exact below 2 ** 53."""
+    return np.bincount(group, weights=values).astype(np.int64)
+
+
+def _rest(piece: Piece, is_open: Flags, is_kept: Flags, shaping: Shaping) -> Piece:
+    """Keep open arcs, all arcs of parts that stay, their nodes, and the vertices that open arcs may come near."""
+    arcs, nodes, parts = piece.arcs, piece.nodes, piece.parts
+    arc = np.flatnonzero(is_open | _of_parts(arcs.left, is_kept) | _of_parts(arcs.right, is_kept))
+    part = np.flatnonzero(is_kept)
+    node = np.unique(np.concatenate([arcs.start[arc], arcs.end[arc]]))
+    node = node[node >= 0]
+    arc_number, part_number = _numbers(arc, len(arcs)), _numbers(part, len(parts))
+    guard_x, guard_y = _guards(piece, is_open, shaping)
+    return Piece(
+        piece.window,
+        piece.raster_shape,
+        _take_arcs(arcs, arc, _numbers(node, len(nodes)), part_number),
+        _take_nodes(nodes, node, arc_number, part_number),
+        _take_parts(parts, part),
+        _renamed(piece.side_ends, part_number),
+        guard_x,
+        guard_y,
+    )
+
+
+def _of_parts(part: Coordinates, flags: Flags) -> Flags:
+    """Look a flag up; False for what is no part."""
+    return np.append(flags, False)[np.where(part >= 0, part, len(flags))]
+
+
+def _numbers(index: Integers, count: int) -> Coordinates:
+    """New numbers of what is taken, -1 for the rest and for the last entry, which stands for -1."""
+    number = np.full(count + 1, -1, np.int32)
+    number[index] = np.arange(len(index), dtype=np.int32)
+    return number
+
+
+def _renamed(part: Coordinates, number: Coordinates) -> Coordinates:
+    """Parts by their new numbers; those that are not taken are gone, and negative ones stay what they are."""
+    renamed = np.where(part >= 0, number[np.maximum(part, 0)], part)
+    return np.where((part >= 0) & (renamed < 0), GONE, renamed).astype(np.int32)
+
+
+def _take_arcs(arcs: Arcs, index: Integers, node: Coordinates, part: Coordinates) -> Arcs:
+    return Arcs(
+        arcs.chains.take(index),
+        node[arcs.start[index]],
+        node[arcs.end[index]],
+        arcs.start_direction[index],
+        arcs.end_direction[index],
+        _renamed(arcs.left[index], part),
+        _renamed(arcs.right[index], part),
+        arcs.keep[index],
+        arcs.is_settled[index],
+    )
+
+
+def _take_nodes(nodes: Nodes, index: Integers, arc: Coordinates, part: Coordinates) -> Nodes:
+    half_edges = nodes.half_edges[index]
+    kept = arc[half_edges >> 1]
+    half_edges = np.where((half_edges >= 0) & (kept >= 0), 2 * kept + (half_edges & 1), -1).astype(np.int32)
+    return Nodes(
+        nodes.x[index],
+        nodes.y[index],
+        nodes.code[index],
+        half_edges,
+        _renamed(nodes.around[index], part),
+        nodes.stub[index],
+    )
+
+
+def _take_parts(parts: Parts, index: Integers) -> Parts:
+    """Parts that stay; a face is named by the first of them."""
+    first = np.full(len(parts), -1, np.int32)
+    first[parts.face[index[::-1]]] = np.arange(len(index), dtype=np.int32)[::-1]
+    return Parts(
+        parts.label[index],
+        parts.pixels[index],
+        parts.confidence_sum[index],
+        parts.key[index],
+        parts.vertices[index],
+        first[parts.face[index]],
+        parts.is_giant[index],
+    )
+
+
+def _guards(piece: Piece, is_open: Flags, shaping: Shaping) -> tuple[Coordinates, Coordinates]:
+    """Vertices that a later chord may need to see: those within twice the tolerance of open arcs and open sides."""
+    x, y = piece.guard_x, piece.guard_y
+    if shaping.simplification.tolerance == 0:
+        return x[:0], y[:0]
+    reach = shaping.metric.reach(2 * shaping.simplification.tolerance)
+    near = vertices_near(x, y, piece.arcs.chains, is_open, piece.open_sides, reach)
+    return x[near], y[near]

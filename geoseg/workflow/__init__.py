@@ -1,0 +1,13 @@
+"""From what a person writes to files on disk: settings -> plan -> engine -> labels, polygons, manifest.
+
+A workflow's keys, the command line's options and the arguments of functions are the same words. This package joins the
+parts; it computes nothing of its own.
+"""
+
+from geoseg.workflow.manifest import RunResult
+from geoseg.workflow.planning import plan
+from geoseg.workflow.polygons import PolygonizeResult, Polygonizing, polygonize
+from geoseg.workflow.running import run
+from geoseg.workflow.settings import Workflow, read_workflow
+
+__all__ = ["PolygonizeResult", "Polygonizing", "RunResult", "Workflow", "plan", "polygonize", "read_workflow", "run"]

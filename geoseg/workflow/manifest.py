@@ -1,0 +1,95 @@
+"""What became of a run: for whoever called it, and for whoever opens its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from geoseg.engine import Outcome
+from geoseg.planning import Plan, environment
+from geoseg.store import RunFolder, write_json
+from geoseg.workflow.settings import Workflow
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where the results are, and what became of the blocks.
+
+    Attributes
+    ----------
+    output : Path
+        The run's folder.
+    labels : Path
+        The label raster, a Cloud Optimized GeoTIFF.
+    features : tuple of Path
+        The polygon files.
+    run_file : Path
+        The manifest.
+    plan : Plan
+        What ran.
+    outcome : Outcome
+        Blocks by stage; failed ones by name.
+    seconds : dict
+        Wall time by stage, s.
+    """
+
+    output: Path
+    labels: Path
+    features: tuple[Path, ...]
+    run_file: Path
+    plan: Plan
+    outcome: Outcome
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``run.json`` says."""
+
+    workflow: Workflow
+    plan: Plan
+    folder: RunFolder
+    fingerprint: dict[str, Any]
+
+    def write(self, status: str, result: RunResult | None = None) -> None:
+        """Write the manifest anew."""
+        made = self.plan
+        content: dict[str, Any] = {
+            "status": status,
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "workflow": self.workflow.model_dump(mode="json"),
+            "inputs": list(self.fingerprint["inputs"].values()),
+            "plan": {
+                "raster": made.raster.summary(),
+                "model": made.spec.name,
+                "tile_size": made.grid.tiling.size,
+                "halo": made.grid.tiling.halo,
+                "ramp": made.grid.tiling.ramp,
+                "block_tiles": list(made.grid.block_tiles),
+                "blocks": made.block_count,
+                "tiles": made.tile_count,
+                "batch_size": made.batch_size,
+                "device": made.device,
+                "workers": made.workers,
+                "planned_bytes": made.total_bytes,
+                "estimated_seconds": made.estimated_seconds,
+            },
+            "versions": {"geoseg": version("geoseg"), **environment()},
+        }
+        if result is not None:
+            content |= _results(result)
+        write_json(self.folder.run_file, content)
+
+
+def _results(result: RunResult) -> dict[str, Any]:
+    """The part of the manifest that is known when blocks are done."""
+    outcome = result.outcome
+    return {
+        "results": [path.name for path in (result.labels, *result.features)],
+        "seconds": {key: round(value, 3) for key, value in result.seconds.items()},
+        "worker_seconds": {key: round(value, 3) for key, value in outcome.seconds.items()},
+        "blocks": {"done": dict(outcome.done), "kept": dict(outcome.kept), "failed": outcome.failed},
+    }

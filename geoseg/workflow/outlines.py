@@ -1,0 +1,95 @@
+"""From settings to the plan of an outline: of a run's labels, or of a raster that somebody classified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyproj import CRS
+
+from geoseg.errors import WorkflowError, nearest
+from geoseg.models.spec import ModelSpec
+from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels
+from geoseg.planning import Plan
+from geoseg.segmentation import NODATA
+from geoseg.store import RunFolder
+from geoseg.vector import StyledClass
+from geoseg.vectorize import Metric, Shaping, Simplification
+from geoseg.workflow.settings import OutlineSettings
+
+
+def outlines_of_run(wanted: OutlineSettings, made: Plan, folder: RunFolder) -> OutlinePlan:
+    """Plan the polygons of a run, and make their folder ready.
+
+    Parameters
+    ----------
+    wanted : OutlineSettings
+        What they are to look like.
+    made : Plan
+        The run.
+    folder : RunFolder
+        Holds its labels.
+    """
+    names = {item.value: item.name for item in made.spec.classes}
+    axes = made.grid.rows, made.grid.cols
+    rows, cols = ((*(axis.block_core(block)[0] for block in range(axis.blocks)), axis.length) for axis in axes)
+    plan = OutlinePlan(
+        source=RunLabels(folder),
+        folder=OutlineFolder(folder.outlines),
+        rows=rows,
+        cols=cols,
+        transform=made.raster.transform,
+        crs=CRS.from_user_input(made.raster.crs),
+        shaping=shaping_of(wanted, made.raster.transform, is_clipped=made.region is not None),
+        names=names,
+        classes=values_of(wanted.classes, names),
+        nodata=NODATA,
+        region=made.region.region if made.region else None,
+        places=made.places,
+    )
+    plan.folder.prepare(fingerprint_of(wanted))
+    return plan
+
+
+def fingerprint_of(wanted: OutlineSettings) -> dict[str, Any]:
+    """All that a person can set and that decides the polygons of given labels."""
+    return OutlineSettings(**{key: getattr(wanted, key) for key in OutlineSettings.model_fields}).model_dump(
+        mode="json", exclude={"layer"}
+    )
+
+
+def shaping_of(wanted: OutlineSettings, transform: Any, *, is_clipped: bool) -> Shaping:
+    """What polygons are to look like on a grid, when a region clips them and when none does."""
+    return Shaping(
+        metric=Metric.of(transform),
+        simplification=Simplification(wanted.simplify, wanted.simplify_method),
+        max_vertices=wanted.max_vertices,
+        keeps_outer=is_clipped,
+    )
+
+
+def values_of(classes: Sequence[int | str] | None, names: Mapping[int, str]) -> frozenset[int] | None:
+    """Values of classes that are given by value or by name.
+
+    Raises
+    ------
+    WorkflowError
+        No class has that name.
+    """
+    if classes is None:
+        return None
+    by_name = {name.casefold(): value for value, name in names.items()}
+    values = set()
+    for item in classes:
+        if isinstance(item, int) or item.lstrip("-").isdigit():
+            values.add(int(item))
+        elif item.casefold() in by_name:
+            values.add(by_name[item.casefold()])
+        else:
+            raise WorkflowError(f"no class is called '{item}'; {nearest(item, sorted(by_name))}")
+    return frozenset(values)
+
+
+def styled_classes(spec: ModelSpec) -> list[StyledClass]:
+    """Classes of a model as a map shows them."""
+    return [StyledClass(item.value, item.name, item.color) for item in spec.classes]

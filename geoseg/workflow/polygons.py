@@ -1,0 +1,236 @@
+"""Polygons of any classified raster: WorldCover, NLCD, or what a run has written."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from distributed import Client
+from pydantic import Field, PositiveInt, ValidationError
+from pyproj import CRS
+
+from geoseg.engine import Listener, Outcome, Started, Writing, connect, ignore, outline
+from geoseg.errors import BlockError, OutputError, RasterError, WorkflowError
+from geoseg.outlines import OutlineFolder, OutlinePlan, RasterLabels, write_outlines
+from geoseg.planning import RegionMask, core_count
+from geoseg.raster import Raster, open_raster
+from geoseg.store import RunFolder
+from geoseg.vector import StyledClass, check_format, check_region, read_region
+from geoseg.workflow.outlines import fingerprint_of, shaping_of, values_of
+from geoseg.workflow.settings import OutlineSettings, sentence
+
+WIDE_NODATA = -(2**63)
+"""The label of masked pixels where the raster declares none."""
+
+
+class Polygonizing(OutlineSettings):
+    """What `polygonize` may be told; with everything that `OutlineSettings` has.
+
+    Attributes
+    ----------
+    input : str or list
+        A classified raster, or several that lie on one grid.
+    output : str
+        The vector file; its ending chooses the format.
+    region : str or None
+        A vector file, or ``minx,miny,maxx,maxy`` with an optional CRS; polygons are clipped to it.
+    block_size : int
+        Px; the result does not depend on it, memory does.
+    workers : int or None
+        Local worker processes; one a core unless given.
+    scheduler : str or None
+        Address of a Dask scheduler to use instead.
+    retries : int
+        How often a failing block is tried again.
+    """
+
+    input: str | list[str]
+    output: str
+    region: str | None = None
+    block_size: PositiveInt = 2048
+    workers: PositiveInt | None = None
+    scheduler: str | None = None
+    retries: int = Field(default=2, ge=0)
+    layer: str = "polygons"
+
+
+@dataclass(frozen=True)
+class PolygonizeResult:
+    """Where the polygons are.
+
+    Attributes
+    ----------
+    output : Path
+        The vector file.
+    count : int
+        Number of features.
+    outcome : Outcome
+        What ran.
+    seconds : dict
+        Wall time by stage, s.
+    """
+
+    output: Path
+    count: int
+    outcome: Outcome
+    seconds: dict[str, float]
+
+
+def polygonize(
+    input: str | list[str],  # noqa: A002 - one word for the option, the key and the argument
+    output: str | Path,
+    *,
+    listen: Listener = ignore,
+    client: Client | None = None,
+    **settings: Any,
+) -> PolygonizeResult:
+    """Turn a classified raster into polygons, in blocks on Dask.
+
+    The same command continues one that was interrupted.
+
+    Parameters
+    ----------
+    input : str or list
+        A raster of integers, or several that lie on one grid; the first band counts.
+    output : path
+        The vector file; its ending chooses the format.
+    listen : callable, optional
+        Called with `Started`, each block's `Event`, and `Writing`.
+    client : distributed.Client, optional
+        Workers that are already there.
+    **settings
+        Keys of `Polygonizing`, such as ``simplify=`` and ``classes=``.
+
+    Returns
+    -------
+    PolygonizeResult
+        Where the polygons are.
+
+    Raises
+    ------
+    BlockError
+        Some blocks failed after every retry; no file is written, and what was done is kept for the next try.
+    GeosegError
+        Something that was given cannot be used.
+    """
+    wanted = _checked({"input": input, "output": str(output), **settings})
+    path = Path(wanted.output).absolute()
+    check_format(path)
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
+    raster = open_raster(wanted.input, bands=[1], resampling="nearest")
+    if raster.dtype.kind not in "iu":
+        raise RasterError(
+            f"'{wanted.input}' holds {raster.dtype} numbers, not classes; give a raster of integers like labels.tif."
+        )
+    started = time.perf_counter()
+    folder = RunFolder(path.with_name(f".{path.name}.geoseg"))
+    with folder.locked():
+        plan, style, resumed = _plan(wanted, raster, folder)
+        if client is not None:
+            result = _run_on(client, wanted, plan, style, path, listen, resumed)
+        else:
+            count = min(wanted.workers or core_count(), plan.totals["trace"])
+            with connect(wanted.scheduler, max(1, count)) as own:
+                result = _run_on(own, wanted, plan, style, path, listen, resumed)
+        result.seconds["total"] = time.perf_counter() - started
+        shutil.rmtree(folder.path, ignore_errors=True)
+    return result
+
+
+def _checked(settings: Mapping[str, Any]) -> Polygonizing:
+    try:
+        return Polygonizing(**{key: value for key, value in settings.items() if value is not None})
+    except ValidationError as error:
+        raise WorkflowError(sentence(error, "polygonize", Polygonizing)) from error
+
+
+def _plan(
+    wanted: Polygonizing, raster: Raster, folder: RunFolder
+) -> tuple[OutlinePlan, list[StyledClass] | None, bool]:
+    """Plan the outline and make its folder ready; the folder says what was made from what."""
+    names, style = _legend(raster)
+    declared = raster.sources[0].nodata[0]
+    nodata = WIDE_NODATA if declared is None else int(declared)
+    region = _region(wanted, raster)
+    height, width = raster.shape
+    plan = OutlinePlan(
+        source=RasterLabels(raster, nodata, region),
+        folder=OutlineFolder(folder.outlines),
+        rows=(*range(0, height, wanted.block_size), height),
+        cols=(*range(0, width, wanted.block_size), width),
+        transform=raster.transform,
+        crs=CRS.from_user_input(raster.crs),
+        shaping=shaping_of(wanted, raster.transform, is_clipped=region is not None),
+        names=names,
+        classes=values_of(wanted.classes, names),
+        nodata=nodata,
+        region=region.region if region else None,
+    )
+    if region is not None:
+        plan = replace(plan, places=frozenset(node[1:] for node in plan.blocks() if region.touches(plan.window(node))))
+    resumed = plan.folder.prepare(
+        fingerprint_of(wanted)
+        | {"inputs": raster.fingerprint(), "region": wanted.region, "block_size": wanted.block_size}
+    )
+    return plan, style, resumed
+
+
+def _region(wanted: Polygonizing, raster: Raster) -> RegionMask | None:
+    if wanted.region is None:
+        return None
+    region = read_region(wanted.region).to_crs(raster.crs)
+    check_region(region, raster.geobox)
+    return RegionMask(region, raster.geobox)
+
+
+def _legend(raster: Raster) -> tuple[dict[int, str], list[StyledClass] | None]:
+    """Names and colours of classes, as the first file has them: ``CLASS_<value>`` items and a colour table."""
+    with rasterio.open(raster.sources[0].path) as source:
+        items = source.tags() | source.tags(1)
+        try:
+            colors = source.colormap(1)
+        except ValueError:
+            colors = {}
+    names = {
+        int(key.removeprefix("CLASS_")): str(name)
+        for key, name in items.items()
+        if key.startswith("CLASS_") and key.removeprefix("CLASS_").isdigit()
+    }
+    shown = names or {value: str(value) for value, color in colors.items() if color[:3] != (0, 0, 0)}
+    if not colors or not shown:
+        return names, None
+    style = [StyledClass(value, name, "#{:02x}{:02x}{:02x}".format(*colors[value])) for value, name in shown.items()]
+    return names, style
+
+
+def _run_on(
+    client: Client,
+    wanted: Polygonizing,
+    plan: OutlinePlan,
+    style: list[StyledClass] | None,
+    path: Path,
+    listen: Listener,
+    resumed: bool,
+) -> PolygonizeResult:
+    """Trace and join, then write."""
+    height, width = plan.raster_shape
+    title = f"{'continuing' if resumed else 'outlining'} {width:,} x {height:,} px, {plan.totals['trace']} blocks"
+    listen(Started(title, client.dashboard_link or "", plan.totals))
+    outcome = outline(plan, client, retries=wanted.retries, listen=listen)
+    if outcome.failed:
+        name, reason = next(iter(outcome.failed.items()))
+        raise BlockError(
+            f"{len(outcome.failed)} blocks failed, the first, {name}, in {reason.rstrip('.')}; mend the cause and run "
+            "the same command again."
+        )
+    done = time.perf_counter()
+    listen(Writing(path))
+    count = client.submit(write_outlines, plan, path, wanted.layer, style, pure=False).result()
+    seconds = {**outcome.wall, "write": time.perf_counter() - done}
+    return PolygonizeResult(path, int(count), outcome, seconds)

@@ -1,0 +1,132 @@
+"""A run from beginning to end: plan, blocks, results, manifest."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from geoseg import export
+from geoseg.engine import Listener, Started, Writing, connect, execute, ignore
+from geoseg.errors import BlockError
+from geoseg.outlines import OutlinePlan, write_outlines
+from geoseg.planning import Plan
+from geoseg.store import RunFolder
+from geoseg.vector import check_format
+from geoseg.workflow.manifest import Manifest, RunResult
+from geoseg.workflow.outlines import outlines_of_run, styled_classes
+from geoseg.workflow.planning import plan
+from geoseg.workflow.settings import Workflow, read_workflow
+
+
+def run(
+    workflow: str | Path | Workflow | Mapping[str, Any],
+    *,
+    listen: Listener = ignore,
+    client: Client | None = None,
+    **settings: Any,
+) -> RunResult:
+    """Map a raster: labels, polygons and a manifest in the output folder.
+
+    The same command continues a run that was interrupted: only blocks that are not on disk are repeated.
+
+    Parameters
+    ----------
+    workflow, **settings
+        As in `read_workflow`; any key of `Workflow`, such as ``input=`` and ``output=``.
+    listen : callable, optional
+        Called with `Started`, each block's `Event`, and `Writing`.
+    client : distributed.Client, optional
+        Workers that are already there.
+
+    Returns
+    -------
+    RunResult
+        Where the results are.
+
+    Raises
+    ------
+    BlockError
+        Some blocks failed after every retry; everything else is finished and written.
+    GeosegError
+        Something that a person wrote cannot be used.
+    """
+    wanted = read_workflow(workflow, **settings)
+    made = plan(wanted)
+    if wanted.scheduler is None and client is None:
+        made.check_memory()
+    for name in wanted.features:
+        check_format(Path(name))
+    folder = RunFolder(Path(wanted.output))
+    with folder.locked():
+        started = time.perf_counter()
+        fingerprint = made.fingerprint()
+        resumed = folder.prepare(made.grid, fingerprint, overwrite=wanted.overwrite)
+        manifest = Manifest(wanted, made, folder, fingerprint)
+        manifest.write("running")
+        if client is not None:
+            result = _run_on(client, wanted, made, folder, listen, resumed)
+        else:
+            with connect(wanted.scheduler, made.workers) as own:
+                result = _run_on(own, wanted, made, folder, listen, resumed)
+        result.seconds["total"] = time.perf_counter() - started
+        manifest.write("incomplete" if result.outcome.failed else "finished", result)
+    _raise_failures(result)
+    return result
+
+
+def _run_on(
+    client: Client, wanted: Workflow, made: Plan, folder: RunFolder, listen: Listener, resumed: bool
+) -> RunResult:
+    """Run the blocks, then write the results."""
+    shared = RunFolder(folder.path.absolute())  # a worker may have another current directory
+    outlines = outlines_of_run(wanted, made, shared) if wanted.features else None
+    verb, (height, width) = "continuing" if resumed else "mapping", made.raster.shape
+    size = f"{width:,} x {height:,} px, {made.block_count} blocks, {made.workers} workers"
+    totals = {"predict": made.block_count, "finish": made.block_count, **(outlines.totals if outlines else {})}
+    listen(Started(f"{verb} with {made.spec.name}: {size}", client.dashboard_link or "", totals))
+    outcome = execute(made, shared, client, outlines=outlines, retries=wanted.retries, listen=listen)
+    done = time.perf_counter()
+    labels = folder.path / "labels.tif"
+    features = [folder.path / name for name in wanted.features] if outcome.is_outlined else []
+    for path in (labels, *features):
+        listen(Writing(path))
+    _write(client, made, shared, outlines, labels, features, wanted.layer)
+    seconds = {**outcome.wall, "write": time.perf_counter() - done}
+    return RunResult(folder.path, labels, tuple(features), folder.run_file, made, outcome, seconds)
+
+
+def _write(
+    client: Client,
+    made: Plan,
+    shared: RunFolder,
+    outlines: OutlinePlan | None,
+    labels: Path,
+    features: list[Path],
+    layer: str,
+) -> None:
+    """Write all results at the same time, each on a worker."""
+    submit: Callable[..., Any] = partial(client.submit, pure=False)
+    run = uuid.uuid4().hex[:8]
+    futures = [submit(export.write_labels, made, shared, labels.absolute(), key=(f"write-{run}", "labels"))]
+    style = styled_classes(made.spec)
+    for path in features:
+        key = (f"write-{run}", path.name)
+        futures.append(submit(write_outlines, outlines, path.absolute(), layer, style, key=key))
+    client.gather(futures)
+
+
+def _raise_failures(result: RunResult) -> None:
+    failed = result.outcome.failed
+    if failed:
+        reason = next(iter(failed.values())).rstrip(".")
+        names = ", ".join(list(failed)[:8])
+        raise BlockError(
+            f"{len(failed)} of {result.plan.block_count} blocks failed ({names}), the first in {reason}; the rest is "
+            f"in {result.output}; mend the cause and run the same command again."
+        )

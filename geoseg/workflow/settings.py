@@ -1,0 +1,186 @@
+"""What a person writes: workflows in YAML, and the same words as arguments and options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from geoseg.catalog import workflows_home
+from geoseg.errors import InputNotFoundError, WorkflowError, nearest
+
+Input = str | list[str] | dict[str, str]
+
+
+class OutlineSettings(BaseModel):
+    """What polygons are to look like, as a person writes it.
+
+    Attributes
+    ----------
+    simplify : float
+        How far a simplified boundary may stray, CRS units; 0 keeps every corner of the pixels. Neighbours always
+        share their boundary, so there are no gaps and no overlaps at any value.
+    simplify_method : str
+        ``douglas-peucker`` keeps within the distance; ``visvalingam-whyatt`` also removes only vertices whose triangle
+        is smaller than its square, and looks smoother.
+    min_area : float
+        Smaller faces become part of the neighbouring class with the longest common border, m2.
+    classes : list or None
+        Names or values of the only classes that become polygons.
+    max_vertices : int or None
+        Faces with a longer boundary are cut along lines of a fixed grid, so that memory stays flat.
+    layer : str
+        Name of the polygon layer.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    simplify: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    simplify_method: Literal["douglas-peucker", "visvalingam-whyatt"] = "douglas-peucker"
+    min_area: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    classes: list[int | str] | None = None
+    max_vertices: PositiveInt | None = 1_000_000
+    layer: str = "land_use"
+
+
+class Workflow(OutlineSettings):
+    """One run, as a person writes it; with everything that `OutlineSettings` has.
+
+    Attributes
+    ----------
+    model : str
+        A name in the catalog, or the path of a STAC MLM item.
+    weights : str or None
+        A weights file that replaces the catalog's.
+    input : str, list, dict or None
+        A raster, several, a folder, a pattern, ``{band: file}``, or a name in the catalog's imagery.
+    output : str
+        The folder that receives the results.
+    bands : list or None
+        Names or 1-based numbers of the raster's bands, in the model's order.
+    region : str or None
+        A vector file, or ``minx,miny,maxx,maxy`` with an optional CRS.
+    tile_size, halo, ramp : int or None
+        Px; the model's own unless given.
+    block_tiles : int or (int, int)
+        Tiles of a block, down and across.
+    batch_size : int
+        Tiles per forward pass.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    workers : int or None
+        Local worker processes; unless given one a core on a CPU, and one on a GPU.
+    scheduler : str or None
+        Address of a Dask scheduler to use instead.
+    retries : int
+        How often a failing block is tried again.
+    features : list of str
+        Polygon files by name; the ending chooses the format.
+    overwrite : bool
+        Start anew in a folder that holds another run.
+    """
+
+    model: str
+    weights: str | None = None
+    input: Input | None = None
+    output: str = "out"
+    bands: list[str | int] | None = None
+    region: str | None = None
+    tile_size: PositiveInt | None = None
+    halo: int | None = Field(default=None, ge=0)
+    ramp: int = Field(default=32, ge=0)
+    block_tiles: PositiveInt | tuple[PositiveInt, PositiveInt] = 2
+    batch_size: PositiveInt = 1
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    workers: PositiveInt | None = None
+    scheduler: str | None = None
+    retries: int = Field(default=2, ge=0)
+    features: list[str] = ["features.gpkg"]
+    overwrite: bool = False
+
+
+def read_workflow(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -> Workflow:
+    """Read a workflow and replace what is given besides.
+
+    Parameters
+    ----------
+    workflow : path, Workflow or dict
+        A YAML file; a file that does not exist here is looked for among the shipped ones.
+    **settings
+        Keys of `Workflow`; None leaves the workflow's own.
+
+    Returns
+    -------
+    Workflow
+        Checked.
+
+    Raises
+    ------
+    WorkflowError
+        Not YAML, an unknown key, or a value that cannot be used.
+    InputNotFoundError
+        No such file.
+    """
+    given = {key: value for key, value in settings.items() if value is not None}
+    if isinstance(workflow, Workflow):
+        content, name = workflow.model_dump(), "the workflow"
+    elif isinstance(workflow, Mapping):
+        content, name = dict(workflow), "the workflow"
+    else:
+        path = _workflow_path(Path(workflow))
+        content, name = _read_yaml(path), str(path)
+    try:
+        return Workflow(**{**content, **given})
+    except ValidationError as error:
+        raise WorkflowError(sentence(error, name, Workflow)) from error
+
+
+def _workflow_path(path: Path) -> Path:
+    """The file itself, or the shipped workflow of that name."""
+    home = workflows_home()
+    for candidate in (path, home / path.name, home / f"{path.name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    shipped = sorted(item.stem for item in home.glob("*.yaml"))
+    raise InputNotFoundError(f"workflow {path} does not exist; {nearest(path.stem, shipped)}")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        line = f" at line {place.line + 1}" if place else ""
+        raise WorkflowError(f"{path} is not YAML{line}; see workflows/land_use.yaml for the form.") from error
+    if not isinstance(content, dict):
+        raise WorkflowError(f"{path} holds no keys; see workflows/land_use.yaml for the form.")
+    return content
+
+
+def sentence(error: ValidationError, name: str, kind: type[BaseModel]) -> str:
+    """The first thing that is wrong, in one sentence.
+
+    Parameters
+    ----------
+    error : ValidationError
+        Of the settings.
+    name : str
+        Where they come from.
+    kind : type
+        The settings, for the names that are known.
+    """
+    first = error.errors()[0]
+    key = str(first["loc"][0])
+    known = list(kind.model_fields)
+    if first["type"] == "extra_forbidden":
+        close = get_close_matches(key, known, n=1)
+        return f"{name} has an unknown key '{key}'; " + (
+            f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}."
+        )
+    if first["type"] == "missing":
+        return f"{name} does not say '{key}'; add that key."
+    return f"{name} has {key}: {first.get('input')!r}, which cannot be used ({first['msg']}); give another value."

@@ -1,0 +1,249 @@
+"""Faces of arrays and of blocks that are joined: against GDAL over the whole raster, and against one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio.features
+import shapely
+import shapely.geometry
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from geoseg.grid import Window
+from geoseg.vectorize import (
+    Faces,
+    Metric,
+    Piece,
+    Shaping,
+    Simplification,
+    join,
+    polygonize,
+    reach_of,
+    trace,
+    tracing,
+)
+from tests.strategies import cuts, label_maps
+
+Labels = NDArray[np.uint8]
+NODATA = 255
+
+
+@pytest.fixture(autouse=True)
+def near_cutting_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines so near that small maps have many of them."""
+    monkeypatch.setattr(tracing, "CELL", 5)
+
+
+def corners(ring: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A closed ring of right angles without its collinear vertices, not closed."""
+    ring = ring[:-1]
+    straight = (ring == np.roll(ring, 1, 0)) & (ring == np.roll(ring, -1, 0))
+    return ring[~straight.any(axis=1)]
+
+
+def comparable(label: int, polygon: shapely.Polygon) -> tuple[int, bytes]:
+    rings = [corners(np.array(ring.coords)) for ring in (polygon.exterior, *polygon.interiors)]
+    return int(label), shapely.normalize(shapely.Polygon(rings[0], rings[1:])).wkb
+
+
+def gdal_polygons(labels: NDArray[Any], mask: NDArray[np.bool_]) -> set[tuple[int, bytes]]:
+    """One pass of GDAL for each class over the whole raster."""
+    return {
+        comparable(int(label), shapely.geometry.shape(polygon))
+        for label in np.unique(labels[mask])
+        for polygon, _ in rasterio.features.shapes(
+            (labels == label).astype(np.uint8), mask=(labels == label) & mask, connectivity=4
+        )
+    }
+
+
+def polygons_of(faces: Faces) -> set[tuple[int, bytes]]:
+    return {comparable(label, polygon) for label, polygon in zip(faces.label, faces.geometry, strict=True)}
+
+
+def assert_same(one: Faces, other: Faces) -> None:
+    for name in ("label", "pixels", "confidence_sum", "key"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for name in ("xy", "rings", "polygons"):
+        np.testing.assert_array_equal(getattr(one.rings, name), getattr(other.rings, name))
+
+
+def confidence_of(labels: Labels) -> Labels:
+    return np.random.default_rng(labels.size).integers(0, 256, labels.shape).astype(np.uint8)
+
+
+def blocked(labels: Labels, rows: Sequence[int], cols: Sequence[int], shaping: Shaping, group: int = 2) -> Faces:
+    """Trace in blocks, and join neighbours in groups until one piece is left."""
+    confidence, found = confidence_of(labels), []
+    level: dict[tuple[int, int], Piece] = {}
+    for row, (top, bottom) in enumerate(pairwise(rows)):
+        for col, (left, right) in enumerate(pairwise(cols)):
+            core = Window(top, left, bottom - top, right - left)
+            part = reach_of(core).slices()
+            faces, piece = trace(labels[part], confidence[part], core, labels.shape, shaping)
+            found.append(faces)
+            level[row, col] = Piece.from_arrays(piece.to_arrays())
+    while len(level) > 1:
+        groups: dict[tuple[int, int], list[Piece]] = {}
+        for (row, col), piece in level.items():
+            groups.setdefault((row // group, col // group), []).append(piece)
+        level = {}
+        for place, members in groups.items():
+            faces, level[place] = join(members, covered(members), shaping)
+            found.append(faces)
+    (rest,) = level.values()
+    assert (len(rest.arcs), len(rest.nodes), len(rest.parts), len(rest.guard_x)) == (0, 0, 0, 0)
+    return Faces.concatenate(found)
+
+
+def covered(members: Sequence[Piece]) -> Window:
+    first, last = members[0].window, members[-1].window
+    return Window(first.y, first.x, last.bottom - first.y, last.right - first.x)
+
+
+shapings = st.builds(
+    Shaping,
+    metric=st.sampled_from([Metric.of(Affine.identity()), Metric(10, 3, 2, -8), Metric(1, 0, 0, 3)]),
+    simplification=st.builds(
+        Simplification,
+        st.sampled_from([0.0, 0.8, 1.0, 1.5, 2.5, 12.0]),
+        st.sampled_from(["douglas-peucker", "visvalingam-whyatt"]),
+    ),
+    max_vertices=st.sampled_from([None, None, 60, 12]),
+)
+
+
+@given(label_maps())
+def test_faces_are_the_polygons_that_gdal_finds_class_by_class(labels: Labels) -> None:
+    assert polygons_of(polygonize(labels)) == gdal_polygons(labels, labels != NODATA)
+
+
+@given(label_maps(), st.sampled_from([np.int8, np.uint16, np.int32, np.int64, np.uint32]))
+def test_integers_of_any_type_are_labels(labels: Labels, dtype: type) -> None:
+    wide = labels.astype(np.int64) % 7 - 3
+    mask = labels != NODATA
+    if np.dtype(dtype).kind == "u":
+        wide += 3 + 60_000
+    if dtype == np.int64:
+        wide *= 2**60
+    wide = wide.astype(dtype)
+    assert polygons_of(polygonize(wide, mask=mask, nodata=None)) == gdal_polygons(wide, mask)
+
+
+def test_bytes_that_use_every_value_have_no_nodata_and_lose_none() -> None:
+    labels = np.random.default_rng(0).permutation(256).astype(np.uint8).reshape(16, 16)
+    faces = polygonize(labels, nodata=None)
+    assert sorted(faces.label) == list(range(256))
+
+
+@given(label_maps())
+def test_only_the_wanted_classes_become_faces(labels: Labels) -> None:
+    faces = polygonize(labels, classes=[1, 3])
+    assert polygons_of(faces) == gdal_polygons(labels, np.isin(labels, [1, 3]))
+
+
+@given(label_maps(), shapings)
+def test_polygons_are_valid_and_tile_the_plane_without_gaps_and_overlaps(labels: Labels, shaping: Shaping) -> None:
+    faces = polygonize(labels, shaping=shaping)
+    assert shapely.is_valid(faces.geometry).all()
+    assert len(faces) == 0 or shapely.coverage_is_valid(faces.geometry)
+
+
+@given(label_maps(), shapings)
+def test_a_raster_without_nodata_keeps_its_area_whatever_is_removed(labels: Labels, shaping: Shaping) -> None:
+    labels = np.where(labels == NODATA, 0, labels).astype(np.uint8)
+    faces = polygonize(labels, shaping=shaping)
+    assert faces.pixels.sum() == labels.size
+    assert shapely.area(faces.geometry).sum() == pytest.approx(labels.size, rel=1e-12)
+
+
+@given(label_maps())
+def test_sums_and_keys_are_those_of_the_pixels(labels: Labels) -> None:
+    confidence = confidence_of(labels)
+    faces = polygonize(labels, confidence=confidence)
+    for face in range(len(faces)):
+        inside = rasterio.features.rasterize([faces.geometry[face]], labels.shape).astype(bool)
+        assert np.unique(labels[inside]).tolist() == [faces.label[face]]
+        assert (inside.sum(), confidence[inside].sum()) == (faces.pixels[face], faces.confidence_sum[face])
+        assert np.flatnonzero(inside)[0] == faces.key[face]
+
+
+@given(label_maps(), shapings)
+def test_rings_are_canonical(labels: Labels, shaping: Shaping) -> None:
+    faces = polygonize(labels, shaping=shaping)
+    rings = faces.rings
+    for polygon in range(len(rings)):
+        starts = []
+        for ring in range(rings.polygons[polygon], rings.polygons[polygon + 1]):
+            xy = rings.xy[rings.rings[ring] : rings.rings[ring + 1]]
+            assert (xy[0] == xy[-1]).all()
+            assert min((y, x) for x, y in xy.tolist()) == (xy[0, 1], xy[0, 0])
+            is_exterior = ring == rings.polygons[polygon]
+            # Rows go down, so a ring that GEOS calls clockwise runs counter-clockwise on a screen.
+            assert shapely.is_ccw(shapely.linearrings(xy)) == (not is_exterior)
+            starts.append((int(xy[0, 1]), int(xy[0, 0])))
+        assert starts[1:] == sorted(starts[1:])
+    assert (np.diff(faces.key) > 0).all()
+
+
+@settings(max_examples=300)
+@given(st.data(), label_maps(), shapings, st.integers(2, 4))
+def test_blocks_of_any_layout_give_the_faces_of_one_array_vertex_for_vertex(
+    data: st.DataObject, labels: Labels, shaping: Shaping, group: int
+) -> None:
+    rows, cols = data.draw(cuts(labels.shape[0])), data.draw(cuts(labels.shape[1]))
+    whole = polygonize(labels, confidence=confidence_of(labels), shaping=shaping)
+    assert_same(blocked(labels, rows, cols, shaping, group), whole)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 2.0])
+@pytest.mark.parametrize("block", [(1, 90), (70, 1), (7, 5), (16, 16), (64, 64)])
+def test_larger_maps_are_the_same_in_blocks(block: tuple[int, int], tolerance: float) -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.random((20, 24, 5)).repeat(4, 0).repeat(4, 1)[:70, :90]
+    labels = (coarse + 0.3 * rng.random((70, 90, 5))).argmax(2).astype(np.uint8)
+    shaping = Shaping(simplification=Simplification(tolerance), max_vertices=400)
+    rows, cols = (*range(0, 70, block[0]), 70), (*range(0, 90, block[1]), 90)
+    whole = polygonize(labels, confidence=confidence_of(labels), shaping=shaping)
+    assert_same(blocked(labels, rows, cols, shaping, 4), whole)
+
+
+def test_a_side_without_any_boundary_joins_its_blocks() -> None:
+    faces = blocked(np.zeros((9, 12), np.uint8), [0, 3, 6, 9], [0, 4, 8, 12], Shaping())
+    assert faces.pixels.tolist() == [108]
+    assert faces.rings.xy.tolist() == [[0, 0], [0, 9], [12, 9], [12, 0], [0, 0]]
+
+
+def test_a_face_with_too_many_vertices_is_cut_along_lines_of_the_raster_and_only_that() -> None:
+    labels = np.zeros((12, 12), np.uint8)
+    labels[::2, 1:11:2] = 1  # forty-two corners on the border of the one face of zeros, and many more inside
+    whole = polygonize(labels, shaping=Shaping(max_vertices=1_000))
+    cut = polygonize(labels, shaping=Shaping(max_vertices=100))
+    assert (whole.label == 0).sum() == 1
+    zeros = cut.take(np.flatnonzero(cut.label == 0))
+    assert len(zeros) == 9
+    for polygon in zeros.geometry:
+        left, top, right, bottom = polygon.bounds
+        assert left // 5 == (right - 1) // 5
+        assert top // 5 == (bottom - 1) // 5
+    assert polygons_of(cut.take(np.flatnonzero(cut.label == 1))) == polygons_of(
+        whole.take(np.flatnonzero(whole.label == 1))
+    )
+    assert shapely.coverage_is_valid(cut.geometry)
+
+
+def test_without_a_limit_no_line_leaves_a_trace() -> None:
+    labels = np.zeros((12, 12), np.uint8)
+    assert len(polygonize(labels).rings.xy) == 5
+
+
+def test_no_pixels_and_no_labels_are_no_faces() -> None:
+    assert len(polygonize(np.empty((0, 5), np.uint8))) == 0
+    assert len(polygonize(np.full((4, 5), NODATA, np.uint8))) == 0
