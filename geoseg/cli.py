@@ -51,6 +51,7 @@ Features = Annotated[
 Simplify = Annotated[float | None, typer.Option(help="CRS units that a simplified boundary may stray; 0: not at all.")]
 SimplifyMethod = Annotated[str | None, typer.Option(help="douglas-peucker or visvalingam-whyatt.")]
 MinArea = Annotated[float | None, typer.Option(help="m2; smaller faces become part of a neighbouring class.")]
+KeepClasses = Annotated[str | None, typer.Option(help="Values or names of classes whose small faces stay.")]
 Classes = Annotated[str | None, typer.Option(help="Values or names of the only classes that become polygons: 1,3.")]
 MaxVertices = Annotated[int | None, typer.Option(help="Faces with a longer boundary are cut along a fixed grid.")]
 Layer = Annotated[str | None, typer.Option(help="Name of the polygon layer.")]
@@ -79,6 +80,7 @@ def run(
     simplify: Simplify = None,
     simplify_method: SimplifyMethod = None,
     min_area: MinArea = None,
+    keep_classes: KeepClasses = None,
     classes: Classes = None,
     max_vertices: MaxVertices = None,
     layer: Layer = None,
@@ -144,6 +146,7 @@ def polygonize(
     simplify: Simplify = None,
     simplify_method: SimplifyMethod = None,
     min_area: MinArea = None,
+    keep_classes: KeepClasses = None,
     classes: Classes = None,
     max_vertices: MaxVertices = None,
     region: Region = None,
@@ -207,7 +210,7 @@ def probe(
 def _settings(arguments: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, in the workflow's form."""
     given = {key: value for key, value in arguments.items() if key != "workflow" and value is not None}
-    for key in ("bands", "classes"):
+    for key in ("bands", "classes", "keep_classes"):
         if key in given:
             words = [word.strip() for word in given[key].split(",")]
             given[key] = [int(word) if word.isdigit() else word for word in words]

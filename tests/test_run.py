@@ -251,7 +251,7 @@ def test_a_lost_strip_means_predicting_its_block_again_and_nothing_else_changes(
     block = next(b for b in geoseg.plan(wanted).blocks() if (b.row, b.col) == (1, 1))
     for stage in ("predict", "finish"):
         (folder.state / stage / block.id).unlink()
-    (folder.outlines / "0-1-1.done").unlink()
+    (folder.outlines / "0-1-1.trace.done").unlink()
     again = geoseg.run(wanted, client=client)
     assert again.outcome.done == {"predict": 4, "finish": 1, "trace": 1}
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))

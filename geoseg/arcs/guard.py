@@ -23,7 +23,6 @@ ROUNDING = 1e-9
 FARTHEST = np.int32(2**31 - 1)
 """Beyond every lattice coordinate."""
 
-
 CELL = 8
 """The smallest side of a cell, px."""
 
@@ -36,12 +35,14 @@ Sides = tuple[int | None, int | None, int | None, int | None]
 class Lines(NamedTuple):
     """Vertices by lattice line: those of each row by column, or those of each column by row.
 
-    A line is cut into stretches of ``2**bits`` places, the first of which begins at place ``base``. Those in stretch s
-    of line ``first + k`` are ``places[starts[c] : starts[c + 1]]``, int32 and ascending, with ``c = stretches * k + s``.
-    There is a stretch for every two vertices or so, so that finding a place is one step rather than a search.
+    Each of ``extent`` lines is cut into stretches of ``2**bits`` places, the first of which begins at place ``base``.
+    Those in stretch s of line ``first + k`` are ``places[starts[c] : starts[c + 1]]``, int32, with
+    ``c = stretches * k + s``. There is a stretch for every two vertices or so, so that finding a place is one step, no
+    search.
     """
 
     first: int
+    extent: int
     base: int
     bits: int
     stretches: int
@@ -83,21 +84,21 @@ class VertexIndex:
         """Whether some of these vertices, which the index should hold, lie at least in its extent."""
         return all(
             lines.first <= int(line.min(where=where, initial=FARTHEST))
-            and int(line.max(where=where, initial=-FARTHEST)) < lines.first + len(lines.starts) // lines.stretches
+            and int(line.max(where=where, initial=-FARTHEST)) < lines.first + lines.extent
             for lines, line in ((self.rows, y), (self.columns, x))
         )
 
     def guard(self, metric: Metric, tolerance: float) -> Guard:
         """Make the test for a tolerance in CRS units."""
         limit = tolerance * tolerance * (1 + ROUNDING)
-        low, high = np.empty((2, max(len(self.rows.starts), len(self.columns.starts))), np.int32)
+        low, high = np.empty((2, max(self.rows.extent, self.columns.extent)), np.int32)
         return Guard(metric.gram, limit, self.rows, self.columns, low, high)
 
 
 def _lines(line: Coordinates, place: Coordinates) -> Lines:
     """Sort vertices by line and place, as one integer each, which is several times faster than by two."""
     if not line.size:
-        return Lines(0, 0, 0, 1, np.zeros(1, np.int64), np.empty(0, np.int32))
+        return Lines(0, 0, 0, 0, 1, np.zeros(1, np.int64), np.empty(0, np.int32))
     first, base = int(line.min()), int(place.min())
     count, width = int(line.max()) - first + 1, int(place.max()) - base + 1
     keys = line.astype(np.int64)
@@ -114,7 +115,7 @@ def _lines(line: Coordinates, place: Coordinates) -> Lines:
     keys *= stretches
     keys += steps >> bits
     held = np.bincount(keys, minlength=count * stretches)
-    return Lines(first, base, bits, stretches, np.append(0, np.cumsum(held)), (steps + base).astype(np.int32))
+    return Lines(first, count, base, bits, stretches, np.append(0, np.cumsum(held)), (steps + base).astype(np.int32))
 
 
 def vertices_near(
@@ -122,9 +123,9 @@ def vertices_near(
 ) -> NDArray[np.bool_]:
     """Find the vertices near some chains or near open sides: all within reach, and some that are a little farther.
 
-    Cells as large as the reach are marked if they touch the box that reaches around an edge, and a vertex counts as near
-    if its cell is marked. It takes O(vertices + edges + length of edges / side of a cell), and 4 MiB at most: over a
-    large extent the cells are larger.
+    Cells as large as the reach are marked if they touch the box that reaches around an edge, and a vertex counts as
+    near if its cell is marked. It takes O(vertices + edges + length of edges / side of a cell), and 4 MiB at most: over
+    a large extent the cells are larger.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Stage = Literal["predict", "finish", "trace", "join"]
+Stage = Literal["predict", "finish", "survey", "merge", "sift", "trace", "join"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Event:
     Attributes
     ----------
     stage : str
-        ``"predict"``, ``"finish"``, ``"trace"`` or ``"join"``.
+        ``"predict"``, ``"finish"``, ``"survey"``, ``"merge"``, ``"sift"``, ``"trace"`` or ``"join"``.
     status : str
         ``"done"``, ``"failed"``, or ``"kept"`` from an earlier start.
     place : tuple of int

@@ -1,14 +1,17 @@
-"""Where an outline keeps what it has: features of each node, and pieces that wait to be joined.
+"""Where an outline keeps what it has: features of each node, and what waits to be joined.
 
-Features are Arrow files, sorted by key, so that whoever merges them reads only the slice he needs. A node's marker is
-written after its files; a piece is removed when the marker of the node that took it in is there. It knows files and
-tables, not what is in them.
+Features are Arrow files, sorted by key, so that whoever merges them reads only the slice he needs. The marker of a
+node's stage is written after its files; a piece is removed when the marker of the node that took it in is there. It
+knows files, tables and arrays, not what is in them.
 
 ::
 
-    L-R-C.arrow    features that were complete at a node
-    L-R-C.npz      its piece: what was not
-    L-R-C.done     its marker
+    L-R-C.arrow          features that were complete at a node
+    L-R-C.piece.npz      what was not
+    L-R-C.survey.npz     small faces that were not decided on; .fates.npz what became of them, and .faces.npz of a
+                         block's faces
+    L-R-C.labels         labels of a block without small faces
+    L-R-C.STAGE.done     markers
 """
 
 from __future__ import annotations
@@ -17,17 +20,17 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
 from geoseg.store import write_file, write_json
-from geoseg.vectorize import Piece
 
 Node = tuple[int, int, int]
 """Level, row and column."""
@@ -80,19 +83,19 @@ class OutlineFolder:
     def _file(self, node: Node, ending: str) -> Path:
         return self.path / f"{'-'.join(map(str, node))}.{ending}"
 
-    def mark(self, node: Node) -> None:
-        """Say that a node's files are on disk, and will not change."""
-        self._file(node, "done").touch()
+    def mark(self, stage: str, node: Node) -> None:
+        """Say that a stage of a node is on disk, and will not change."""
+        self._file(node, f"{stage}.done").touch()
 
-    def marked(self) -> set[Node]:
-        """Nodes whose files are on disk."""
+    def marked(self, stage: str) -> set[Node]:
+        """Nodes whose stage is on disk."""
+        ending = f".{stage}.done"
         with os.scandir(self.path) as entries:
-            names = [Path(entry.name) for entry in entries if entry.name.endswith(".done")]
-        return {_node(name.stem) for name in names}
+            return {_node(entry.name.removesuffix(ending)) for entry in entries if entry.name.endswith(ending)}
 
-    def is_marked(self, node: Node) -> bool:
-        """Say whether a node's files are on disk."""
-        return self._file(node, "done").exists()
+    def is_marked(self, stage: str, node: Node) -> bool:
+        """Say whether a stage of a node is on disk."""
+        return self._file(node, f"{stage}.done").exists()
 
     def write_features(self, node: Node, features: pa.Table) -> None:
         """Write the features of a node."""
@@ -109,29 +112,46 @@ class OutlineFolder:
             if len(table):
                 yield table
 
-    def write_piece(self, node: Node, piece: Piece) -> None:
-        """Write the piece of a node."""
-        arrays: dict[str, Any] = piece.to_arrays()
-        write_file(self._file(node, "npz"), lambda path: np.savez(path, **arrays))
+    def write_arrays(self, node: Node, kind: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write what is known of a node, as plain arrays."""
+        named: dict[str, Any] = dict(arrays)
+        write_file(self._file(node, f"{kind}.npz"), lambda path: np.savez(path, **named))
 
-    def read_piece(self, node: Node) -> Piece:
-        """Read the piece of a node.
+    def read_arrays(self, node: Node, kind: str) -> dict[str, NDArray[Any]]:
+        """Read what is known of a node.
 
         Raises
         ------
         OutputError
             It is missing or damaged.
         """
-        path = self._file(node, "npz")
+        path = self._file(node, f"{kind}.npz")
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return Piece.from_arrays(arrays)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                return dict(arrays)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise OutputError(f"{path} cannot be read ({error}); run again with --overwrite.") from error
 
-    def drop_piece(self, node: Node) -> None:
-        """Remove a piece that was taken in."""
-        self._file(node, "npz").unlink(missing_ok=True)
+    def drop_arrays(self, node: Node, kind: str) -> None:
+        """Remove what was taken in."""
+        self._file(node, f"{kind}.npz").unlink(missing_ok=True)
+
+    def write_labels(self, node: Node, labels: NDArray[Any]) -> None:
+        """Write the labels of a block, compressed."""
+        table = pa.table({"labels": labels.ravel()})
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        write_file(self._file(node, "labels"), lambda path: _write_table(path, table, options))
+
+    def read_labels(self, node: Node, shape: tuple[int, int]) -> NDArray[Any]:
+        """Read the labels of a block."""
+        path = self._file(node, "labels")
+        try:
+            with pa.OSFile(str(path)) as file:
+                column = pa.ipc.open_file(file).read_all().column("labels")
+        except (OSError, pa.ArrowException) as error:
+            raise OutputError(f"{path} cannot be read ({error}); run again with --overwrite.") from error
+        labels: NDArray[Any] = column.to_numpy().reshape(shape)
+        return labels
 
 
 def _node(name: str) -> Node:
@@ -139,6 +159,6 @@ def _node(name: str) -> Node:
     return level, row, col
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+def _write_table(path: Path, table: pa.Table, options: pa.ipc.IpcWriteOptions | None = None) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema, options=options) as writer:
         writer.write_table(table.combine_chunks())

@@ -29,6 +29,10 @@ ARITY = 4
 class LabelSource(Protocol):
     """Where final labels are read from."""
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """An integer type that holds all labels, and nodata."""
+
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Labels, integers (y, x), and confidence, uint8 (y, x), 255 = certain, or None when every pixel is."""
 
@@ -51,6 +55,10 @@ class OutlinePlan:
         The raster's.
     shaping : Shaping
         What polygons are to look like.
+    min_pixels : int
+        Faces with fewer pixels become part of their neighbours; 1 keeps all.
+    keep_classes : collection of int
+        Labels whose faces stay whatever their size.
     names : mapping of int to str
         Names of the classes.
     classes : collection of int, optional
@@ -70,6 +78,8 @@ class OutlinePlan:
     transform: Affine
     crs: CRS
     shaping: Shaping
+    min_pixels: int = 1
+    keep_classes: Collection[int] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     classes: Collection[int] | None = None
     nodata: int | None = 255
@@ -138,9 +148,16 @@ class OutlinePlan:
 
     @property
     def totals(self) -> dict[str, int]:
-        """Number of blocks to trace, and of nodes to join."""
+        """Number of tasks by stage."""
         levels = [node[0] for node in self.nodes()]
-        return {"trace": levels.count(0), "join": len(levels) - levels.count(0)}
+        blocks, above = levels.count(0), len(levels) - levels.count(0)
+        sifting = {"survey": blocks, "merge": above, "sift": blocks} if self.is_sifted else {}
+        return {**sifting, "trace": blocks, "join": above}
+
+    @property
+    def is_sifted(self) -> bool:
+        """Whether small faces go."""
+        return self.min_pixels > 1
 
     def sources_of(self, block: Node) -> list[tuple[int, int]]:
         """Rows and columns of the blocks whose labels a trace reads: its own, those left and above, and the corner."""

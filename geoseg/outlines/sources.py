@@ -26,6 +26,11 @@ class RunLabels:
 
     folder: RunFolder
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the labels."""
+        return np.dtype(np.uint8)
+
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Labels and confidence, uint8 (y, x); 255 where nothing was mapped."""
         rows, cols = window.slices()
@@ -50,6 +55,12 @@ class RasterLabels:
     nodata: int
     region: RegionMask | None = None
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The raster's own where it holds nodata."""
+        limits = np.iinfo(self.raster.dtype)
+        return self.raster.dtype if limits.min <= self.nodata <= limits.max else np.dtype(np.int64)
+
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Labels, integers (y, x); every pixel is certain."""
         pixels, mask = self.raster.read(window)
@@ -58,7 +69,5 @@ class RasterLabels:
             mask = mask & self.region.mask(window)
         if mask.all():
             return labels, None
-        limits = np.iinfo(labels.dtype)
-        if not limits.min <= self.nodata <= limits.max:
-            labels = labels.astype(np.int64)
+        labels = labels.astype(self.dtype, copy=False)
         return np.where(mask, labels, labels.dtype.type(self.nodata)), None

@@ -13,6 +13,7 @@ from geoseg.errors import WorkerError
 from geoseg.outlines.clipping import clip
 from geoseg.outlines.folder import Node
 from geoseg.outlines.plan import OutlinePlan
+from geoseg.outlines.sifting import merge_surveys, read_sifted, sift_block, survey_block
 from geoseg.vectorize import Faces, Piece, features, join, reach_of, trace
 
 Seconds = dict[str, float]
@@ -64,28 +65,44 @@ def trace_block(job_name: str, node: Node, is_final: bool) -> Seconds:
     plan = _job(job_name).plan
     core = plan.window(node)
     labels, confidence = plan.source.read(reach_of(core))
+    if plan.is_sifted:
+        labels = read_sifted(plan, node)
     faces, rest = trace(
         labels, confidence, core, plan.raster_shape, plan.shaping, nodata=plan.nodata, classes=plan.classes
     )
     _keep(plan, node, faces, rest)
     if is_final:
-        plan.folder.mark(node)
+        plan.folder.mark("trace", node)
     return {"trace": time.perf_counter() - start}
 
 
-def join_nodes(job_name: str, node: Node) -> Seconds:
-    """Join the children of a node."""
+def join_nodes(job_name: str, node: Node, is_final: bool) -> Seconds:
+    """Join the children of a node; arguments as in `trace_block`."""
     start = time.perf_counter()
     plan = _job(job_name).plan
     children = plan.children(node)
-    pieces = [plan.folder.read_piece(child) for child in children]
+    pieces = [Piece.from_arrays(plan.folder.read_arrays(child, "piece")) for child in children]
     faces, rest = join(pieces, plan.window(node), plan.shaping)
     _keep(plan, node, faces, rest)
-    if all(plan.folder.is_marked(child) for child in children):
-        plan.folder.mark(node)
+    if is_final:
+        plan.folder.mark("join", node)
         for child in children:
-            plan.folder.drop_piece(child)
+            plan.folder.drop_arrays(child, "piece")
     return {"join": time.perf_counter() - start}
+
+
+def sift(job_name: str, stage: str, node: Node, is_final: bool) -> Seconds:
+    """Run one stage of `SIFTING` on a node; arguments as in `trace_block`."""
+    start = time.perf_counter()
+    plan = _job(job_name).plan
+    SIFTING[stage](plan, node)
+    if is_final:
+        plan.folder.mark(stage, node)
+    return {stage: time.perf_counter() - start}
+
+
+SIFTING = {"survey": survey_block, "merge": merge_surveys, "sift": sift_block}
+"""What makes small faces go, by stage."""
 
 
 def _keep(plan: OutlinePlan, node: Node, faces: Faces, rest: Piece) -> None:
@@ -95,4 +112,4 @@ def _keep(plan: OutlinePlan, node: Node, faces: Faces, rest: Piece) -> None:
         table = clip(table, plan.region, plan.transform, plan.crs)
     plan.folder.write_features(node, table)
     if node != plan.root:
-        plan.folder.write_piece(node, rest)
+        plan.folder.write_arrays(node, "piece", rest.to_arrays())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from geoseg.errors import WorkflowError, nearest
 from geoseg.models.spec import ModelSpec
 from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels
 from geoseg.planning import Plan
+from geoseg.raster import ground_resolution
 from geoseg.segmentation import NODATA
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass
@@ -41,6 +44,8 @@ def outlines_of_run(wanted: OutlineSettings, made: Plan, folder: RunFolder) -> O
         transform=made.raster.transform,
         crs=CRS.from_user_input(made.raster.crs),
         shaping=shaping_of(wanted, made.raster.transform, is_clipped=made.region is not None),
+        min_pixels=min_pixels(wanted.min_area, made.raster.geobox),
+        keep_classes=values_of(wanted.keep_classes, names) or (),
         names=names,
         classes=values_of(wanted.classes, names),
         nodata=NODATA,
@@ -66,6 +71,12 @@ def shaping_of(wanted: OutlineSettings, transform: Any, *, is_clipped: bool) -> 
         max_vertices=wanted.max_vertices,
         keeps_outer=is_clipped,
     )
+
+
+def min_pixels(min_area: float, geobox: GeoBox) -> int:
+    """Pixels that a face of an area has at the raster's centre, rounded up; at least 1."""
+    height, width = ground_resolution(geobox)
+    return max(1, math.ceil(min_area / (height * width) - 1e-9))
 
 
 def values_of(classes: Sequence[int | str] | None, names: Mapping[int, str]) -> frozenset[int] | None:

@@ -21,7 +21,7 @@ from geoseg.planning import RegionMask, core_count
 from geoseg.raster import Raster, open_raster
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_region, read_region
-from geoseg.workflow.outlines import fingerprint_of, shaping_of, values_of
+from geoseg.workflow.outlines import fingerprint_of, min_pixels, shaping_of, values_of
 from geoseg.workflow.settings import OutlineSettings, sentence
 
 WIDE_NODATA = -(2**63)
@@ -167,6 +167,8 @@ def _plan(
         transform=raster.transform,
         crs=CRS.from_user_input(raster.crs),
         shaping=shaping_of(wanted, raster.transform, is_clipped=region is not None),
+        min_pixels=min_pixels(wanted.min_area, raster.geobox),
+        keep_classes=values_of(wanted.keep_classes, names) or (),
         names=names,
         classes=values_of(wanted.classes, names),
         nodata=nodata,

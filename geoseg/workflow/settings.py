@@ -29,6 +29,8 @@ class OutlineSettings(BaseModel):
         is smaller than its square, and looks smoother.
     min_area : float
         Smaller faces become part of the neighbouring class with the longest common border, m2.
+    keep_classes : list or None
+        Names or values of classes whose faces stay whatever their size.
     classes : list or None
         Names or values of the only classes that become polygons.
     max_vertices : int or None
@@ -42,6 +44,7 @@ class OutlineSettings(BaseModel):
     simplify: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     simplify_method: Literal["douglas-peucker", "visvalingam-whyatt"] = "douglas-peucker"
     min_area: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    keep_classes: list[int | str] | None = None
     classes: list[int | str] | None = None
     max_vertices: PositiveInt | None = 1_000_000
     layer: str = "land_use"

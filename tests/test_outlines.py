@@ -1,0 +1,270 @@
+"""Polygons of classified rasters, in blocks on a real Dask cluster: the same for every layout, restart and format."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pytest
+import rasterio
+import rasterio.features
+import shapely
+import shapely.geometry
+from affine import Affine
+from distributed import Client
+from numpy.typing import NDArray
+from pyproj import CRS
+from scipy.ndimage import gaussian_filter
+
+import geoseg
+from geoseg.cli import main
+from geoseg.engine import Event, connect
+from geoseg.errors import GeosegError, OutputError, RasterError, WorkflowError
+from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels
+from geoseg.outlines.merging import merge
+from geoseg.store import RunFolder
+from geoseg.vectorize import Shaping
+
+TRANSFORM = Affine(10, 0, 440_000, 0, -10, 4_200_000)
+CRS_CODE = "EPSG:32618"
+
+
+def noise(shape: tuple[int, int], classes: int = 4, seed: int = 0) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(seed)
+    fields = [gaussian_filter(rng.standard_normal(shape), 2) for _ in range(classes)]
+    return np.stack(fields).argmax(0).astype(np.uint8)
+
+
+def write(path: Path, labels: NDArray[Any], **profile: Any) -> Path:
+    shape = {"height": labels.shape[0], "width": labels.shape[1]}
+    fixed = {"driver": "GTiff", "count": 1, "dtype": labels.dtype, "crs": CRS_CODE, "transform": TRANSFORM}
+    with rasterio.open(path, "w", **fixed, **shape, **profile) as target:
+        target.write(labels, 1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with connect(None, 2) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def raster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    labels = noise((210, 190))
+    labels[60:80, 40:120] = 255
+    return write(tmp_path_factory.mktemp("raster") / "labels.tif", labels, nodata=255)
+
+
+def rows_of(path: Path) -> list[tuple[Any, ...]]:
+    frame = gpd.read_file(path, layer="polygons") if path.suffix == ".gpkg" else gpd.read_file(path)
+    return [tuple(row) for row in frame.assign(geometry=frame.geometry.to_wkb()).itertuples(index=False)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"simplify": 18.0}, {"simplify": 30.0, "min_area": 2_500, "max_vertices": 200}],
+    ids=["pixels", "simplified", "sifted"],
+)
+def test_polygons_are_the_same_for_every_block_size(
+    raster: Path, client: Client, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    found = []
+    for block_size in (512, 64, 23):
+        path = tmp_path / f"{block_size}.gpkg"
+        result = geoseg.polygonize(str(raster), path, client=client, block_size=block_size, **settings)
+        found.append(rows_of(path))
+        assert result.count == len(found[-1]) > 10
+        assert not list(tmp_path.glob(".*")), "what was needed on the way is left behind"
+    assert found[1] == found[0]
+    assert found[2] == found[0]
+
+
+def test_polygons_cover_the_labels_exactly_and_say_what_they_are(raster: Path, client: Client, tmp_path: Path) -> None:
+    geoseg.polygonize(str(raster), tmp_path / "out.gpkg", client=client, block_size=64)
+    frame = gpd.read_file(tmp_path / "out.gpkg", layer="polygons")
+    with rasterio.open(raster) as source:
+        labels = source.read(1)
+    drawn = rasterio.features.rasterize(
+        zip(frame.geometry, frame["class"], strict=True), labels.shape, fill=255, transform=TRANSFORM
+    )
+    np.testing.assert_array_equal(drawn, labels)
+    assert shapely.coverage_is_valid(frame.geometry.to_numpy())
+    assert (frame["pixels"] * 100).to_numpy() == pytest.approx(frame.area.to_numpy())
+    assert frame["perimeter_m"].to_numpy() == pytest.approx(frame.length.to_numpy(), rel=1e-3)
+    assert (frame["confidence"] == 1).all()
+    assert frame["name"].tolist() == frame["class"].astype(str).tolist()
+
+
+def test_only_faces_of_the_minimum_area_are_left(raster: Path, client: Client, tmp_path: Path) -> None:
+    geoseg.polygonize(str(raster), tmp_path / "out.gpkg", client=client, block_size=64, min_area=2_500)
+    frame = gpd.read_file(tmp_path / "out.gpkg", layer="polygons")
+    assert frame["pixels"].min() >= 25
+    with rasterio.open(raster) as source:
+        assert frame["pixels"].sum() == (source.read(1) != 255).sum()
+
+
+def test_small_faces_of_a_class_that_is_kept_stay(raster: Path, client: Client, tmp_path: Path) -> None:
+    geoseg.polygonize(str(raster), tmp_path / "a.gpkg", client=client, block_size=64)
+    options = {"min_area": 2_500, "keep_classes": [2], "block_size": 64}
+    geoseg.polygonize(str(raster), tmp_path / "b.gpkg", client=client, **options)
+    before, after = (gpd.read_file(tmp_path / name, layer="polygons") for name in ("a.gpkg", "b.gpkg"))
+    assert (after.loc[after["class"] == 2, "pixels"] < 25).any()
+    assert len(after) < len(before)
+    assert (after.loc[after["class"] != 2, "pixels"] >= 25).all()
+
+
+def test_the_command_writes_the_wanted_classes(raster: Path, tmp_path: Path) -> None:
+    path = tmp_path / "out.gpkg"
+    arguments = ["polygonize", str(raster), str(path), "--simplify", "15", "--min-area", "1000", "--classes", "1,3"]
+    assert main([*arguments, "--workers", "1", "--layer", "polygons"]) == 0
+    frame = gpd.read_file(path, layer="polygons")
+    assert set(frame["class"]) == {1, 3}
+    assert shapely.is_valid(frame.geometry).all()
+
+
+@pytest.mark.parametrize("ending", [".gpkg", ".parquet", ".fgb", ".shp", ".geojson", ".pmtiles"])
+def test_every_format_has_every_polygon(raster: Path, client: Client, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"out{ending}"
+    result = geoseg.polygonize(str(raster), path, client=client, simplify=20)
+    assert path.stat().st_size > 0
+    if ending == ".pmtiles":
+        return
+    read = gpd.read_parquet if ending == ".parquet" else gpd.read_file
+    assert len(read(path)) == result.count
+
+
+def test_a_colour_table_and_names_come_along(client: Client, tmp_path: Path) -> None:
+    path = write(tmp_path / "labels.tif", noise((40, 40), 2), nodata=255)
+    with rasterio.open(path, "r+") as target:
+        target.write_colormap(1, {0: (65, 155, 223, 255), 1: (57, 125, 73, 255)})
+        target.update_tags(CLASS_0="water", CLASS_1="trees")
+    geoseg.polygonize(str(path), tmp_path / "out.gpkg", client=client, classes=["trees"])
+    frame = gpd.read_file(tmp_path / "out.gpkg", layer="polygons")
+    assert set(frame["name"]) == {"trees"}
+    with sqlite3.connect(tmp_path / "out.gpkg") as database:
+        ((style,),) = database.execute("SELECT styleQML FROM layer_styles").fetchall()
+    assert "57,125,73" in style
+
+
+def test_integers_of_any_width_and_a_mask_without_nodata(client: Client, tmp_path: Path) -> None:
+    labels = noise((50, 60)).astype(np.int32) * 70_000 - 70_000
+    path = write(tmp_path / "labels.tif", labels)
+    mask = np.ones(labels.shape, bool)
+    mask[10:20, 20:45] = False
+    with rasterio.open(path, "r+") as target:
+        target.write_mask(mask)
+    geoseg.polygonize(str(path), tmp_path / "out.gpkg", client=client, block_size=32, min_area=300)
+    frame = gpd.read_file(tmp_path / "out.gpkg", layer="polygons")
+    assert frame["pixels"].sum() == mask.sum()
+    assert set(frame["class"]) <= set(np.unique(labels).tolist())
+
+
+def test_a_region_cuts_polygons_exactly(raster: Path, client: Client, tmp_path: Path) -> None:
+    circle = shapely.Point(441_000, 4_198_700).buffer(333.3)
+    gpd.GeoDataFrame(geometry=[circle], crs=CRS_CODE).to_file(tmp_path / "region.gpkg")
+    found = []
+    for block_size in (512, 32):
+        path = tmp_path / f"{block_size}.gpkg"
+        options = {"region": str(tmp_path / "region.gpkg"), "simplify": 25, "block_size": block_size}
+        geoseg.polygonize(str(raster), path, client=client, **options)
+        found.append(rows_of(path))
+    frame = gpd.read_file(tmp_path / "512.gpkg", layer="polygons")
+    assert frame.union_all().symmetric_difference(circle).area < 1e-3
+    assert found[0] == found[1]
+
+
+def test_after_kill_9_the_same_command_goes_on(raster: Path, client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "out.gpkg"
+    code = (
+        "import geoseg\nif __name__ == '__main__':"
+        f" geoseg.polygonize({str(raster)!r}, {str(path)!r}, block_size=12, workers=1, simplify=15)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    folder = OutlineFolder(RunFolder(tmp_path / ".out.gpkg.geoseg").outlines)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not folder.path.is_dir() or len(folder.marked("trace")) < 20):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    traced = {node[1:] for node in folder.marked("trace")}
+    assert 20 <= len(traced) < 18 * 16, "it was not interrupted in the middle"
+    events: list[Any] = []
+    result = geoseg.polygonize(
+        str(raster), path, client=client, block_size=12, simplify=15, listen=events.append, workers=1
+    )
+    again = {
+        event.place for event in events if isinstance(event, Event) and (event.stage, event.status) == ("trace", "done")
+    }
+    assert again.isdisjoint(traced)
+    assert result.outcome.kept["trace"] == len(traced)
+    geoseg.polygonize(str(raster), tmp_path / "whole.gpkg", client=client, simplify=15)
+    assert rows_of(path) == rows_of(tmp_path / "whole.gpkg")
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"classes": ["forest"]}, WorkflowError, "no class is called 'forest'"),
+        ({"simplfy": 3}, WorkflowError, "unknown key 'simplfy'; did you mean 'simplify'"),
+        ({"simplify": -1}, WorkflowError, "simplify: -1"),
+        ({"region": "0,0,1,1,EPSG:4326"}, GeosegError, "region"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(
+    raster: Path, client: Client, tmp_path: Path, settings: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        geoseg.polygonize(str(raster), tmp_path / "out.gpkg", client=client, **settings)
+
+
+def test_floats_are_not_classes_and_a_folder_must_be_there(raster: Path, client: Client, tmp_path: Path) -> None:
+    path = write(tmp_path / "floats.tif", np.zeros((5, 5), np.float32))
+    with pytest.raises(RasterError, match="float32 numbers, not classes"):
+        geoseg.polygonize(str(path), tmp_path / "out.gpkg", client=client)
+    with pytest.raises(OutputError, match="does not exist; create it"):
+        geoseg.polygonize(str(raster), tmp_path / "nowhere" / "out.gpkg", client=client)
+
+
+def plan_of(folder: Path, rows: tuple[int, ...], cols: tuple[int, ...], **more: Any) -> OutlinePlan:
+    source = RunLabels(RunFolder(folder))
+    return OutlinePlan(source, OutlineFolder(folder), rows, cols, TRANSFORM, CRS(CRS_CODE), Shaping(), **more)
+
+
+def test_every_node_covers_its_children_and_the_root_covers_the_raster(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, (*range(0, 90, 5), 93), (*range(0, 40, 7), 40))
+    nodes = list(plan.nodes())
+    assert plan.window(plan.root).shape == (93, 40)
+    for node in nodes:
+        children = plan.children(node)
+        assert sum(plan.window(child).area for child in children) == (plan.window(node).area if node[0] else 0)
+        assert all(plan.parent(child) == node for child in children)
+        assert all(plan.window(node).contains(plan.window(child)) for child in children)
+    assert sum(plan.totals.values()) == len(nodes)
+
+
+def test_blocks_beside_those_with_labels_are_traced_because_they_own_the_corners(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, tuple(range(0, 60, 10)), tuple(range(0, 60, 10)), places=frozenset({(1, 1)}))
+    assert {node[1:] for node in plan.blocks()} == {(1, 1), (1, 2), (2, 1), (2, 2)}
+    assert plan.exists(plan.root)
+
+
+def test_tables_merge_in_the_order_of_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geoseg.outlines.merging.AT_ONCE", 7)
+    rng = np.random.default_rng(0)
+    keys = rng.permutation(100)
+    tables = [pa.table({"key": np.sort(part)}) for part in np.split(keys, [10, 11, 60])]
+    bands = [table.column("key").to_pylist() for table in merge(tables)]
+    assert max(map(len, bands)) <= 7
+    assert [key for band in bands for key in band] == list(range(100))
+    assert list(merge([])) == []
