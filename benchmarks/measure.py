@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -27,14 +27,17 @@ class Measured:
         Largest proportional set size (memory, shared pages counted once) of the process and all its children.
     output : str
         What it printed.
+    peaks : dict
+        The largest size by stage, bytes, where stages are told apart.
     """
 
     seconds: float
     peak_bytes: int
     output: str
+    peaks: dict[str, int]
 
 
-def measure(arguments: Sequence[str], *, memory: bool = True) -> Measured:
+def measure(arguments: Sequence[str], *, memory: bool = True, stage: Callable[[], str] = lambda: "all") -> Measured:
     """Run ``python arguments...`` and watch its process tree.
 
     Parameters
@@ -43,6 +46,8 @@ def measure(arguments: Sequence[str], *, memory: bool = True) -> Measured:
         What stands behind ``python``.
     memory : bool
         Watch the memory; leave it out where the time counts, because looking costs the watched processes time.
+    stage : callable
+        Says what the command is doing now.
 
     Raises
     ------
@@ -51,9 +56,9 @@ def measure(arguments: Sequence[str], *, memory: bool = True) -> Measured:
     """
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    peak = [0]
+    peaks = {"all": 0}
     stop = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(process.pid, peak, stop))
+    watcher = threading.Thread(target=_watch, args=(process.pid, peaks, stage, stop))
     if memory:
         watcher.start()
     output, errors = process.communicate()
@@ -63,12 +68,13 @@ def measure(arguments: Sequence[str], *, memory: bool = True) -> Measured:
         watcher.join()
     if process.returncode:
         raise RuntimeError(f"{' '.join(arguments)} failed: {errors[-2000:]}")
-    return Measured(seconds, peak[0], output)
+    return Measured(seconds, max(peaks.values()), output, peaks)
 
 
-def _watch(pid: int, peak: list[int], stop: threading.Event) -> None:
+def _watch(pid: int, peaks: dict[str, int], stage: Callable[[], str], stop: threading.Event) -> None:
     while not stop.wait(INTERVAL):
-        peak[0] = max(peak[0], _tree_bytes(pid))
+        name = stage()
+        peaks[name] = max(peaks.get(name, 0), _tree_bytes(pid))
 
 
 def _tree_bytes(pid: int) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from geoseg.blending import Labels
+import numpy as np
+from numpy.typing import NDArray
+
 from geoseg.grid import Window
-from geoseg.models.spec import ClassSpec
+from geoseg.models.spec import NODATA, ClassSpec
 from geoseg.planning import Plan
 from geoseg.raster import write_cog
-from geoseg.segmentation import NODATA
 from geoseg.store import RunFolder
 
 STRIPE = 2048
@@ -46,7 +47,7 @@ def write_labels(plan: Plan, folder: RunFolder, path: Path) -> None:
     )
 
 
-def _stripes(plan: Plan, folder: RunFolder) -> Iterator[tuple[Window, Labels]]:
+def _stripes(plan: Plan, folder: RunFolder) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
     """The labels in windows that are aligned to blocks, at most `STRIPE` rows high."""
     for row in range(plan.grid.rows.blocks):
         top, bottom = plan.grid.rows.block_core(row)

@@ -24,9 +24,9 @@ from geoseg.catalog import find_model, resolve_input
 from geoseg.errors import ModelError
 from geoseg.grid import TileGrid, Tiling
 from geoseg.models import Model, load_model, wrap
-from geoseg.models.spec import ModelSpec
+from geoseg.models.spec import NODATA, ModelSpec
 from geoseg.raster import Raster, open_raster
-from geoseg.segmentation import NODATA, Prediction, finish_block, predict_block
+from geoseg.segmentation import Prediction, finish_block, predict_block
 
 Network = torch.nn.Module | Callable[[torch.Tensor], torch.Tensor]
 

@@ -18,10 +18,7 @@ from numpy.typing import NDArray
 
 from geoseg.blending import BlockSums, Labels, Strips, Sums, complete, label, label_ramp
 from geoseg.grid import Block, Tile, TileGrid, Window
-from geoseg.models.spec import ModelSpec
-
-NODATA = 255
-"""The label of pixels that hold no data."""
+from geoseg.models.spec import NODATA, ModelSpec
 
 Mask = NDArray[np.bool_]
 

@@ -25,15 +25,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
-from geoseg.blending import Labels, Strips, Sums
 from geoseg.errors import FingerprintError, OutputError
 from geoseg.grid import Block, TileGrid
+
+if TYPE_CHECKING:  # torch stays out of processes that only store
+    from geoseg.blending import Labels, Strips, Sums
 
 Stage = Literal["predict", "finish"]
 STAGES: tuple[Stage, ...] = ("predict", "finish")

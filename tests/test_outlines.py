@@ -263,8 +263,9 @@ def test_tables_merge_in_the_order_of_their_keys(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("geoseg.outlines.merging.AT_ONCE", 7)
     rng = np.random.default_rng(0)
     keys = rng.permutation(100)
-    tables = [pa.table({"key": np.sort(part)}) for part in np.split(keys, [10, 11, 60])]
-    bands = [table.column("key").to_pylist() for table in merge(tables)]
+    parts = [np.sort(part) for part in np.split(keys, [10, 11, 60])]
+    readers = [lambda begin, end, part=part: pa.table({"key": part[begin:end]}) for part in parts]
+    bands = [table.column("key").to_pylist() for table in merge(parts, readers)]
     assert max(map(len, bands)) <= 7
     assert [key for band in bands for key in band] == list(range(100))
-    assert list(merge([])) == []
+    assert list(merge([], [])) == []

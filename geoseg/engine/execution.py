@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from distributed import Client
 
-from geoseg import tasks
-from geoseg.engine.blocks import BlockFlow
 from geoseg.engine.events import Listener, Outcome, ignore
 from geoseg.engine.flow import Flow, Place
 from geoseg.engine.nodes import NodeFlow
 from geoseg.outlines import OutlineJob, OutlinePlan
 from geoseg.planning import Plan
 from geoseg.store import RunFolder
+
+if TYPE_CHECKING:
+    from geoseg.tasks import Job
 
 
 def execute(
@@ -56,6 +58,10 @@ def execute(
     WorkerError
         A worker has other versions, or does not see the folder.
     """
+    # Tasks of blocks load torch, which whoever only outlines does not need.
+    from geoseg import tasks
+    from geoseg.engine.blocks import BlockFlow
+
     flow = Flow(client, retries, listen)
     job = tasks.Job(f"geoseg-{flow.name}", plan, folder)
     with _registered(client, job), _nodes(flow, outlines) if outlines else nullcontext() as nodes:
@@ -109,7 +115,7 @@ def _tell_nobody(place: Place, is_final: bool) -> None:
 
 
 @contextmanager
-def _registered(client: Client, job: tasks.Job | OutlineJob) -> Iterator[None]:
+def _registered(client: Client, job: Job | OutlineJob) -> Iterator[None]:
     """Make a job known to every worker, also to those that come later, as long as it runs."""
     try:
         client.register_plugin(job)

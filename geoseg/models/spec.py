@@ -10,6 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+NODATA = 255
+"""The label of pixels that hold no data; never a class."""
+
 Task = Literal["semantic-segmentation", "instance-segmentation", "panoptic-segmentation"]
 Activation = Literal["softmax", "sigmoid", "none"]
 ScalingType = Literal["min-max", "z-score", "clip", "clip-min", "clip-max", "offset", "scale", "processing", "none"]

@@ -20,7 +20,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,16 +101,27 @@ class OutlineFolder:
         """Write the features of a node."""
         write_file(self._file(node, "arrow"), lambda path: _write_table(path, features))
 
-    def read_features(self) -> Iterator[pa.Table]:
-        """Open the features of every node; they stay on disk until they are looked at."""
-        for path in sorted(self.path.glob("*.arrow")):
-            try:
-                with pa.memory_map(str(path)) as file:
-                    table = pa.ipc.open_file(file).read_all()
-            except (OSError, pa.ArrowException) as error:
-                raise OutputError(f"{path} cannot be read ({error}); run again with --overwrite.") from error
-            if len(table):
-                yield table
+    def feature_files(self) -> list[Path]:
+        """Files of features, one for each node."""
+        return sorted(self.path.glob("*.arrow"))
+
+    def read_features(
+        self, path: Path, begin: int = 0, end: int | None = None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Read some rows of a file of features; nothing of the file stays open.
+
+        Raises
+        ------
+        OutputError
+            It is missing or damaged.
+        """
+        try:
+            with pa.memory_map(str(path)) as file:
+                table = pa.ipc.open_file(file).read_all()
+                rows = np.arange(begin, len(table) if end is None else end)
+                return (table.select(columns) if columns else table).take(rows)  # a copy, so that the file can go
+        except (OSError, pa.ArrowException) as error:
+            raise OutputError(f"{path} cannot be read ({error}); run again with --overwrite.") from error
 
     def write_arrays(self, node: Node, kind: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write what is known of a node, as plain arrays."""

@@ -1,52 +1,57 @@
 """Features of all nodes in one order: by the place of their first pixel, whatever the layout of blocks was.
 
-Each node's features are sorted already, so a band of the raster's rows is one slice of each file. It knows tables with
-a ``key``, not files of results.
+Each node's features are sorted already, so a band of the raster's rows is one slice of each file. Keys are read once; a
+file is open only while its slice of a band is copied, so neither memory nor the number of open files depends on the
+size of the raster. It knows tables with a ``key``, not files of results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from geoseg.arcs.chains import Integers
+
 AT_ONCE = 32_768
-"""Features that are sorted together, at most about."""
+"""Features that are sorted together."""
+
+Reader = Callable[[int, int], pa.Table]
+"""Reads rows of a table, from one to before another."""
 
 
-def merge(tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
-    """Merge tables that are sorted by ``key``, without holding more than a band of them.
+def merge(keys: Sequence[Integers], readers: Sequence[Reader]) -> Iterator[pa.Table]:
+    """Merge tables that are sorted by ``key``.
 
     Parameters
     ----------
-    tables : sequence of Table
-        Sorted; memory-mapped ones are read a slice at a time.
+    keys : sequence of int64 array, shape (row,)
+        The column ``key`` of each table.
+    readers : sequence of callable
+        Read rows of each table.
 
     Yields
     ------
     Table
         One after another they are all rows, sorted by key.
     """
-    keys = [table.column("key").to_numpy() for table in tables]
-    begins = [0] * len(tables)
+    begins = [0] * len(keys)
     for limit in _limits(keys):
         slices = []
-        for number, table in enumerate(tables):
+        for number, read in enumerate(readers):
             end = int(np.searchsorted(keys[number], limit, side="right"))
             if end > begins[number]:
-                slices.append(table.slice(begins[number], end - begins[number]))
+                slices.append(read(begins[number], end))
                 begins[number] = end
         band = pa.concat_tables(slices)
         yield band.take(pc.sort_indices(band, sort_keys=[("key", "ascending")]))
 
 
-def _limits(keys: list[np.ndarray]) -> Iterator[int]:
-    """Largest keys of bands that hold about as many features as are sorted at once."""
+def _limits(keys: Sequence[Integers]) -> Iterator[int]:
+    """Largest keys of bands that hold as many features as are sorted at once."""
     everything = np.concatenate([np.empty(0, np.int64), *keys])
-    if len(everything) == 0:
-        return
     everything.sort()
     yield from (int(key) for key in everything[AT_ONCE - 1 :: AT_ONCE])
     if len(everything) % AT_ONCE:

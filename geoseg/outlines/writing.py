@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from geoseg.outlines.merging import merge
@@ -29,5 +30,7 @@ def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[St
     int
         Number of features.
     """
-    tables = list(plan.folder.read_features())
-    return write_features(path, merge(tables), layer=layer, crs=plan.crs, style=style)
+    files = plan.folder.feature_files()
+    keys = [plan.folder.read_features(file, columns=["key"]).column("key").to_numpy() for file in files]
+    bands = merge(keys, [partial(plan.folder.read_features, file) for file in files])
+    return write_features(path, bands, layer=layer, crs=plan.crs, style=style)

@@ -10,11 +10,10 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from geoseg.errors import WorkflowError, nearest
-from geoseg.models.spec import ModelSpec
+from geoseg.models.spec import NODATA, ModelSpec
 from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels
 from geoseg.planning import Plan
 from geoseg.raster import ground_resolution
-from geoseg.segmentation import NODATA
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass
 from geoseg.vectorize import Metric, Shaping, Simplification
