@@ -2,8 +2,8 @@
 
 Each measurement is a process of its own with one thread, which loads the labels, warms up on a corner of them, and then
 times itself: the median of several runs. Maps: (a) noise of five classes, about 37,000 faces; (b) the land cover of the
-shipped scene, laid out several times; (c) white noise, the worst there is. Then the same on Dask with one worker and with
-two, and maps of growing size for the memory of the whole process tree.
+shipped scene, laid out several times; (c) white noise, the worst there is. Then the same on Dask with one worker and
+with two, and maps of growing size for the memory of the whole process tree.
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ SimplifyMethod = Annotated[str | None, typer.Option(help="douglas-peucker or vis
 MinArea = Annotated[float | None, typer.Option(help="m2; smaller faces become part of a neighbouring class.")]
 KeepClasses = Annotated[str | None, typer.Option(help="Values or names of classes whose small faces stay.")]
 Classes = Annotated[str | None, typer.Option(help="Values or names of the only classes that become polygons: 1,3.")]
+Connectivity = Annotated[int | None, typer.Option(help="4, or 8: what touches at a corner is one multipolygon.")]
 MaxVertices = Annotated[int | None, typer.Option(help="Faces with a longer boundary are cut along a fixed grid.")]
 Layer = Annotated[str | None, typer.Option(help="Name of the polygon layer.")]
 Overwrite = Annotated[bool | None, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")]
@@ -82,6 +83,7 @@ def run(
     min_area: MinArea = None,
     keep_classes: KeepClasses = None,
     classes: Classes = None,
+    connectivity: Connectivity = None,
     max_vertices: MaxVertices = None,
     layer: Layer = None,
     overwrite: Overwrite = None,
@@ -148,6 +150,7 @@ def polygonize(
     min_area: MinArea = None,
     keep_classes: KeepClasses = None,
     classes: Classes = None,
+    connectivity: Connectivity = None,
     max_vertices: MaxVertices = None,
     region: Region = None,
     block_size: Annotated[int | None, typer.Option(help="Px; memory depends on it, the result does not.")] = None,

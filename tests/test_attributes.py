@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def without_every_third_vertex(faces: Faces) -> Faces:
     lengths = np.bincount(ring[keep])
     rings = Rings(faces.rings.xy[keep], offsets_of(lengths), faces.rings.polygons)
     large = shapely.area(rings.to_polygons()) > 1
-    return Faces(faces.label, faces.pixels, faces.confidence_sum, faces.key, rings).take(np.flatnonzero(large))
+    return replace(faces, rings=rings).take(np.flatnonzero(large))
 
 
 def placed(transform: Affine, x: Any, y: Any) -> tuple[Any, Any]:

@@ -73,8 +73,8 @@ def rows_of(path: Path) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"simplify": 18.0}, {"simplify": 30.0, "min_area": 2_500, "max_vertices": 200}],
-    ids=["pixels", "simplified", "sifted"],
+    [{}, {"simplify": 18.0}, {"simplify": 30.0, "min_area": 2_500, "max_vertices": 200}, {"connectivity": 8}],
+    ids=["pixels", "simplified", "sifted", "corners"],
 )
 def test_polygons_are_the_same_for_every_block_size(
     raster: Path, client: Client, tmp_path: Path, settings: dict[str, Any]

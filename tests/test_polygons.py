@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio.features
+import scipy.ndimage
 import shapely
 import shapely.geometry
 from affine import Affine
@@ -23,6 +24,7 @@ from geoseg.vectorize import (
     Piece,
     Shaping,
     Simplification,
+    features,
     join,
     polygonize,
     reach_of,
@@ -69,7 +71,7 @@ def polygons_of(faces: Faces) -> set[tuple[int, bytes]]:
 
 
 def assert_same(one: Faces, other: Faces) -> None:
-    for name in ("label", "pixels", "confidence_sum", "key"):
+    for name in ("label", "pixels", "confidence_sum", "key", "group"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     for name in ("xy", "rings", "polygons"):
         np.testing.assert_array_equal(getattr(one.rings, name), getattr(other.rings, name))
@@ -117,6 +119,7 @@ shapings = st.builds(
         st.sampled_from(["douglas-peucker", "visvalingam-whyatt"]),
     ),
     max_vertices=st.sampled_from([None, None, 60, 12]),
+    connectivity=st.sampled_from([4, 4, 8]),
 )
 
 
@@ -190,7 +193,8 @@ def test_rings_are_canonical(labels: Labels, shaping: Shaping) -> None:
             assert shapely.is_ccw(shapely.linearrings(xy)) == (not is_exterior)
             starts.append((int(xy[0, 1]), int(xy[0, 0])))
         assert starts[1:] == sorted(starts[1:])
-    assert (np.diff(faces.key) > 0).all()
+    assert (np.diff(faces.group) >= 0).all()
+    assert len(np.unique(faces.key)) == len(faces)
 
 
 @settings(max_examples=300)
@@ -213,6 +217,23 @@ def test_larger_maps_are_the_same_in_blocks(block: tuple[int, int], tolerance: f
     rows, cols = (*range(0, 70, block[0]), 70), (*range(0, 90, block[1]), 90)
     whole = polygonize(labels, confidence=confidence_of(labels), shaping=shaping)
     assert_same(blocked(labels, rows, cols, shaping, 4), whole)
+
+
+@given(label_maps())
+def test_faces_that_touch_at_a_corner_are_one_feature_when_asked_for(labels: Labels) -> None:
+    faces = polygonize(labels, shaping=Shaping(connectivity=8))
+    found = features(faces, Affine.identity(), "EPSG:32618", {})
+    expected = []
+    for value in np.unique(labels[labels != NODATA]):
+        numbered, count = scipy.ndimage.label(labels == value, structure=np.ones((3, 3)))
+        for number in range(1, count + 1):
+            places = np.flatnonzero(numbered == number)
+            expected.append((places[0], int(value), len(places)))
+    rows = [found.column(name).to_pylist() for name in ("key", "class", "pixels")]
+    assert list(zip(*rows, strict=True)) == sorted(expected)
+    geometry = shapely.from_wkb(found.column("geometry").to_numpy(zero_copy_only=False))
+    assert shapely.is_valid(geometry).all()
+    assert shapely.area(geometry).tolist() == rows[2]
 
 
 def test_a_side_without_any_boundary_joins_its_blocks() -> None:

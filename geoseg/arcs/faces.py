@@ -20,7 +20,7 @@ CERTAIN = 255
 
 @dataclass(frozen=True)
 class Faces:
-    """Polygons with what was counted inside them, sorted by key.
+    """Polygons with what was counted inside them, sorted by group and key.
 
     Attributes
     ----------
@@ -32,6 +32,8 @@ class Faces:
         Sum of the pixels' confidence, 255 = certain.
     key : int64, shape (face,)
         ``y * width + x`` of the first pixel in the raster: the same for every layout of blocks.
+    group : int64, shape (face,)
+        The smallest key of the faces that are one feature; the face's own where corners do not count as contact.
     rings : Rings
         The polygons, in pixel corners.
     """
@@ -40,6 +42,7 @@ class Faces:
     pixels: Integers
     confidence_sum: Integers
     key: Integers
+    group: Integers
     rings: Rings
 
     def __len__(self) -> int:
@@ -58,6 +61,7 @@ class Faces:
             self.pixels[index],
             self.confidence_sum[index],
             self.key[index],
+            self.group[index],
             self.rings.take(index),
         )
 
@@ -65,17 +69,18 @@ class Faces:
     def empty(cls) -> Faces:
         """No faces."""
         none = np.empty(0, np.int64)
-        return cls(none, none, none, none, Rings.empty())
+        return cls(none, none, none, none, none, Rings.empty())
 
     @classmethod
     def concatenate(cls, parts: Sequence[Faces]) -> Faces:
-        """Put faces one after another, and sort them by key."""
+        """Put faces one after another, and sort them."""
         parts = [cls.empty(), *parts]
         faces = cls(
             np.concatenate([part.label for part in parts]),
             np.concatenate([part.pixels for part in parts]),
             np.concatenate([part.confidence_sum for part in parts]),
             np.concatenate([part.key for part in parts]),
+            np.concatenate([part.group for part in parts]),
             Rings.concatenate([part.rings for part in parts]),
         )
-        return faces.take(np.argsort(faces.key))
+        return faces.take(np.lexsort((faces.key, faces.group)))

@@ -15,10 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.arcs.chains import Chains, Coordinates, Integers
-from geoseg.arcs.metric import Gram, Metric
-
-ROUNDING = 1e-9
-"""Distances on a lattice often equal the tolerance; pixels of 0.1 must not decide otherwise than pixels of 1."""
+from geoseg.arcs.metric import ROUNDING, Gram, Metric
 
 FARTHEST = np.int32(2**31 - 1)
 """Beyond every lattice coordinate."""

@@ -15,6 +15,13 @@ from numba import njit
 
 from geoseg.arcs.chains import Coordinates
 
+ROUNDING = 1e-9
+"""By what share squared distances and areas may differ and count as equal.
+
+On a lattice they are often equal to each other or to a tolerance, and rounding must not decide: pixels of 0.1 give the
+same result as pixels of 1.
+"""
+
 
 class Gram(NamedTuple):
     """The inner product of steps in pixels, as compiled loops take it.
@@ -120,6 +127,6 @@ def farthest(gram: Gram, x: Coordinates, y: Coordinates, first: int, last: int) 
     most, place = -1.0, first + 1
     for vertex in range(first + 1, last):
         distance = squared_distance(gram, float(x[vertex] - x[first]), float(y[vertex] - y[first]), ux, uy)
-        if distance > most:
+        if distance > most * (1 + ROUNDING):
             most, place = distance, vertex
     return most, place

@@ -34,9 +34,11 @@ class Parts:
     vertices : int64, shape (part,)
         Vertices of the boundary before any is removed, each arc counted on both of its sides.
     face : int32, shape (part,)
-        The first of the parts that are one face with this one.
+        One of the parts that are one face with this one, the same for all of them.
+    group : int32, shape (part,)
+        The same for faces that are one feature: where corners count as contact, those that touch at one.
     is_giant : bool, shape (part,)
-        The face is known to have too many vertices for one polygon.
+        The feature is known to have too many vertices for one.
     """
 
     label: Integers
@@ -45,6 +47,7 @@ class Parts:
     key: Integers
     vertices: Integers
     face: Coordinates
+    group: Coordinates
     is_giant: NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -75,6 +78,14 @@ def flatten(parent: Coordinates) -> None:
     """Point every node at its root; parents must not be larger than their children."""
     for node in range(parent.size):
         parent[node] = parent[parent[node]]
+
+
+@njit(cache=True, nogil=True)
+def unite_pairs(parent: Coordinates, pairs: Coordinates) -> None:
+    """Unite pairs of nodes, shape (pair, 2), and point every node at its root."""
+    for pair in range(len(pairs)):
+        unite(parent, pairs[pair, 0], pairs[pair, 1])
+    flatten(parent)
 
 
 def number_parts(runs: Runs, labels: NDArray[Any], void: int, row_cut: Flags) -> tuple[Coordinates, Coordinates]:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from geoseg.arcs.chains import Chains
 from geoseg.arcs.douglas_peucker import keep_farthest
-from geoseg.arcs.guard import ROUNDING, VertexIndex
-from geoseg.arcs.metric import Metric
+from geoseg.arcs.guard import VertexIndex
+from geoseg.arcs.metric import ROUNDING, Metric
 from geoseg.arcs.visvalingam import remove_smallest
 from geoseg.errors import WorkflowError
 

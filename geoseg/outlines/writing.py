@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from geoseg.outlines.merging import merge
 from geoseg.outlines.plan import OutlinePlan
@@ -33,4 +34,5 @@ def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[St
     files = plan.folder.feature_files()
     keys = [plan.folder.read_features(file, columns=["key"]).column("key").to_numpy() for file in files]
     bands = merge(keys, [partial(plan.folder.read_features, file) for file in files])
-    return write_features(path, bands, layer=layer, crs=plan.crs, style=style)
+    kind: Literal["Polygon", "MultiPolygon"] = "Polygon" if plan.shaping.connectivity == 4 else "MultiPolygon"
+    return write_features(path, bands, layer=layer, crs=plan.crs, geometry_type=kind, style=style)

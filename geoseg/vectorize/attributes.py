@@ -5,7 +5,9 @@ It knows a transform, a CRS and the names of classes; it does not know blocks or
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,10 +60,11 @@ def features(faces: Faces, transform: Affine, crs: Any, classes: Mapping[int, st
     Returns
     -------
     pyarrow.Table
-        In the order of the faces, with the columns of `SCHEMA`: ``class``, ``name``, ``area_m2`` and ``perimeter_m``
-        (of the polygon as it is, holes included, on the ellipsoid; NaN where the CRS has no place on it), ``pixels``
-        (of the face), ``confidence`` (0 to 1, mean over the pixels, 4 decimals), ``geometry`` (little-endian WKB of
-        polygons in the CRS whose exteriors run counter-clockwise) and ``key`` (raster index of the first pixel).
+        One row for each group of faces, in their order, with the columns of `SCHEMA`: ``class``, ``name``, ``area_m2``
+        and ``perimeter_m`` (of the polygon as it is, holes included, on the ellipsoid; NaN where the CRS has no place
+        on it), ``pixels`` (of the faces), ``confidence`` (0 to 1, mean over the pixels, 4 decimals), ``geometry``
+        (little-endian WKB of polygons in the CRS whose exteriors run counter-clockwise, of multipolygons for groups of
+        several) and ``key`` (raster index of the first pixel).
 
     Raises
     ------
@@ -73,22 +76,40 @@ def features(faces: Faces, transform: Affine, crs: Any, classes: Mapping[int, st
     # Canonical exteriors are counter-clockwise on a screen, whose rows go down.
     rings = reverse(faces.rings) if transform.determinant > 0 else faces.rings
     sizes = measure(rings, transform, CRS.from_user_input(crs))
+    polygons = pa.chunked_array(_wkb(rings, placed(rings.xy, transform)), pa.binary())
+    first = np.flatnonzero(np.diff(faces.group, prepend=-1))
+    pixels = _summed(faces.pixels, first)
     columns = {
-        "class": faces.label.astype(np.int32),
-        "name": _names(faces, classes),
-        "area_m2": sizes.area,
-        "perimeter_m": sizes.perimeter,
-        "pixels": faces.pixels,
-        "confidence": np.round(faces.confidence_sum / (CERTAIN * faces.pixels), 4),
-        "geometry": pa.chunked_array(_wkb(rings, placed(rings.xy, transform)), pa.binary()),
-        "key": faces.key,
+        "class": faces.label[first].astype(np.int32),
+        "name": _names(faces.label[first], classes),
+        "area_m2": _summed(sizes.area, first),
+        "perimeter_m": _summed(sizes.perimeter, first),
+        "pixels": pixels,
+        "confidence": np.round(_summed(faces.confidence_sum, first) / (CERTAIN * pixels), 4),
+        "geometry": polygons if len(first) == len(faces) else _collected(polygons, first),
+        "key": faces.group[first],
     }
     return pa.table(columns, schema=SCHEMA)
 
 
-def _names(faces: Faces, classes: Mapping[int, str]) -> pa.Array:
-    """The name of each face's class."""
-    labels, index = np.unique(faces.label, return_inverse=True)
+def _summed(values: NDArray[Any], first: Integers) -> NDArray[Any]:
+    """Sum up what follows one another, from each first one to the next."""
+    return np.add.reduceat(values, first) if len(first) < len(values) else values
+
+
+def _collected(polygons: pa.ChunkedArray, first: Integers) -> pa.Array:
+    """Multipolygons, as well-known binary, of polygons that follow one another; one alone stays a polygon."""
+    wkb = polygons.to_pylist()
+    found = []
+    for begin, end in pairwise([*first.tolist(), len(wkb)]):
+        count = end - begin
+        found.append(wkb[begin] if count == 1 else struct.pack("<BII", 1, 6, count) + b"".join(wkb[begin:end]))
+    return pa.array(found, pa.binary())
+
+
+def _names(label: Integers, classes: Mapping[int, str]) -> pa.Array:
+    """The name of each class."""
+    labels, index = np.unique(label, return_inverse=True)
     return pa.array([classes.get(int(label), str(label)) for label in labels], pa.string()).take(pa.array(index))
 
 

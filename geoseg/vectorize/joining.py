@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from geoseg.arcs.chains import Chains, Coordinates, Integers
 from geoseg.arcs.faces import Faces
-from geoseg.arcs.parts import VOID, Parts, flatten, unite
+from geoseg.arcs.parts import VOID, Parts, unite_pairs
 from geoseg.arcs.tracing import CLOSED, CLOSED_ARC, EAST, FREE, NORTH, WEST, Arcs, Nodes
 from geoseg.grid import Window
 from geoseg.vectorize.pieces import Piece, Shaping, resolve
@@ -90,7 +90,14 @@ def _side_by_side(pieces: Sequence[Piece]) -> tuple[Arcs, Nodes, Parts, list[Coo
         )
         for i, piece in enumerate(pieces)
     ]
-    parts = [replace(piece.parts, face=_shifted(piece.parts.face, part[i])) for i, piece in enumerate(pieces)]
+    parts = [
+        replace(
+            piece.parts,
+            face=_shifted(piece.parts.face, part[i]),
+            group=_shifted(piece.parts.group, part[i]),
+        )
+        for i, piece in enumerate(pieces)
+    ]
     ends = [_shifted(piece.side_ends, part[i]) for i, piece in enumerate(pieces)]
     return _concatenated(arcs), _concatenated(nodes), _concatenated(parts), ends
 
@@ -167,7 +174,7 @@ def _outer_ends(pieces: Sequence[Piece], side_ends: Sequence[Coordinates], windo
 
 
 def _united(parts: Parts, pairs: Coordinates) -> tuple[Parts, Coordinates]:
-    """Unite pairs of parts, and the faces they are of.
+    """Unite pairs of parts, and the faces and features they are of.
 
     Returns
     -------
@@ -177,29 +184,22 @@ def _united(parts: Parts, pairs: Coordinates) -> tuple[Parts, Coordinates]:
         The new number of each old part.
     """
     pairs = pairs[(pairs >= 0).all(axis=1)]
-    root, face = np.arange(len(parts), dtype=np.int32), parts.face.copy()
-    _unite_pairs(root, pairs)
-    _unite_pairs(face, pairs)
+    root, face, group = np.arange(len(parts), dtype=np.int32), parts.face.copy(), parts.group.copy()
+    for parent in (root, face, group):
+        unite_pairs(parent, pairs)
     first, inverse = np.unique(root, return_inverse=True)
     number = inverse.astype(np.int32)
     is_giant = np.zeros(len(parts), bool)
-    is_giant[face[parts.is_giant]] = True
+    is_giant[group[parts.is_giant]] = True
     key = np.full(len(first), np.iinfo(np.int64).max)
     np.minimum.at(key, number, parts.key)
     pixels, confidence_sum, vertices = (
         np.bincount(number, weights=values, minlength=len(first)).astype(np.int64)
         for values in (parts.pixels, parts.confidence_sum, parts.vertices)
     )
-    label, face = parts.label[first], face[first]
-    return Parts(label, pixels, confidence_sum, key, vertices, number[face], is_giant[face]), number
-
-
-@njit(cache=True, nogil=True)
-def _unite_pairs(parent: Coordinates, pairs: Coordinates) -> None:
-    """Unite pairs of nodes, and point every node at its root."""
-    for pair in range(len(pairs)):
-        unite(parent, pairs[pair, 0], pairs[pair, 1])
-    flatten(parent)
+    label, face, group = parts.label[first], face[first], group[first]
+    united = Parts(label, pixels, confidence_sum, key, vertices, number[face], number[group], is_giant[group])
+    return united, number
 
 
 def _named(part: Coordinates, number: Coordinates) -> Coordinates:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from affine import Affine
@@ -54,6 +54,8 @@ class Shaping:
     max_vertices : int, optional
         A face whose boundary has more vertices, before any is removed, is cut along lines `CELL` px apart; without it
         no face ever is, and memory is bounded by the largest face.
+    connectivity : int
+        4: faces that touch at a corner are two features; 8: they are one.
     keeps_outer : bool
         Boundaries to where there is no label stay as they are: a region that polygons are clipped to needs all of the
         pixels it touches.
@@ -62,6 +64,7 @@ class Shaping:
     metric: Metric = Metric.of(Affine.identity())  # noqa: RUF009 - frozen
     simplification: Simplification = Simplification(0.0)  # noqa: RUF009 - frozen
     max_vertices: int | None = None
+    connectivity: Literal[4, 8] = 4
     keeps_outer: bool = False
 
 
@@ -164,8 +167,8 @@ def resolve(piece: Piece, shaping: Shaping) -> tuple[Faces, Piece]:
 
     parts = _with_giants(piece.parts, shaping.max_vertices)
     is_open_part = _touched(len(parts), [arcs.left[is_open], arcs.right[is_open], piece.side_ends])
-    is_open_face = _touched(len(parts), [parts.face[is_open_part]])
-    is_kept = np.where(parts.is_giant, is_open_part, is_open_face[parts.face])
+    is_open_group = _touched(len(parts), [parts.group[is_open_part]])
+    is_kept = np.where(parts.is_giant, is_open_part, is_open_group[parts.group])
     faces = _emit(arcs, nodes, parts, ~is_kept)
     return faces, _rest(replace(piece, arcs=arcs, parts=parts), is_open, is_kept, shaping)
 
@@ -213,12 +216,12 @@ def _settled(arcs: Arcs, is_open: Flags, piece: Piece, shaping: Shaping) -> Arcs
 
 
 def _with_giants(parts: Parts, max_vertices: int | None) -> Parts:
-    """Mark the parts of faces with too many vertices; counts only grow, so every layout marks the same ones."""
+    """Mark the parts of features with too many vertices; counts only grow, so every layout marks the same ones."""
     if max_vertices is None:
         return parts
-    vertices = np.bincount(parts.face, weights=parts.vertices, minlength=len(parts))
-    is_giant = (vertices > max_vertices) | _touched(len(parts), [parts.face[parts.is_giant]])
-    return replace(parts, is_giant=is_giant[parts.face])
+    vertices = np.bincount(parts.group, weights=parts.vertices, minlength=len(parts))
+    is_giant = (vertices > max_vertices) | _touched(len(parts), [parts.group[parts.is_giant]])
+    return replace(parts, is_giant=is_giant[parts.group])
 
 
 def _emit(arcs: Arcs, nodes: Nodes, parts: Parts, is_wanted: Flags) -> Faces:
@@ -226,12 +229,13 @@ def _emit(arcs: Arcs, nodes: Nodes, parts: Parts, is_wanted: Flags) -> Faces:
     wanted = np.flatnonzero(is_wanted)
     if len(wanted) == 0:
         return Faces.empty()
-    root = np.where(parts.is_giant, np.arange(len(parts)), parts.face)[wanted]
-    _, first, unit = np.unique(root, return_index=True, return_inverse=True)
-    key = np.full(len(first), np.iinfo(np.int64).max)
-    np.minimum.at(key, unit, parts.key[wanted])
+    is_alone = parts.is_giant[wanted]
+    _, first, unit = np.unique(np.where(is_alone, wanted, parts.face[wanted]), return_index=True, return_inverse=True)
+    key = _smallest(parts.key[wanted], unit)
+    _, feature = np.unique(np.where(is_alone, wanted, parts.group[wanted])[first], return_inverse=True)
+    group = _smallest(key, feature)[feature]
     rank = np.empty(len(key), np.int32)
-    order = np.argsort(key)
+    order = np.lexsort((key, group))
     rank[order] = np.arange(len(key), dtype=np.int32)
     polygon = np.full(len(parts) + 1, -1, np.int32)
     polygon[wanted] = rank[unit]
@@ -240,8 +244,16 @@ def _emit(arcs: Arcs, nodes: Nodes, parts: Parts, is_wanted: Flags) -> Faces:
         _sums(parts.pixels[wanted], unit)[order],
         _sums(parts.confidence_sum[wanted], unit)[order],
         key[order],
+        group[order],
         chain_rings(arcs, nodes, polygon, len(key)),
     )
+
+
+def _smallest(values: Integers, group: Integers) -> Integers:
+    """The smallest value of each group."""
+    found = np.full(group.max() + 1, np.iinfo(np.int64).max)
+    np.minimum.at(found, group, values)
+    return found
 
 
 def _sums(values: Integers, group: Integers) -> Integers:
@@ -317,18 +329,24 @@ def _take_nodes(nodes: Nodes, index: Integers, arc: Coordinates, part: Coordinat
 
 
 def _take_parts(parts: Parts, index: Integers) -> Parts:
-    """Parts that stay; a face is named by the first of them."""
-    first = np.full(len(parts), -1, np.int32)
-    first[parts.face[index[::-1]]] = np.arange(len(index), dtype=np.int32)[::-1]
+    """Parts that stay; faces and groups are named by the first of them."""
     return Parts(
         parts.label[index],
         parts.pixels[index],
         parts.confidence_sum[index],
         parts.key[index],
         parts.vertices[index],
-        first[parts.face[index]],
+        _first(parts.face[index], len(parts)),
+        _first(parts.group[index], len(parts)),
         parts.is_giant[index],
     )
+
+
+def _first(name: Coordinates, count: int) -> Coordinates:
+    """Rename what has equal names to the place of the first one."""
+    first = np.empty(count, np.int32)
+    first[name[::-1]] = np.arange(len(name), dtype=np.int32)[::-1]
+    return first[name]
 
 
 def _guards(piece: Piece, is_open: Flags, shaping: Shaping) -> tuple[Coordinates, Coordinates]:

@@ -7,6 +7,7 @@ It knows arrays and where they lie in the raster; nothing of files or tasks.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 
 from geoseg.arcs.chains import Coordinates, Integers
 from geoseg.arcs.faces import CERTAIN, Faces
-from geoseg.arcs.parts import VOID, Parts, number_parts, run_at, sum_parts
+from geoseg.arcs.parts import VOID, Parts, number_parts, run_at, sum_parts, unite_pairs
 from geoseg.arcs.scanning import Corners, Flags, Runs, scan
-from geoseg.arcs.tracing import Arcs, trace_arcs
+from geoseg.arcs.tracing import CROSSING, Arcs, Nodes, trace_arcs
 from geoseg.grid import Window
 from geoseg.vectorize.pieces import CELL, Piece, Shaping, resolve
 
@@ -134,7 +135,20 @@ def trace(
         _side_ends(runs, part, core, raster_shape),
         *_own_corners(corners, core, raster_shape),
     )
+    if shaping.connectivity == 8:
+        piece = replace(piece, parts=_touching(piece.parts, nodes))
     return resolve(piece, shaping)
+
+
+def _touching(parts: Parts, nodes: Nodes) -> Parts:
+    """Make one feature of faces of one label that touch at a corner."""
+    crossing = nodes.around[nodes.code == CROSSING]
+    pairs = np.concatenate([crossing[:, [0, 3]], crossing[:, [1, 2]]])
+    pairs = pairs[(pairs >= 0).all(axis=1)]
+    pairs = pairs[parts.label[pairs[:, 0]] == parts.label[pairs[:, 1]]]
+    group = parts.face.copy()
+    unite_pairs(group, pairs)
+    return replace(parts, group=group)
 
 
 def _recoded(labels: Labels, nodata: int | None, classes: Collection[int] | None) -> tuple[Labels, int]:
@@ -200,6 +214,7 @@ def _parts(
         total if weights.size else CERTAIN * pixels,
         key,
         _vertices(arcs, stub, label),
+        face,
         face,
         np.zeros(count, bool),
     )

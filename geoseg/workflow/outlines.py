@@ -68,6 +68,7 @@ def shaping_of(wanted: OutlineSettings, transform: Any, *, is_clipped: bool) -> 
         metric=Metric.of(transform),
         simplification=Simplification(wanted.simplify, wanted.simplify_method),
         max_vertices=wanted.max_vertices,
+        connectivity=wanted.connectivity,
         keeps_outer=is_clipped,
     )
 

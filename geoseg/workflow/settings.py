@@ -33,6 +33,8 @@ class OutlineSettings(BaseModel):
         Names or values of classes whose faces stay whatever their size.
     classes : list or None
         Names or values of the only classes that become polygons.
+    connectivity : int
+        4: what touches at a corner only is two polygons; 8: it is one multipolygon.
     max_vertices : int or None
         Faces with a longer boundary are cut along lines of a fixed grid, so that memory stays flat.
     layer : str
@@ -46,6 +48,7 @@ class OutlineSettings(BaseModel):
     min_area: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     keep_classes: list[int | str] | None = None
     classes: list[int | str] | None = None
+    connectivity: Literal[4, 8] = 4
     max_vertices: PositiveInt | None = 1_000_000
     layer: str = "land_use"
 
