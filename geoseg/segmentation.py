@@ -1,7 +1,7 @@
 """One block: read its tiles, predict them, blend them, label them.
 
 Strategy. A block reads each of its tiles with the halo, predicts them in batches of one fixed size, and turns
-probabilities into integers at once. Interiors are labelled from the tile alone; ramps are summed. What the
+scores into integers at once. Interiors are labelled from the tile alone; ramps are summed. What the
 block's neighbours must add to its outer ramps is exchanged as thin strips of sums, so no pixel is predicted twice
 beyond the tiles' own overlap. This module knows nothing of where blocks are stored or where they run.
 """
@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geoseg.blending import BlockSums, Labels, Strips, Sums, complete, label, label_ramp
+from geoseg.blending import BlockSums, Labels, Mask, Strips, Sums, complete, label, label_ramp
 from geoseg.grid import Block, Tile, TileGrid, Window
+from geoseg.models.semantic import not_finite
 from geoseg.models.spec import NODATA, ModelSpec
-
-Mask = NDArray[np.bool_]
 
 
 class PixelSource(Protocol):
@@ -42,14 +41,14 @@ class MaskSource(Protocol):
 
 
 class SemanticModel(Protocol):
-    """What turns pixels into probabilities."""
+    """What turns pixels into scores."""
 
     @property
     def spec(self) -> ModelSpec:
         """What the model promises."""
 
-    def predict(self, pixels: NDArray[np.generic], mask: Mask) -> torch.Tensor:
-        """Probabilities, float32 (n, class, y, x), of pixels (n, band, y, x) and mask (n, y, x)."""
+    def score(self, pixels: NDArray[np.generic], mask: Mask) -> torch.Tensor:
+        """Scores, float32 (n, class, y, x), of pixels (n, band, y, x) and mask (n, y, x)."""
 
 
 @dataclass(frozen=True)
@@ -112,21 +111,40 @@ def predict_block(
     Prediction
         Labels, confidence and strips of the block.
     """
-    sums = BlockSums(grid, block, len(model.spec.classes))
-    indices = np.zeros(block.core.shape, np.uint8)
-    confidence = np.zeros(block.core.shape, np.uint8)
-    valid = np.zeros(block.core.shape, np.bool_)
+    draft = _Draft(grid, block, model.spec)
     inputs = (read_tile(raster, tile, region) for tile in grid.tiles_of(block))
     for batch in _batches((item for item in inputs if item.wanted.any()), batch_size):
-        for item, probabilities in zip(batch, _predict_batch(model, batch, batch_size), strict=False):
-            tile, place = item.tile, item.tile.core.relative_to(block.core).slices()
-            indices[place], confidence[place] = label(probabilities, tile.core.relative_to(tile.read))
-            valid[place] = item.wanted[: tile.core.height, : tile.core.width]
-            sums.add(tile, probabilities[(slice(None), *tile.reach.relative_to(tile.read).slices())])
-    for window, ramp in sums.inner_ramps():
-        indices[window.slices()], confidence[window.slices()] = label_ramp(ramp)
-    confidence[~valid] = 0
-    return Prediction(_to_labels(indices, valid, model.spec), confidence, sums.strips())
+        draft.add(batch, _score_batch(model, batch, batch_size))
+    return draft.prediction()
+
+
+class _Draft:
+    """A block while its tiles come in: labels where one tile decides, sums on ramps."""
+
+    def __init__(self, grid: TileGrid, block: Block, spec: ModelSpec) -> None:
+        self._spec, self._core, self._values = spec, block.core, _values(spec)
+        self._sums = BlockSums(grid, block, len(spec.classes))
+        self._labels = np.full(block.core.shape, NODATA, np.uint8)
+        self._confidence = np.zeros(block.core.shape, np.uint8)
+
+    def add(self, batch: list[_TileInput], scores: torch.Tensor) -> None:
+        """Take in what the model says of a batch, float32 (n, class, y, x)."""
+        activation = self._spec.activation
+        for item, own in zip(batch, scores, strict=False):
+            tile, place = item.tile, item.tile.core.relative_to(self._core)
+            core, reach = tile.core.relative_to(tile.read), tile.reach.relative_to(tile.read)
+            target = self._values, item.wanted, self._labels, self._confidence, (place.y, place.x)
+            try:
+                label(own, activation, core, *target)
+                self._sums.add(tile, own[(slice(None), *reach.slices())], activation)
+            except FloatingPointError as error:
+                raise not_finite(self._spec) from error
+
+    def prediction(self) -> Prediction:
+        """Label the ramps between the block's own tiles, and hand over."""
+        for window, ramp in self._sums.inner_ramps():
+            _label_ramp(ramp, self._values, self._labels, self._confidence, (window.y, window.x))
+        return Prediction(self._labels, self._confidence, self._sums.strips())
 
 
 def finish_block(prediction: Prediction, neighbours: dict[str, Sums], spec: ModelSpec) -> tuple[Labels, Labels]:
@@ -150,14 +168,17 @@ def finish_block(prediction: Prediction, neighbours: dict[str, Sums], spec: Mode
     """
     labels, confidence = prediction.labels.copy(), prediction.confidence.copy()
     for sums in complete(prediction.strips, neighbours):
-        if not sums.size:
-            continue
-        place = (slice(0, sums.shape[1]), slice(0, sums.shape[2]))
-        valid = labels[place] != NODATA
-        indices, sure = label_ramp(sums)
-        labels[place] = _to_labels(indices, valid, spec)
-        confidence[place] = np.where(valid, sure, 0)
+        if sums.size:
+            _label_ramp(sums, _values(spec), labels, confidence)
     return labels, confidence
+
+
+def _label_ramp(
+    sums: Sums, values: Labels, labels: Labels, confidence: Labels, corner: tuple[int, int] = (0, 0)
+) -> None:
+    """Label a ramp anew wherever there is a label."""
+    valid = labels[Window(*corner, *sums.shape[1:]).slices()] != NODATA
+    label_ramp(sums, values, valid, labels, confidence, corner)
 
 
 def read_tile(raster: PixelSource, tile: Tile, region: MaskSource | None = None) -> _TileInput:
@@ -200,18 +221,19 @@ def _batches(inputs: Iterator[_TileInput], size: int) -> Iterator[list[_TileInpu
         yield batch
 
 
-def _predict_batch(model: SemanticModel, batch: list[_TileInput], size: int) -> torch.Tensor:
-    """Probabilities, float32 (n, class, y, x), of what each tile reads; a short batch is padded with empty tiles."""
-    pixels = np.zeros((size, *batch[0].pixels.shape), batch[0].pixels.dtype)
-    masks = np.zeros((size, *batch[0].mask.shape), np.bool_)
-    for position, item in enumerate(batch):
-        pixels[position], masks[position] = item.pixels, item.mask
+def _score_batch(model: SemanticModel, batch: list[_TileInput], size: int) -> torch.Tensor:
+    """Scores, float32 (n, class, y, x), of what each tile reads; a short batch is padded with empty tiles."""
+    if size == 1:
+        pixels, masks = batch[0].pixels[None], batch[0].mask[None]
+    else:
+        pixels = np.zeros((size, *batch[0].pixels.shape), batch[0].pixels.dtype)
+        masks = np.zeros((size, *batch[0].mask.shape), np.bool_)
+        for position, item in enumerate(batch):
+            pixels[position], masks[position] = item.pixels, item.mask
     with torch.inference_mode():
-        return model.predict(pixels, masks)
+        return model.score(pixels, masks)
 
 
-def _to_labels(indices: Labels, valid: Mask, spec: ModelSpec) -> Labels:
-    """Replace each class' position by its label, and everything invalid by nodata."""
-    values = np.array([item.value for item in spec.classes], np.uint8)
-    labels: Labels = indices if (values == np.arange(len(values))).all() else values[indices]
-    return np.where(valid, labels, np.uint8(NODATA))
+def _values(spec: ModelSpec) -> Labels:
+    """The label of each class, by its position."""
+    return np.array([item.value for item in spec.classes], np.uint8)

@@ -8,7 +8,7 @@ it does not know models, dask or why a block runs.
 
     out/state/fingerprint.json   what the blocks were made from
     out/state/blocks.zarr        labels and confidence, one chunk a block (Zarr v3)
-    out/state/strips/R-C-*.npy   sums waiting for their one consumer
+    out/state/strips/R-C-*.npy   sums waiting for their one consumer, and drafts of blocks waiting to be finished
     out/state/outlines/          polygons of blocks, and of blocks that were joined
     out/state/predict/R-C        markers: predicted, finished
     out/state/lock               held by the process that runs
@@ -39,6 +39,10 @@ if TYPE_CHECKING:  # torch stays out of processes that only store
 
 Stage = Literal["predict", "finish"]
 STAGES: tuple[Stage, ...] = ("predict", "finish")
+
+
+FILL = {"labels": 255, "confidence": 0}
+"""Arrays of the label store, and what they hold where no block is stored."""
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -159,7 +163,7 @@ class RunFolder:
         try:
             self.state.mkdir(parents=True, exist_ok=True)
             group = zarr.create_group(str(self.state / "blocks.zarr"), zarr_format=3)
-            for name, fill in (("labels", 255), ("confidence", 0)):
+            for name, fill in FILL.items():
                 group.create_array(
                     name,
                     shape=grid.shape,
@@ -217,7 +221,9 @@ class RunFolder:
             return {(int(row), int(col)) for row, col in places}
 
     def write_block(self, block: Block, labels: Labels, confidence: Labels) -> None:
-        """Store a block's labels and confidence, uint8 (y, x)."""
+        """Store a block's final labels and confidence, uint8 (y, x); a block of nodata is what is not stored."""
+        if labels.min() == FILL["labels"]:
+            return
         place = block.core.slices()
         for name, values in (("labels", labels), ("confidence", confidence)):
             try:
@@ -249,6 +255,21 @@ class RunFolder:
         """Where polygons are made."""
         return self.state / "outlines"
 
+    def write_draft(self, block: Block, labels: Labels, confidence: Labels) -> None:
+        """Keep a block's labels and confidence, uint8 (y, x), until its ramps are complete."""
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:
+                np.save(file, labels, allow_pickle=False)
+                np.save(file, confidence, allow_pickle=False)
+
+        write_file(self.strip_path(block.row, block.col, "draft"), write)
+
+    def read_draft(self, row: int, col: int) -> tuple[Labels, Labels]:
+        """Read a block's draft; FileNotFoundError when the finished block is on disk already."""
+        with self.strip_path(row, col, "draft").open("rb") as file:
+            return np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
+
     def write_strips(self, block: Block, strips: Strips) -> None:
         """Store a block's strips, each under its own name, because each has its own consumer."""
         for item in fields(strips):
@@ -270,8 +291,12 @@ def _array_writer(values: Sums) -> Callable[[Path], None]:
 
 @lru_cache(maxsize=8)
 def _open_array(path: str, written: int) -> Any:  # noqa: ARG001 - part of the cache key
-    """Open one array of the label store, once a process and once for each time it was ``written`` anew."""
-    return zarr.open_array(path, mode="r+")
+    """Open one array of the label store, once a process and once for each time it was ``written`` anew.
+
+    `RunFolder.write_block` looks for empty blocks itself; Zarr's way takes longer than writing.
+    """
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        return zarr.open_array(path, mode="r+")
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -85,7 +85,7 @@ def open_model(job_name: str, dask_worker: Worker) -> None:
 
 
 def predict(job_name: str, row: int, col: int) -> Seconds:
-    """Predict a block; write its labels and its strips.
+    """Predict a block; write its draft and its strips.
 
     A block that is finished already is predicted again only for its strips: its labels stay.
     """
@@ -96,14 +96,14 @@ def predict(job_name: str, row: int, col: int) -> Seconds:
         plan.raster, job.open(), plan.grid, block, region=plan.region, batch_size=plan.batch_size
     )
     if not folder.is_marked("finish", block):
-        folder.write_block(block, prediction.labels, prediction.confidence)
+        folder.write_draft(block, prediction.labels, prediction.confidence)
     folder.write_strips(block, prediction.strips)
     folder.mark("predict", block)
     return {"predict": time.perf_counter() - start}
 
 
 def finish(job_name: str, row: int, col: int, missing: tuple[str, ...] = ()) -> Seconds:
-    """Complete a block's ramps with its neighbours' strips.
+    """Complete a block's ramps with its neighbours' strips, and store the block.
 
     Parameters
     ----------
@@ -124,15 +124,10 @@ def finish(job_name: str, row: int, col: int, missing: tuple[str, ...] = ()) -> 
     neighbours = {strip: folder.read_strip(*place, strip) for strip, place in sources.items() if strip not in missing}
     own = {strip: folder.read_strip(row, col, strip) for strip in ("top", "left")}
     unused = own["top"][:0]
-    rows, cols = block.core.slices()
-    prediction = Prediction(
-        folder.read_labels(rows, cols),
-        folder.read_confidence(rows, cols),
-        Strips(**own, right=unused, below=unused, corner=unused),
-    )
+    prediction = Prediction(*folder.read_draft(row, col), Strips(**own, right=unused, below=unused, corner=unused))
     folder.write_block(block, *finish_block(prediction, neighbours, job.plan.spec))
     if not missing:
         folder.mark("finish", block)
-        for strip, place in {**sources, "top": (row, col), "left": (row, col)}.items():
+        for strip, place in {**sources, **dict.fromkeys(("top", "left", "draft"), (row, col))}.items():
             folder.drop_strip(*place, strip)
     return {"finish": time.perf_counter() - start}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,13 @@ from geoseg.grid import TileGrid, Window
 from tests.strategies import grids
 
 ONE_PIXEL = Window(0, 0, 1, 1)
+
+
+def labelled(scores: torch.Tensor, window: Window, activation: str = "none") -> tuple[NDArray[np.uint8], ...]:
+    """Positions of the classes, and confidence, of a window in which every pixel is wanted."""
+    found = np.full(window.shape, 99, np.uint8), np.full(window.shape, 99, np.uint8)
+    label(scores, activation, window, np.arange(len(scores), dtype=np.uint8), np.ones(window.shape, bool), *found)
+    return found
 
 
 @given(st.integers(0, 600))
@@ -86,9 +94,10 @@ def test_a_constant_model_is_labelled_alike_on_ramps_and_elsewhere(
     weights = [down * across, down * (ONE - across), (ONE - down) * across, (ONE - down) * (ONE - across)]
     sums = np.zeros((len(values), 1, 1), np.int32)
     for weight in weights:
-        sums += quantise(probabilities).numpy() * np.int32(weight)
-    alone, blended = label(probabilities, ONE_PIXEL), label_ramp(sums)
-    assert (alone[0].item(), alone[1].item()) == (blended[0].item(), blended[1].item())
+        sums += quantise(probabilities) * np.int32(weight)
+    alone, blended = labelled(probabilities, ONE_PIXEL), (np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8))
+    label_ramp(sums, np.arange(len(values), dtype=np.uint8), np.ones((1, 1), bool), *blended)
+    assert alone == blended
 
 
 @given(st.integers(1, 9), st.integers(0, 2**32 - 1), st.data())
@@ -99,7 +108,10 @@ def test_labels_are_the_first_largest_of_the_integers_in_any_window(
     coarse = rng.random((classes, 13, 17), np.float32).round(rng.integers(1, 6))  # ties among them
     y, x = data.draw(st.integers(0, 12)), data.draw(st.integers(0, 16))
     window = Window(y, x, data.draw(st.integers(1, 13 - y)), data.draw(st.integers(1, 17 - x)))
-    indices, confidence = label(torch.from_numpy(coarse), window)
+    scores = torch.from_numpy(coarse)
+    if data.draw(st.booleans()):
+        scores = scores[None].contiguous(memory_format=torch.channels_last)[0]
+    indices, confidence = labelled(scores, window)
     integers = np.rint(coarse * np.float32(SCALE)).astype(np.int64)[(slice(None), *window.slices())]
     np.testing.assert_array_equal(indices, integers.argmax(0))
     np.testing.assert_array_equal(confidence, np.floor(integers.max(0) * 255 / SCALE + 0.5))
@@ -107,13 +119,48 @@ def test_labels_are_the_first_largest_of_the_integers_in_any_window(
 
 def test_ties_go_to_the_first_class() -> None:
     near = torch.tensor([0.2, 0.4, 0.400001, 0.4])[:, None, None]
-    assert label(near, ONE_PIXEL)[0].item() == 1
+    assert labelled(near, ONE_PIXEL)[0].item() == 1
+
+
+def test_pixels_that_are_not_wanted_keep_what_they_have() -> None:
+    labels, confidence = np.full((2, 3), 255, np.uint8), np.zeros((2, 3), np.uint8)
+    wanted = np.array([[True, False, True], [False, True, False]])
+    scores = torch.zeros(2, 2, 3)
+    scores[1] = 1
+    label(scores, "none", Window(0, 0, 2, 3), np.array([4, 7], np.uint8), wanted, labels, confidence)
+    np.testing.assert_array_equal(labels, np.where(wanted, 7, 255))
+    np.testing.assert_array_equal(confidence, np.where(wanted, 255, 0))
+
+
+@given(st.integers(1, 9), st.integers(0, 2**32 - 1), st.sampled_from([0.1, 1.0, 10.0, 60.0]), st.booleans())
+def test_integers_are_within_one_of_those_from_probabilities_in_64_bits(
+    classes: int, seed: int, spread: float, is_last: bool
+) -> None:
+    scores = spread * torch.randn(classes, 7, 33, generator=torch.Generator().manual_seed(seed))
+    wide = scores.double()
+    laid_out = scores[None].contiguous(memory_format=torch.channels_last)[0] if is_last else scores
+    for activation, exact in (("softmax", wide.softmax(0)), ("sigmoid", wide.sigmoid())):
+        integers = quantise(laid_out, activation).astype(np.int64)
+        off = np.abs(integers - exact.numpy() * SCALE)
+        assert off.max() < 0.51  # a half, and what 32 bits round
+        indices, _ = labelled(laid_out, Window(0, 0, 7, 33), activation)
+        np.testing.assert_array_equal(indices, integers.argmax(0))
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+def test_scores_that_are_not_finite_are_refused(activation: str) -> None:
+    scores = torch.zeros(3, 4, 5)
+    scores[1, 2, 3] = float("nan")
+    with pytest.raises(FloatingPointError, match="not finite"):
+        quantise(scores, activation)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        labelled(scores, Window(0, 0, 4, 5), activation)
 
 
 def test_confidence_is_the_probability_in_255ths() -> None:
     probabilities = torch.linspace(0.5, 1, 101)[None, None]
     both = torch.cat([probabilities, 1 - probabilities])
-    confidence = label(both, Window(0, 0, 1, 101))[1][0]
+    confidence = labelled(both, Window(0, 0, 1, 101))[1][0]
     np.testing.assert_allclose(confidence, np.linspace(0.5, 1, 101) * 255, atol=0.51)
 
 

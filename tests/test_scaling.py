@@ -71,6 +71,20 @@ def test_scaling_follows_the_formulas_of_the_extension(data: st.DataObject) -> N
     np.testing.assert_allclose(result.numpy(), np.where(mask[:, None], wanted, 0), rtol=1e-4, atol=2e-3)
 
 
+@given(st.data())
+def test_small_integers_are_looked_up_to_the_bits_that_their_formula_gives(data: st.DataObject) -> None:
+    chosen = data.draw(st.one_of(st.just([]), st.lists(scalings, min_size=1, max_size=1), st.tuples(*[scalings] * 3)))
+    dtype = np.dtype(data.draw(st.sampled_from([np.uint8, np.int8, np.uint16, np.int16])))
+    limits, rng = np.iinfo(dtype), np.random.default_rng(data.draw(st.integers(0, 99)))
+    pixels = rng.integers(limits.min, limits.max, (2, 3, 9, 21), dtype, endpoint=True)
+    mask = rng.random((2, 9, 21)) > 0.3
+    memory_format = data.draw(st.sampled_from([torch.channels_last, torch.contiguous_format]))
+    scaler = Scaler(replace(SPEC, scalings=tuple(chosen)), CPU, memory_format)
+    looked_up, evaluated = scaler(pixels, mask), scaler(pixels.astype(np.float32), mask)
+    torch.testing.assert_close(looked_up, evaluated, rtol=0, atol=0, equal_nan=True)
+    assert looked_up.is_contiguous(memory_format=memory_format)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_pixels_are_never_overwritten(dtype: Any) -> None:
     pixels = np.ones((1, 3, 4, 4), dtype)

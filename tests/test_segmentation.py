@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geoseg.blending import SCALE, quantise
+from geoseg.blending import SCALE, Mask, quantise
 from geoseg.grid import TileGrid, Tiling, Window
-from geoseg.models.spec import Band, ClassSpec, ModelSpec
-from geoseg.segmentation import NODATA, Mask, finish_block, predict_block, read_tile
+from geoseg.models.spec import NODATA, Band, ClassSpec, ModelSpec
+from geoseg.segmentation import finish_block, predict_block, read_tile
 from tests.strategies import grids, pixels, tilings
 
 CLASSES = tuple(ClassSpec(value, f"class {value}") for value in (0, 1, 2))
@@ -40,7 +40,7 @@ class ArrayRaster:
 
 @dataclass
 class BoxModel:
-    """A box filter of 2 * reach + 1 px, then probabilities; sums of integers, so its floats are exact."""
+    """A box filter of 2 * reach + 1 px; sums of integers, so its floats are exact."""
 
     reach: int = 1
     classes: tuple[ClassSpec, ...] = CLASSES
@@ -50,13 +50,12 @@ class BoxModel:
     def spec(self) -> ModelSpec:
         return ModelSpec("box", "semantic-segmentation", (Band("a"), Band("b")), self.classes)
 
-    def predict(self, pixels: NDArray[np.generic], mask: Mask) -> torch.Tensor:
+    def score(self, pixels: NDArray[np.generic], mask: Mask) -> torch.Tensor:
         self.batches.append(pixels.shape)
         values = torch.from_numpy(pixels.astype(np.float32)) * torch.from_numpy(mask)[:, None]
         size = 2 * self.reach + 1
         sums = torch.nn.functional.avg_pool2d(values, size, 1, self.reach, divisor_override=1)
-        scores = torch.cat([sums, sums[:, :1] * 0.5 + sums[:, 1:] * 0.5], 1) / (255 * size * size)
-        return scores.softmax(1)
+        return torch.cat([sums, sums[:, :1] * 0.5 + sums[:, 1:] * 0.5], 1) / (255 * size * size)
 
 
 def run_blocks(raster: ArrayRaster, model: BoxModel, grid: TileGrid, **options: object) -> tuple[Mask, ...]:
@@ -76,8 +75,8 @@ def whole_image(raster: ArrayRaster, model: BoxModel, halo: int) -> tuple[Mask, 
     height, width = raster.shape
     rows, cols = reflect(np.arange(-halo, height + halo), height), reflect(np.arange(-halo, width + halo), width)
     padded = raster.pixels[:, rows[:, None], cols]
-    probabilities = model.predict(padded[None], np.ones((1, *padded.shape[1:]), bool))[0]
-    integers = quantise(probabilities[:, halo : halo + height, halo : halo + width]).numpy().astype(np.int64)
+    scores = model.score(padded[None], np.ones((1, *padded.shape[1:]), bool))[0]
+    integers = quantise(scores[:, halo : halo + height, halo : halo + width], "softmax").astype(np.int64)
     confidence = np.floor(integers.max(0) * 255 / SCALE + 0.5).astype(np.uint8)
     return integers.argmax(0).astype(np.uint8), confidence
 

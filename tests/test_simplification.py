@@ -370,6 +370,15 @@ def test_vertices_near_an_arc_are_all_that_its_simplification_needs(
     assert all(line == arc for line, arc, is_chosen in zip(expected, arcs, chosen, strict=True) if not is_chosen)
 
 
+@pytest.mark.parametrize("unit", [1, 0.1, 0.3, 0.7, 9e-5, 1 / 3600])
+@pytest.mark.parametrize("tolerance", [1, 2, 3, 5])
+def test_a_vertex_of_exactly_the_effective_area_goes_whatever_the_size_of_pixels(tolerance: int, unit: float) -> None:
+    metric, width = Metric(unit, 0, 0, -unit), 2 * tolerance**2
+    larger, smaller = ([(0, 0), (width + more, 0), (width + more, 1)] for more in (1, 0))
+    lines = [simplified([arc], [FREE], tolerance * unit, "visvalingam-whyatt", metric)[0] for arc in (larger, smaller)]
+    assert lines == [larger, [smaller[0], smaller[-1]]]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_tolerance_zero_and_no_choice_remove_nothing(method: Method) -> None:
     arcs, keep = arcs_of(spiral(12))

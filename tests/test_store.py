@@ -36,6 +36,31 @@ def test_blocks_come_back_as_they_were_written_and_the_rest_is_nodata(folder: Ru
     assert (folder.read_labels(slice(0, 50), slice(0, block.core.x)) == 255).all()
 
 
+def test_a_block_without_a_label_is_not_stored_and_reads_as_nodata(folder: RunFolder) -> None:
+    block = GRID.block(0, 0)
+    folder.write_block(block, np.full(block.core.shape, 255, np.uint8), np.zeros(block.core.shape, np.uint8))
+    assert not list((folder.state / "blocks.zarr").glob("*/c/**/*"))
+    assert (folder.read_labels(*block.core.slices()) == 255).all()
+
+
+def test_a_block_whose_labels_are_all_zero_is_stored(folder: RunFolder) -> None:
+    block, zeros = GRID.block(0, 0), np.zeros(GRID.block(0, 0).core.shape, np.uint8)
+    folder.write_block(block, zeros, zeros)
+    assert (folder.read_labels(*block.core.slices()) == 0).all()
+
+
+def test_a_draft_comes_back_whole_and_is_dropped_like_a_strip(folder: RunFolder) -> None:
+    block = GRID.block(1, 0)
+    labels, confidence = np.random.default_rng(0).integers(0, 256, (2, *block.core.shape), dtype=np.uint8)
+    folder.write_draft(block, labels, confidence)
+    found = folder.read_draft(1, 0)
+    np.testing.assert_array_equal(found[0], labels)
+    np.testing.assert_array_equal(found[1], confidence)
+    folder.drop_strip(1, 0, "draft")
+    with pytest.raises(FileNotFoundError):
+        folder.read_draft(1, 0)
+
+
 def test_the_label_store_is_zarr_3_with_one_chunk_a_block(folder: RunFolder) -> None:
     array = zarr.open_array(str(folder.state / "blocks.zarr"), path="labels")
     assert array.metadata.zarr_format == 3

@@ -48,6 +48,20 @@ class Model(Protocol):
     def spec(self) -> ModelSpec:
         """What the model promises."""
 
+    def score(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> torch.Tensor:
+        """Turn pixels into scores, what the spec's activation turns into probabilities.
+
+        Parameters
+        ----------
+        pixels, mask
+            As in `predict`.
+
+        Returns
+        -------
+        torch.Tensor
+            float32, shape (n, class, y, x), in any order in memory, on the model's device; not to be overwritten.
+        """
+
     def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> torch.Tensor:
         """Turn pixels into probabilities.
 

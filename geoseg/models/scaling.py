@@ -2,6 +2,10 @@
 
 Pixels travel to the device in their file's dtype and are scaled there with the model's own numbers, never with
 a statistic of the tile. It knows the formulas of the MLM extension, nothing of networks.
+
+Strategy. A formula is evaluated on tensors. Integers of one or two bytes have few values, so on a CPU the formula is
+evaluated once for each of them, and every pixel is looked up: the same bits, however long the formula is, written
+straight into the order in memory that the network wants.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.errors import CatalogError, ModelError
@@ -64,6 +69,7 @@ class Scaler:
             )
         self._name, self._bands = spec.name, spec.band_names
         self._device, self._memory_format = device, memory_format
+        self._tables: dict[np.dtype[Any], NDArray[np.float32]] = {}
         lines = [line_of(scaling) for scaling in spec.scalings]
         self._curves: list[Evaluator] = []
         self._line: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -82,7 +88,17 @@ class Scaler:
             When the shapes do not fit the model.
         """
         self._check(pixels, mask)
-        values = _tensor(pixels).to(self._device).to(torch.float32, copy=True)
+        if self._device.type == "cpu" and pixels.dtype.kind in "bui" and pixels.dtype.itemsize <= 2:
+            return self._look_up(pixels, mask)
+        values = self._scale(_tensor(pixels).to(self._device))
+        if not mask.all():
+            invalid = torch.from_numpy(~mask).to(self._device)[:, None]
+            values.masked_fill_(invalid, 0.0)
+        return values.contiguous(memory_format=self._memory_format)
+
+    def _scale(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Evaluate the formulas on pixels (n, band, y, x), which are left as they are."""
+        values = pixels.to(torch.float32, copy=True)
         if self._line is not None:
             values.mul_(self._line[0]).add_(self._line[1])
         elif len(self._curves) == 1:
@@ -90,10 +106,25 @@ class Scaler:
         else:
             for band, curve in enumerate(self._curves):
                 values[:, band] = curve(values[:, band])
-        if not mask.all():
-            invalid = torch.from_numpy(~mask).to(self._device)[:, None]
-            values.masked_fill_(invalid, 0.0)
-        return values.contiguous(memory_format=self._memory_format)
+        return values
+
+    def _look_up(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> torch.Tensor:
+        """Scale pixels of one or two bytes through a table of all their values."""
+        pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+        if pixels.dtype not in self._tables:
+            self._tables[pixels.dtype] = self._table(pixels.dtype)
+        result = torch.empty(pixels.shape, dtype=torch.float32, memory_format=self._memory_format)
+        codes = pixels.view(np.uint8 if pixels.dtype.itemsize == 1 else np.uint16)
+        _gather(self._tables[pixels.dtype], codes, np.ascontiguousarray(mask), result.numpy())
+        return result
+
+    def _table(self, dtype: np.dtype[Any]) -> NDArray[np.float32]:
+        """What becomes of every value: shape (band, value), the values in the order of their bits read as unsigned."""
+        codes = np.arange(1 << 8 * dtype.itemsize, dtype=np.uint8 if dtype.itemsize == 1 else np.uint16)
+        values = codes if dtype.kind == "b" else codes.view(dtype)
+        bands = torch.from_numpy(values).expand(1, len(self._bands), 1, len(codes))
+        table: NDArray[np.float32] = self._scale(bands)[0, :, 0].numpy()
+        return table
 
     def _check(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> None:
         if pixels.ndim != 4 or pixels.shape[1] != len(self._bands):
@@ -113,6 +144,20 @@ def _tensor(pixels: NDArray[Any]) -> torch.Tensor:
     """The same numbers as a tensor; no copy when torch can use the memory as it is."""
     pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
     return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+
+
+@njit(cache=True, nogil=True)
+def _gather(
+    table: NDArray[np.float32], codes: NDArray[Any], mask: NDArray[np.bool_], result: NDArray[np.float32]
+) -> None:
+    """``result[n, band, y, x] = table[band, codes[n, band, y, x]]`` where the mask (n, y, x) is True, else 0."""
+    count, bands, height, width = codes.shape
+    for n in range(count):
+        for y in range(height):
+            for band in range(bands):
+                line, values, found, valid = result[n, band, y], table[band], codes[n, band, y], mask[n, y]
+                for x in range(width):
+                    line[x] = values[found[x]] if valid[x] else np.float32(0)
 
 
 def line_of(scaling: Scaling) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""What every semantic model shares: scaling before the network, probabilities after it, and one look at its output.
+"""What every semantic model shares: scaling before the network, and one look at its output.
 
 It knows tensors and a spec, not where the network comes from; an adapter hands it a callable.
 """
@@ -14,16 +14,13 @@ from numpy.typing import NDArray
 
 from geoseg.errors import GeosegError, ModelError
 from geoseg.models.scaling import Scaler
-from geoseg.models.spec import ModelSpec
+from geoseg.models.spec import Activation, ModelSpec
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 """Scaled pixels, float32 (n, band, y, x), to scores, float32 (n, class, y, x)."""
 
 SLACK = 1e-3
 """How far outside 0 to 1 rounding may take a probability."""
-
-STRIP = 32
-"""Rows that are normalised at once on a CPU."""
 
 Opener = Callable[[ModelSpec, torch.device], Network]
 """What an adapter offers: opens the network of a spec on a device."""
@@ -49,20 +46,22 @@ class SemanticModel:
         self.scaler = Scaler(spec, self.device, memory_format(self.network, self.device))
         self._checked = False
 
-    def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> torch.Tensor:
-        """See `geoseg.models.Model.predict`."""
+    def score(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> torch.Tensor:
+        """See `geoseg.models.Model.score`."""
         with torch.inference_mode():
             scaled = self.scaler(pixels, mask)
             scores = self._run(scaled)
             if not self._checked:
                 _check_scores(self.spec, scores, scaled)
                 self._checked = True
-            probabilities = _activate(scores.float(), self.spec.activation)
+            return scores.float()
+
+    def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> torch.Tensor:
+        """See `geoseg.models.Model.predict`."""
+        with torch.inference_mode():
+            probabilities = _activate(self.score(pixels, mask).contiguous(), self.spec.activation)
             if not torch.isfinite(probabilities.sum()):
-                raise ModelError(
-                    f"model '{self.spec.name}' gave values that are not finite (NaN or infinite); "
-                    "check that its scalings fit the raster's digital numbers, and its weights."
-                )
+                raise not_finite(self.spec)
         return probabilities
 
     def _run(self, scaled: torch.Tensor) -> torch.Tensor:
@@ -109,25 +108,9 @@ def memory_format(network: Network, device: torch.device) -> torch.memory_format
     return torch.channels_last if convolves and device.type in ("cpu", "cuda") else torch.contiguous_format
 
 
-def _activate(scores: torch.Tensor, activation: str) -> torch.Tensor:
-    """Probabilities, one class plane after the other in memory, as labelling reads them.
-
-    On a CPU a few rows at a time: they stay in the cache while they are turned into planes and normalised, which takes
-    a third of the time and gives the same bits.
-    """
+def _activate(scores: torch.Tensor, activation: Activation) -> torch.Tensor:
     if activation == "none":
-        return scores.contiguous()
-    if scores.is_contiguous() or scores.device.type != "cpu":
-        return _normalise(scores, activation)
-    probabilities = torch.empty(scores.shape, dtype=scores.dtype)
-    for y in range(0, scores.shape[2], STRIP):
-        rows = slice(y, y + STRIP)
-        probabilities[:, :, rows] = _normalise(scores[:, :, rows], activation)
-    return probabilities
-
-
-def _normalise(scores: torch.Tensor, activation: str) -> torch.Tensor:
-    scores = scores.contiguous()
+        return scores
     return scores.softmax(1) if activation == "softmax" else scores.sigmoid()
 
 
@@ -162,6 +145,14 @@ def _check_range(spec: ModelSpec, scores: torch.Tensor) -> None:
             f"model '{spec.name}' has the activation 'none' but gave values from {lowest:.3g} to {highest:.3g}, which "
             "are not probabilities; set geoseg:activation in its entry to softmax or sigmoid."
         )
+
+
+def not_finite(spec: ModelSpec) -> ModelError:
+    """Say what to do about scores that have no probability."""
+    return ModelError(
+        f"model '{spec.name}' gave values that are not finite (NaN or infinite); "
+        "check that its scalings fit the raster's digital numbers, and its weights."
+    )
 
 
 def _misshapen(spec: ModelSpec, found: tuple[int, ...], expected: tuple[int, ...], remedy: str) -> ModelError:

@@ -23,6 +23,7 @@ import rasterio
 import rasterio.shutil
 import rasterio.windows
 from affine import Affine
+from numba import njit
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
@@ -203,12 +204,22 @@ def most_frequent(labels: NDArray[Any]) -> NDArray[Any]:
     ndarray, shape (ceil(y / 2), ceil(x / 2))
     """
     height, width = labels.shape
-    if height % 2 or width % 2:
-        labels = np.pad(labels, ((0, height % 2), (0, width % 2)), mode="edge")
-    first, second = labels[::2, ::2], labels[::2, 1::2]
-    third, fourth = labels[1::2, ::2], labels[1::2, 1::2]
-    result = np.where((second == third) | (second == fourth), second, np.where(third == fourth, third, first))
-    return np.where((first == second) | (first == third) | (first == fourth), first, result)
+    result = np.empty((-(-height // 2), -(-width // 2)), labels.dtype)
+    _vote(np.ascontiguousarray(labels), result)
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _vote(labels: NDArray[Any], result: NDArray[Any]) -> None:
+    """Fill the halved labels row by row; next to an odd last row or column two labels agree, and win."""
+    height, width = labels.shape
+    for y in range(len(result)):
+        upper, lower, line = labels[2 * y], labels[min(2 * y + 1, height - 1)], result[y]
+        line[-1] = upper[-1]
+        for x in range(width // 2):
+            first, second, third, fourth = upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1]
+            later = second if (second == third) | (second == fourth) else third if third == fourth else first
+            line[x] = first if (first == second) | (first == third) | (first == fourth) else later
 
 
 def _publish(final: Path, path: Path, categories: Mapping[int, str] | None) -> None:

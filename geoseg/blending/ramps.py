@@ -1,9 +1,8 @@
-"""Ramps and fixed-point sums: how overlapping tiles become one seamless set of probabilities.
+"""Ramps: weighted sums where tiles overlap, and the strips that blocks exchange.
 
-Floating point sums depend on their order, so a result would depend on the layout of tiles and blocks.
-Probabilities therefore become integers of scale 32,767 and ramp weights integers that sum to 256 on each axis:
-every weighted sum fits int32, any order of additions gives the same bits, and a constant stays constant.
-This module knows arrays of tiles and blocks, nothing of rasters, models or files.
+Ramp weights are integers that sum to 256 on each axis, so every weighted sum of integers of scale 32,767 fits int32,
+any order of additions gives the same bits, and a constant stays constant. This module knows arrays of tiles and
+blocks; where the integers come from is not its matter.
 """
 
 from __future__ import annotations
@@ -15,19 +14,13 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
+from geoseg.blending.integers import LEVELS, SCALE, Integers, Labels, Mask, quantise
 from geoseg.grid import Axis, Block, Tile, TileGrid, Window
-
-SCALE = 32_767
-"""A probability of 1.0 as an integer; ``SCALE * 256 * 256`` is the largest that fits int32."""
 
 ONE = 256
 """The weight of a pixel that one tile predicts alone, along one axis."""
 
-LEVELS = 255
-"""A confidence of 1.0 in the stored uint8."""
-
 Sums = NDArray[np.int32]
-Labels = NDArray[np.uint8]
 
 
 def ramp_weights(ramp: int) -> NDArray[np.int32]:
@@ -56,100 +49,13 @@ def axis_weights(axis: Axis, tile: int) -> NDArray[np.int32]:
     return weights
 
 
-def quantise(probabilities: torch.Tensor) -> torch.Tensor:
-    """Turn probabilities into integers, ``round(32,767 p)``, halves to even.
-
-    Parameters
-    ----------
-    probabilities : torch.Tensor
-        float32, any shape, 0 to 1.
-
-    Returns
-    -------
-    torch.Tensor
-        int16 of the same shape.
-    """
-    return probabilities.mul(SCALE).round_().to(torch.int16)
-
-
-def label(probabilities: torch.Tensor, window: Window) -> tuple[Labels, Labels]:
-    """Choose the class of each pixel that one tile predicts alone, and say how sure that is.
-
-    Ties of the integers go to the first class.
-
-    Parameters
-    ----------
-    probabilities : torch.Tensor
-        float32, shape (class, y, x), 0 to 1.
-    window : Window
-        Which pixels, counted from the tensor's first.
-
-    Returns
-    -------
-    indices, confidence : uint8 arrays
-        Shape (y, x): the class' position, and its probability times 255.
-    """
-    if probabilities.device.type != "cpu":
-        indices, confidence = _label(quantise(probabilities[(slice(None), *window.slices())]), 1)
-        return indices.cpu().numpy(), confidence.cpu().numpy()
-    labels, sure = np.empty(window.shape, np.uint8), np.empty(window.shape, np.uint8)
-    _label_planes(probabilities.contiguous().numpy(), window.y, window.x, labels, sure)
-    return labels, sure
-
-
-@njit(cache=True, nogil=True)
-def _label_planes(probabilities: NDArray[np.float32], top: int, left: int, indices: Labels, confidence: Labels) -> None:
-    """Quantise and label in one pass over the class planes, several times faster than one operation after another.
-
-    Row by row, so that what is compared stays in the cache; the inner loops are vectorised by the compiler.
-    """
-    height, width = indices.shape
-    best, first = np.empty(width, np.float32), np.empty(width, np.int32)
-    for y in range(height):
-        best[:] = -1
-        for position in range(probabilities.shape[0]):
-            row = probabilities[position, top + y, left : left + width]
-            for x in range(width):
-                value = np.rint(row[x] * np.float32(SCALE))
-                larger = value > best[x]
-                best[x] = value if larger else best[x]
-                first[x] = position if larger else first[x]
-        for x in range(width):
-            indices[y, x] = first[x]
-            confidence[y, x] = (np.int32(best[x]) * np.int32(2 * LEVELS) + np.int32(SCALE)) // np.int32(2 * SCALE)
-
-
-def compile_loops() -> None:
-    """Compile what is compiled, or load it from the cache on disk, ahead of the first tile."""
-    label(torch.zeros(1, 1, 1), Window(0, 0, 1, 1))
-
-
-def _label(sums: torch.Tensor, weight: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Label integers, int16 or int32 (class, y, x), that are weighted sums with weights of this sum.
-
-    A constant model has the same confidence on ramps as elsewhere, because a sum is first rounded back to scale
-    32,767. ``max`` is several times faster than ``argmax`` on a CPU.
-    """
-    best, indices = sums.max(0)
-    if weight > 1:
-        best = (best + weight // 2).div_(weight, rounding_mode="floor")
-    best = best.to(torch.int32).mul_(2 * LEVELS).add_(SCALE).div_(2 * SCALE, rounding_mode="floor")
-    return indices.to(torch.uint8), best.to(torch.uint8)
-
-
-def label_ramp(sums: Sums) -> tuple[Labels, Labels]:
-    """Label complete ramp sums: int32, shape (class, y, x), to uint8 indices and confidence, shape (y, x)."""
-    indices, confidence = _label(torch.from_numpy(sums), ONE * ONE)
-    return indices.numpy(), confidence.numpy()
-
-
 @dataclass(frozen=True)
 class Strips:
     """What a block's own tiles say about pixels that other blocks' tiles predict too: raw sums.
 
-    All are int32, shape (class, y, x), clipped to the raster. ``top`` and ``left`` are the block's own ramps, which its
-    neighbours complete; ``right``, ``below`` and ``corner`` lie on its overhang, and each has one consumer.
-    An array is empty where the block has no neighbour.
+    All are int32, shape (class, y, x), contiguous, clipped to the raster. ``top`` and ``left`` are the block's own
+    ramps, which its neighbours complete; ``right``, ``below`` and ``corner`` lie on its overhang, and each has one
+    consumer. An array is empty where the block has no neighbour.
     """
 
     top: Sums
@@ -187,15 +93,22 @@ class BlockSums:
             edge: np.zeros((classes, reach.height, ramp), np.int32) for edge in _borders(cols, block.col) if ramp
         }
 
-    def add(self, tile: Tile, probabilities: torch.Tensor) -> None:
+    def add(self, tile: Tile, scores: torch.Tensor, activation: str = "none") -> None:
         """Add a tile; only its ramps are quantised, and leave the device.
 
         Parameters
         ----------
         tile : Tile
             One of the block's tiles.
-        probabilities : torch.Tensor
-            float32, shape (class, y, x), over the tile's reach.
+        scores : torch.Tensor
+            float32, shape (class, y, x) over the tile's reach.
+        activation : str
+            See `geoseg.blending.quantise`.
+
+        Raises
+        ------
+        FloatingPointError
+            As in `geoseg.blending.quantise`.
         """
         down = axis_weights(self._grid.rows, tile.row)
         across = axis_weights(self._grid.cols, tile.col)
@@ -204,13 +117,13 @@ class BlockSums:
         for edge, sums in self._across.items():
             y = edge - tile.reach.y
             if 0 <= y < tile.reach.height:
-                weights = down[y : y + ramp, None] * across
-                sums[:, :, place.x : place.right] += quantise(probabilities[:, y : y + ramp]).cpu().numpy() * weights
+                integers = quantise(scores[:, y : y + ramp], activation)
+                _add_weighted(sums, integers, down[y : y + ramp], across, 0, place.x)
         for edge, sums in self._down.items():
             x = edge - tile.reach.x
             if 0 <= x < tile.reach.width:
-                weights = down[:, None] * across[x : x + ramp]
-                sums[:, place.y : place.bottom] += quantise(probabilities[:, :, x : x + ramp]).cpu().numpy() * weights
+                integers = quantise(scores[:, :, x : x + ramp], activation)
+                _add_weighted(sums, integers, down, across[x : x + ramp], place.y, 0)
 
     def inner_ramps(self) -> list[tuple[Window, Sums]]:
         """Ramps between the block's own tiles: windows relative to its core, and sums over them.
@@ -235,11 +148,11 @@ class BlockSums:
         left, right = self._down.get(core.x), self._down.get(core.right)
         empty = np.zeros((0, 0, 0), np.int32)
         return Strips(
-            top=empty if top is None else top[:, :, : core.width],
-            left=empty if left is None else left[:, : core.height],
-            right=empty if right is None else right[:, : core.height],
-            below=empty if below is None else below[:, :, : core.width],
-            corner=empty if below is None or right is None else below[:, :, core.width :],
+            top=empty if top is None else np.ascontiguousarray(top[:, :, : core.width]),
+            left=empty if left is None else np.ascontiguousarray(left[:, : core.height]),
+            right=empty if right is None else np.ascontiguousarray(right[:, : core.height]),
+            below=empty if below is None else np.ascontiguousarray(below[:, :, : core.width]),
+            corner=empty if below is None or right is None else np.ascontiguousarray(below[:, :, core.width :]),
         )
 
 
@@ -272,3 +185,55 @@ def complete(own: Strips, neighbours: dict[str, Sums]) -> tuple[Sums, Sums]:
             if ramp.size and sums.size:
                 ramp[:, :height, :width] += sums[:, :height, :width]
     return top, left
+
+
+def label_ramp(
+    sums: Sums, values: Labels, wanted: Mask, labels: Labels, confidence: Labels, corner: tuple[int, int] = (0, 0)
+) -> None:
+    """Label complete ramp sums; ties go to the first class, and pixels that are not wanted keep what they have.
+
+    A constant model has the same confidence on ramps as elsewhere, because a sum is first rounded back to scale 32,767.
+
+    Parameters
+    ----------
+    sums : int32 array
+        Shape (class, y, x), with weights that sum to 65,536 at every pixel.
+    values, wanted, labels, confidence, corner
+        As in `geoseg.blending.label`; ``wanted`` has the shape of the ramp.
+    """
+    _label_sums(np.ascontiguousarray(sums), values, np.ascontiguousarray(wanted), labels, confidence, *corner)
+
+
+@njit(cache=True, nogil=True)
+def _add_weighted(
+    sums: Sums, integers: Integers, down: NDArray[np.int32], across: NDArray[np.int32], top: int, left: int
+) -> None:
+    """``sums[:, top + y, left + x] += down[y] across[x] integers[:, y, x]``."""
+    classes, height, width = integers.shape
+    for position in range(classes):
+        for y in range(height):
+            line, found = sums[position, top + y, left : left + width], integers[position, y]
+            for x in range(width):
+                line[x] += np.int32(np.int32(down[y] * across[x]) * np.int32(found[x]))
+
+
+@njit(cache=True, nogil=True)
+def _label_sums(
+    sums: Sums, values: Labels, wanted: Mask, labels: Labels, confidence: Labels, top: int, left: int
+) -> None:
+    """Choose the first of the largest sums, row by row."""
+    classes, height, width = sums.shape
+    best, first = np.empty(width, np.int32), np.empty(width, np.int32)
+    for y in range(height):
+        for x in range(width):
+            best[x], first[x] = sums[0, y, x], 0
+        for position in range(1, classes):
+            for x in range(width):
+                larger = sums[position, y, x] > best[x]
+                best[x] = sums[position, y, x] if larger else best[x]
+                first[x] = np.int32(position) if larger else first[x]
+        for x in range(width):
+            if wanted[y, x]:
+                integer = (best[x] + ONE * ONE // 2) // (ONE * ONE)
+                labels[top + y, left + x] = values[first[x]]
+                confidence[top + y, left + x] = (integer * 2 * LEVELS + SCALE) // (2 * SCALE)

@@ -1,0 +1,42 @@
+"""Blending: how overlapping tiles become one seamless map.
+
+`integers` turns scores into integers and labels what one tile predicts alone; `ramps` sums what several tiles predict.
+Both know arrays of tiles and blocks, nothing of rasters, models or files.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from geoseg.blending.integers import LEVELS, SCALE, Labels, Mask, label, quantise
+from geoseg.blending.ramps import ONE, BlockSums, Strips, Sums, axis_weights, complete, label_ramp, ramp_weights
+from geoseg.grid import TileGrid, Tiling, Window
+
+__all__ = [
+    "LEVELS",
+    "ONE",
+    "SCALE",
+    "BlockSums",
+    "Labels",
+    "Mask",
+    "Strips",
+    "Sums",
+    "axis_weights",
+    "compile_loops",
+    "complete",
+    "label",
+    "label_ramp",
+    "quantise",
+    "ramp_weights",
+]
+
+
+def compile_loops() -> None:
+    """Compile what is compiled, or load it from the cache on disk, ahead of the first tile."""
+    grid = TileGrid((1, 3), Tiling(2, 0, 1), (1, 1))
+    sums, scores = BlockSums(grid, grid.block(0, 0), 1), torch.zeros(1, 1, 2)
+    sums.add(grid.tile(0, 0), scores)
+    target = np.zeros(1, np.uint8), np.ones((1, 2), np.bool_), np.zeros((1, 2), np.uint8), np.zeros((1, 2), np.uint8)
+    label(scores, "none", Window(0, 0, 1, 2), *target)
+    label_ramp(sums.strips().right, *target)

@@ -1,0 +1,300 @@
+"""Scores to integers of scale 32,767, and to labels where one tile predicts alone.
+
+Floating point sums depend on their order, so a result would depend on the layout of tiles and blocks. Probabilities
+therefore become integers, here and nowhere else: ties, ramps and confidence all see the same ones. This module knows
+the scores of a tile, nothing of ramps or of other tiles.
+
+Strategy. On a CPU a tile's probabilities never exist as an array. One compiled pass takes the scores as the network
+left them, channels first or last, a row of pixels at a time: the row lies in the first-level cache while it is turned
+into class planes, normalised, rounded and labelled. Its exponential is a polynomial of additions and multiplications,
+each rounded as IEEE 754 says, so the integers are the same on every CPU, and the compiler makes vectors of it. Other
+devices hand over probabilities that they made themselves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+
+from geoseg.grid import Window
+
+SCALE = 32_767
+"""A probability of 1.0 as an integer; ``SCALE * 256 * 256`` is the largest that fits int32."""
+
+LEVELS = 255
+"""A confidence of 1.0 in the stored uint8."""
+
+Integers = NDArray[np.int16]
+Labels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Flat = NDArray[np.float32]
+"""The memory under scores, in whatever order."""
+Planes = NDArray[np.float32]
+"""A few pixels of every class, shape (class, pixel)."""
+Pixels = NDArray[np.float32]
+Three = tuple[int, int, int]
+
+ACTIVATIONS = {"none": 0, "softmax": 1, "sigmoid": 2}
+"""What turns scores into probabilities, as the compiled loops know it."""
+
+PIXELS = 1024
+"""Pixels that are quantised together: their scores stay in the first-level cache."""
+
+_NONE, _SOFTMAX = np.int64(ACTIVATIONS["none"]), np.int64(ACTIVATIONS["softmax"])
+_ZERO, _ONE, _SCALE = np.float32(0), np.float32(1), np.float32(SCALE)
+_FARTHEST = np.float32(87)  # e^-87 is the smallest power whose float32 is not subnormal
+
+# e^x = 2^n e^r with n = rint(x / ln 2); coefficients of expf in S. Moshier's Cephes library, ln 2 in two parts.
+_PER_OCTAVE = np.float32(1.4426950408889634)
+_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+_ROUNDER = np.float32(1.5 * 2**23)  # added, it leaves the rounded number in the lowest bits
+_C2, _C3, _C4 = np.float32(5.0000001201e-1), np.float32(1.6666665459e-1), np.float32(4.1665795894e-2)
+_C5, _C6, _C7 = np.float32(8.3334519073e-3), np.float32(1.3981999507e-3), np.float32(1.9875691500e-4)
+
+
+_compiled = njit(cache=True, nogil=True, error_model="numpy")  # Python's model looks for divisions by 0, one by one
+
+
+def quantise(scores: torch.Tensor, activation: str = "none") -> Integers:
+    """Turn scores into probabilities and these into integers, ``round(32,767 p)``, halves to even.
+
+    Parameters
+    ----------
+    scores : torch.Tensor
+        float32, shape (class, y, x), in any order in memory.
+    activation : str
+        ``"softmax"``, ``"sigmoid"``, or ``"none"`` for what is a probability already; what lies outside 0 to 1 is
+        clipped.
+
+    Returns
+    -------
+    int16 array
+        Shape (class, y, x).
+
+    Raises
+    ------
+    FloatingPointError
+        A score is NaN, or so infinite that there is no probability.
+    """
+    if scores.device.type != "cpu":
+        return _quantise_there(scores, activation).cpu().numpy()
+    integers = np.empty(tuple(scores.shape), np.int16)
+    _refuse(_quantise_rows(*_laid_out(scores), ACTIVATIONS[activation], integers))
+    return integers
+
+
+def label(
+    scores: torch.Tensor,
+    activation: str,
+    window: Window,
+    values: Labels,
+    wanted: Mask,
+    labels: Labels,
+    confidence: Labels,
+    corner: tuple[int, int] = (0, 0),
+) -> None:
+    """Label the pixels that one tile predicts alone, and say how sure that is.
+
+    Ties of the integers go to the first class. Pixels that are not wanted keep what they have.
+
+    Parameters
+    ----------
+    scores, activation
+        As in `quantise`.
+    window : Window
+        Which pixels, counted from the scores' first.
+    values : uint8 array
+        Shape (class,): the label of each class.
+    wanted : bool array
+        Shape (y, x), at least as large as the window, counted from its first pixel.
+    labels, confidence : uint8 arrays
+        Shape (y, x), contiguous: written where wanted; confidence is the label's probability times 255.
+    corner : (int, int)
+        Row and column of the window's first pixel in ``labels`` and ``confidence``.
+
+    Raises
+    ------
+    FloatingPointError
+        As in `quantise`.
+    """
+    part, wanted = scores[(slice(None), *window.slices())], np.ascontiguousarray(wanted)
+    if scores.device.type == "cpu":
+        _refuse(_label_rows(*_laid_out(part), ACTIVATIONS[activation], values, wanted, labels, confidence, *corner))
+        return
+    best, first = _quantise_there(part, activation).max(0)  # several times faster than argmax
+    place = Window(*corner, *window.shape).slices()
+    shown = wanted[: window.height, : window.width]
+    np.copyto(labels[place], values[first.cpu().numpy()], where=shown)
+    sure = best.to(torch.int32).mul_(2 * LEVELS).add_(SCALE).div_(2 * SCALE, rounding_mode="floor")
+    np.copyto(confidence[place], sure.to(torch.uint8).cpu().numpy(), where=shown)
+
+
+def _quantise_there(scores: torch.Tensor, activation: str) -> torch.Tensor:
+    """Quantise on the scores' own device; the result stays there."""
+    made = scores if activation == "none" else scores.softmax(0) if activation == "softmax" else scores.sigmoid()
+    _refuse(bool(torch.isfinite(made.sum())))
+    return made.clamp(0, 1).mul_(SCALE).round_().to(torch.int16)
+
+
+def _refuse(finite: bool) -> None:
+    if not finite:
+        raise FloatingPointError("scores that are not finite have no probability; look for NaN in pixels or weights.")
+
+
+def _laid_out(scores: torch.Tensor) -> tuple[Flat, Three, Three]:
+    """The memory under a tensor (class, y, x) as a flat array, the tensor's shape, and its strides in elements.
+
+    The loops are compiled once for every order in memory that way.
+    """
+    shape, strides = tuple(scores.shape), tuple(scores.stride())
+    span = 1 + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
+    return scores.as_strided((span,), (1,)).numpy(), shape, strides  # type: ignore[return-value]
+
+
+@_compiled
+def _quantise_rows(flat: Flat, shape: Three, strides: Three, activation: int, integers: Integers) -> bool:
+    """Quantise as many rows at once as make up for their number; returns whether every pixel has probabilities."""
+    classes, height, width = shape
+    count = max(1, PIXELS // width)
+    scores, doubt = np.zeros((classes, count * width), np.float32), np.zeros(count * width, np.float32)
+    spare = np.empty((2, count * width), np.float32)
+    for y in range(0, height, count):
+        rows = min(count, height - y)
+        _load(flat, y, rows, width, strides, scores)
+        _to_integers(scores, activation, doubt, spare)
+        for position in range(classes):
+            for row in range(rows):
+                line, found = integers[position, y + row], scores[position, row * width : (row + 1) * width]
+                for x in range(width):
+                    line[x] = found[x]
+    return bool(np.isfinite(doubt).all())
+
+
+@_compiled
+def _label_rows(
+    flat: Flat,
+    shape: Three,
+    strides: Three,
+    activation: int,
+    values: Labels,
+    wanted: Mask,
+    labels: Labels,
+    confidence: Labels,
+    top: int,
+    left: int,
+) -> bool:
+    """Quantise and label row by row; returns whether every pixel has probabilities."""
+    classes, height, width = shape
+    scores, doubt = np.empty((classes, width), np.float32), np.zeros(width, np.float32)
+    spare, first = np.empty((2, width), np.float32), np.empty(width, np.uint8)
+    for y in range(height):
+        _load(flat, y, 1, width, strides, scores)
+        _to_integers(scores, activation, doubt, spare)
+        best = _choose(scores, spare[0], first)
+        shown = wanted[y]
+        chosen, sure = labels[top + y, left : left + width], confidence[top + y, left : left + width]
+        for x in range(width):
+            # exact: every number here is an integer below 2^24, and no quotient lies within a rounding of the next
+            level = np.uint8((best[x] * np.float32(2 * LEVELS) + _SCALE) / np.float32(2 * SCALE))
+            sure[x] = level if shown[x] else sure[x]
+        for x in range(width):
+            chosen[x] = values[first[x]] if shown[x] else chosen[x]
+    return bool(np.isfinite(doubt).all())
+
+
+@_compiled
+def _choose(scores: Planes, best: Pixels, first: Labels) -> Pixels:
+    """Find the largest integer of each pixel, and the first class that has it."""
+    classes, width = scores.shape
+    best[:], first[:] = scores[0], 0
+    for position in range(1, classes):
+        for x in range(width):
+            larger = scores[position, x] > best[x]
+            best[x] = scores[position, x] if larger else best[x]
+            first[x] = np.uint8(position) if larger else first[x]
+    return best
+
+
+@_compiled
+def _load(flat: Flat, y: int, rows: int, width: int, strides: Three, scores: Planes) -> None:
+    """Copy rows into class planes, (class, pixel), one row behind the other."""
+    for position in range(len(scores)):
+        for row in range(rows):
+            start = position * strides[0] + (y + row) * strides[1]
+            target = scores[position, row * width : (row + 1) * width]
+            if strides[2] == 1:
+                target[:] = flat[start : start + width]
+            else:
+                target[:] = flat[start : start + (width - 1) * strides[2] + 1 : strides[2]]
+
+
+@_compiled
+def _to_integers(scores: Planes, activation: int, doubt: Pixels, spare: Planes) -> None:
+    """Replace scores by integers, still as float32.
+
+    ``doubt`` (pixel,) gathers something that stays finite as long as every pixel had probabilities.
+    """
+    if activation == _SOFTMAX:
+        _softmax(scores, doubt, spare[0], spare[1])
+    elif activation == _NONE:
+        _clip(scores, doubt)
+    else:
+        _sigmoid(scores, doubt)
+
+
+@_compiled
+def _softmax(scores: Planes, doubt: Pixels, largest: Pixels, total: Pixels) -> None:
+    """``rint(32,767 e^(s - m) / sum)``, m the largest score of the pixel."""
+    classes, width = scores.shape
+    largest[:], total[:] = scores[0], 0
+    for position in range(1, classes):
+        for x in range(width):
+            largest[x] = scores[position, x] if scores[position, x] > largest[x] else largest[x]
+    for position in range(classes):
+        for x in range(width):
+            scores[position, x] = _exponential(scores[position, x] - largest[x])
+            total[x] += scores[position, x]
+    for x in range(width):
+        doubt[x] += total[x]
+        total[x] = _SCALE / total[x]
+    for position in range(classes):
+        for x in range(width):
+            scores[position, x] = np.rint(scores[position, x] * total[x])
+
+
+@_compiled
+def _sigmoid(scores: Planes, doubt: Pixels) -> None:
+    """``rint(32,767 / (1 + e^-|s|))`` for s >= 0, and what is left of 32,767 for s < 0."""
+    classes, width = scores.shape
+    for position in range(classes):
+        for x in range(width):
+            score = scores[position, x]
+            power = _exponential(score if score < _ZERO else -score)
+            doubt[x] += power
+            scores[position, x] = np.rint(_SCALE * (power if score < _ZERO else _ONE) / (_ONE + power))
+
+
+@_compiled
+def _clip(scores: Planes, doubt: Pixels) -> None:
+    """``rint(32,767 min(max(p, 0), 1))``."""
+    classes, width = scores.shape
+    for position in range(classes):
+        for x in range(width):
+            value = scores[position, x]
+            doubt[x] += value
+            value = _ZERO if value < _ZERO else value
+            scores[position, x] = np.rint(_SCALE * (_ONE if value > _ONE else value))
+
+
+@_compiled
+def _exponential(x: np.float32) -> np.float32:
+    """``e^x`` for x <= 0 with a relative error below 1e-7; 1 at 0, at most 2e-38 below -87, NaN for NaN."""
+    x = -_FARTHEST if x < -_FARTHEST else x
+    shifted = np.float32(x * _PER_OCTAVE + _ROUNDER)
+    n = shifted - _ROUNDER
+    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
+    series = ((((_C7 * r + _C6) * r + _C5) * r + _C4) * r + _C3) * r + _C2
+    power = np.int32((shifted.view(np.int32) + np.int32(127)) << np.int32(23))  # the bits of 2^n
+    return (series * r * r + r + _ONE) * power.view(np.float32)
