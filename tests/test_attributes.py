@@ -46,7 +46,7 @@ CASES = {
     "moon": ("+proj=eqc +R=1737400", Affine(100, 0, 9000, 0, -100, 2000)),
     "asteroid": ("+proj=stere +lat_0=90 +a=500 +b=480", Affine(20, 0, -400, 0, -20, 400)),
 }
-POINTS = {"degrees_global": 2_000, "south_pole_in_a_pixel": 64, "asteroid": 2_000}
+POINTS = {"degrees_global": 1_000, "south_pole_in_a_pixel": 64, "asteroid": 200}
 """Points along a pixel's edge: few leave the edge, many add up the rounding of geodesics where pixels are small."""
 
 
@@ -218,7 +218,7 @@ def test_a_long_face_is_measured_along_its_straight_edges() -> None:
 def test_sizes_do_not_depend_on_the_batch(seed: int, case: str) -> None:
     """Bit for bit: rasters of many kilometres, so that one polygon touches many cells and shares them with others."""
     crs, transform = pyproj.CRS(CASES[case][0]), CASES[case][1]
-    rings = without_every_third_vertex(polygonize(np.kron(noise(seed), np.ones((9, 9), np.uint8)))).rings
+    rings = without_every_third_vertex(polygonize(np.kron(noise(seed, (6, 7)), np.ones((15, 15), np.uint8)))).rings
     together = measure(rings, transform, crs)
     for index in range(len(rings)):
         alone = measure(rings.take(np.array([index])), transform, crs)

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 
 import geoseg
-from geoseg.engine import Event, Started, Writing
+from geoseg.engine import Compiling, Event, Started, Writing
 from geoseg.monitor import Monitor
 from tests.networks import Box, write_model
 from tests.rasters import write_raster
@@ -44,3 +44,10 @@ def test_a_run_that_never_starts_draws_nothing() -> None:
     with Monitor(Console(file=page)):
         pass
     assert page.getvalue() == ""
+
+
+def test_compiling_is_said() -> None:
+    page = io.StringIO()
+    with Monitor(Console(file=page)) as monitor:
+        monitor(Compiling())
+    assert "compiling, once" in page.getvalue()

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pytest
 import rasterio
 from rasterio.windows import Window
@@ -33,6 +34,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     left, top = transform.c, transform.f
     region = gpd.GeoDataFrame(geometry=[box(left + 500, top - 1500, left + 1500, top - 500)], crs="EPSG:32618")
     region.to_crs(4326).to_file(tmp_path / "aoi.geojson")
+    classes = np.random.default_rng(0).integers(0, 4, (1, 30, 40)).repeat(4, 1).repeat(4, 2).astype(np.uint8)
+    write_raster(tmp_path / "labels.tif", classes, transform=transform)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

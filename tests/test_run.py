@@ -400,6 +400,24 @@ def test_without_features_nothing_is_traced(scene: Path, box: Path, client: Clie
     assert later.outcome.done == {"trace": 1}
 
 
+def test_polygons_of_another_shape_need_no_second_prediction(
+    scene: Path, box: Path, client: Client, tmp_path: Path
+) -> None:
+    wanted = settings(scene, box, tmp_path / "out", block_tiles=2)
+    first = geoseg.run(wanted, client=client)
+    exact = gpd.read_file(tmp_path / "out" / "features.gpkg", layer="land_use")
+    again = geoseg.run(wanted, client=client, simplify=15, classes=["water"])
+    assert again.outcome.kept["predict"] == again.outcome.kept["finish"] == first.plan.block_count
+    assert set(again.outcome.done) == {"trace", "join"}
+    simple = gpd.read_file(tmp_path / "out" / "features.gpkg", layer="land_use")
+    assert set(simple["name"]) == {"water"}
+    assert len(simple) == (exact["name"] == "water").sum()
+    vertices = [
+        shapely.get_num_coordinates(frame.geometry[frame["name"] == "water"]).sum() for frame in (simple, exact)
+    ]
+    assert vertices[0] < vertices[1]
+
+
 def test_an_output_folder_in_use_is_refused(scene: Path, box: Path, tmp_path: Path) -> None:
     with RunFolder(tmp_path / "out").locked(), pytest.raises(OutputError, match="in use"):
         geoseg.run(settings(scene, box, tmp_path / "out"))

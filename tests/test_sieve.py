@@ -221,6 +221,13 @@ def test_the_smallest_face_goes_first_and_may_grow_into_one_that_stays() -> None
     assert whole(labels, 6, keep=[1]).tolist() == [[1, 1, 1, 1, 1], [2, 2, 2, 2, 2], [1, 1, 2, 1, 1]]
 
 
+def test_a_united_face_comes_in_the_order_of_its_first_pixel() -> None:
+    """Two faces of three pixels in the end, 3 and 0: which of them goes first decides."""
+    labels = np.array([[2, 3, 1, 2], [3, 1, 0, 0]], np.uint8)
+    np.testing.assert_array_equal(naive(labels, 5), np.zeros_like(labels))
+    np.testing.assert_array_equal(whole(labels, 5), np.zeros_like(labels))
+
+
 def test_a_face_is_measured_across_all_blocks() -> None:
     labels = np.zeros((3, 12), np.uint8)
     labels[1, 1:11] = 1

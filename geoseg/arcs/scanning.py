@@ -89,7 +89,7 @@ def scan(labels: NDArray[Any], void: int, row_cut: Flags, col_cut: Flags) -> tup
         labels, unless they are void.
     """
     void = labels.dtype.type(void)
-    start, rows, table = _scan(labels, void, row_cut, col_cut)
+    start, rows, table = scan_rows(labels, void, row_cut, col_cut)
     corners = Corners(table[X], table[Y], table[CODE].astype(np.uint8), table[ABOVE], table[BELOW])
     return Runs(start, rows, labels.shape[1]), corners
 
@@ -99,7 +99,9 @@ X, Y, CODE, ABOVE, BELOW = range(5)
 
 
 @njit(cache=True, nogil=True)
-def _scan(labels: NDArray[Any], void: int, row_cut: Flags, col_cut: Flags) -> tuple[Coordinates, Integers, Coordinates]:
+def scan_rows(
+    labels: NDArray[Any], void: int, row_cut: Flags, col_cut: Flags
+) -> tuple[Coordinates, Integers, Coordinates]:
     """Go through the rows; see the module's strategy."""
     height, width = labels.shape
     padded = (width + 8) // 8 * 8 + 8

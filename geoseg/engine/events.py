@@ -73,10 +73,16 @@ class Writing:
     path: Path
 
 
-Listener = Callable[[Started | Event | Writing], None]
+@dataclass(frozen=True)
+class Compiling:
+    """Loops are compiled, which happens once on a machine and takes about half a minute."""
 
 
-def ignore(event: Started | Event | Writing) -> None:
+Said = Started | Compiling | Event | Writing
+Listener = Callable[[Said], None]
+
+
+def ignore(event: Said) -> None:
     """Listen to nothing."""
 
 

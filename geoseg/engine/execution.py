@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from distributed import Client
 
-from geoseg.engine.events import Listener, Outcome, ignore
+from geoseg.engine.events import Compiling, Listener, Outcome, ignore
 from geoseg.engine.flow import Flow, Place
 from geoseg.engine.nodes import NodeFlow
-from geoseg.outlines import OutlineJob, OutlinePlan
+from geoseg.outlines import OutlineJob, OutlinePlan, is_compiled
+from geoseg.outlines.tasks import warm_up
 from geoseg.planning import Plan
 from geoseg.store import RunFolder
 
@@ -67,6 +68,8 @@ def execute(
     with _registered(client, job), _nodes(flow, outlines) if outlines else nullcontext() as nodes:
         started = time.perf_counter()
         client.run(tasks.open_model, job.name)
+        if nodes:
+            _warm_up(nodes, listen)
         opened = time.perf_counter()
         blocks = BlockFlow(flow, job, nodes.on_final if nodes else _tell_nobody)
         if nodes:
@@ -94,6 +97,7 @@ def outline(plan: OutlinePlan, client: Client, *, retries: int = 2, listen: List
     """
     flow = Flow(client, retries, listen)
     with _nodes(flow, plan) as nodes:
+        _warm_up(nodes, listen)
         started = time.perf_counter()
         nodes.start()
         pending = nodes.all_final()
@@ -112,6 +116,13 @@ def outline(plan: OutlinePlan, client: Client, *, retries: int = 2, listen: List
 
 def _tell_nobody(place: Place, is_final: bool) -> None:
     """Labels are all that is wanted."""
+
+
+def _warm_up(nodes: NodeFlow, listen: Listener) -> None:
+    """Compile loops on every worker, and say so where it takes long."""
+    if not is_compiled():
+        listen(Compiling())
+    nodes.flow.client.run(warm_up, nodes.job.name)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from geoseg.outlines.folder import Node, OutlineFolder
 from geoseg.outlines.plan import LabelSource, OutlinePlan
 from geoseg.outlines.sources import RasterLabels, RunLabels
 from geoseg.outlines.tasks import OutlineJob
+from geoseg.outlines.warming import is_compiled
 from geoseg.outlines.writing import write_outlines
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "OutlinePlan",
     "RasterLabels",
     "RunLabels",
+    "is_compiled",
     "write_outlines",
 ]

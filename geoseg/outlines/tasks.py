@@ -14,6 +14,7 @@ from geoseg.outlines.clipping import clip
 from geoseg.outlines.folder import Node
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.outlines.sifting import merge_surveys, read_sifted, sift_block, survey_block
+from geoseg.outlines.warming import compile_loops
 from geoseg.vectorize import Faces, Piece, features, join, reach_of, trace
 
 Seconds = dict[str, float]
@@ -42,11 +43,17 @@ class OutlineJob(WorkerPlugin):
             )
 
 
-def _job(name: str) -> OutlineJob:
-    job = get_worker().plugins[name]
+def _job(name: str, worker: Worker | None = None) -> OutlineJob:
+    job = (worker or get_worker()).plugins[name]
     if not isinstance(job, OutlineJob):
         raise WorkerError(f"worker plugin {name} is not a geoseg job; use a scheduler of the same geoseg version.")
     return job
+
+
+def warm_up(job_name: str, dask_worker: Worker) -> None:
+    """Compile what is compiled, ahead of the first block."""
+    plan = _job(job_name, dask_worker).plan
+    compile_loops(plan.shaping, plan.is_sifted)
 
 
 def trace_block(job_name: str, node: Node, is_final: bool) -> Seconds:

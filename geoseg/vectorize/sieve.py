@@ -207,7 +207,7 @@ def merge(parts: Sequence[Survey], window: Window, max_bytes: int | None = None)
     window : Window
         The rectangle.
     max_bytes : int, optional
-        Most bytes of the parts together, which is what merging has to hold.
+        Most bytes of the parts together; merging them takes about eight times as much memory.
 
     Returns
     -------
