@@ -22,7 +22,7 @@ from benchmarks.measure import measure, table
 from geoseg.catalog import find_imagery
 from geoseg.engine import WORKER_ENVIRONMENT
 
-REPEATS = 4
+REPEATS = 8
 """The shipped scene is laid out this many times down and across."""
 
 

@@ -30,6 +30,7 @@ class Monitor:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=console,
+            refresh_per_second=2,  # drawing takes time from the workers
         )
         self._bars: dict[str, TaskID] = {}
 

@@ -11,6 +11,7 @@ import threading
 import time
 from functools import cached_property
 
+import numpy as np
 import torch
 from distributed import Worker, WorkerPlugin, get_worker
 
@@ -79,9 +80,18 @@ def _job(name: str, worker: Worker | None = None) -> Job:
 
 
 def open_model(job_name: str, dask_worker: Worker) -> None:
-    """Open the model ahead of the first block, so that one that cannot be opened stops the run, not its blocks."""
-    _job(job_name, dask_worker).open()
+    """Open the model ahead of the first block, and try it on a tile of zeros.
+
+    So one that cannot be opened, or whose output is not what its entry promises, stops the run and not each of its
+    blocks; and the memory of a forward pass, which takes the system longer to find than the pass itself, is there.
+    """
+    job = _job(job_name, dask_worker)
+    model, plan = job.open(), job.plan
     compile_loops()
+    size = plan.grid.tiling.size
+    pixels = np.zeros((plan.batch_size, len(plan.spec.bands), size, size), plan.raster.dtype)
+    with torch.inference_mode():
+        model.score(pixels, np.ones((plan.batch_size, size, size), bool))
 
 
 def predict(job_name: str, row: int, col: int) -> Seconds:

@@ -46,10 +46,17 @@ def test_a_raster_smaller_than_a_tile_gets_one_smaller_tile(tmp_path: Path, mode
 
 
 def test_memory_depends_on_the_block_and_not_on_the_raster(tmp_path: Path, model: Path) -> None:
-    small = make(tmp_path, model, shape=(300, 300), workers=1)
-    large = make(tmp_path, model, shape=(900, 1200), workers=1)
+    small = make(tmp_path, model, shape=(300, 300), workers=1, block_tiles=2)
+    large = make(tmp_path, model, shape=(900, 1200), workers=1, block_tiles=2)
     assert small.worker_bytes == large.worker_bytes
     assert sum(make(tmp_path, model, block_tiles=4).worker_bytes.values()) > sum(small.worker_bytes.values())
+
+
+def test_few_tiles_are_shared_one_by_one_and_many_by_fours(tmp_path: Path, model: Path) -> None:
+    few = make(tmp_path, model, shape=(300, 300))
+    many = make(tmp_path, model, shape=(900, 1200))
+    assert few.tile_count < 64 <= many.tile_count
+    assert (few.grid.block_tiles, many.grid.block_tiles) == ((1, 1), (2, 2))
 
 
 def test_a_plan_that_does_not_fit_is_refused_with_the_worst_offender_and_the_remedy(

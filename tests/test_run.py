@@ -184,7 +184,7 @@ def test_a_finished_run_repeats_nothing(scene: Path, box: Path, client: Client, 
     blocks = geoseg.run(wanted, client=client).plan.block_count
     again = geoseg.run(wanted, client=client)
     assert not again.outcome.done
-    assert again.outcome.kept == {"predict": blocks, "finish": blocks, "trace": blocks, "join": 1}
+    assert again.outcome.kept == {"predict": blocks, "finish": blocks, "trace": blocks, "join": 5}
 
 
 def test_other_settings_in_the_same_folder_are_refused_until_overwrite(
@@ -335,7 +335,7 @@ def test_a_failing_block_is_retried_and_named_the_rest_is_finished_and_the_next_
     manifest = json.loads((tmp_path / "out" / "run.json").read_text())
     assert manifest["status"] == "incomplete"
     assert list(manifest["blocks"]["failed"]) == ["1-1"]
-    assert manifest["blocks"]["done"] == {"predict": 11, "finish": 11, "trace": 12, "join": 1}
+    assert manifest["blocks"]["done"] == {"predict": 11, "finish": 11, "trace": 12, "join": 5}
     labels, expected = labels_of(tmp_path / "out"), labels_of(reference)
     failed = geoseg.plan(wanted).grid.block(1, 1).core
     assert (labels[failed.slices()] == 255).all()
@@ -343,7 +343,7 @@ def test_a_failing_block_is_retried_and_named_the_rest_is_finished_and_the_next_
     differs[failed.y : failed.bottom + 8, failed.x : failed.right + 8] = False
     assert not differs.any(), "a block that does not touch the failed one's ramps differs"
     again = geoseg.run(wanted, client=client)
-    assert again.outcome.done == {"predict": 1, "finish": 4, "trace": 6, "join": 1}
+    assert again.outcome.done == {"predict": 1, "finish": 4, "trace": 6, "join": 5}
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), expected)
     assert polygons_of(tmp_path / "out") == polygons_of(reference)
 
@@ -377,7 +377,7 @@ def test_the_first_pass_over_a_dead_worker_repeats_only_what_it_was_doing(
         wanted = settings(scene, box, tmp_path / "out", block_tiles=1)
         result = geoseg.run(wanted, client=own, listen=kill_one)
     assert killed
-    assert result.outcome.done == {"predict": 42, "finish": 42, "trace": 42, "join": 5}
+    assert result.outcome.done == {"predict": 42, "finish": 42, "trace": 42, "join": 17}
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))
     assert polygons_of(tmp_path / "out") == polygons_of(reference)
 

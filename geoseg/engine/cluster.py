@@ -52,7 +52,10 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
         return
     configuration = {
         "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+        # Each process looks at itself many times a second, which takes a twentieth of a core from the workers.
         "distributed.worker.profile.interval": "100ms",
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "1s",
     }
     with (
         dask.config.set(configuration),

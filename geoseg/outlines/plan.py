@@ -22,8 +22,8 @@ from geoseg.outlines.folder import Node, OutlineFolder
 from geoseg.vector import Region
 from geoseg.vectorize import Shaping
 
-ARITY = 4
-"""Nodes down and across that are joined at once."""
+ARITY = 2
+"""Nodes down and across that are joined at once: few, because the last join holds the frontiers of all of them."""
 
 
 class LabelSource(Protocol):

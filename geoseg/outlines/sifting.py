@@ -17,8 +17,8 @@ from geoseg.outlines.plan import OutlinePlan
 from geoseg.vectorize import reach_of
 from geoseg.vectorize.sieve import Fates, Survey, apply, merge, survey
 
-MOST = 512 * 2**20
-"""Bytes of the surveys that one task may hold."""
+MOST = 128 * 2**20
+"""Bytes of the surveys that one task may take in; deciding on them needs several times as much."""
 
 
 def survey_block(plan: OutlinePlan, node: Node) -> None:

@@ -16,6 +16,9 @@ from geoseg.raster import Raster, open_raster
 from geoseg.vector import check_region, read_region
 from geoseg.workflow.settings import Workflow, read_workflow
 
+MANY_TILES = 64
+"""From so many tiles on a block has four of them, unless said otherwise."""
+
 
 def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -> Plan:
     """Say what would run; computes nothing.
@@ -47,17 +50,29 @@ def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -
         multiple=spec.multiple,
     )
     device = _device(wanted.device)
-    block_tiles = wanted.block_tiles if isinstance(wanted.block_tiles, tuple) else (wanted.block_tiles,) * 2
+    fitted = tiling.fitted(raster.shape)
     made = Plan(
         raster=raster,
         spec=spec,
-        grid=TileGrid(raster.shape, tiling.fitted(raster.shape), block_tiles),
+        grid=TileGrid(raster.shape, fitted, _block_tiles(wanted, raster.shape, fitted)),
         region=_open_region(wanted, raster),
         batch_size=wanted.batch_size,
         device=device,
         workers=wanted.workers or (core_count() if device == "cpu" else 1),
     )
     return replace(made, workers=min(made.workers, max(1, made.block_count)))
+
+
+def _block_tiles(wanted: Workflow, shape: tuple[int, int], tiling: Tiling) -> tuple[int, int]:
+    """Tiles of a block: single ones where few tiles are to be shared among the workers.
+
+    Larger blocks read less of the raster twice. The number of workers must not decide, or a run could not be continued
+    with another one.
+    """
+    if wanted.block_tiles is None:
+        whole = TileGrid(shape, tiling, (1, 1))
+        return (2, 2) if whole.rows.tiles * whole.cols.tiles >= MANY_TILES else (1, 1)
+    return wanted.block_tiles if isinstance(wanted.block_tiles, tuple) else (wanted.block_tiles,) * 2
 
 
 def _existing(path: str) -> str:

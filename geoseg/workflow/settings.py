@@ -72,8 +72,8 @@ class Workflow(OutlineSettings):
         A vector file, or ``minx,miny,maxx,maxy`` with an optional CRS.
     tile_size, halo, ramp : int or None
         Px; the model's own unless given.
-    block_tiles : int or (int, int)
-        Tiles of a block, down and across.
+    block_tiles : int, (int, int) or None
+        Tiles of a block, down and across; 2, or 1 for a raster of few tiles, unless given.
     batch_size : int
         Tiles per forward pass.
     device : str
@@ -99,7 +99,7 @@ class Workflow(OutlineSettings):
     tile_size: PositiveInt | None = None
     halo: int | None = Field(default=None, ge=0)
     ramp: int = Field(default=32, ge=0)
-    block_tiles: PositiveInt | tuple[PositiveInt, PositiveInt] = 2
+    block_tiles: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
     batch_size: PositiveInt = 1
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: PositiveInt | None = None
