@@ -170,6 +170,14 @@ def test_integers_of_any_width_and_a_mask_without_nodata(client: Client, tmp_pat
     assert set(frame["class"]) <= set(np.unique(labels).tolist())
 
 
+def test_a_raster_without_labels_gives_an_empty_layer(client: Client, tmp_path: Path) -> None:
+    path = write(tmp_path / "labels.tif", np.full((40, 30), 255, np.uint8), nodata=255)
+    for settings in ({}, {"min_area": 1_000, "simplify": 5}):
+        result = geoseg.polygonize(str(path), tmp_path / "out.gpkg", client=client, block_size=16, **settings)
+        assert result.count == 0
+        assert len(gpd.read_file(tmp_path / "out.gpkg", layer="polygons")) == 0
+
+
 def test_a_region_cuts_polygons_exactly(raster: Path, client: Client, tmp_path: Path) -> None:
     circle = shapely.Point(441_000, 4_198_700).buffer(333.3)
     gpd.GeoDataFrame(geometry=[circle], crs=CRS_CODE).to_file(tmp_path / "region.gpkg")

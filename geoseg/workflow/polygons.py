@@ -91,7 +91,8 @@ def polygonize(
 ) -> PolygonizeResult:
     """Turn a classified raster into polygons, in blocks on Dask.
 
-    The same command continues one that was interrupted.
+    The same command continues one that was interrupted: until the file is written, what was done is kept in a hidden
+    folder beside it.
 
     Parameters
     ----------

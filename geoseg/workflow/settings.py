@@ -28,7 +28,8 @@ class OutlineSettings(BaseModel):
         ``douglas-peucker`` keeps within the distance; ``visvalingam-whyatt`` also removes only vertices whose triangle
         is smaller than its square, and looks smoother.
     min_area : float
-        Smaller faces become part of the neighbouring class with the longest common border, m2.
+        Smaller faces become part of the neighbouring class with the longest common border, m2. What touches at a corner
+        only is not one face here, whatever ``connectivity`` says.
     keep_classes : list or None
         Names or values of classes whose faces stay whatever their size.
     classes : list or None
