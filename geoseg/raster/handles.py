@@ -17,7 +17,7 @@ from rasterio.env import set_gdal_config
 MAX_OPEN = 32
 """Datasets that one thread keeps open."""
 
-CACHE_BYTES = 128 * 2**20
+CACHE_BYTES = 64 * 2**20
 """Size of GDAL's block cache, one a process; GDAL's own default grows with the machine's memory."""
 
 _SETTINGS = {
