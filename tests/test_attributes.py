@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from geoseg.arcs.chains import offsets_of
 from geoseg.arcs.faces import Faces
-from geoseg.arcs.rings import Rings, offsets_of
+from geoseg.arcs.rings import Rings
 from geoseg.errors import CrsError, VectorError
 from geoseg.vectorize import areas, attributes, features, polygonize
 from geoseg.vectorize.areas import measure

@@ -37,9 +37,7 @@ class Chains:
 
     def take(self, index: Integers) -> Chains:
         """Return some of the chains."""
-        lengths = np.diff(self.offsets)[index]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        place = np.arange(offsets[-1]) + np.repeat(self.offsets[index] - offsets[:-1], lengths)
+        place, offsets = gather(self.offsets, index)
         return Chains(offsets, self.x[place], self.y[place])
 
     @classmethod
@@ -47,7 +45,19 @@ class Chains:
         """Put chains one after another."""
         lengths = [np.diff(part.offsets) for part in parts]
         return cls(
-            np.concatenate([[0], np.cumsum(np.concatenate([np.empty(0, np.int64), *lengths]))]).astype(np.int64),
+            offsets_of(np.concatenate([np.empty(0, np.int64), *lengths])),
             np.concatenate([np.empty(0, np.int32), *(part.x for part in parts)]),
             np.concatenate([np.empty(0, np.int32), *(part.y for part in parts)]),
         )
+
+
+def offsets_of(lengths: Integers) -> Integers:
+    """Where runs of these lengths begin when they follow one another, and the end."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def gather(starts: Integers, index: Integers) -> tuple[Integers, Integers]:
+    """Positions of the members of some runs, and the offsets of these runs once they follow one another."""
+    lengths = np.diff(starts)[index]
+    begins = offsets_of(lengths)
+    return np.arange(begins[-1]) + np.repeat(starts[index] - begins[:-1], lengths), begins

@@ -81,7 +81,7 @@ def flatten(parent: Coordinates) -> None:
 
 
 @njit(cache=True, nogil=True)
-def unite_pairs(parent: Coordinates, pairs: Coordinates) -> None:
+def unite_pairs(parent: Coordinates, pairs: Coordinates | Integers) -> None:
     """Unite pairs of nodes, shape (pair, 2), and point every node at its root."""
     for pair in range(len(pairs)):
         unite(parent, pairs[pair, 0], pairs[pair, 1])

@@ -16,7 +16,7 @@ import shapely
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.chains import Coordinates, Integers
+from geoseg.arcs.chains import Coordinates, Integers, gather, offsets_of
 from geoseg.arcs.tracing import CROSSING, Arcs, Nodes
 
 
@@ -69,21 +69,9 @@ class Rings:
 
     def take(self, index: Integers) -> Rings:
         """Return some of the polygons."""
-        ring, polygons = _gather(self.polygons, index)
-        vertex, rings = _gather(self.rings, ring)
+        ring, polygons = gather(self.polygons, index)
+        vertex, rings = gather(self.rings, ring)
         return Rings(self.xy[vertex], rings, polygons)
-
-
-def offsets_of(lengths: Integers) -> Integers:
-    """Where runs of these lengths begin when they follow one another, and the end."""
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-
-def _gather(starts: Integers, index: Integers) -> tuple[Integers, Integers]:
-    """Positions of the members of some runs, and the offsets of these runs once they follow one another."""
-    lengths = np.diff(starts)[index]
-    begins = offsets_of(lengths)
-    return np.arange(begins[-1]) + np.repeat(starts[index] - begins[:-1], lengths), begins
 
 
 def reverse(rings: Rings) -> Rings:
@@ -119,7 +107,7 @@ def chain_rings(arcs: Arcs, nodes: Nodes, unit: Coordinates, count: int) -> Ring
     xy, offsets, area, start = _gather_rings(members, rings, arcs.chains.offsets, arcs.chains.x, arcs.chains.y)
     order = np.lexsort((start, area > 0, owner))
     polygons = offsets_of(np.bincount(owner, minlength=count))
-    vertex, offsets = _gather(offsets, order)
+    vertex, offsets = gather(offsets, order)
     return Rings(xy[vertex], offsets, polygons)
 
 

@@ -17,7 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.arcs.chains import Coordinates, Integers
-from geoseg.arcs.parts import find, flatten, unite
+from geoseg.arcs.parts import find, unite_pairs
 from geoseg.arcs.scanning import Runs
 
 
@@ -149,13 +149,10 @@ class Graph:
         )
 
 
-@njit(cache=True, nogil=True)
 def roots_of(count: int, one: Integers, other: Integers) -> Coordinates:
     """The smallest of all faces that pairs of faces connect each face with, int32, shape (face,)."""
     parent = np.arange(count, dtype=np.int32)
-    for pair in range(len(one)):
-        unite(parent, one[pair], other[pair])
-    flatten(parent)
+    unite_pairs(parent, np.stack([one, other], axis=1))
     return parent
 
 

@@ -14,7 +14,7 @@ It knows corners and runs, and where the array lies in the raster; it does not k
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numba import njit
@@ -74,6 +74,11 @@ class Arcs:
     def __len__(self) -> int:
         """Count the arcs."""
         return len(self.start)
+
+    def take(self, index: Integers) -> Arcs:
+        """Return some of the arcs; nodes and parts keep their numbers."""
+        rest = {field.name: getattr(self, field.name)[index] for field in fields(self) if field.name != "chains"}
+        return Arcs(chains=self.chains.take(index), **rest)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from numba import njit
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from geoseg.arcs.chains import Integers
+from geoseg.arcs.chains import Integers, offsets_of
 from geoseg.arcs.faces import CERTAIN, Faces
-from geoseg.arcs.rings import Rings, offsets_of, reverse
+from geoseg.arcs.rings import Rings, reverse
 from geoseg.errors import VectorError
 from geoseg.vectorize.areas import Floats, measure, placed
 

@@ -223,16 +223,8 @@ def _rechained(arcs: Arcs, nodes: Nodes, mate: Coordinates) -> tuple[Arcs, Nodes
     is_ended = chained.start >= 0
     half_edges[chained.start[is_ended], chained.start_direction[is_ended]] = 2 * new[is_ended]
     half_edges[chained.end[is_ended], _back(chained.end_direction[is_ended])] = 2 * new[is_ended] + 1
-    table = _concatenated([_taken(arcs, untouched), chained])
+    table = _concatenated([arcs.take(untouched), chained])
     return table, replace(nodes, half_edges=half_edges.astype(np.int32))
-
-
-def _taken(arcs: Arcs, index: Integers) -> Arcs:
-    columns: dict[str, Any] = {}
-    for field in fields(arcs):
-        values = getattr(arcs, field.name)
-        columns[field.name] = values.take(index) if field.name == "chains" else values[index]
-    return Arcs(**columns)
 
 
 def _back(direction: NDArray[np.int8]) -> NDArray[np.int8]:

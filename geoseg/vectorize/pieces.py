@@ -301,16 +301,13 @@ def _renamed(part: Coordinates, number: Coordinates) -> Coordinates:
 
 
 def _take_arcs(arcs: Arcs, index: Integers, node: Coordinates, part: Coordinates) -> Arcs:
-    return Arcs(
-        arcs.chains.take(index),
-        node[arcs.start[index]],
-        node[arcs.end[index]],
-        arcs.start_direction[index],
-        arcs.end_direction[index],
-        _renamed(arcs.left[index], part),
-        _renamed(arcs.right[index], part),
-        arcs.keep[index],
-        arcs.is_settled[index],
+    taken = arcs.take(index)
+    return replace(
+        taken,
+        start=node[taken.start],
+        end=node[taken.end],
+        left=_renamed(taken.left, part),
+        right=_renamed(taken.right, part),
     )
 
 
