@@ -69,7 +69,8 @@ class Job(WorkerPlugin):
 
     @cached_property
     def _model(self) -> Model:
-        return load_model(self.plan.spec, self.plan.device)
+        model: Model = load_model(self.plan.spec, self.plan.device)
+        return model
 
 
 def _job(name: str, worker: Worker | None = None) -> Job:

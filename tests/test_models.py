@@ -226,7 +226,7 @@ def test_pixels_of_another_shape_are_refused() -> None:
     [
         ({"framework": "onix", "weights": "x"}, "did you mean 'onnx'"),
         ({"framework": "pytorch", "architecture": "smq.Unet"}, "family of smp"),
-        ({"task": "instance-segmentation"}, "cannot be run yet"),
+        ({"task": "instance-segmentation", "architecture": "smp.Unet"}, "smp.Unet cannot"),
         ({"architecture": "smp.Unett"}, "did you mean 'Unet'"),
     ],
 )

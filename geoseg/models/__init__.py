@@ -2,15 +2,22 @@
 
 Importing this package loads no deep-learning library, so that catalogs can be listed at once; the adapter
 that a model needs is imported when the model is opened, and only that one.
+
+An adapter is a module with ``open_network(spec, device)``, which returns what maps scaled pixels, float32 (n, band, y,
+x), to what the spec's task needs: scores, float32 (n, class, y, x); with the prompts of each tile besides, the
+`Detections` of each tile; or scores and detections.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from geoseg.errors import ModelError, nearest
+from geoseg.models.detections import Detections
+from geoseg.models.prompts import Prompt, Prompts
 from geoseg.models.spec import Activation, Band, ClassSpec, ModelSpec, Scaling, Task
 
 if TYPE_CHECKING:
@@ -18,12 +25,20 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from geoseg.models.running import Precision
+
 __all__ = [
     "Activation",
+    "AnyModel",
     "Band",
     "ClassSpec",
+    "Detections",
     "Model",
     "ModelSpec",
+    "ObjectModel",
+    "PanopticModel",
+    "Prompt",
+    "Prompts",
     "Scaling",
     "Task",
     "load_model",
@@ -37,12 +52,28 @@ FRAMEWORKS = {
 }
 """Adapters of files that hold their own graph, by framework."""
 
-FAMILIES = {"smp": "geoseg.models.smp"}
-"""Adapters of architectures built from a library (framework ``"pytorch"``), by the name before the first dot."""
+FAMILIES = {
+    "smp.*": "geoseg.models.smp",
+    "torchvision.maskrcnn_*": "geoseg.models.maskrcnn",
+    "torchvision.*": "geoseg.models.torchvision",
+    "geoseg.*": "geoseg.models.deeplab",
+    "transformers.Sam*": "geoseg.models.sam",
+    "transformers.*ForUniversalSegmentation": "geoseg.models.universal",
+    "transformers.MaskFormerForInstanceSegmentation": "geoseg.models.universal",
+    "transformers.*": "geoseg.models.transformers",
+}
+"""Adapters of architectures built from a library (framework ``"pytorch"``); the first pattern that fits counts."""
+
+KINDS: dict[Task, str] = {
+    "semantic-segmentation": "geoseg.models.semantic.SemanticModel",
+    "instance-segmentation": "geoseg.models.instance.InstanceModel",
+    "panoptic-segmentation": "geoseg.models.panoptic.PanopticModel",
+}
+"""What an opened model is, by its task."""
 
 
 class Model(Protocol):
-    """An opened model: what every stage after the catalog works with."""
+    """An opened semantic model."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -79,7 +110,66 @@ class Model(Protocol):
         """
 
 
-def load_model(spec: ModelSpec, device: str = "cpu") -> Model:
+class ObjectModel(Protocol):
+    """An opened instance model."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model promises."""
+
+    def predict(
+        self, pixels: NDArray[Any], mask: NDArray[np.bool_], prompts: Sequence[Prompts] | None = None
+    ) -> list[Detections]:
+        """Find objects.
+
+        Parameters
+        ----------
+        pixels, mask
+            As in `Model.predict`.
+        prompts : sequence of Prompts, optional
+            What is asked of each tile; everything unless given.
+
+        Returns
+        -------
+        list of Detections
+            One for each tile; scores are at least the spec's ``min_score``.
+        """
+
+
+class PanopticModel(Protocol):
+    """An opened panoptic model."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model promises."""
+
+    def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[torch.Tensor, list[Detections]]:
+        """Score stuff and find things.
+
+        Parameters
+        ----------
+        pixels, mask
+            As in `Model.predict`.
+
+        Returns
+        -------
+        scores : torch.Tensor
+            float32, shape (n, class, y, x), of the spec's ``stuff`` only, as `Model.score` has them.
+        things : list of Detections
+            One for each tile, as `ObjectModel.predict` has them.
+        """
+
+
+AnyModel = Model | ObjectModel | PanopticModel
+
+
+def load_model(
+    spec: ModelSpec,
+    device: str = "cpu",
+    *,
+    precision: Precision = "auto",
+    compile: bool = False,  # noqa: A002 - the word of the option
+) -> Any:
     """Open a model of the catalog.
 
     Parameters
@@ -88,6 +178,13 @@ def load_model(spec: ModelSpec, device: str = "cpu") -> Model:
         What to open; its weights are fetched, verified and loaded safely.
     device : str
         ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
+    precision, compile
+        See `geoseg.models.running.Runner`.
+
+    Returns
+    -------
+    Model, ObjectModel or PanopticModel
+        By the spec's task.
 
     Raises
     ------
@@ -97,36 +194,51 @@ def load_model(spec: ModelSpec, device: str = "cpu") -> Model:
         When the weights are missing, damaged or unsafe.
     """
     adapter = import_module(_adapter_name(spec))
-    semantic = import_module("geoseg.models.semantic")
-    model: Model = semantic.SemanticModel(spec, adapter.open_network, device)
-    return model
+    if spec.task not in getattr(adapter, "TASKS", ("semantic-segmentation",)):
+        raise ModelError(
+            f"model '{spec.name}' does {spec.task}, which {spec.architecture or spec.framework} cannot; correct "
+            "mlm:tasks or mlm:architecture in its entry."
+        )
+    return _model(spec, adapter.open_network, device, precision, compile)
 
 
-def wrap(network: Callable[[torch.Tensor], torch.Tensor], spec: ModelSpec, device: str = "cpu") -> Model:
+def wrap(network: Callable[..., Any], spec: ModelSpec, device: str = "cpu") -> Any:
     """Make a model of a person's own ``torch.nn.Module`` or callable.
 
     Parameters
     ----------
     network : callable
-        Maps scaled pixels, float32 (n, band, y, x), to scores, float32 (n, class, y, x). A module is put into
+        Maps scaled pixels, float32 (n, band, y, x), to scores, float32 (n, class, y, x); for instances maps pixels and
+        a list of `Prompts` to a list of `Detections`; for panoptic maps pixels to both. A module is put into
         evaluation mode and moved to the device.
     spec : ModelSpec
-        What it promises: bands, classes, scalings, activation.
+        What it promises: task, bands, classes, scalings, activation.
     device : str
         Where it runs.
+
+    Returns
+    -------
+    Model, ObjectModel or PanopticModel
+        By the spec's task.
     """
-    module = import_module("geoseg.models.module")
-    semantic = import_module("geoseg.models.semantic")
-    model: Model = semantic.SemanticModel(spec, module.opener(network), device)
-    return model
+    return _model(spec, import_module("geoseg.models.module").opener(network), device, "auto", False)
+
+
+def _model(
+    spec: ModelSpec,
+    opener: Callable[..., Any],
+    device: str,
+    precision: Precision,
+    compile: bool,  # noqa: A002
+) -> Any:
+    """Hold a network in the model of its task."""
+    home, _, kind = KINDS[spec.task].rpartition(".")
+    runner = import_module("geoseg.models.running").Runner(spec, opener, device, precision, compile)
+    return getattr(import_module(home), kind)(runner)
 
 
 def _adapter_name(spec: ModelSpec) -> str:
     """The module that opens a spec."""
-    if spec.task != "semantic-segmentation":
-        raise ModelError(
-            f"model '{spec.name}' does {spec.task}, which cannot be run yet; use a model for semantic-segmentation."
-        )
     if spec.framework in FRAMEWORKS:
         return FRAMEWORKS[spec.framework]
     if spec.framework != "pytorch":
@@ -135,10 +247,11 @@ def _adapter_name(spec: ModelSpec) -> str:
             f"model '{spec.name}' has the framework '{spec.framework}', which cannot be opened; "
             f"{nearest(spec.framework, known)}."
         )
-    family = spec.architecture.partition(".")[0]
-    if family not in FAMILIES:
-        raise ModelError(
-            f"model '{spec.name}' has the architecture '{spec.architecture}', which no adapter knows; name it "
-            f"FAMILY.CLASS with a family of {', '.join(FAMILIES)}, or export the model as ONNX or torch.export."
-        )
-    return FAMILIES[family]
+    for pattern, name in FAMILIES.items():
+        if fnmatchcase(spec.architecture, pattern):
+            return name
+    families = dict.fromkeys(pattern.partition(".")[0] for pattern in FAMILIES)
+    raise ModelError(
+        f"model '{spec.name}' has the architecture '{spec.architecture}', which no adapter knows; name it "
+        f"FAMILY.CLASS with a family of {', '.join(families)}, or export the model as ONNX or torch.export."
+    )

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from geoseg.errors import WeightsError
+from geoseg.models.running import Network, settle
 from geoseg.models.safety import check_torchscript, clean_exported
-from geoseg.models.semantic import Network, settle
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import resolve_weights
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from geoseg.errors import ModelError
-from geoseg.models.semantic import Network, Opener, settle
+from geoseg.models.running import Network, Opener, settle
 from geoseg.models.spec import ModelSpec
 
 
@@ -20,7 +20,7 @@ def opener(network: Network) -> Opener:
     if not callable(network):
         raise ModelError(
             f"a {type(network).__name__} is not a model; give a torch.nn.Module or a callable that maps pixels "
-            "(n, band, y, x) to scores (n, class, y, x)."
+            "(n, band, y, x) to what its task needs, such as scores (n, class, y, x)."
         )
 
     def open_network(_spec: ModelSpec, device: torch.device) -> Network:

@@ -6,7 +6,7 @@ import onnxruntime
 import torch
 
 from geoseg.errors import ModelError, WeightsError
-from geoseg.models.semantic import Network
+from geoseg.models.running import Network
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import resolve_weights
 

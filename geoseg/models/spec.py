@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from geoseg.models.refinement import Refinement
+
 NODATA = 255
 """The label of pixels that hold no data; never a class."""
 
@@ -48,12 +50,15 @@ class ClassSpec:
         ``"#rrggbb"``, the colour in the raster's colour table.
     description : str
         One sentence for people.
+    isthing : bool
+        Whether a panoptic model tells objects of the class apart; the other classes are stuff.
     """
 
     value: int
     name: str
     color: str = "#808080"
     description: str = ""
+    isthing: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,8 @@ class ModelSpec:
     hyperparameters : tuple of (str, value)
         Arguments of the architecture, sorted by name.
     weights : str or None
-        Path or address of the weights file.
+        Path or address of the weights file, path of a folder that the family's library saved, or ``"hub:NAME"`` for
+        what that library fetches by name.
     checksum : str or None
         ``"sha256:<hex>"`` of the weights file.
     obtain : str
@@ -113,6 +119,12 @@ class ModelSpec:
         Peak bytes per input pixel of one forward pass, as measured.
     seconds_per_mpx : float or None
         Seconds of one CPU core per Mpx of input, as measured; for the plan's estimate.
+    ramp : int or None
+        Preferred overlap of neighbouring tiles, px; None leaves it to the workflow.
+    min_score : float
+        Objects with a lower score are left out; 0 to 1.
+    refine : Refinement or None
+        What follows the network within each tile; its reach is not part of ``halo``.
     """
 
     name: str
@@ -133,6 +145,9 @@ class ModelSpec:
     obtain: str = ""
     activation_bytes: float = 600.0
     seconds_per_mpx: float | None = None
+    ramp: int | None = None
+    min_score: float = 0.5
+    refine: Refinement | None = None
     description: str = ""
     license: str = ""
     metrics: tuple[tuple[str, float], ...] = field(default=(), compare=False)
@@ -146,6 +161,19 @@ class ModelSpec:
     def class_names(self) -> list[str]:
         """Names of the classes, in the network's order."""
         return [item.name for item in self.classes]
+
+    @property
+    def things(self) -> tuple[ClassSpec, ...]:
+        """Classes whose objects are told apart, in the network's order."""
+        if self.task == "instance-segmentation":
+            return self.classes
+        return tuple(item for item in self.classes if item.isthing and self.task == "panoptic-segmentation")
+
+    @property
+    def stuff(self) -> tuple[ClassSpec, ...]:
+        """Classes that every pixel is labelled with, in the network's order."""
+        things = self.things
+        return tuple(item for item in self.classes if item not in things)
 
     def with_weights(self, path: str | Path) -> ModelSpec:
         """Return the same model with its weights taken from a file of the user's."""

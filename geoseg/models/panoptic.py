@@ -1,0 +1,48 @@
+"""A model that labels every pixel and tells objects apart.
+
+Stuff is scored like the classes of a semantic model, so that it blends over tiles; things are detections.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geoseg.models.detections import Detections
+from geoseg.models.instance import check_detections
+from geoseg.models.running import Runner
+from geoseg.models.semantic import check_scores
+from geoseg.models.spec import ModelSpec
+
+
+class PanopticModel:
+    """See `geoseg.models.PanopticModel`.
+
+    Parameters
+    ----------
+    runner : Runner
+        Its network maps scaled pixels to scores, float32 (n, class, y, x), and the `Detections` of each tile.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self.spec, self._runner, self._checked = runner.spec, runner, False
+        self._stuff = stuff_positions(self.spec)
+
+    def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[torch.Tensor, list[Detections]]:
+        """See `geoseg.models.PanopticModel.predict`."""
+        with torch.inference_mode():
+            scaled = self._runner.scale(pixels, mask)
+            scores, found = self._runner.run(scaled)
+            if not self._checked:
+                check_scores(self.spec, scores, scaled)
+                self._checked = True
+            return scores[:, self._stuff].float(), check_detections(self.spec, found, scaled)
+
+
+def stuff_positions(spec: ModelSpec) -> list[int]:
+    """Positions of the classes that are stuff, in the network's order."""
+    stuff = spec.stuff
+    return [position for position, item in enumerate(spec.classes) if item in stuff]

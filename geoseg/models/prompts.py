@@ -1,0 +1,55 @@
+"""What marks objects in one tile: points, boxes, masks and words.
+
+Plain data between whoever reads a layer of prompts and the models that can be prompted; it knows pixels of a tile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, px from the tile's upper left corner."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """What marks one object.
+
+    Attributes
+    ----------
+    id : int
+        The same in every tile, 0 or more: what two tiles find for it is one object.
+    points : float32 array
+        Shape (point, 2): x, y, px from the tile's upper left corner, so a pixel's centre lies at a half.
+    positive : bool array
+        Shape (point,): True = on the object, False = beside it.
+    box : Box or None
+        Around the object, cut to the tile.
+    mask : bool array or None
+        Shape (y, x) of the tile: roughly the object.
+    """
+
+    id: int
+    points: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 2), np.float32))
+    positive: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    box: Box | None = None
+    mask: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """What is asked of one tile; nothing at all asks for everything.
+
+    Attributes
+    ----------
+    objects : tuple of Prompt
+        One for each object that is wanted.
+    text : str or None
+        What every object is to be, in words.
+    """
+
+    objects: tuple[Prompt, ...] = ()
+    text: str | None = None

@@ -1,0 +1,150 @@
+"""What every model shares: a network on its device, fed with scaled pixels, and its failures in one sentence.
+
+It knows a spec and a callable; what comes out of the network is the matter of the models that hold a runner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, get_args
+
+import torch
+from numpy.typing import NDArray
+
+from geoseg.errors import GeosegError, ModelError
+from geoseg.models.scaling import Scaler
+from geoseg.models.spec import ModelSpec
+
+Network = Callable[..., Any]
+"""Scaled pixels, float32 (n, band, y, x), to what the model of its task takes: see `geoseg.models`."""
+
+Opener = Callable[[ModelSpec, torch.device], Network]
+"""What an adapter offers: opens the network of a spec on a device."""
+
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
+
+
+class Runner:
+    """A network of a spec on a device.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        What it promises.
+    opener : Opener
+        Opens its network.
+    device : str
+        Where it runs.
+    precision : str
+        Of the network's inner arithmetic: ``"float32"``, ``"float16"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on
+        CUDA devices that have it, float32 elsewhere.
+    compile : bool
+        Compile the network with torch.compile first; minutes once, for a faster pass on long runs.
+
+    Raises
+    ------
+    ModelError
+        The device or the precision is not there.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        opener: Opener,
+        device: str = "cpu",
+        precision: Precision = "auto",
+        compile: bool = False,  # noqa: A002 - the word of the option
+    ) -> None:
+        self.spec, self.device = spec, find_device(device)
+        self._dtype = _dtype(precision, self.device)
+        network = opener(spec, self.device)
+        self._scaler = Scaler(spec, self.device, memory_format(network, self.device))
+        self._network = torch.compile(network) if compile and isinstance(network, torch.nn.Module) else network
+
+    def scale(self, pixels: NDArray[Any], mask: NDArray[Any]) -> torch.Tensor:
+        """Turn digital numbers into what the network sees, float32 (n, band, y, x) on the device."""
+        return self._scaler(pixels, mask)
+
+    def run(self, scaled: torch.Tensor, *more: Any) -> Any:
+        """Run the network; whatever it raises becomes a ModelError."""
+        try:
+            with self._autocast():
+                return self._network(scaled, *more)
+        except (GeosegError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"model '{self.spec.name}' cannot be run on pixels of shape {tuple(scaled.shape)} (n, band, y, x): "
+                f"{_first_line(error)}; check its bands, tile_size and multiple ({self.spec.multiple} px)."
+            ) from error
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._dtype is torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self._dtype)
+
+
+def find_device(name: str) -> torch.device:
+    """Find the device of a name.
+
+    Raises
+    ------
+    ModelError
+        It is not a device, or this machine does not have it.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"'{name}' is not a device; use cpu, cuda, cuda:1 or mps.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"device '{name}' is not available on this machine; use device cpu.")
+    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+        raise ModelError(f"device '{name}' does not exist; this machine has {torch.cuda.device_count()} CUDA devices.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ModelError(f"device '{name}' is not available on this machine; use device cpu.")
+    return device
+
+
+def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """The type that autocast uses."""
+    if precision not in get_args(Precision):
+        raise ModelError(f"'{precision}' is not a precision; use {', '.join(get_args(Precision))}.")
+    if precision == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float32
+    if device.type == "cpu" and precision != "float32" and not _multiplies_halves():
+        raise ModelError(
+            f"this CPU has no instructions for {precision} and would be ten times slower; use precision float32."
+        )
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype
+
+
+def _multiplies_halves() -> bool:
+    """Whether the CPU has instructions for 16-bit floats: AVX512-BF16 or AMX."""
+    capability: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot say
+    return bool(capability.get("avx512_bf16") or capability.get("amx_bf16"))
+
+
+def settle(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """Put a module into its final state: evaluation mode, float32, its device, its memory format."""
+    module = module.eval().to(device, torch.float32)
+    return module.to(memory_format=memory_format(module, device))
+
+
+def memory_format(network: Network, device: torch.device) -> torch.memory_format:
+    """Channels last for networks that convolve: faster, and it fixes the bits of the result.
+
+    A kernel of one pixel is a matrix product, which is several times slower that way.
+    """
+    convolves = isinstance(network, torch.nn.Module) and any(
+        item.dim() == 4 and item.shape[2:].numel() > 1 for item in network.parameters()
+    )
+    return torch.channels_last if convolves and device.type in ("cpu", "cuda") else torch.contiguous_format
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of another library's message, without its full stop."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
