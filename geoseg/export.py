@@ -1,4 +1,4 @@
-"""From stored blocks to the label raster, streamed.
+"""From stored blocks to rasters of labels and instances, streamed.
 
 It runs on a worker and reads only the run folder, so that memory stays flat and polygons are written at the same time.
 It knows nothing of how blocks came to be.
@@ -6,10 +6,10 @@ It knows nothing of how blocks came to be.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
@@ -40,22 +40,38 @@ def write_labels(plan: Plan, folder: RunFolder, path: Path) -> None:
         raster.shape,
         raster.transform,
         raster.crs,
-        windows=_stripes(plan, folder),
+        windows=_stripes(plan, folder.read_labels),
         nodata=NODATA,
         colors={item.value: _rgb(item) for item in plan.spec.classes},
         categories={item.value: item.name for item in plan.spec.classes},
     )
 
 
-def _stripes(plan: Plan, folder: RunFolder) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
-    """The labels in windows that are aligned to blocks, at most `STRIPE` rows high."""
+def write_instances(plan: Plan, folder: RunFolder, path: Path) -> None:
+    """Write instances as a Cloud Optimized GeoTIFF, uint32, 0 = none; arguments as in `write_labels`."""
+    raster = plan.raster
+    write_cog(
+        path,
+        raster.shape,
+        raster.transform,
+        raster.crs,
+        windows=_stripes(plan, folder.read_instances),
+        nodata=0,
+        dtype="uint32",
+        description="instances",
+        overview_resampling="nearest",
+    )
+
+
+def _stripes(plan: Plan, read: Callable[[slice, slice], NDArray[Any]]) -> Iterator[tuple[Window, NDArray[Any]]]:
+    """What is read, in windows that are aligned to blocks, at most `STRIPE` rows high."""
     for row in range(plan.grid.rows.blocks):
         top, bottom = plan.grid.rows.block_core(row)
         for y in range(top, bottom, STRIPE):
             for col in range(plan.grid.cols.blocks):
                 left, right = plan.grid.cols.block_core(col)
                 window = Window(y, left, min(STRIPE, bottom - y), right - left)
-                yield window, folder.read_labels(*window.slices())
+                yield window, read(*window.slices())
 
 
 def _rgb(item: ClassSpec) -> tuple[int, int, int]:

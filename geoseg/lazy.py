@@ -22,9 +22,10 @@ from odc.geo.xr import wrap_xr
 from geoseg.blending import Labels, Sums
 from geoseg.catalog import find_model, resolve_input
 from geoseg.errors import ModelError
-from geoseg.grid import TileGrid, Tiling
+from geoseg.grid import TileGrid
 from geoseg.models import Model, load_model, wrap
 from geoseg.models.spec import NODATA, ModelSpec
+from geoseg.planning import tiling_of
 from geoseg.raster import Raster, open_raster
 from geoseg.segmentation import Prediction, finish_block, predict_block
 
@@ -39,7 +40,7 @@ def segment(
     bands: list[str | int] | None = None,
     tile_size: int | None = None,
     halo: int | None = None,
-    ramp: int = 32,
+    ramp: int | None = None,
     block_tiles: int = 2,
     batch_size: int = 1,
     device: str = "cpu",
@@ -73,20 +74,23 @@ def segment(
     Raises
     ------
     ModelError
-        A network without a spec.
+        A network without a spec, or a model that finds objects.
     GeosegError
         As `geoseg.run`, for whatever does not fit.
     """
     promised = spec or (model if isinstance(model, ModelSpec) else _found(model))
+    if promised.task != "semantic-segmentation":
+        raise ModelError(
+            f"model '{promised.name}' does {promised.task}, and objects are numbered over the whole raster; map it "
+            "with geoseg.run(), and open instances.tif."
+        )
     network = None if isinstance(model, str | ModelSpec) else model
     opened = (
         raster
         if isinstance(raster, Raster)
         else open_raster(resolve_input(raster), bands=bands or promised.bands, resolution=promised.resolution)
     )
-    tiling = Tiling(
-        tile_size or promised.tile_size, promised.halo if halo is None else halo, ramp, promised.multiple
-    ).fitted(opened.shape)
+    tiling = tiling_of(promised, tile_size=tile_size, halo=halo, ramp=ramp).fitted(opened.shape)
     grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
     source = _LazyModel(promised, network, device)
     labels = _labels(opened, source, grid, batch_size)

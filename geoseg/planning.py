@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -20,11 +20,15 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geoseg.errors import PlanError
-from geoseg.grid import Block, TileGrid, Window
+from geoseg.grid import Block, TileGrid, Tiling, Window
 from geoseg.models.spec import ModelSpec
-from geoseg.models.weights import weights_digest
+from geoseg.models.weights import weights_digest, weights_size
 from geoseg.raster import CACHE_BYTES, Raster
 from geoseg.vector import Region
+
+if TYPE_CHECKING:
+    from geoseg.models.running import Precision
+    from geoseg.prompting import PromptLayer
 
 MIB = 2**20
 
@@ -36,6 +40,12 @@ CLIENT_BYTES = 900 * MIB
 
 DECIDING_PACKAGES = ("torch", "numpy", "rasterio")
 """Packages whose version may change a network's floats or the pixels it reads."""
+
+RAMP = 32
+"""Overlap of tiles, px, unless the model or a person says otherwise."""
+
+SPEECH = ("weights", "parts", "description", "license", "metrics", "edge_errors", "activation_bytes", "seconds_per_mpx")
+"""Fields of a spec that do not decide labels."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,16 @@ class Plan:
         ``"cpu"``, ``"cuda"`` or ``"mps"``.
     workers : int
         Worker processes, one thread each.
+    prompts : PromptLayer or None
+        What is asked of a model that can be asked; None asks for everything.
+    precision : str
+        Of the network's inner arithmetic; see `geoseg.models.running.Runner`.
+    compile : bool
+        Whether torch compiles the network.
+    min_pixels : int
+        Objects with fewer pixels are left out; whoever changes it does not predict anew.
+    keep_classes : frozenset of int
+        Labels of classes whose objects stay whatever their size.
     """
 
     raster: Raster
@@ -91,17 +111,38 @@ class Plan:
     batch_size: int = 1
     device: str = "cpu"
     workers: int = 1
+    prompts: PromptLayer | None = None
+    precision: Precision = "auto"
+    compile: bool = False
+    min_pixels: int = 1
+    keep_classes: frozenset[int] = frozenset()
+
+    @property
+    def has_stuff(self) -> bool:
+        """Whether every pixel is labelled with a class."""
+        return bool(self.spec.stuff)
+
+    @property
+    def has_things(self) -> bool:
+        """Whether objects are told apart."""
+        return bool(self.spec.things)
 
     @cached_property
     def places(self) -> frozenset[tuple[int, int]] | None:
         """Rows and columns of the blocks that run; None is all of them.
 
         A block runs when the region touches what it predicts, its overhang included, because its neighbours
-        need the strips there.
+        need the strips there; and when there is a prompt in what one of its tiles reads.
         """
-        if self.region is None:
+        if self.region is None and self.prompts is None:
             return None
-        return frozenset((b.row, b.col) for b in self.grid.blocks() if self.region.touches(b.reach))
+        return frozenset((b.row, b.col) for b in self.grid.blocks() if self._is_wanted(b))
+
+    def _is_wanted(self, block: Block) -> bool:
+        if self.region is not None and not self.region.touches(block.reach):
+            return False
+        prompts = self.prompts
+        return prompts is None or any(prompts.touches(tile.read) for tile in self.grid.tiles_of(block))
 
     def runs(self, place: tuple[int, int]) -> bool:
         """Say whether the block at a row and column runs."""
@@ -133,7 +174,7 @@ class Plan:
     @cached_property
     def worker_bytes(self) -> dict[str, int]:
         """Peak bytes of one worker by cause; the sum is the bound that a run must keep."""
-        tiling, classes, bands = self.grid.tiling, len(self.spec.classes), len(self.spec.bands)
+        tiling, classes, bands = self.grid.tiling, len(self.spec.stuff), len(self.spec.bands)
         block = self.grid.block(0, 0).reach
         pixels = self.batch_size * tiling.size**2
         ramps = tiling.ramp * (
@@ -143,11 +184,11 @@ class Plan:
         return {
             "the process": PROCESS_BYTES,
             "the read cache": CACHE_BYTES,
-            "the weights": 3 * _weights_size(self.spec),
+            "the weights": 3 * sum(weights_size(part) for part in self.spec.parts or (self.spec,)),
             f"the forward pass of {self.batch_size} x {tiling.size} x {tiling.size} px": forward,
             "pixels and probabilities": pixels * (bands * (3 * self.raster.dtype.itemsize + 8) + classes * 10),
             f"{classes} classes on ramps": 3 * classes * 4 * ramps,
-            f"a block of {block.height} x {block.width} px": 40 * block.area,
+            f"a block of {block.height} x {block.width} px": (80 if self.has_things else 40) * block.area,
         }
 
     @property
@@ -180,20 +221,45 @@ class Plan:
 
     def fingerprint(self) -> dict[str, Any]:
         """All that decides the labels, as JSON values: a run with another fingerprint cannot be continued."""
-        model = asdict(self.spec)
-        for key in ("weights", "description", "license", "metrics", "activation_bytes", "seconds_per_mpx"):
-            model.pop(key)
         return {
             "inputs": {f"{number}": item for number, item in enumerate(self.raster.fingerprint())},
             "raster": {"shape": list(self.raster.shape), "transform": list(self.raster.transform)[:6]},
             "bands": list(self.raster.bands),
-            "model": model | {"weights": weights_digest(self.spec)},
+            "model": _model_facts(self.spec),
             "region": _region_digest(self.region),
             "grid": asdict(self.grid),
             "batch_size": self.batch_size,
             "device": self.device,
+            "precision": self.precision,
+            "compile": self.compile,
+            "prompts": self.prompts.digest() if self.prompts else None,
             "versions": environment(),
         }
+
+
+def tiling_of(
+    spec: ModelSpec, *, tile_size: int | None = None, halo: int | None = None, ramp: int | None = None
+) -> Tiling:
+    """How tiles overlap: as the model wants it, unless said otherwise.
+
+    What follows the network within a tile adds its reach to the model's halo, rounded up so that the network's
+    down-sampling fits.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model.
+    tile_size, halo, ramp : int, optional
+        Px.
+    """
+    overlap = next(item for item in (ramp, spec.ramp, RAMP) if item is not None)
+    margin = spec.halo if halo is None else halo
+    if halo is None and spec.refine is not None:
+        margin += spec.refine.reach
+        margin += next(
+            (more for more in range(spec.multiple) if (2 * (margin + more) + overlap) % spec.multiple == 0), 0
+        )
+    return Tiling(tile_size or spec.tile_size, margin, overlap, spec.multiple)
 
 
 def environment() -> dict[str, str]:
@@ -206,11 +272,13 @@ def core_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _weights_size(spec: ModelSpec) -> int:
-    try:
-        return os.path.getsize(spec.weights or "")
-    except OSError:
-        return 0
+def _model_facts(spec: ModelSpec) -> dict[str, Any]:
+    """What decides a model's results; its description does not, nor where its weights lie."""
+    facts = {key: value for key, value in asdict(spec).items() if key not in SPEECH}
+    return facts | {
+        "parts": [_model_facts(part) for part in spec.parts],
+        "weights": None if spec.parts else weights_digest(spec),
+    }
 
 
 def _region_digest(region: RegionMask | None) -> str | None:

@@ -10,16 +10,21 @@ from __future__ import annotations
 import threading
 import time
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from distributed import Worker, WorkerPlugin, get_worker
+from numpy.typing import NDArray
 
 from geoseg.blending import Strips, compile_loops
 from geoseg.errors import WorkerError
-from geoseg.models import Model, load_model
+from geoseg.grid import Block
+from geoseg.instances import Objects, TileObjects, meet, paint_core
+from geoseg.instances import unite as unite_objects
+from geoseg.models import AnyModel, load_model
 from geoseg.planning import Plan, environment
-from geoseg.segmentation import Prediction, finish_block, predict_block
+from geoseg.segmentation import Prediction, detect_block, finish_block, parse_block, predict_block
 from geoseg.store import RunFolder
 
 Seconds = dict[str, float]
@@ -61,16 +66,22 @@ class Job(WorkerPlugin):
                 "share."
             )
 
-    def open(self) -> Model:
+    def open(self) -> Any:
         """Return the model, opened once; one thread inside an operation, because a network's bits depend on it."""
         torch.set_num_threads(1)
         with self._opening:
             return self._model
 
     @cached_property
-    def _model(self) -> Model:
-        model: Model = load_model(self.plan.spec, self.plan.device)
+    def _model(self) -> AnyModel:
+        plan = self.plan
+        model: AnyModel = load_model(plan.spec, plan.device, precision=plan.precision, compile=plan.compile)
         return model
+
+    def sources_of(self, block: Block) -> dict[str, tuple[int, int]]:
+        """Blocks that run and whose strips a block needs, by strip."""
+        sources = self.plan.grid.sources_of(block)
+        return {strip: place for strip, place in sources.items() if self.plan.runs(place)}
 
 
 def _job(name: str, worker: Worker | None = None) -> Job:
@@ -92,29 +103,37 @@ def open_model(job_name: str, dask_worker: Worker) -> None:
     size = plan.grid.tiling.size
     pixels = np.zeros((plan.batch_size, len(plan.spec.bands), size, size), plan.raster.dtype)
     with torch.inference_mode():
-        model.score(pixels, np.ones((plan.batch_size, size, size), bool))
+        model.predict(pixels, np.ones((plan.batch_size, size, size), bool))
 
 
 def predict(job_name: str, row: int, col: int) -> Seconds:
-    """Predict a block; write its draft and its strips.
+    """Predict a block; write its draft and its strips, and the objects of its tiles.
 
     A block that is finished already is predicted again only for its strips: its labels stay.
     """
     start = time.perf_counter()
     job = _job(job_name)
     plan, folder, block = job.plan, job.folder, job.plan.grid.block(row, col)
-    prediction = predict_block(
-        plan.raster, job.open(), plan.grid, block, region=plan.region, batch_size=plan.batch_size
-    )
-    if not folder.is_marked("finish", block):
-        folder.write_draft(block, prediction.labels, prediction.confidence)
-    folder.write_strips(block, prediction.strips)
+    source = plan.raster, job.open(), plan.grid, block
+    prediction, tiles = None, None
+    if not plan.has_things:
+        prediction = predict_block(*source, region=plan.region, batch_size=plan.batch_size)
+    elif plan.has_stuff:
+        prediction, tiles = parse_block(*source, region=plan.region, batch_size=plan.batch_size)
+    else:
+        tiles = detect_block(*source, region=plan.region, batch_size=plan.batch_size, prompts=plan.prompts)
+    if tiles is not None:
+        folder.objects.write_tiles(block, tiles)
+    if prediction is not None:
+        if not folder.is_marked("finish", block):
+            folder.write_draft(block, prediction.labels, prediction.confidence)
+        folder.write_strips(block, prediction.strips)
     folder.mark("predict", block)
     return {"predict": time.perf_counter() - start}
 
 
 def finish(job_name: str, row: int, col: int, missing: tuple[str, ...] = ()) -> Seconds:
-    """Complete a block's ramps with its neighbours' strips, and store the block.
+    """Complete a block's ramps with its neighbours' strips and store the block; count what its core says of objects.
 
     Parameters
     ----------
@@ -128,17 +147,98 @@ def finish(job_name: str, row: int, col: int, missing: tuple[str, ...] = ()) -> 
     """
     start = time.perf_counter()
     job = _job(job_name)
-    folder, grid, block = job.folder, job.plan.grid, job.plan.grid.block(row, col)
+    folder, block = job.folder, job.plan.grid.block(row, col)
     if folder.is_marked("finish", block):
         return {"finish": 0.0}
-    sources = {strip: place for strip, place in grid.sources_of(block).items() if job.plan.runs(place)}
+    if job.plan.has_things:
+        folder.objects.write_meeting(block, meet(job.plan.grid, block, _Looking(job, block).look))
+    if job.plan.has_stuff:
+        _finish_labels(job, block, missing)
+    if not missing:
+        folder.mark("finish", block)
+        _drop_strips(job, block)
+    return {"finish": time.perf_counter() - start}
+
+
+def _finish_labels(job: Job, block: Block, missing: tuple[str, ...]) -> None:
+    """Complete a block's ramps, and store its labels."""
+    folder, row, col = job.folder, block.row, block.col
+    sources = job.sources_of(block)
     neighbours = {strip: folder.read_strip(*place, strip) for strip, place in sources.items() if strip not in missing}
     own = {strip: folder.read_strip(row, col, strip) for strip in ("top", "left")}
     unused = own["top"][:0]
     prediction = Prediction(*folder.read_draft(row, col), Strips(**own, right=unused, below=unused, corner=unused))
     folder.write_block(block, *finish_block(prediction, neighbours, job.plan.spec))
-    if not missing:
-        folder.mark("finish", block)
-        for strip, place in {**sources, **dict.fromkeys(("top", "left", "draft"), (row, col))}.items():
-            folder.drop_strip(*place, strip)
-    return {"finish": time.perf_counter() - start}
+
+
+def _drop_strips(job: Job, block: Block) -> None:
+    """Remove what nobody but this block has waited for."""
+    own = dict.fromkeys(("top", "left", "draft"), (block.row, block.col))
+    for strip, place in {**job.sources_of(block), **own}.items():
+        job.folder.drop_strip(*place, strip)
+
+
+class _Looking:
+    """Objects of the tiles around a block, each file of objects read once."""
+
+    def __init__(self, job: Job, block: Block) -> None:
+        self._tiles: dict[tuple[int, int], TileObjects] = {}
+        grid = job.plan.grid
+        rows, cols = (axis.block_range(at) for axis, at in ((grid.rows, block.row), (grid.cols, block.col)))
+        wanted = {(row, col) for row in range(rows[0] - 1, rows[1]) for col in range(cols[0] - 1, cols[1])}
+        for place in ((block.row, block.col), *job.sources_of(block).values()):
+            self._tiles |= job.folder.objects.read_tiles(*place, wanted)
+
+    def look(self, row: int, col: int) -> TileObjects | None:
+        """Objects of a tile; None where there are none."""
+        return self._tiles.get((row, col))
+
+
+def unite(job_name: str, is_final: bool) -> Seconds:
+    """Unite the objects of all tiles, and number them.
+
+    Parameters
+    ----------
+    job_name : str
+        The run.
+    is_final : bool
+        False when a block is missing: then the next start has to do it again.
+    """
+    start = time.perf_counter()
+    job = _job(job_name)
+    objects = job.folder.objects
+    plan = job.plan
+    table = objects.read_table(plan.grid.cols.tiles)
+    united = unite_objects(table, objects.read_meeting(), min_pixels=plan.min_pixels, keep_classes=plan.keep_classes)
+    objects.write_united(united, is_final=is_final)
+    return {"unite": time.perf_counter() - start}
+
+
+def number(job_name: str, row: int, col: int, is_final: bool) -> Seconds:
+    """Store the instances of a block, by the numbers that they have in the whole raster.
+
+    Parameters
+    ----------
+    job_name : str
+        The run.
+    row, col : int
+        The block.
+    is_final : bool
+        Whether the numbers will stay.
+    """
+    start = time.perf_counter()
+    job = _job(job_name)
+    block = job.plan.grid.block(row, col)
+    painted = paint_core(job.plan.grid, block, _Looking(job, block).look)
+    job.folder.write_instances(block, _numbers(painted, job.folder.objects.read_united()))
+    if is_final:
+        job.folder.mark("number", block)
+    return {"number": time.perf_counter() - start}
+
+
+def _numbers(painted: NDArray[np.int64], united: Objects) -> NDArray[np.uint32]:
+    """The number of each pixel's object, uint32 (y, x), 0 = none."""
+    numbers = np.zeros(painted.shape, np.uint32)
+    found = painted >= 0
+    numbers[found] = united.ids[np.searchsorted(united.keys, painted[found])]
+    return numbers

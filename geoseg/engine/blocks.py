@@ -66,6 +66,8 @@ class BlockFlow:
 
     def _lost_strip(self, place: tuple[int, int]) -> bool:
         """Say whether somebody still waits for a strip of a predicted block that is not there any more."""
+        if not self.plan.has_stuff:
+            return False
         waiting = {"top": place, "left": place} | self.grid.consumers_of(self.grid.block(*place))
         return any(
             self.plan.runs(consumer)

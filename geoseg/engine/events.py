@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Stage = Literal["predict", "finish", "survey", "merge", "sift", "trace", "join"]
+Stage = Literal["predict", "finish", "unite", "number", "survey", "merge", "sift", "trace", "join"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Event:
     Attributes
     ----------
     stage : str
-        ``"predict"``, ``"finish"``, ``"survey"``, ``"merge"``, ``"sift"``, ``"trace"`` or ``"join"``.
+        ``"predict"``, ``"finish"``, ``"unite"``, ``"number"``, ``"survey"``, ``"merge"``, ``"sift"``, ``"trace"`` or
+        ``"join"``.
     status : str
         ``"done"``, ``"failed"``, or ``"kept"`` from an earlier start.
     place : tuple of int

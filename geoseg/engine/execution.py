@@ -18,6 +18,8 @@ from geoseg.planning import Plan
 from geoseg.store import RunFolder
 
 if TYPE_CHECKING:
+    from geoseg.engine.blocks import BlockFlow
+    from geoseg.engine.objects import ObjectFlow
     from geoseg.tasks import Job
 
 
@@ -62,6 +64,7 @@ def execute(
     # Tasks of blocks load torch, which whoever only outlines does not need.
     from geoseg import tasks
     from geoseg.engine.blocks import BlockFlow
+    from geoseg.engine.objects import ObjectFlow
 
     flow = Flow(client, retries, listen)
     job = tasks.Job(f"geoseg-{flow.name}", plan, folder)
@@ -71,11 +74,13 @@ def execute(
         if nodes:
             _warm_up(nodes, listen)
         opened = time.perf_counter()
-        blocks = BlockFlow(flow, job, nodes.on_final if nodes else _tell_nobody)
-        if nodes:
-            nodes.start()
-        blocks.start()
-        flow.run(blocks.fill)
+        final = nodes.on_final if nodes else _tell_nobody
+        objects = ObjectFlow(flow, job, final) if plan.has_things else None
+        blocks = BlockFlow(flow, job, objects.on_finished if objects else final)
+        for part in (nodes, objects, blocks):
+            if part:
+                part.start()
+        flow.run(lambda: _fill(objects, blocks))
         flow.outcome.wall = {"open": opened - started, "blocks": time.perf_counter() - opened}
     return flow.outcome
 
@@ -112,6 +117,13 @@ def outline(plan: OutlinePlan, client: Client, *, retries: int = 2, listen: List
         flow.run(fill)
         flow.outcome.wall = {"blocks": time.perf_counter() - started}
     return flow.outcome
+
+
+def _fill(*flows: BlockFlow | ObjectFlow | None) -> None:
+    """Later stages go first, so that little piles up."""
+    for item in flows:
+        if item:
+            item.fill()
 
 
 def _tell_nobody(place: Place, is_final: bool) -> None:

@@ -41,6 +41,7 @@ __all__ = [
     "Prompts",
     "Scaling",
     "Task",
+    "is_promptable",
     "load_model",
     "wrap",
 ]
@@ -63,6 +64,9 @@ FAMILIES = {
     "transformers.*": "geoseg.models.transformers",
 }
 """Adapters of architectures built from a library (framework ``"pytorch"``); the first pattern that fits counts."""
+
+PROMPTABLE = ("transformers.Sam*",)
+"""Architectures that can be asked for objects."""
 
 KINDS: dict[Task, str] = {
     "semantic-segmentation": "geoseg.models.semantic.SemanticModel",
@@ -193,6 +197,9 @@ def load_model(
     WeightsError
         When the weights are missing, damaged or unsafe.
     """
+    if spec.parts:
+        parts = (load_model(part, device, precision=precision, compile=compile) for part in spec.parts)
+        return import_module("geoseg.models.together").Together(spec, *parts)
     adapter = import_module(_adapter_name(spec))
     if spec.task not in getattr(adapter, "TASKS", ("semantic-segmentation",)):
         raise ModelError(
@@ -222,6 +229,11 @@ def wrap(network: Callable[..., Any], spec: ModelSpec, device: str = "cpu") -> A
         By the spec's task.
     """
     return _model(spec, import_module("geoseg.models.module").opener(network), device, "auto", False)
+
+
+def is_promptable(spec: ModelSpec) -> bool:
+    """Say whether a model takes prompts."""
+    return any(fnmatchcase(spec.architecture, pattern) for pattern in PROMPTABLE)
 
 
 def _model(

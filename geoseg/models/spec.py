@@ -15,6 +15,9 @@ from geoseg.models.refinement import Refinement
 NODATA = 255
 """The label of pixels that hold no data; never a class."""
 
+HUB = "hub:"
+"""What stands before the name of weights that a family's own library fetches."""
+
 Task = Literal["semantic-segmentation", "instance-segmentation", "panoptic-segmentation"]
 Activation = Literal["softmax", "sigmoid", "none"]
 ScalingType = Literal["min-max", "z-score", "clip", "clip-min", "clip-max", "offset", "scale", "processing", "none"]
@@ -123,8 +126,12 @@ class ModelSpec:
         Preferred overlap of neighbouring tiles, px; None leaves it to the workflow.
     min_score : float
         Objects with a lower score are left out; 0 to 1.
+    parts : tuple of ModelSpec
+        Two models that work together: one that scores stuff, and one that finds things; see `geoseg.models.together`.
     refine : Refinement or None
         What follows the network within each tile; its reach is not part of ``halo``.
+    edge_errors : tuple of (int, float)
+        Largest error of a probability at distances from a tile's edge, px, as measured.
     """
 
     name: str
@@ -148,9 +155,11 @@ class ModelSpec:
     ramp: int | None = None
     min_score: float = 0.5
     refine: Refinement | None = None
+    parts: tuple[ModelSpec, ...] = ()
     description: str = ""
     license: str = ""
     metrics: tuple[tuple[str, float], ...] = field(default=(), compare=False)
+    edge_errors: tuple[tuple[int, float], ...] = field(default=(), compare=False)
 
     @property
     def band_names(self) -> list[str]:

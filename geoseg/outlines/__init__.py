@@ -5,6 +5,7 @@ knows labels that somebody stored; not how they came to be, nor on which cluster
 """
 
 from geoseg.outlines.folder import Node, OutlineFolder
+from geoseg.outlines.objects import RunObjects
 from geoseg.outlines.plan import LabelSource, OutlinePlan
 from geoseg.outlines.sources import RasterLabels, RunLabels
 from geoseg.outlines.tasks import OutlineJob
@@ -19,6 +20,7 @@ __all__ = [
     "OutlinePlan",
     "RasterLabels",
     "RunLabels",
+    "RunObjects",
     "is_compiled",
     "write_outlines",
 ]

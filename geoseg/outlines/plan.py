@@ -19,6 +19,7 @@ from pyproj import CRS
 
 from geoseg.grid import Window
 from geoseg.outlines.folder import Node, OutlineFolder
+from geoseg.outlines.objects import RunObjects
 from geoseg.vector import Region
 from geoseg.vectorize import Shaping
 
@@ -71,7 +72,7 @@ class OutlinePlan:
         Rows and columns of the blocks that may hold labels; all of them unless given.
     """
 
-    source: LabelSource
+    source: LabelSource | RunObjects
     folder: OutlineFolder
     rows: tuple[int, ...]
     cols: tuple[int, ...]
@@ -153,6 +154,11 @@ class OutlinePlan:
         blocks, above = levels.count(0), len(levels) - levels.count(0)
         sifting = {"survey": blocks, "merge": above, "sift": blocks} if self.is_sifted else {}
         return {**sifting, "trace": blocks, "join": above}
+
+    @property
+    def objects(self) -> RunObjects | None:
+        """The source, when it tells objects apart."""
+        return self.source if isinstance(self.source, RunObjects) else None
 
     @property
     def is_sifted(self) -> bool:

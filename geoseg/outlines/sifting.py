@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.arcs.chains import Integers
+from geoseg.models.spec import NODATA
 from geoseg.outlines.folder import Node
+from geoseg.outlines.objects import THING
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.vectorize import reach_of
 from geoseg.vectorize.sieve import Fates, Survey, apply, merge, survey
@@ -24,7 +26,7 @@ MOST = 128 * 2**20
 def survey_block(plan: OutlinePlan, node: Node) -> None:
     """Find the small faces of a block, and decide on those that nothing else touches."""
     core = plan.window(node)
-    labels, _ = plan.source.read(core)
+    labels = _stuff(plan, plan.source.read(core)[0])
     surveyed, fates = survey(
         labels,
         core,
@@ -50,7 +52,7 @@ def merge_surveys(plan: OutlinePlan, node: Node) -> None:
 
 def sift_block(plan: OutlinePlan, node: Node) -> None:
     """Write the labels of a block without small faces."""
-    labels, _ = plan.source.read(plan.window(node))
+    labels = _stuff(plan, plan.source.read(plan.window(node))[0])
     fates = Fates.from_arrays(plan.folder.read_arrays(node, "faces"))
     settled = fates.settled(_settled(plan, node))
     plan.folder.write_labels(node, apply(labels, fates, settled, plan.nodata))
@@ -65,8 +67,16 @@ def _settled(plan: OutlinePlan, node: Node) -> Integers:
     return fates.settled(_settled(plan, parent))
 
 
-def read_sifted(plan: OutlinePlan, node: Node) -> NDArray[Any]:
-    """Labels without small faces of a block, one more row above it and one more column to its left."""
+def read_sifted(plan: OutlinePlan, node: Node, labels: NDArray[Any]) -> NDArray[Any]:
+    """Labels without small faces of a block, one more row above it and one more column to its left.
+
+    Parameters
+    ----------
+    plan, node
+        The block.
+    labels : array
+        The same with small faces; things stay as they are there.
+    """
     reach = reach_of(plan.window(node))
     found = _void(plan, reach.shape)
     for row, col in plan.sources_of(node):
@@ -76,7 +86,12 @@ def read_sifted(plan: OutlinePlan, node: Node) -> NDArray[Any]:
             place = window.intersect(reach)
             part = plan.folder.read_labels(source, window.shape)[place.relative_to(window).slices()]
             found[place.relative_to(reach).slices()] = part
-    return found
+    return found if plan.objects is None else np.where(labels > THING, labels, found)
+
+
+def _stuff(plan: OutlinePlan, labels: NDArray[Any]) -> NDArray[Any]:
+    """Labels of which small faces may go; objects are walls between them."""
+    return labels if plan.objects is None else np.where(labels > THING, NODATA, labels)
 
 
 def _void(plan: OutlinePlan, shape: tuple[int, int]) -> NDArray[Any]:

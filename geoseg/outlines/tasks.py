@@ -73,7 +73,7 @@ def trace_block(job_name: str, node: Node, is_final: bool) -> Seconds:
     core = plan.window(node)
     labels, confidence = plan.source.read(reach_of(core))
     if plan.is_sifted:
-        labels = read_sifted(plan, node)
+        labels = read_sifted(plan, node, labels)
     faces, rest = trace(
         labels, confidence, core, plan.raster_shape, plan.shaping, nodata=plan.nodata, classes=plan.classes
     )
@@ -117,6 +117,8 @@ def _keep(plan: OutlinePlan, node: Node, faces: Faces, rest: Piece) -> None:
     table = features(faces, plan.transform, plan.crs, plan.names)
     if plan.region is not None:
         table = clip(table, plan.region, plan.transform, plan.crs)
+    if plan.objects is not None:
+        table = plan.objects.sort(table)
     plan.folder.write_features(node, table)
     if node != plan.root:
         plan.folder.write_arrays(node, "piece", rest.to_arrays())

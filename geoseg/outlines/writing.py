@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from geoseg.outlines.merging import merge
+from geoseg.outlines.objects import COLUMNS
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.vector import StyledClass, write_features
 
@@ -35,4 +36,7 @@ def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[St
     keys = [plan.folder.read_features(file, columns=["key"]).column("key").to_numpy() for file in files]
     bands = merge(keys, [partial(plan.folder.read_features, file) for file in files])
     kind: Literal["Polygon", "MultiPolygon"] = "Polygon" if plan.shaping.connectivity == 4 else "MultiPolygon"
-    return write_features(path, bands, layer=layer, crs=plan.crs, geometry_type=kind, style=style)
+    write = partial(write_features, path, layer=layer, crs=plan.crs, style=style)
+    if plan.objects is None:
+        return write(batches=bands, geometry_type=kind)
+    return write(batches=plan.objects.describe(bands, plan.names), geometry_type="MultiPolygon", columns=COLUMNS)

@@ -34,6 +34,8 @@ class RunResult:
         Blocks by stage; failed ones by name.
     seconds : dict
         Wall time by stage, s.
+    instances : Path or None
+        The raster of instances, where objects are told apart.
     """
 
     output: Path
@@ -43,6 +45,12 @@ class RunResult:
     plan: Plan
     outcome: Outcome
     seconds: dict[str, float]
+    instances: Path | None = None
+
+    @property
+    def rasters(self) -> tuple[Path, ...]:
+        """Labels, and instances where there are any."""
+        return (self.labels,) if self.instances is None else (self.labels, self.instances)
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ class Manifest:
                 "tiles": made.tile_count,
                 "batch_size": made.batch_size,
                 "device": made.device,
+                "precision": made.precision,
                 "workers": made.workers,
                 "planned_bytes": made.total_bytes,
                 "estimated_seconds": made.estimated_seconds,
@@ -88,7 +97,7 @@ def _results(result: RunResult) -> dict[str, Any]:
     """The part of the manifest that is known when blocks are done."""
     outcome = result.outcome
     return {
-        "results": [path.name for path in (result.labels, *result.features)],
+        "results": [path.name for path in (*result.rasters, *result.features)],
         "seconds": {key: round(value, 3) for key, value in result.seconds.items()},
         "worker_seconds": {key: round(value, 3) for key, value in outcome.seconds.items()},
         "blocks": {"done": dict(outcome.done), "kept": dict(outcome.kept), "failed": outcome.failed},

@@ -11,7 +11,7 @@ from pyproj import CRS
 
 from geoseg.errors import WorkflowError, nearest
 from geoseg.models.spec import NODATA, ModelSpec
-from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels
+from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels, RunObjects
 from geoseg.planning import Plan
 from geoseg.raster import ground_resolution
 from geoseg.store import RunFolder
@@ -33,20 +33,21 @@ def outlines_of_run(wanted: OutlineSettings, made: Plan, folder: RunFolder) -> O
         Holds its labels.
     """
     names = {item.value: item.name for item in made.spec.classes}
+    wanted_classes = values_of(wanted.classes, names)
     axes = made.grid.rows, made.grid.cols
     rows, cols = ((*(axis.block_core(block)[0] for block in range(axis.blocks)), axis.length) for axis in axes)
     plan = OutlinePlan(
-        source=RunLabels(folder),
+        source=RunObjects(folder, wanted_classes) if made.has_things else RunLabels(folder),
         folder=OutlineFolder(folder.outlines),
         rows=rows,
         cols=cols,
         transform=made.raster.transform,
         crs=CRS.from_user_input(made.raster.crs),
         shaping=shaping_of(wanted, made.raster.transform, is_clipped=made.region is not None),
-        min_pixels=min_pixels(wanted.min_area, made.raster.geobox),
+        min_pixels=min_pixels(wanted.min_area, made.raster.geobox) if made.has_stuff else 1,
         keep_classes=values_of(wanted.keep_classes, names) or (),
         names=names,
-        classes=values_of(wanted.classes, names),
+        classes=None if made.has_things else wanted_classes,
         nodata=NODATA,
         region=made.region.region if made.region else None,
         places=made.places,

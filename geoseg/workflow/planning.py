@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.catalog import find_model, resolve_input
-from geoseg.errors import BandError, InputNotFoundError, WorkflowError
+from geoseg.errors import BandError, InputNotFoundError, RegionError, WorkflowError
 from geoseg.grid import TileGrid, Tiling
-from geoseg.models.spec import ModelSpec
-from geoseg.planning import Plan, RegionMask, core_count
+from geoseg.models import is_promptable
+from geoseg.models.combining import combine
+from geoseg.models.refinement import read_refinement
+from geoseg.models.spec import HUB, ModelSpec
+from geoseg.planning import Plan, RegionMask, core_count, tiling_of
+from geoseg.prompting import PromptLayer, read_prompts
 from geoseg.raster import Raster, open_raster
 from geoseg.vector import check_region, read_region
+from geoseg.workflow.outlines import min_pixels, values_of
 from geoseg.workflow.settings import Workflow, read_workflow
+
+LARGEST_BATCH = 32
+"""Tiles of a forward pass, at most: more make a GPU no faster."""
 
 MANY_TILES = 64
 """From so many tiles on a block has four of them, unless said otherwise."""
@@ -39,28 +47,74 @@ def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -
         One sentence on whatever does not fit: input, bands, region, model, memory.
     """
     wanted = read_workflow(workflow, **settings)
-    spec = find_model(wanted.model)
-    if wanted.weights is not None:
-        spec = spec.with_weights(_existing(wanted.weights))
+    spec = _find_spec(wanted)
     raster = _open_input(wanted, spec)
-    tiling = Tiling(
-        size=wanted.tile_size or spec.tile_size,
-        halo=spec.halo if wanted.halo is None else wanted.halo,
-        ramp=wanted.ramp,
-        multiple=spec.multiple,
-    )
-    device = _device(wanted.device)
+    tiling = tiling_of(spec, tile_size=wanted.tile_size, halo=wanted.halo, ramp=wanted.ramp)
     fitted = tiling.fitted(raster.shape)
+    device = _device(wanted.device)
+    names = {item.value: item.name for item in spec.classes}
     made = Plan(
         raster=raster,
         spec=spec,
         grid=TileGrid(raster.shape, fitted, _block_tiles(wanted, raster.shape, fitted)),
         region=_open_region(wanted, raster),
-        batch_size=wanted.batch_size,
+        batch_size=_batch_size(wanted, spec, fitted, device),
         device=device,
         workers=wanted.workers or (core_count() if device == "cpu" else 1),
+        prompts=_open_prompts(wanted, spec, raster),
+        precision=wanted.precision,
+        compile=wanted.compile,
+        min_pixels=min_pixels(wanted.min_area, raster.geobox),
+        keep_classes=values_of(wanted.keep_classes, names) or frozenset(),
     )
+    if not made.block_count:
+        raise RegionError("no prompt lies within the region; give prompts inside of it, or another region.")
     return replace(made, workers=min(made.workers, max(1, made.block_count)))
+
+
+def _find_spec(wanted: Workflow) -> ModelSpec:
+    """The model, or two together, with what the person has changed."""
+    spec = find_model(wanted.model)
+    if wanted.weights is not None:
+        spec = spec.with_weights(_existing(wanted.weights))
+    refine = read_refinement(wanted.refine) if wanted.refine is not None else spec.refine
+    if refine is not None and spec.task != "semantic-segmentation":
+        raise WorkflowError(
+            f"refine works on models for semantic segmentation, and '{spec.name}' does {spec.task}; leave refine out."
+        )
+    spec = replace(spec, refine=refine)
+    if wanted.things is not None:
+        spec = combine(spec, find_model(wanted.things))
+    return spec if wanted.min_score is None else with_min_score(spec, wanted.min_score)
+
+
+def with_min_score(spec: ModelSpec, min_score: float) -> ModelSpec:
+    """The same model, and its parts, with another lowest score."""
+    parts = tuple(with_min_score(part, min_score) for part in spec.parts)
+    return replace(spec, min_score=min_score, parts=parts)
+
+
+def _batch_size(wanted: Workflow, spec: ModelSpec, tiling: Tiling, device: str) -> int:
+    """Tiles of a forward pass: those that half of a GPU's free memory holds; on a CPU more than one gains nothing."""
+    if wanted.batch_size != "auto":
+        return wanted.batch_size
+    if device != "cuda":
+        return 1
+    import torch
+
+    free, _ = torch.cuda.mem_get_info()
+    fitting = max(1, int(free / 2 / (spec.activation_bytes * tiling.size**2)))
+    return min(LARGEST_BATCH, 1 << (fitting.bit_length() - 1))
+
+
+def _open_prompts(wanted: Workflow, spec: ModelSpec, raster: Raster) -> PromptLayer | None:
+    """Read prompts into the raster's pixels, for a model that can be asked."""
+    if wanted.prompts is None and wanted.text is None:
+        return None
+    if not is_promptable(spec):
+        raise WorkflowError(f"model '{spec.name}' takes no prompts; choose one of the SAM family, or leave them out.")
+    layer = PromptLayer() if wanted.prompts is None else read_prompts(wanted.prompts, raster.geobox)
+    return replace(layer, text=wanted.text)
 
 
 def _block_tiles(wanted: Workflow, shape: tuple[int, int], tiling: Tiling) -> tuple[int, int]:
@@ -76,6 +130,8 @@ def _block_tiles(wanted: Workflow, shape: tuple[int, int], tiling: Tiling) -> tu
 
 
 def _existing(path: str) -> str:
+    if path.startswith(HUB):
+        return path
     if not Path(path).exists():
         raise InputNotFoundError(f"weights {path} do not exist; give the path of the model's weights file.")
     return str(Path(path).absolute())

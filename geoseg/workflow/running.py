@@ -66,7 +66,10 @@ def run(
     with folder.locked():
         started = time.perf_counter()
         fingerprint = made.fingerprint()
-        resumed = folder.prepare(made.grid, fingerprint, overwrite=wanted.overwrite)
+        resumed = folder.prepare(made.grid, fingerprint, overwrite=wanted.overwrite, has_objects=made.has_things)
+        if made.has_things:
+            keep = sorted(made.keep_classes)
+            folder.prepare_objects({"min_pixels": made.min_pixels, "keep_classes": keep})
         manifest = Manifest(wanted, made, folder, fingerprint)
         manifest.write("running")
         if client is not None:
@@ -88,17 +91,20 @@ def _run_on(
     outlines = outlines_of_run(wanted, made, shared) if wanted.features else None
     verb, (height, width) = "continuing" if resumed else "mapping", made.raster.shape
     size = f"{width:,} x {height:,} px, {made.block_count} blocks, {made.workers} workers"
-    totals = {"predict": made.block_count, "finish": made.block_count, **(outlines.totals if outlines else {})}
+    counting = {"unite": 1, "number": made.block_count} if made.has_things else {}
+    blocks = {"predict": made.block_count, "finish": made.block_count, **counting}
+    totals = {**blocks, **(outlines.totals if outlines else {})}
     listen(Started(f"{verb} with {made.spec.name}: {size}", client.dashboard_link or "", totals))
     outcome = execute(made, shared, client, outlines=outlines, retries=wanted.retries, listen=listen)
     done = time.perf_counter()
-    labels = folder.path / "labels.tif"
+    rasters = [folder.path / name for name in ("labels.tif", *(["instances.tif"] if made.has_things else []))]
     features = [folder.path / name for name in wanted.features] if outcome.is_outlined else []
-    for path in (labels, *features):
+    for path in (*rasters, *features):
         listen(Writing(path))
-    _write(client, made, shared, outlines, labels, features, wanted.layer)
+    _write(client, made, shared, outlines, rasters, features, wanted.layer)
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
-    return RunResult(folder.path, labels, tuple(features), folder.run_file, made, outcome, seconds)
+    instances = rasters[1] if made.has_things else None
+    return RunResult(folder.path, rasters[0], tuple(features), folder.run_file, made, outcome, seconds, instances)
 
 
 def _write(
@@ -106,14 +112,18 @@ def _write(
     made: Plan,
     shared: RunFolder,
     outlines: OutlinePlan | None,
-    labels: Path,
+    rasters: list[Path],
     features: list[Path],
     layer: str,
 ) -> None:
     """Write all results at the same time, each on a worker."""
     submit: Callable[..., Any] = partial(client.submit, pure=False)
     run = uuid.uuid4().hex[:8]
-    futures = [submit(export.write_labels, made, shared, labels.absolute(), key=(f"write-{run}", "labels"))]
+    writers = export.write_labels, export.write_instances
+    futures = [
+        submit(write, made, shared, path.absolute(), key=(f"write-{run}", path.stem))
+        for write, path in zip(writers, rasters, strict=False)  # instances are not always there
+    ]
     style = styled_classes(made.spec)
     for path in features:
         key = (f"write-{run}", path.name)

@@ -61,8 +61,10 @@ class Workflow(OutlineSettings):
     ----------
     model : str
         A name in the catalog, or the path of a STAC MLM item.
+    things : str or None
+        A second model, which finds instances: the map is panoptic then.
     weights : str or None
-        A weights file that replaces the catalog's.
+        A weights file or folder that replaces the catalog's, or ``hub:NAME``.
     input : str, list, dict or None
         A raster, several, a folder, a pattern, ``{band: file}``, or a name in the catalog's imagery.
     output : str
@@ -71,14 +73,28 @@ class Workflow(OutlineSettings):
         Names or 1-based numbers of the raster's bands, in the model's order.
     region : str or None
         A vector file, or ``minx,miny,maxx,maxy`` with an optional CRS.
+    prompts : str or None
+        A vector file whose points, boxes and polygons say which objects are wanted; a point with a false ``positive``
+        says what is not. Only where there are prompts is the raster read.
+    text : str or None
+        What objects are to be, in words, for models that understand them.
+    min_score : float or None
+        Objects with a lower score are left out, 0 to 1; the model's own unless given.
+    refine : str, dict or None
+        ``crf``, or its parameters, `geoseg.models.refinement.Refinement`: boundaries follow the imagery.
     tile_size, halo, ramp : int or None
-        Px; the model's own unless given.
+        Px; the model's own unless given, and a ramp of 32.
     block_tiles : int, (int, int) or None
         Tiles of a block, down and across; 2, or 1 for a raster of few tiles, unless given.
-    batch_size : int
-        Tiles per forward pass.
+    batch_size : int or str
+        Tiles per forward pass; ``auto`` is as many as fit on a GPU, and one on a CPU.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    precision : str
+        Of the network's inner arithmetic: ``float32``, ``float16``, ``bfloat16``, or ``auto``: bfloat16 on CUDA devices
+        that have it, float32 elsewhere.
+    compile : bool
+        Compile the network first, with torch.compile: minutes once, for long runs.
     workers : int or None
         Local worker processes; unless given one a core on a CPU, and one on a GPU.
     scheduler : str or None
@@ -92,17 +108,24 @@ class Workflow(OutlineSettings):
     """
 
     model: str
+    things: str | None = None
     weights: str | None = None
     input: Input | None = None
     output: str = "out"
     bands: list[str | int] | None = None
     region: str | None = None
+    prompts: str | None = None
+    text: str | None = None
+    min_score: float | None = Field(default=None, ge=0, le=1)
+    refine: str | dict[str, Any] | None = None
     tile_size: PositiveInt | None = None
     halo: int | None = Field(default=None, ge=0)
-    ramp: int = Field(default=32, ge=0)
+    ramp: int | None = Field(default=None, ge=0)
     block_tiles: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
-    batch_size: PositiveInt = 1
+    batch_size: PositiveInt | Literal["auto"] = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    compile: bool = False
     workers: PositiveInt | None = None
     scheduler: str | None = None
     retries: int = Field(default=2, ge=0)

@@ -9,8 +9,9 @@ it does not know models, dask or why a block runs.
     out/state/fingerprint.json   what the blocks were made from
     out/state/blocks.zarr        labels and confidence, one chunk a block (Zarr v3)
     out/state/strips/R-C-*.npy   sums waiting for their one consumer, and drafts of blocks waiting to be finished
+    out/state/objects/           objects of tiles and blocks, and of the whole raster
     out/state/outlines/          polygons of blocks, and of blocks that were joined
-    out/state/predict/R-C        markers: predicted, finished
+    out/state/predict/R-C        markers: predicted, finished, numbered
     out/state/lock               held by the process that runs
 """
 
@@ -29,52 +30,26 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from geoseg.errors import FingerprintError, OutputError
 from geoseg.grid import Block, TileGrid
+from geoseg.instances import Objects
+from geoseg.store.files import write_file, write_json
+from geoseg.store.objects import ObjectFolder
 
 if TYPE_CHECKING:  # torch stays out of processes that only store
     from geoseg.blending import Labels, Strips, Sums
 
-Stage = Literal["predict", "finish"]
-STAGES: tuple[Stage, ...] = ("predict", "finish")
+Stage = Literal["predict", "finish", "number"]
+STAGES: tuple[Stage, ...] = ("predict", "finish", "number")
 
-
-FILL = {"labels": 255, "confidence": 0}
+FILL = {"labels": 255, "confidence": 0, "instances": 0}
 """Arrays of the label store, and what they hold where no block is stored."""
 
-
-def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file so that it is either whole or not there: to a temporary name, then renamed.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    write : callable
-        Writes to the path it is given.
-
-    Raises
-    ------
-    OutputError
-        The disk refuses.
-    """
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}); choose an output folder with space and permission."
-        ) from error
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON through `write_file`."""
-    write_file(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n"))
+DTYPES = {"instances": np.uint32}
+"""Types of arrays that are not uint8."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +74,9 @@ class RunFolder:
         """The run's manifest, ``run.json``."""
         return self.path / "run.json"
 
-    def prepare(self, grid: TileGrid, fingerprint: dict[str, Any], *, overwrite: bool) -> bool:
+    def prepare(
+        self, grid: TileGrid, fingerprint: dict[str, Any], *, overwrite: bool, has_objects: bool = False
+    ) -> bool:
         """Make the folder ready for a run, new or continued.
 
         Parameters
@@ -110,6 +87,8 @@ class RunFolder:
             All that decides the labels; compared with the folder's.
         overwrite : bool
             Forget blocks that were made from something else.
+        has_objects : bool
+            Whether there are instances besides labels.
 
         Returns
         -------
@@ -135,16 +114,32 @@ class RunFolder:
                 "or another output folder."
             )
         self._clear()
-        self._create_blocks(grid)
+        self._create_blocks(grid, [name for name in FILL if has_objects or name != "instances"])
         write_json(path, fingerprint)
         return False
+
+    def prepare_objects(self, settings: dict[str, Any]) -> None:
+        """Forget how objects were united when it was done with other settings; what was predicted stays.
+
+        Parameters
+        ----------
+        settings : dict
+            All that decides it, as JSON values.
+        """
+        path = self.objects.path / "settings.json"
+        if path.exists() and json.loads(path.read_text()) == settings:
+            return
+        (self.objects.path / "united.done").unlink(missing_ok=True)
+        for marker in (self.state / "number").iterdir():
+            marker.unlink()
+        write_json(path, settings)
 
     def _sweep(self) -> None:
         """Remove what a killed process was writing; nobody else writes here, the folder is locked."""
         for folder, pattern in (
             (self.path, ".*.tmp"),
             (self.state / "strips", "*.tmp*"),
-            (self.state / "traces", "*.tmp*"),
+            (self.state / "objects", "*.tmp*"),
         ):
             for path in folder.glob(pattern):
                 if path.is_dir():
@@ -155,25 +150,25 @@ class RunFolder:
     def _clear(self) -> None:
         """Remove an earlier run, the fingerprint first: a folder without one holds nothing that counts."""
         (self.state / "fingerprint.json").unlink(missing_ok=True)
-        for name in ("blocks.zarr", "strips", "outlines", *STAGES):
+        for name in ("blocks.zarr", "strips", "objects", "outlines", *STAGES):
             shutil.rmtree(self.state / name, ignore_errors=True)
 
-    def _create_blocks(self, grid: TileGrid) -> None:
+    def _create_blocks(self, grid: TileGrid, names: list[str]) -> None:
         """Create the empty label store; its chunk is a whole block's core."""
         try:
             self.state.mkdir(parents=True, exist_ok=True)
             group = zarr.create_group(str(self.state / "blocks.zarr"), zarr_format=3)
-            for name, fill in FILL.items():
+            for name in names:
                 group.create_array(
                     name,
                     shape=grid.shape,
                     chunks=grid.chunks,
-                    dtype=np.uint8,
-                    fill_value=fill,
+                    dtype=DTYPES.get(name, np.uint8),
+                    fill_value=FILL[name],
                     compressors=BloscCodec(cname="lz4", clevel=1, shuffle="noshuffle"),
                     dimension_names=("y", "x"),
                 )
-            for name in ("strips", *STAGES):
+            for name in ("strips", "objects", *STAGES):
                 (self.state / name).mkdir()
         except OSError as error:
             raise OutputError(
@@ -222,25 +217,51 @@ class RunFolder:
 
     def write_block(self, block: Block, labels: Labels, confidence: Labels) -> None:
         """Store a block's final labels and confidence, uint8 (y, x); a block of nodata is what is not stored."""
-        if labels.min() == FILL["labels"]:
-            return
-        place = block.core.slices()
-        for name, values in (("labels", labels), ("confidence", confidence)):
+        if labels.min() != FILL["labels"]:
+            self._write(block, {"labels": labels, "confidence": confidence})
+
+    def write_instances(self, block: Block, instances: NDArray[np.uint32]) -> None:
+        """Store a block's instances, uint32 (y, x), 0 = none; always, because an earlier start may have had others."""
+        self._write(block, {"instances": instances})
+
+    def _write(self, block: Block, arrays: dict[str, NDArray[Any]]) -> None:
+        for name, values in arrays.items():
             try:
-                self._array(name)[place] = values
+                self._array(name)[block.core.slices()] = values
             except OSError as error:
                 raise OutputError(
                     f"block {block.id} cannot be written to {self.state} ({error.strerror or error}); free some space "
                     "and run the same command again."
                 ) from error
 
+    @property
+    def has_objects(self) -> bool:
+        """Whether there are instances besides labels."""
+        return (self.state / "blocks.zarr" / "instances").is_dir()
+
     def read_labels(self, rows: slice, cols: slice) -> Labels:
-        """Labels, uint8 (y, x), of a part of the raster."""
-        return np.asarray(self._array("labels")[rows, cols], np.uint8)
+        """Labels, uint8 (y, x), of a part of the raster; things lie over stuff."""
+        return self._overlaid("labels", rows, cols, lambda objects: objects.classes)
 
     def read_confidence(self, rows: slice, cols: slice) -> Labels:
-        """Confidence, uint8 (y, x), 255 = 1.0, of a part of the raster."""
-        return np.asarray(self._array("confidence")[rows, cols], np.uint8)
+        """Confidence, uint8 (y, x), 255 = 1.0, of a part of the raster; that of a thing is its score."""
+        return self._overlaid("confidence", rows, cols, lambda objects: as_levels(objects.scores))
+
+    def _overlaid(self, name: str, rows: slice, cols: slice, of: Callable[[Objects], Labels]) -> Labels:
+        """What lies under objects, and what each object has instead."""
+        values = np.asarray(self._array(name)[rows, cols], np.uint8)
+        if not self.has_objects:
+            return values
+        instances = self.read_instances(rows, cols)
+        found = instances > 0
+        if found.any():
+            values = values.copy()
+            values[found] = of(self.objects.read_united())[instances[found] - 1]
+        return values
+
+    def read_instances(self, rows: slice, cols: slice) -> NDArray[np.uint32]:
+        """Instances, uint32 (y, x), 0 = none, of a part of the raster."""
+        return np.asarray(self._array("instances")[rows, cols], np.uint32)
 
     def _array(self, name: str) -> Any:
         path = self.state / "blocks.zarr" / name
@@ -249,6 +270,11 @@ class RunFolder:
     def strip_path(self, row: int, col: int, strip: str) -> Path:
         """Where a strip of the block at a position waits."""
         return self.state / "strips" / f"{row}-{col}-{strip}.npy"
+
+    @property
+    def objects(self) -> ObjectFolder:
+        """Where objects of tiles wait to be united."""
+        return ObjectFolder(self.state / "objects")
 
     @property
     def outlines(self) -> Path:
@@ -283,6 +309,11 @@ class RunFolder:
     def drop_strip(self, row: int, col: int, strip: str) -> None:
         """Remove a strip whose consumer is on disk."""
         self.strip_path(row, col, strip).unlink(missing_ok=True)
+
+
+def as_levels(scores: NDArray[np.float32]) -> Labels:
+    """Scores, 0 to 1, as the stored uint8, 255 = 1.0."""
+    return np.rint(np.clip(scores, 0, 1) * 255).astype(np.uint8)
 
 
 def _array_writer(values: Sums) -> Callable[[Path], None]:

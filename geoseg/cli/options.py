@@ -1,0 +1,48 @@
+"""The options of the commands: one word, one meaning, one sentence of help each.
+
+The same words as the keys of a workflow; what they do is the matter of `geoseg.workflow`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+WorkflowFile = Annotated[str, typer.Argument(help="A workflow file, or the name of a shipped one.")]
+Model = Annotated[str | None, typer.Option(help="A name in the catalog, or the path of a STAC MLM item.")]
+Things = Annotated[str | None, typer.Option(help="A second model, which finds instances: the map is panoptic then.")]
+Weights = Annotated[str | None, typer.Option(help="A weights file or folder that replaces the catalog's, or hub:NAME.")]
+Inputs = Annotated[
+    list[str] | None, typer.Option("--input", help="A raster, folder, pattern or catalog name; may be repeated.")
+]
+Output = Annotated[str | None, typer.Option(help="The folder that receives the results.")]
+Bands = Annotated[str | None, typer.Option(help="Names or numbers of bands, in the model's order: 3,2,1,4.")]
+Region = Annotated[str | None, typer.Option(help="A vector file, or minx,miny,maxx,maxy with an optional CRS.")]
+Prompts = Annotated[str | None, typer.Option(help="A vector file: points, boxes and polygons mark what is wanted.")]
+Text = Annotated[str | None, typer.Option(help="What objects are to be, in words.")]
+MinScore = Annotated[float | None, typer.Option(help="Objects with a lower score are left out, 0 to 1.")]
+Refine = Annotated[str | None, typer.Option(help="crf: boundaries follow the imagery.")]
+TileSize = Annotated[int | None, typer.Option(help="Px that the model reads at once.")]
+Halo = Annotated[int | None, typer.Option(help="Px of context discarded on each side of a tile.")]
+Ramp = Annotated[int | None, typer.Option(help="Px over which neighbouring tiles are blended.")]
+BlockTiles = Annotated[int | None, typer.Option(help="Tiles of a block, down and across.")]
+BatchSize = Annotated[str | None, typer.Option(help="Tiles per forward pass, or auto: what a GPU's memory holds.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")]
+Compile = Annotated[bool | None, typer.Option("--compile", help="Compile the network first: minutes, for long runs.")]
+Workers = Annotated[int | None, typer.Option(help="Local worker processes; one a core unless given.")]
+Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler to use: tcp://host:8786.")]
+Retries = Annotated[int | None, typer.Option(help="How often a failing block is tried again.")]
+Features = Annotated[
+    list[str] | None, typer.Option(help="A polygon file; its ending chooses the format; may be repeated.")
+]
+Simplify = Annotated[float | None, typer.Option(help="CRS units that a simplified boundary may stray; 0: not at all.")]
+SimplifyMethod = Annotated[str | None, typer.Option(help="douglas-peucker or visvalingam-whyatt.")]
+MinArea = Annotated[float | None, typer.Option(help="m2; smaller faces become part of a neighbouring class.")]
+KeepClasses = Annotated[str | None, typer.Option(help="Values or names of classes whose small faces stay.")]
+Classes = Annotated[str | None, typer.Option(help="Values or names of the only classes that become polygons: 1,3.")]
+Connectivity = Annotated[int | None, typer.Option(help="4, or 8: what touches at a corner is one multipolygon.")]
+MaxVertices = Annotated[int | None, typer.Option(help="Faces with a longer boundary are cut along a fixed grid.")]
+Layer = Annotated[str | None, typer.Option(help="Name of the polygon layer.")]
+Overwrite = Annotated[bool | None, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")]

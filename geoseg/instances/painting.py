@@ -1,0 +1,75 @@
+"""One tile's detections as a map of objects: every pixel belongs to at most one.
+
+Objects compete within the whole tile, halo included, and only what lies in the tile's reach is kept. It knows one tile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.grid import Tile
+from geoseg.models.detections import Detections, Integers, Mask, Scores
+
+COVERED = 0.5
+"""Share of its mask that better objects may take from an object; with less left it is a repetition of them."""
+
+Ids = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class TileObjects:
+    """Objects of one tile.
+
+    Attributes
+    ----------
+    ids : int32 array
+        Shape (y, x) of the tile's reach: 0 = none, otherwise the object's number from 1 on.
+    classes : uint8 array
+        Shape (object,): the label of each one's class.
+    scores : float32 array
+        Shape (object,), 0 to 1.
+    prompts : int64 array
+        Shape (object,): the prompt that each one answers, -1 = none.
+    """
+
+    ids: Ids
+    classes: NDArray[np.uint8]
+    scores: Scores
+    prompts: Integers
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+def paint(found: Detections, tile: Tile, wanted: Mask, values: NDArray[np.uint8]) -> TileObjects:
+    """Give each pixel of a tile's reach to the best object that claims it.
+
+    The best score goes first; what is left of an object's mask is its own, unless better objects have taken more than
+    `COVERED` of it. Equal scores go by place, from above, then from the left.
+
+    Parameters
+    ----------
+    found : Detections
+        Of what the tile reads.
+    tile : Tile
+        Where it lies.
+    wanted : bool array
+        Shape (y, x) of the tile's reach: pixels with data, within the region.
+    values : uint8 array
+        The label of each class, by its position.
+    """
+    ids = np.zeros(tile.read.shape, np.int32)
+    order = np.lexsort((found.boxes[:, 0], found.boxes[:, 1], -found.scores))
+    for number in order:
+        mask, place = found.masks[number], ids[found.windows[number].slices()]
+        free = mask & (place == 0)
+        if np.count_nonzero(free) > (1 - COVERED) * np.count_nonzero(mask):
+            place[free] = number + 1
+    visible = np.where(wanted, ids[tile.reach.relative_to(tile.read).slices()], 0)
+    kept = np.flatnonzero(np.bincount(visible.ravel(), minlength=len(found) + 1)[1:])
+    renumbered = np.zeros(len(found) + 1, np.int32)
+    renumbered[kept + 1] = np.arange(1, len(kept) + 1)
+    return TileObjects(renumbered[visible], values[found.classes[kept]], found.scores[kept], found.prompts[kept])

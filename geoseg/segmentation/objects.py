@@ -1,0 +1,147 @@
+"""One block of objects: read its tiles, find objects in them, paint them; and stuff besides, where the model scores it.
+
+It knows nothing of where blocks are stored, of how objects of several tiles become one, or where it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geoseg.blending import Labels, Mask
+from geoseg.grid import Block, Tile, TileGrid, Window
+from geoseg.instances import TileObjects, paint
+from geoseg.models.detections import Detections
+from geoseg.models.prompts import Prompts
+from geoseg.models.spec import ModelSpec
+from geoseg.segmentation.blocks import Draft, Prediction
+from geoseg.segmentation.tiles import MaskSource, PixelSource, TileInput, batches, read_wanted, stack
+
+Place = tuple[int, int]
+
+
+class PromptSource(Protocol):
+    """What is asked of a window of the raster."""
+
+    def touches(self, window: Window) -> bool:
+        """Say whether anything is asked there."""
+
+    def within(self, window: Window) -> Prompts:
+        """What is asked, in pixels of the window."""
+
+
+class ObjectModel(Protocol):
+    """What finds objects."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model promises."""
+
+    def predict(
+        self, pixels: NDArray[np.generic], mask: Mask, prompts: Sequence[Prompts] | None = None
+    ) -> list[Detections]:
+        """Objects of each tile, of pixels (n, band, y, x) and mask (n, y, x)."""
+
+
+class PanopticModel(Protocol):
+    """What scores stuff and finds things."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model promises."""
+
+    def predict(self, pixels: NDArray[np.generic], mask: Mask) -> tuple[torch.Tensor, list[Detections]]:
+        """Scores of stuff, float32 (n, class, y, x), and objects of each tile."""
+
+
+def detect_block(
+    raster: PixelSource,
+    model: ObjectModel,
+    grid: TileGrid,
+    block: Block,
+    *,
+    region: MaskSource | None = None,
+    batch_size: int = 1,
+    prompts: PromptSource | None = None,
+) -> dict[Place, TileObjects]:
+    """Find objects in a block's tiles.
+
+    Parameters
+    ----------
+    raster, grid, block, region, batch_size
+        As in `geoseg.segmentation.predict_block`.
+    model : ObjectModel
+        What finds them.
+    prompts : PromptSource, optional
+        Tiles where nothing is asked are not read.
+
+    Returns
+    -------
+    dict
+        Objects by row and column of the tile; tiles without any are left out.
+    """
+    tiles: dict[Place, TileObjects] = {}
+    for batch in batches(_asked(raster, grid, block, region, prompts), batch_size):
+        asked = [prompts.within(item.tile.read) for item in batch] if prompts else [Prompts()] * len(batch)
+        asked += [Prompts()] * (batch_size - len(batch))
+        tiles |= _painted(batch, model.predict(*stack(batch, batch_size), asked), model.spec)
+    return tiles
+
+
+def parse_block(
+    raster: PixelSource,
+    model: PanopticModel,
+    grid: TileGrid,
+    block: Block,
+    *,
+    region: MaskSource | None = None,
+    batch_size: int = 1,
+) -> tuple[Prediction, dict[Place, TileObjects]]:
+    """Label stuff and find things in a block's tiles.
+
+    Parameters
+    ----------
+    raster, grid, block, region, batch_size
+        As in `geoseg.segmentation.predict_block`.
+    model : PanopticModel
+        What predicts both.
+
+    Returns
+    -------
+    prediction : Prediction
+        Labels of stuff, confidence and strips.
+    tiles : dict
+        Things by row and column of the tile, as in `detect_block`.
+    """
+    draft = Draft(grid, block, model.spec)
+    tiles: dict[Place, TileObjects] = {}
+    for batch in batches(read_wanted(raster, grid, block, region), batch_size):
+        scores, found = model.predict(*stack(batch, batch_size))
+        draft.add(batch, scores)
+        tiles |= _painted(batch, found, model.spec)
+    return draft.prediction(), tiles
+
+
+def _asked(
+    raster: PixelSource, grid: TileGrid, block: Block, region: MaskSource | None, prompts: PromptSource | None
+) -> Iterator[TileInput]:
+    """Tiles of a block where something is asked."""
+    if prompts is None:
+        return read_wanted(raster, grid, block, region)
+    return read_wanted(raster, grid, block, region, where=lambda tile: prompts.touches(tile.read))
+
+
+def _painted(batch: list[TileInput], found: list[Detections], spec: ModelSpec) -> dict[Place, TileObjects]:
+    """Objects of the tiles of a batch that have any."""
+    values: Labels = np.array([item.value for item in spec.classes], np.uint8)
+    tiles = {}
+    for item, objects in zip(batch, found, strict=False):  # a short batch is padded
+        tile: Tile = item.tile
+        painted = paint(objects, tile, item.wanted, values)
+        if len(painted):
+            tiles[tile.row, tile.col] = painted
+    return tiles

@@ -1,0 +1,245 @@
+"""Whole runs that tell objects apart: on Dask workers, from a raster on disk to instances and polygons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+import torch
+from distributed import Client
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+from scipy import ndimage
+
+import geoseg
+from geoseg import tasks
+from geoseg.engine import Event
+from geoseg.errors import BlockError, FingerprintError, WorkflowError
+from geoseg.models import Detections, ModelSpec, Prompts, wrap
+from tests.networks import write_item
+from tests.rasters import write_raster
+
+SEA, LAND = 0, 1
+HOUSE, SHIP = 2, 3
+
+
+def blobs(scaled: torch.Tensor, _prompts: list[Prompts]) -> list[Detections]:
+    """Every connected group of equal pixels above 9 is an object; 10 to 99 houses, from 100 on ships."""
+    return [_blobs(layer[0].numpy()) for layer in scaled]
+
+
+def _blobs(values: NDArray[np.float32]) -> Detections:
+    masks, classes, scores = [], [], []
+    for value in np.unique(values[values > 9]):
+        labelled, count = ndimage.label(values == value)
+        masks += [labelled == number + 1 for number in range(count)]
+        classes += [int(value >= 100)] * count
+        scores += [0.5 + float(value) / 400] * count
+    return Detections.of(masks, classes, scores)
+
+
+def land_and_things(scaled: torch.Tensor) -> tuple[torch.Tensor, list[Detections]]:
+    """Sea where pixels are 1, land elsewhere, and blobs."""
+    sea = (scaled[:, :1] == 1).float()
+    scores = torch.cat([sea, 1 - sea, 0 * sea, 0 * sea], 1)
+    found = blobs(scaled, [])
+    return scores, [Detections.of(_whole(item, scaled.shape), item.classes + 2, item.scores) for item in found]
+
+
+def _whole(found: Detections, shape: torch.Size) -> Iterator[NDArray[np.bool_]]:
+    for window, mask in zip(found.windows, found.masks, strict=True):
+        whole = np.zeros(tuple(shape[2:]), np.bool_)
+        whole[window.slices()] = mask
+        yield whole
+
+
+NETWORKS = {"instance-segmentation": blobs, "panoptic-segmentation": land_and_things}
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """Workers in this process, so that they can open a network that is a plain function."""
+
+    def opened(spec: ModelSpec, device: str = "cpu", **_more: Any) -> Any:
+        return wrap(NETWORKS[spec.task], spec, device)
+
+    monkeypatch.setattr(tasks, "load_model", opened)
+    with Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as client:
+        yield client
+
+
+def scene() -> NDArray[np.uint8]:
+    """Sea, land, houses that touch, a ship over several tiles, and no data in a corner."""
+    pixels = np.full((150, 170), 2, np.uint8)
+    pixels[:60] = 1
+    pixels[70:80, 20:30], pixels[70:80, 30:44] = 10, 11
+    pixels[90:93, 60:63] = 12
+    pixels[20:40, 30:150] = 100
+    pixels[25:35, 50:60] = 1  # a hole
+    pixels[100:140, 100:140] = 13
+    pixels[-20:, :20] = 0
+    return pixels
+
+
+def write_model(folder: Path, task: str) -> Path:
+    """An item of a task; the weights are not looked at by the network of these tests."""
+    weights = folder / "weights.onnx"
+    weights.write_bytes(b"none")
+    path = write_item(folder / f"{task}.json", weights, halo=4, tile_size=64, bands=["b1"], framework="ONNX", classes=2)
+    item = json.loads(path.read_text())
+    names = [("house", HOUSE), ("ship", SHIP)]
+    if task == "panoptic-segmentation":
+        names = [("sea", SEA), ("land", LAND), *names]
+    item["properties"]["mlm:tasks"] = [task]
+    output = item["properties"]["mlm:output"][0]
+    output["tasks"] = [task]
+    output["classification:classes"] = [
+        {"value": value, "name": name, "geoseg:isthing": value >= HOUSE} for name, value in names
+    ]
+    item["properties"] |= {"geoseg:activation": "none", "geoseg:ramp": 8}
+    path.write_text(json.dumps(item))
+    return path
+
+
+@pytest.fixture
+def raster(tmp_path: Path) -> Path:
+    return write_raster(tmp_path / "scene.tif", scene(), nodata=0)
+
+
+def truth() -> NDArray[np.int64]:
+    """Objects of the scene, numbered by their first pixel."""
+    ids = np.zeros(scene().shape, np.int64)
+    for number, value in enumerate((100, 10, 11, 12, 13), start=1):
+        ids[scene() == value] = number
+    return ids
+
+
+def read(path: Path) -> NDArray[Any]:
+    with rasterio.open(path) as source:
+        return source.read(1)
+
+
+def run(client: Client, raster: Path, task: str, output: Path, **settings: Any) -> geoseg.RunResult:
+    model = write_model(raster.parent, task)
+    return geoseg.run({"model": str(model)}, input=str(raster), output=str(output), client=client, **settings)
+
+
+def test_instances_of_a_raster_are_the_objects_in_it(client: Client, raster: Path, tmp_path: Path) -> None:
+    result = run(client, raster, "instance-segmentation", tmp_path / "out")
+    assert result.instances is not None
+    np.testing.assert_array_equal(read(result.instances), truth())
+    classes = np.array([255, SHIP, HOUSE, HOUSE, HOUSE, HOUSE])[truth()]
+    np.testing.assert_array_equal(read(result.labels), classes)
+    features = gpd.read_file(result.features[0])
+    assert features["instance"].tolist() == [1, 2, 3, 4, 5]
+    assert features["name"].tolist() == ["ship", "house", "house", "house", "house"]
+    np.testing.assert_allclose(features["score"], [0.75, 0.525, 0.5275, 0.53, 0.5325], atol=1e-4)
+    assert features["pixels"].tolist() == np.bincount(truth().ravel())[1:].tolist()
+    shapes = zip(features.geometry, features["instance"], strict=True)
+    with rasterio.open(result.labels) as source:
+        drawn = rasterize(shapes, source.shape, transform=source.transform)
+    np.testing.assert_array_equal(drawn, truth())
+
+
+def test_panoptic_features_tile_the_plane_and_things_lie_over_stuff(
+    client: Client, raster: Path, tmp_path: Path
+) -> None:
+    result = run(client, raster, "panoptic-segmentation", tmp_path / "out")
+    assert result.instances is not None
+    np.testing.assert_array_equal(read(result.instances), truth())
+    labels = np.where(scene() == 1, SEA, LAND)
+    labels = np.where(truth() > 0, np.array([0, SHIP, HOUSE, HOUSE, HOUSE, HOUSE])[truth()], labels)
+    labels[scene() == 0] = 255
+    np.testing.assert_array_equal(read(result.labels), labels)
+    features = gpd.read_file(result.features[0])
+    assert features[features["isthing"].astype(bool)]["instance"].tolist() == [1, 2, 3, 4, 5]
+    assert set(features[~features["isthing"].astype(bool)]["name"]) == {"sea", "land"}
+    assert features["pixels"].sum() == (labels != 255).sum()
+    assert features.geometry.is_valid.all()
+    assert features.geometry.union_all().area == pytest.approx(features.geometry.area.sum())
+
+
+@pytest.mark.parametrize("task", NETWORKS)
+def test_layouts_give_the_same_rasters_and_polygons(client: Client, raster: Path, tmp_path: Path, task: str) -> None:
+    results = [
+        run(client, raster, task, tmp_path / f"out{blocks}", block_tiles=blocks, simplify=15, min_area=600)
+        for blocks in (1, 2, 4)
+    ]
+    for result in results[1:]:
+        assert result.instances is not None
+        np.testing.assert_array_equal(read(result.instances), read(results[0].instances))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(read(result.labels), read(results[0].labels))
+        tables = [pyogrio.read_arrow(item.features[0])[1] for item in (result, results[0])]
+        assert tables[0].equals(tables[1])
+
+
+def test_another_minimum_area_predicts_nothing_anew(client: Client, raster: Path, tmp_path: Path) -> None:
+    run(client, raster, "instance-segmentation", tmp_path / "out")
+    heard: list[Event] = []
+    result = run(
+        client,
+        raster,
+        "instance-segmentation",
+        tmp_path / "out",
+        min_area=1_000,
+        listen=lambda event: heard.append(event) if isinstance(event, Event) else None,
+    )
+    assert {event.status for event in heard if event.stage in ("predict", "finish")} == {"kept"}
+    assert len(gpd.read_file(result.features[0])) == 4  # the house of 900 m2 is gone
+    again = run(client, raster, "instance-segmentation", tmp_path / "out", min_area=1_000)
+    assert again.outcome.done.total() == 0
+
+
+def test_only_some_classes_become_polygons(client: Client, raster: Path, tmp_path: Path) -> None:
+    result = run(client, raster, "panoptic-segmentation", tmp_path / "out", classes=["house", "sea"])
+    assert set(gpd.read_file(result.features[0])["name"]) == {"house", "sea"}
+
+
+def test_objects_with_a_low_score_are_left_out(client: Client, raster: Path, tmp_path: Path) -> None:
+    result = run(client, raster, "instance-segmentation", tmp_path / "out", min_score=0.7)
+    assert gpd.read_file(result.features[0])["name"].tolist() == ["ship"]
+
+
+def test_a_block_that_fails_is_repeated_and_the_numbers_are_as_if_it_never_had(
+    client: Client, raster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(client, raster, "panoptic-segmentation", tmp_path / "whole")
+    good = tasks.parse_block
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        block = arguments[3]
+        if (block.row, block.col) == (0, 1):
+            raise OSError("the disk is gone")
+        return good(*arguments, **options)
+
+    monkeypatch.setattr(tasks, "parse_block", failing)
+    with pytest.raises(BlockError, match="0-1"):
+        run(client, raster, "panoptic-segmentation", tmp_path / "out", retries=0)
+    partial = read(tmp_path / "out" / "instances.tif")
+    assert (partial != truth()).any()
+    monkeypatch.undo()
+    monkeypatch.setattr(tasks, "load_model", lambda spec, device, **_: wrap(NETWORKS[spec.task], spec, device))
+    result = run(client, raster, "panoptic-segmentation", tmp_path / "out")
+    assert result.outcome.kept["predict"] > 0
+    assert result.instances is not None
+    np.testing.assert_array_equal(read(result.instances), truth())
+    np.testing.assert_array_equal(read(result.labels), read(whole.labels))
+    tables = [pyogrio.read_arrow(item.features[0])[1] for item in (result, whole)]
+    assert tables[0].equals(tables[1])
+
+
+def test_other_prompts_are_another_run_and_models_without_prompts_refuse_them(
+    client: Client, raster: Path, tmp_path: Path
+) -> None:
+    run(client, raster, "instance-segmentation", tmp_path / "out")
+    with pytest.raises(WorkflowError, match="takes no prompts"):
+        run(client, raster, "instance-segmentation", tmp_path / "out", text="houses")
+    with pytest.raises(FingerprintError):
+        run(client, raster, "instance-segmentation", tmp_path / "out", tile_size=96)
