@@ -307,6 +307,12 @@ class TileGrid:
         rows, cols = self.rows.block_range(block.row), self.cols.block_range(block.col)
         return [self.tile(row, col) for row in range(*rows) for col in range(*cols)]
 
+    def tiles_around(self, block: Block) -> list[Tile]:
+        """Tiles that reach into a block's core: its own, and the nearest ones left, above and at the corner."""
+        (top, bottom), (left, right) = self.rows.block_range(block.row), self.cols.block_range(block.col)
+        rows, cols = range(max(0, top - 1), bottom), range(max(0, left - 1), right)
+        return [self.tile(row, col) for row in rows for col in cols]
+
     def sources_of(self, block: Block) -> dict[str, tuple[int, int]]:
         """Whose strips a block needs: ``{"right": left neighbour, "below": upper, "corner": upper left}``.
 

@@ -132,7 +132,7 @@ class Plan:
         """Rows and columns of the blocks that run; None is all of them.
 
         A block runs when the region touches what it predicts, its overhang included, because its neighbours
-        need the strips there; and when there is a prompt in what one of its tiles reads.
+        need the strips there; and when there is a prompt in what a tile reads that reaches into the block.
         """
         if self.region is None and self.prompts is None:
             return None
@@ -141,8 +141,7 @@ class Plan:
     def _is_wanted(self, block: Block) -> bool:
         if self.region is not None and not self.region.touches(block.reach):
             return False
-        prompts = self.prompts
-        return prompts is None or any(prompts.touches(tile.read) for tile in self.grid.tiles_of(block))
+        return self.prompts is None or any(self.prompts.touches(tile.read) for tile in self.grid.tiles_around(block))
 
     def runs(self, place: tuple[int, int]) -> bool:
         """Say whether the block at a row and column runs."""

@@ -91,8 +91,8 @@ class RunObjects:
             With `COLUMNS` and ``geometry``.
         """
         united = self.folder.objects.read_united()
-        for table in tables:
-            begins = np.flatnonzero(np.diff(table.column("key").to_numpy(), prepend=-1))
+        for table in map(_in_order, tables):
+            begins = _begins(table)
             label = table.column("class").to_numpy()[begins]
             isthing = label > THING
             instance = np.where(isthing, label - THING, 0)
@@ -104,6 +104,24 @@ class RunObjects:
             called = [names.get(int(value), str(value)) for value in classes]
             columns = {"class": classes, "name": called, "instance": instance, "score": score, "isthing": isthing}
             yield pa.table({**columns, **sums, "geometry": _gathered(table.column("geometry"), begins)})
+
+
+def _begins(table: pa.Table) -> NDArray[np.int64]:
+    """Where each key begins."""
+    return np.flatnonzero(np.diff(table.column("key").to_numpy(), prepend=-1)).astype(np.int64)
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """Put the parts of an object in an order of their own: they come as blocks were joined, and sums depend on it."""
+    begins = _begins(table)
+    ends = np.append(begins[1:], len(table))
+    several = np.flatnonzero(ends - begins > 1)
+    if not several.size:
+        return table
+    order, wkb = np.arange(len(table)), table.column("geometry")
+    for begin, end in zip(begins[several].tolist(), ends[several].tolist(), strict=True):
+        order[begin:end] = sorted(range(begin, end), key=lambda row: wkb[row].as_py())
+    return table.take(pa.array(order))
 
 
 def _summed(table: pa.Table, name: str, begins: NDArray[np.int64]) -> NDArray[Any]:
