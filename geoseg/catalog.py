@@ -1,28 +1,35 @@
 """The catalog: which models and which imagery are known by name, and where they lie.
 
-A STAC catalog with two collections, ``models`` (MLM items) and ``imagery``. It reads JSON and resolves names to
-specs and paths; it opens no raster and no weights.
+A STAC catalog with two collections, ``models`` (MLM items) and ``imagery``, and a person's own beside the shipped one.
+It reads JSON and resolves names to specs and paths; it opens no raster and no weights.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from geoseg.errors import CatalogError, nearest
-from geoseg.models.item import read_model_item, write_model_item
+from geoseg.models.item import read_model_item
+from geoseg.models.item_copying import copy_model_item
+from geoseg.models.item_writing import write_model_item
 from geoseg.models.spec import ModelSpec
-from geoseg.models.stac import absolute, item_path, read_json, relative, write_item
+from geoseg.models.stac import absolute, item_path, read_json, relative, write_collection, write_item
 
 __all__ = [
     "Imagery",
+    "add_model",
     "catalogs_home",
     "find_imagery",
     "find_model",
     "list_imagery",
     "list_models",
+    "locate_model",
+    "own_catalog_home",
     "read_imagery_item",
     "read_model_item",
     "resolve_input",
@@ -72,20 +79,27 @@ def _home(name: str) -> Path:
     return installed if installed.is_dir() else package.parent / name
 
 
+def own_catalog_home() -> Path:
+    """The folder of a person's own catalog: ``GEOSEG_CATALOG``, else ``geoseg/catalog`` by the XDG convention."""
+    if named := os.environ.get("GEOSEG_CATALOG"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "geoseg" / "catalog"
+
+
 def list_models(home: Path | None = None) -> list[ModelSpec]:
-    """Every model of the catalog, by name.
+    """Every model of the catalogs, by name.
 
     Parameters
     ----------
     home : Path, optional
-        Another catalog's folder.
+        The folder of the only catalog to look into; the shipped one and a person's own by default.
     """
-    return [read_model_item(path) for path in _items("models", home)]
+    return [read_model_item(path) for path in _items("models", home).values()]
 
 
 def list_imagery(home: Path | None = None) -> list[Imagery]:
     """All imagery of the catalog, by name."""
-    return [read_imagery_item(path) for path in _items("imagery", home)]
+    return [read_imagery_item(path) for path in _items("imagery", home).values()]
 
 
 def find_model(name: str | Path, home: Path | None = None) -> ModelSpec:
@@ -96,14 +110,66 @@ def find_model(name: str | Path, home: Path | None = None) -> ModelSpec:
     name : str or Path
         A name of the catalog, the path of an item (``.json``), or the path of a folder with one.
     home : Path, optional
-        Another catalog's folder.
+        As in `list_models`.
 
     Raises
     ------
     CatalogError
         When there is none; the message names the nearest known name.
     """
-    return read_model_item(_find("models", "model", name, home))
+    return read_model_item(locate_model(name, home))
+
+
+def locate_model(name: str | Path, home: Path | None = None) -> Path:
+    """Return the item's file of a model, found as `find_model` finds it.
+
+    Raises
+    ------
+    CatalogError
+        As `find_model`.
+    """
+    return _find("models", "model", name, home)
+
+
+def add_model(item: str | Path, home: Path | None = None, *, overwrite: bool = False) -> Path:
+    """Take a model over into a catalog: its item, and its weights when they are on this machine.
+
+    Parameters
+    ----------
+    item : str or Path
+        Anyone's MLM item.
+    home : Path, optional
+        The catalog's folder; a person's own by default.
+    overwrite : bool
+        Whether a model of the same name there is replaced.
+
+    Returns
+    -------
+    Path
+        The item's file in the catalog; its stem is the name that finds the model.
+
+    Raises
+    ------
+    CatalogError
+        When the item cannot be used, or the name is taken.
+    WeightsError
+        When its weights should be on this machine and are not, or their checksum differs.
+    OutputError
+        When the catalog cannot be written.
+    """
+    collection = (home or own_catalog_home()) / "models"
+    name = re.sub(r"[^\w.-]+", "-", read_model_item(item).name).strip("-.") or "model"
+    known = _items("models", home)
+    if name in known and not overwrite:
+        raise CatalogError(
+            f"model '{name}' is in the catalog already ('{known[name]}'); give it another mlm:name, or --overwrite."
+        )
+    target = collection / name / f"{name}.json"
+    if target.resolve() == Path(item).resolve():
+        raise CatalogError(f"model '{name}' lies in this catalog ('{target}'); there is nothing to add.")
+    if not (collection / "collection.json").is_file():
+        write_collection(collection / "collection.json", "models", "Models that were added here.")
+    return copy_model_item(Path(item), target)
 
 
 def find_imagery(name: str | Path, home: Path | None = None) -> Imagery:
@@ -134,15 +200,17 @@ def resolve_input(source: Any) -> Any:
     return list(find_imagery(source).paths) if is_word and not Path(source).exists() else source
 
 
-def _items(collection: str, home: Path | None) -> list[Path]:
-    """Items of a collection: ``<name>/<name>.json``; other files of the folder may be JSON too."""
-    found = ((home or catalogs_home()) / collection).glob("*/*.json")
-    return sorted(path for path in found if path.stem == path.parent.name)
+def _items(collection: str, home: Path | None) -> dict[str, Path]:
+    """Items of a collection, ``<name>/<name>.json``, by name; a person's own goes before a shipped one of its name."""
+    homes = [catalogs_home(), own_catalog_home()] if home is None else [home]
+    found = [path for folder in homes for path in (folder / collection).glob("*/*.json")]
+    known = {path.stem: path for path in found if path.stem == path.parent.name}
+    return {name: known[name] for name in sorted(known)}
 
 
 def _find(collection: str, kind: str, name: str | Path, home: Path | None) -> Path:
     """The item that a name or path means; a name of the catalog comes first."""
-    known = {path.stem: path for path in _items(collection, home)}
+    known = _items(collection, home)
     path = Path(name)
     if str(name) in known:
         return known[str(name)]
@@ -212,7 +280,7 @@ def write_imagery_item(
     path = item_path(path, imagery.name)
     described = {
         "datetime": datetime,
-        "description": imagery.description,
+        **({"description": imagery.description} if imagery.description else {}),
         "license": imagery.license or "other",
         **({"attribution": imagery.attribution} if imagery.attribution else {}),
         **(properties or {}),

@@ -101,3 +101,23 @@ def write_model(
     return write_item(
         folder / f"{name}.json", weights, halo=halo, tile_size=tile_size, bands=names, framework="TorchScript"
     )
+
+
+def save_sam(folder: Path) -> Path:
+    """Save a tiny SAM as its library does; it trusts every mask it gives."""
+    import transformers
+
+    torch.manual_seed(5)
+    decoder = {"hidden_size": 16, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.SamConfig(
+        vision_config={
+            "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 128, "patch_size": 16,
+            "output_channels": 16, "mlp_dim": 32, "global_attn_indexes": [0], "window_size": 0, "num_pos_feats": 8,
+        },
+        prompt_encoder_config={"hidden_size": 16, "image_size": 128, "patch_size": 16, "mask_input_channels": 8},
+        mask_decoder_config={**decoder, "iou_head_hidden_dim": 16},
+    )  # fmt: skip
+    network = transformers.SamModel(config).eval()
+    torch.nn.init.normal_(network.mask_decoder.iou_prediction_head.proj_out.bias, 0.8, 0.01)
+    network.save_pretrained(folder)
+    return folder

@@ -20,11 +20,13 @@ from pystac.validation import JsonSchemaSTACValidator
 import geoseg.catalog
 from geoseg.catalog import (
     Imagery,
+    add_model,
     catalogs_home,
     find_imagery,
     find_model,
     list_imagery,
     list_models,
+    own_catalog_home,
     read_imagery_item,
     read_model_item,
     workflows_home,
@@ -33,6 +35,8 @@ from geoseg.catalog import (
 )
 from geoseg.errors import CatalogError, GeosegWarning, OutputError, WeightsError
 from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model
+from geoseg.models.availability import Availability, find_availability
+from geoseg.models.refinement import Refinement
 from geoseg.models.spec import Activation, Task
 
 words = st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=12)
@@ -56,14 +60,19 @@ def specs(draw: st.DrawFn) -> ModelSpec:
     bands = draw(st.lists(band, min_size=1, max_size=5, unique_by=lambda item: item.name))
     labels = draw(st.lists(st.integers(0, 254), min_size=1, max_size=6, unique=True))
     colors = st.text("0123456789ABCDEF", min_size=6, max_size=6).map(lambda text: f"#{text}")
-    classes = [ClassSpec(label, draw(words), draw(colors), draw(words)) for label in labels]
+    task = draw(st.sampled_from(Task.__args__))  # type: ignore[attr-defined]
+    things = [task == "panoptic-segmentation" and (not number or draw(st.booleans())) for number in range(len(labels))]
+    classes = [
+        ClassSpec(label, draw(words), draw(colors), draw(words), isthing)
+        for label, isthing in zip(labels, things, strict=True)
+    ]
     count = draw(st.sampled_from([0, 1, len(bands)]))
     framework = draw(st.sampled_from(["pytorch", "onnx", "torchscript", "torch.export"]))
     shipped = draw(st.booleans())
     suffix = {"pytorch": "safetensors", "onnx": "onnx", "torchscript": "pt", "torch.export": "pt2"}[framework]
     return ModelSpec(
         name=draw(names),
-        task=draw(st.sampled_from(Task.__args__)),  # type: ignore[attr-defined]
+        task=task,
         bands=tuple(bands),
         classes=tuple(classes),
         scalings=tuple(draw(scalings) for _ in range(count)),
@@ -75,14 +84,20 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         framework=framework,
         architecture=draw(names),
         hyperparameters=tuple(sorted(draw(st.dictionaries(names, values, max_size=4)).items())),
-        weights=draw(st.sampled_from([f"/data/w.{suffix}", f"https://example.org/w.{suffix}"])) if shipped else None,
+        weights=draw(st.sampled_from([f"/data/w.{suffix}", f"https://example.org/w.{suffix}", "hub:some/where"]))
+        if shipped
+        else None,
         checksum=draw(st.none() | st.text("0123456789abcdef", min_size=64, max_size=64).map(lambda h: f"sha256:{h}")),
         obtain="" if shipped else draw(words),
         activation_bytes=draw(st.floats(1, 1e5)),
         seconds_per_mpx=draw(st.none() | st.floats(0.1, 100)),
+        ramp=draw(st.none() | st.integers(0, 512)),
+        min_score=0.5 if task == "semantic-segmentation" else draw(st.floats(0, 1)),
+        refine=draw(st.none() | st.builds(Refinement, st.integers(1, 9), st.sampled_from([3, 7, 11]))),
         description=draw(words),
         license=draw(st.sampled_from(["", "MIT", "Apache-2.0"])),
         metrics=tuple(draw(st.dictionaries(names, numbers, max_size=3)).items()),
+        edge_errors=tuple(sorted(draw(st.dictionaries(st.integers(0, 512), st.floats(0, 1), max_size=3)).items())),
     )
 
 
@@ -92,6 +107,7 @@ def test_a_spec_survives_being_written_and_read(spec: ModelSpec, tmp_path_factor
     found = read_model_item(path)
     assert found == spec
     assert dict(found.metrics) == dict(spec.metrics)
+    assert found.edge_errors == spec.edge_errors
     hash(found)
 
 
@@ -132,8 +148,8 @@ def validate(path: Path) -> None:
     JsonSchemaSTACValidator().validate_core(item.to_dict(include_self_link=False), kind, "1.1.0", str(path))
     mlm = MLMExtension.ext(item)
     assert mlm.mlm_name == item.id
-    assert mlm.tasks == ["semantic-segmentation"]
     spec = read_model_item(path)
+    assert mlm.tasks == [spec.task]
     assert [band.name if hasattr(band, "name") else band for band in mlm.input[0].bands] == spec.band_names
     assert [found.name for found in mlm.output[0].classes or []] == spec.class_names
     for scaling in item.properties["mlm:input"][0]["value_scaling"] or []:
@@ -215,6 +231,14 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An own catalog that is empty, whatever the person who runs the tests has."""
+    folder = tmp_path / "own"
+    monkeypatch.setenv("GEOSEG_CATALOG", str(folder))
+    return folder
+
+
 def test_a_model_is_found_by_name_by_item_and_by_folder(home: Path) -> None:
     wanted = find_model("land", home)
     assert wanted.name == "land"
@@ -241,6 +265,154 @@ def test_an_installed_package_brings_its_own_folders(tmp_path: Path, monkeypatch
     monkeypatch.setattr(geoseg.catalog, "__file__", str(tmp_path / "geoseg" / "catalog.py"))
     assert catalogs_home() == tmp_path / "geoseg" / "catalogs"
     assert workflows_home() == tmp_path / "workflows"
+
+
+def test_an_own_catalog_lies_where_a_variable_or_xdg_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert own_catalog_home() == tmp_path / "own"
+    monkeypatch.delenv("GEOSEG_CATALOG")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert own_catalog_home() == tmp_path / "data" / "geoseg" / "catalog"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert own_catalog_home() == tmp_path / ".local" / "share" / "geoseg" / "catalog"
+
+
+@pytest.fixture
+def item(tmp_path: Path) -> Path:
+    """Somebody's item in a folder of its own, with weights, a picture beside it and links to where it came from."""
+    folder = tmp_path / "download"
+    folder.mkdir()
+    weights = folder / "net.safetensors"
+    weights.write_bytes(b"abc")
+    picture = {"picture": {"href": "./map.png", "roles": ["thumbnail"]}}
+    path = write_model_item(replace(SPEC, name="my town").with_weights(weights), folder / "item.json", assets=picture)
+    document = json.loads(path.read_text())
+    document["links"] = [
+        {"rel": "self", "href": "./item.json"},
+        {"rel": "cite-as", "href": "https://doi.org/10.1000/1"},
+    ]
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_an_added_model_is_listed_found_and_whole(item: Path, own: Path) -> None:
+    path = add_model(item)
+    assert path == own / "models" / "my-town" / "my-town.json"
+    (item.parent / "net.safetensors").unlink()
+    spec = find_model("my-town")
+    assert spec in list_models()
+    assert {"my-town", "dynamic-world"} <= {found.name for found in list_models()}
+    assert spec == replace(SPEC, name="my-town", weights=str(path.parent / "net.safetensors"), checksum=spec.checksum)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["my-town.json", "net.safetensors"]
+    document = json.loads(path.read_text())
+    assert document["properties"]["title"] == "my town"
+    assert document["assets"]["picture"]["href"] == str(item.parent / "map.png")
+    assert [link["rel"] for link in document["links"]] == ["collection", "parent", "cite-as"]
+
+
+def test_an_own_catalog_is_valid_stac_and_links_each_model_once(item: Path, own: Path) -> None:
+    validate(add_model(item))
+    add_model(item, overwrite=True)
+    collection = json.loads((own / "models" / "collection.json").read_text())
+    JsonSchemaSTACValidator().validate_core(collection, pystac.STACObjectType.COLLECTION, "1.1.0")
+    assert [link["href"] for link in collection["links"]] == ["./my-town/my-town.json"]
+
+
+def test_a_model_of_the_same_name_is_replaced_only_on_request(item: Path, own: Path, tmp_path: Path) -> None:
+    shipped = write_model_item(replace(SPEC, name="dynamic-world", description="Mine."), tmp_path / "mine")
+    for taken in (item, shipped):
+        if taken is item:
+            add_model(item)
+        with pytest.raises(CatalogError, match=r"is in the catalog already \('.*'\); give it another mlm:name"):
+            add_model(taken)
+    add_model(shipped, overwrite=True)
+    assert find_model("dynamic-world").description == "Mine."
+    assert [spec.name for spec in list_models()].count("dynamic-world") == 1
+    with pytest.raises(CatalogError, match="there is nothing to add"):
+        add_model(own / "models" / "my-town" / "my-town.json", overwrite=True)
+
+
+def test_a_folder_of_weights_is_taken_along(tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"abc")
+    spec = replace(SPEC, architecture="transformers.SegformerForSemanticSegmentation", weights=str(folder))
+    for _ in range(2):
+        path = add_model(write_model_item(spec, tmp_path / "item.json"), overwrite=True)
+    assert find_model("small").weights == str(path.parent / "saved")
+    assert sorted(file.name for file in (path.parent / "saved").iterdir()) == ["config.json", "model.safetensors"]
+    assert find_availability(find_model("small")) == Availability("here", str(path.parent / "saved"), 5)
+
+
+def test_weights_that_are_not_the_entrys_are_not_added(item: Path, own: Path) -> None:
+    weights = item.parent / "net.safetensors"
+    weights.write_bytes(b"abd")
+    with pytest.raises(WeightsError, match="has the checksum"):
+        add_model(item)
+    weights.unlink()
+    with pytest.raises(WeightsError, match=r"net\.safetensors.*does not exist"):
+        add_model(item)
+    assert not (own / "models" / "my-town").exists()
+    assert json.loads((own / "models" / "collection.json").read_text())["links"] == []
+
+
+def test_weights_of_a_hub_stay_there(tmp_path: Path, home: Path) -> None:
+    path = write_model_item(replace(SPEC, weights="hub:somebody/town"), tmp_path / "item.json")
+    added = add_model(path, home)
+    assert added.parent.parent.parent == home
+    assert find_model("small", home).weights == "hub:somebody/town"
+    assert [spec.name for spec in list_models(home)] == ["land", "roofs", "small"]
+
+
+def test_a_catalog_that_cannot_be_written_is_an_error(item: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        add_model(item, tmp_path / "file")
+
+
+def test_where_weights_are_is_told_without_opening_them(item: Path) -> None:
+    weights = str(item.parent / "net.safetensors")
+    spec = read_model_item(item)
+    assert find_availability(spec) == Availability("here", weights, 3, True)
+    assert find_availability(replace(spec, checksum=None)) == Availability("here", weights, 3, None)
+    assert find_availability(replace(spec, checksum="sha256:" + "0" * 64)).intact is False
+    assert find_availability(replace(spec, weights="/no/where.pt")) == Availability(
+        "missing", "/no/where.pt does not exist"
+    )
+    assert find_availability(replace(spec, weights=None, obtain="Ask.")) == Availability("missing", "Ask.")
+    for address in ("https://example.org/w.pt", "hub:somebody/nothing-of-that-name", "hub:COCO_V1"):
+        assert find_availability(replace(spec, weights=address)) == Availability("to fetch", address)
+
+
+def test_the_classes_of_mask_rcnn_are_those_of_its_weights() -> None:
+    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights, maskrcnn_resnet50_fpn_v2
+
+    spec = find_model("mask-rcnn-coco")
+    weights = MaskRCNN_ResNet50_FPN_V2_Weights[str(spec.weights).removeprefix("hub:")]
+    assert set(spec.class_names) <= set(weights.meta["categories"])
+    scaler = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None).transform
+    assert_scalings(spec, scaler.image_mean, scaler.image_std)
+
+
+@pytest.mark.parametrize(
+    ("name", "processor"), [("sam-vit-base", "SamImageProcessor"), ("sam2-hiera-tiny", "Sam2ImageProcessor")]
+)
+def test_segment_anything_is_scaled_as_its_own_processor_does(name: str, processor: str) -> None:
+    import transformers
+
+    spec, theirs = find_model(name), getattr(transformers, processor)()
+    assert_scalings(spec, theirs.image_mean, theirs.image_std)
+    assert spec.tile_size == (theirs.size.longest_edge or theirs.size.height)
+    assert hasattr(transformers, spec.architecture.removeprefix("transformers."))
+    assert (spec.license, spec.resolution, spec.class_names) == ("Apache-2.0", None, ["object"])
+
+
+def assert_scalings(spec: ModelSpec, means: list[float], deviations: list[float]) -> None:
+    """Pixels of 0 to 255 are scaled as a library scales those of 0 to 1."""
+    assert spec.band_names == ["red", "green", "blue"]
+    assert [scaling.mean for scaling in spec.scalings] == pytest.approx([255 * mean for mean in means])
+    assert [scaling.stddev for scaling in spec.scalings] == pytest.approx([255 * size for size in deviations])
 
 
 def foreign() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -10,11 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 import geoseg
 from benchmarks.measure import measure
 from geoseg.cli import main
+from geoseg.models import Band, ClassSpec, ModelSpec
+from geoseg.models.item import read_model_item
+from geoseg.models.item_writing import write_model_item
+from geoseg.models.maskrcnn import ARCHITECTURES
 from geoseg.store import RunFolder
 from tests.networks import Box, write_item, write_model
 from tests.rasters import write_raster
@@ -81,6 +88,125 @@ def test_models_lists_the_catalog(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "sentinel2-land-cover" in printed
     assert "dynamic-world" in printed
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An own catalog that is empty."""
+    folder = tmp_path / "own"
+    monkeypatch.setenv("GEOSEG_CATALOG", str(folder))
+    return folder
+
+
+def test_a_model_is_added_shown_checked_and_run_by_its_name(
+    model: Path, workflow: Path, own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "add", str(model)]) == 0
+    assert str(own / "models" / "box" / "box.json") in capsys.readouterr().out
+    assert main(["models", "add", str(model)]) == 2
+    assert "is in the catalog already" in sentence_of(capsys)
+    assert main(["models", "add", str(model), "--overwrite"]) == 0
+    capsys.readouterr()
+    assert main(["models"]) == 0
+    assert re.search(r"^box: semantic-segmentation", capsys.readouterr().out, re.MULTILINE)
+    assert main(["models", "show", "box"]) == 0
+    shown = capsys.readouterr().out
+    for words in ("bands        b1 b2", "64 px, halo 1 px", "checksum as in the entry", "MiB", "0 \u25a0 #"):
+        assert words in shown
+    assert main(["models", "check", "box"]) == 0
+    assert "it gave probabilities of 3 classes" in capsys.readouterr().out
+    assert main(["plan", str(workflow), "--model", "box"]) == 0
+
+
+def test_a_model_is_added_to_the_catalog_that_is_named(
+    model: Path, tmp_path: Path, own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "add", str(model), "--home", str(tmp_path / "team")]) == 0
+    path = tmp_path / "team" / "models" / "box" / "box.json"
+    assert str(path) in capsys.readouterr().out
+    assert not own.exists()
+    assert main(["models", "show", str(path)]) == 0
+
+
+def test_a_checksum_that_differs_is_shown_and_refused(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with model.with_suffix(".pt").open("ab") as weights:
+        weights.write(b"more")
+    assert main(["models", "show", str(model)]) == 0
+    assert "CHECKSUM DIFFERS" in capsys.readouterr().out
+    for command in ("check", "add"):
+        assert main(["models", command, str(model)]) == 2
+        assert "checksum" in sentence_of(capsys)
+
+
+def test_a_model_that_is_not_what_its_entry_says_fails_its_check(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(model.read_text())
+    del document["properties"]["mlm:output"][0]["classification:classes"][2]
+    model.write_text(json.dumps(document))
+    assert main(["models", "check", str(model)]) == 2
+    assert "describe 3 classes in its entry" in sentence_of(capsys)
+    assert main(["models", "check", str(model), "--device", "abacus"]) == 2
+    assert "'abacus' is not a device" in sentence_of(capsys)
+
+
+def test_models_without_weights_here_are_shown_and_say_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", "sam-vit-base"]) == 0
+    shown = capsys.readouterr().out
+    for words in ("instance-segmentation", "any resolution", "ramp 256 px", "Apache-2.0", "hub:facebook/sam-vit-base"):
+        assert words in shown
+    assert main(["models", "show", "dynamic-world"]) == 0
+    assert "missing: convert the SavedModel" in capsys.readouterr().out
+    assert main(["models", "check", "dynamic-world"]) == 2
+    assert "ships without weights" in sentence_of(capsys)
+    assert main(["models", "show", "sam-vit-bas"]) == 2
+    assert "did you mean 'sam-vit-base'" in sentence_of(capsys)
+
+
+def test_a_mask_rcnn_with_weights_of_ones_own_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    weights = tmp_path / "net.safetensors"
+    save_file(ARCHITECTURES["maskrcnn_mobilenet_v3_large_fpn"](num_classes=3).state_dict(), weights)
+    spec = ModelSpec(
+        name="cars",
+        task="instance-segmentation",
+        bands=(Band("red"), Band("green"), Band("blue")),
+        classes=(ClassSpec(1, "car"), ClassSpec(2, "boat")),
+        tile_size=64,
+        architecture="torchvision.maskrcnn_mobilenet_v3_large_fpn",
+        weights=str(weights),
+        min_score=0.0,
+    )
+    item = write_model_item(spec, tmp_path)
+    assert main(["models", "check", str(item)]) == 0
+    assert re.search(r"it gave \d+ objects with a score of at least 0", capsys.readouterr().out)
+
+
+def test_a_probe_measures_and_writes_to_the_entry_on_request(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = json.loads(model.read_text())
+    before["properties"]["geoseg:halo"] = 30
+    model.write_text(json.dumps(before))
+    assert main(["probe", str(model)]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["halo"] == 1
+    assert {"0", "8", "16"} <= set(measured["edge_errors"])
+    assert measured["edge_errors"]["0"] > measured["tolerance"] > measured["edge_errors"]["8"]
+    assert json.loads(model.read_text()) == before
+    assert main(["probe", str(model), "--write"]) == 0
+    printed, _, place = capsys.readouterr().out.partition("written to ")
+    assert place.strip() == str(model)
+    again = json.loads(printed)
+    after = json.loads(model.read_text())
+    assert {name: after["properties"][f"geoseg:{name}"] for name in again if name != "tolerance"} == {
+        name: value for name, value in again.items() if name != "tolerance"
+    }
+    assert read_model_item(model).halo == 1
+    kept = {key: value for key, value in after["properties"].items() if key not in MEASURED}
+    assert kept == {key: value for key, value in before["properties"].items() if key not in MEASURED}
+    assert {**after, "properties": None} == {**before, "properties": None}
+
+
+MEASURED = {f"geoseg:{name}" for name in ("halo", "edge_errors", "activation_bytes", "seconds_per_mpx")}
 
 
 def test_options_replace_keys_of_the_workflow(workflow: Path, capsys: pytest.CaptureFixture[str]) -> None:

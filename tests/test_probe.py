@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from geoseg.errors import ModelError
-from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, wrap
-from geoseg.models.probe import edge_profile, made_up_pixels, measure_cost, measure_halo
+from geoseg.models import Band, ClassSpec, Detections, ModelSpec, Prompts, Scaling, wrap
+from geoseg.models.probe import edge_profile, made_up_pixels, measure_cost, measure_edge, measure_halo
 
 SPEC = ModelSpec(
     "m",
@@ -27,6 +30,22 @@ def box(reach: int) -> torch.nn.Module:
     torch.nn.init.constant_(layer.weight[0], 1 / (2 * reach + 1) ** 2)
     torch.nn.init.constant_(layer.weight[1], -1 / (2 * reach + 1) ** 2)
     return layer
+
+
+class Mean(torch.nn.Module):
+    """Each band less its mean over the whole tile: context without an end."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels - 4 * pixels.mean((2, 3), keepdim=True)
+
+
+def find_frame(pixels: torch.Tensor, _prompts: Sequence[Prompts]) -> list[Detections]:
+    """Two objects: a frame of 5 px around the tile, of score 0.9, and its last 10 columns, of score 0.6."""
+    frame, columns = np.zeros((2, *pixels.shape[2:]), np.bool_)
+    frame[:] = True
+    frame[5:-5, 5:-5] = False
+    columns[:, -10:] = True
+    return [Detections.of([frame, columns], [0, 1], [0.9, 0.6]) for _ in pixels]
 
 
 @pytest.mark.parametrize("reach", [0, 1, 3, 7])
@@ -72,3 +91,68 @@ def test_made_up_pixels_lie_where_the_scaling_expects_them() -> None:
     assert pixels.min() >= 0
     assert 100 < pixels.max() <= 255
     assert pixels.std() > 10
+
+
+def test_errors_are_what_a_halo_of_a_distance_leaves() -> None:
+    model = wrap(box(12), SPEC)
+    report, profile = measure_edge(model, tolerance=1e-4), edge_profile(model)
+    assert report.halo == 12
+    assert report.tolerance == 1e-4
+    assert list(report.errors) == [0, 8, 16]
+    assert report.errors[0] == profile.max()
+    assert report.errors[8] == profile[8:].max() > 1e-4
+    assert report.errors[16] == profile[16:].max() < 1e-6
+
+
+def test_errors_of_global_context_are_reported_at_every_distance() -> None:
+    report = measure_edge(wrap(Mean(), SPEC), size=128)
+    assert report.halo is None
+    assert list(report.errors) == [0, 8, 16, 32]
+    assert all(error > 0.01 for error in report.errors.values())
+
+
+def test_objects_are_compared_by_their_scores() -> None:
+    model = wrap(find_frame, replace(SPEC, task="instance-segmentation"))
+    profile = edge_profile(model)
+    np.testing.assert_allclose(profile[:5], 0.9)
+    np.testing.assert_allclose(profile[5:10], 0.6)
+    assert not profile[10:].any()
+    assert measure_halo(model) == 10
+    assert measure_halo(model, tolerance=0.7) == 5
+    assert measure_cost(model, repeats=1).seconds_per_mpx > 0
+
+
+def test_stuff_and_objects_of_a_panoptic_model_both_count() -> None:
+    classes = (*SPEC.classes, ClassSpec(2, "thing", isthing=True))
+    spec = replace(SPEC, task="panoptic-segmentation", classes=classes)
+
+    def with_things(layer: torch.nn.Module, found: bool) -> object:
+        def run(pixels: torch.Tensor) -> tuple[torch.Tensor, list[Detections]]:
+            scores = torch.nn.functional.pad(layer(pixels), (0, 0, 0, 0, 0, 1))
+            return scores, find_frame(pixels, ()) if found else [Detections.none()] * len(pixels)
+
+        return wrap(run, spec)
+
+    near, far = box(3), box(14)
+    assert measure_edge(with_things(near, False)) == measure_edge(wrap(near, SPEC))
+    assert measure_halo(with_things(near, True)) == 10
+    assert measure_halo(with_things(far, True)) == 14
+
+
+@pytest.mark.parametrize(
+    ("scaling", "dtype", "lowest", "highest"),
+    [
+        (Scaling("z-score", mean=123.7, stddev=58.4), np.uint16, 6, 241),
+        (Scaling("z-score", mean=900, stddev=800), np.uint16, 0, 2500),
+        (Scaling("min-max", minimum=0, maximum=1), np.float32, 0, 1),
+        (Scaling("z-score", mean=-12, stddev=5), np.float32, -22, -2),
+        (Scaling("scale", value=100_000), np.float32, 0, 100_000),
+    ],
+)
+def test_made_up_pixels_have_the_type_that_holds_what_a_scaling_expects(
+    scaling: Scaling, dtype: type, lowest: float, highest: float
+) -> None:
+    pixels = made_up_pixels(replace(SPEC, scalings=(scaling,)), 64, np.random.default_rng(0))
+    assert pixels.dtype == dtype
+    assert lowest <= pixels.min() < pixels.max() <= highest
+    assert pixels.max() - pixels.min() > 0.5 * (highest - lowest)

@@ -11,14 +11,13 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
-import torch
-import transformers
 from distributed import Client
 from shapely.geometry import Point, box
 
 import geoseg
 from geoseg.engine import Event, connect
 from geoseg.errors import RegionError
+from tests.networks import save_sam
 from tests.rasters import TEN_METRES, write_raster
 
 SIDE = 300
@@ -26,24 +25,8 @@ SIDE = 300
 
 @pytest.fixture(scope="module")
 def sam(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny SAM, as the library saves it."""
-    torch.manual_seed(5)
-    config = transformers.SamConfig(
-        vision_config={
-            "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 128, "patch_size": 16,
-            "output_channels": 16, "mlp_dim": 32, "global_attn_indexes": [0], "window_size": 0, "num_pos_feats": 8,
-        },
-        prompt_encoder_config={"hidden_size": 16, "image_size": 128, "patch_size": 16, "mask_input_channels": 8},
-        mask_decoder_config={
-            "hidden_size": 16, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "iou_head_hidden_dim": 16,
-        },
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("sam")
-    network = transformers.SamModel(config).eval()
-    torch.nn.init.normal_(network.mask_decoder.iou_prediction_head.proj_out.bias, 0.8, 0.01)
-    network.save_pretrained(folder)
-    return folder
+    """A folder of weights."""
+    return save_sam(tmp_path_factory.mktemp("sam"))
 
 
 @pytest.fixture

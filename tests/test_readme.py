@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.windows import Window
-from shapely.geometry import box
+from shapely.geometry import Point, box
 
 from geoseg.catalog import find_imagery
 from geoseg.cli import main
 from geoseg.training import load_recipe
-from tests.rasters import write_raster
+from tests.networks import save_sam
+from tests.rasters import TEN_METRES, write_raster
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -36,8 +37,25 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     region.to_crs(4326).to_file(tmp_path / "aoi.geojson")
     classes = np.random.default_rng(0).integers(0, 4, (1, 30, 40)).repeat(4, 1).repeat(4, 2).astype(np.uint8)
     write_raster(tmp_path / "labels.tif", classes, transform=transform)
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 128, 128), dtype=np.uint8)
+    write_raster(tmp_path / "aerial.tif", pixels, colorinterp=["red", "green", "blue"])
+    points = gpd.GeoDataFrame({"positive": [1]}, geometry=[Point(TEN_METRES @ (50, 60))], crs="EPSG:32618")
+    points.to_crs(4326).to_file(tmp_path / "points.gpkg")
+    cache_sam(tmp_path / "hub", monkeypatch)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def cache_sam(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny SAM where the hub's own library keeps what it has fetched by name."""
+    folder = home / "models--facebook--sam-vit-base"
+    save_sam(folder / "snapshots" / "0123")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0123")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(home))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

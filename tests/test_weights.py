@@ -21,7 +21,16 @@ from safetensors.torch import save_file
 from geoseg.errors import WeightsError
 from geoseg.models import Band, ClassSpec, ModelSpec, load_model
 from geoseg.models.safety import check_torchscript, clean_exported
-from geoseg.models.weights import cache_home, read_state, resolve_weights, weights_digest
+from geoseg.models.weights import (
+    cache_home,
+    hub_name,
+    is_folder,
+    read_state,
+    resolve_folder,
+    resolve_weights,
+    weights_digest,
+    weights_size,
+)
 
 SPEC = ModelSpec("m", "semantic-segmentation", (Band("a"),), (ClassSpec(0, "x"),), architecture="smp.Unet")
 CONTENT = b"weights " * 1000
@@ -86,6 +95,142 @@ def test_weights_that_are_not_there_are_refused_with_the_remedy(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(WeightsError, match=words):
         resolve_weights(replace(SPEC, weights=weights))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model's folder, with a note beside it."""
+    path = tmp_path / "model"
+    path.mkdir()
+    save_file({"a": torch.zeros(2)}, path / "model.safetensors")
+    (path / "config.json").write_text("{}")
+    (path / "merges.txt").write_text("#")
+    (path / "README.md").write_text("A model.")
+    return path
+
+
+def test_a_folder_is_found_by_path_and_by_address(folder: Path) -> None:
+    for weights in (str(folder), folder.as_uri()):
+        spec = replace(SPEC, weights=weights)
+        assert is_folder(spec)
+        assert resolve_folder(spec) == folder
+    assert not is_folder(replace(SPEC, weights=str(folder / "config.json")))
+    assert not is_folder(SPEC)
+
+
+def test_the_digest_of_a_folder_is_that_of_the_files_that_belong_to_the_model(folder: Path) -> None:
+    spec = replace(SPEC, weights=str(folder))
+    before = weights_digest(spec)
+    (folder / "README.md").write_text("The same model.")
+    copy = folder.rename(folder.with_name("elsewhere"))
+    assert weights_digest(spec.with_weights(copy)) == before
+    assert resolve_folder(replace(spec, weights=str(copy), checksum=before)) == copy
+    digests = {before}
+    for name in ("config.json", "merges.txt", "model.safetensors"):
+        content = (copy / name).read_bytes()
+        (copy / name).write_bytes(content + b" ")
+        digests.add(weights_digest(spec.with_weights(copy)))
+        (copy / name).write_bytes(content)
+    (copy / "config.json").rename(copy / "configuration.json")
+    digests.add(weights_digest(spec.with_weights(copy)))
+    assert len(digests) == 5
+    with pytest.raises(WeightsError, match=r"weights folder .* has the checksum"):
+        resolve_folder(replace(spec, weights=str(copy), checksum=before))
+
+
+def test_the_size_of_weights_is_known_without_fetching_them(folder: Path, server: Server) -> None:
+    parts = sum((folder / name).stat().st_size for name in ("model.safetensors", "config.json", "merges.txt"))
+    assert weights_size(replace(SPEC, weights=str(folder))) == parts
+    assert weights_size(replace(SPEC, weights=str(folder / "merges.txt"))) == 1
+    spec = replace(SPEC, weights=f"{server.address}/weights.bin")
+    assert weights_size(spec) == 0
+    assert server.requests == []
+    resolve_weights(spec)
+    assert weights_size(spec) == len(CONTENT)
+    for weights in (None, "/nowhere/model", "hub:nobody/nothing", "hub:not a/name", "hub:DEFAULT", "s3://bucket/x"):
+        assert weights_size(replace(SPEC, weights=weights)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), "holds no .safetensors file; give a folder"),
+        (lambda folder: (folder / "model.safetensors").rename(folder / "m.bin"), "as a pickle.*save_pretrained"),
+        (lambda folder: folder.rename(folder.with_name("gone")), "does not exist; give another with --weights FOLDER"),
+    ],
+)
+def test_a_folder_without_safetensors_is_refused(change: Callable[[Path], object], words: str, folder: Path) -> None:
+    change(folder)
+    with pytest.raises(WeightsError, match=words):
+        resolve_folder(replace(SPEC, weights=str(folder)))
+
+
+def test_a_folder_where_a_file_is_needed_is_refused(folder: Path) -> None:
+    with pytest.raises(WeightsError, match="a folder where a file is needed; give one of its files"):
+        resolve_weights(replace(SPEC, weights=str(folder)))
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's cache, with nothing to be reached beyond it."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_a_name_of_the_hub_is_its_folder_in_the_cache(hub: Path, folder: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    stored = hub / "models--org--name"
+    (stored / "refs").mkdir(parents=True)
+    (stored / "refs" / "main").write_text(commit)
+    (stored / "snapshots").mkdir()
+    kept = folder.rename(stored / "snapshots" / commit)
+    for weights in ("hub:org/name", "hub:org/name@main", f"hub:org/name@{commit}"):
+        spec = replace(SPEC, weights=weights)
+        assert is_folder(spec)
+        assert resolve_folder(spec) == kept
+        assert weights_digest(spec) == weights_digest(replace(SPEC, weights=str(kept)))
+        assert weights_size(spec) == weights_size(replace(SPEC, weights=str(kept))) > 0
+    with pytest.raises(WeightsError, match="connect once"):
+        resolve_folder(replace(SPEC, weights="hub:org/name@v1"))
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ("hub:org/name", "not in the cache and the hub cannot be reached; connect once, or give a local folder"),
+        ("hub:not a/name", r"cannot be fetched \(.*\); correct their name"),
+    ],
+)
+@pytest.mark.usefixtures("hub")
+def test_a_name_that_cannot_be_fetched_is_one_sentence(weights: str, words: str) -> None:
+    for question in (resolve_folder, weights_digest):
+        with pytest.raises(WeightsError, match=words) as caught:
+            question(replace(SPEC, weights=weights))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_a_library_knows_is_its_own_digest() -> None:
+    spec = replace(SPEC, weights="hub:COCO_V1")
+    assert weights_digest(spec) == "hub:COCO_V1"
+    assert not is_folder(spec)
+
+
+@pytest.mark.parametrize(
+    ("href", "name"),
+    [
+        ("https://huggingface.co/org/name", "hub:org/name"),
+        ("https://huggingface.co/org/name-b0.5_x/", "hub:org/name-b0.5_x"),
+        ("https://huggingface.co/org/name/tree/v1.0", "hub:org/name@v1.0"),
+        ("https://huggingface.co/org/name/resolve/main/model.safetensors", None),
+        ("https://huggingface.co/org", None),
+        ("https://huggingface.co/datasets/name", None),
+        ("https://example.com/org/name", None),
+        ("./model.safetensors", None),
+    ],
+)
+def test_a_page_of_the_hub_is_a_name_of_the_hub(href: str, name: str | None) -> None:
+    assert hub_name(href) == name
 
 
 class Server:

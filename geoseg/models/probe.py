@@ -1,7 +1,12 @@
-"""What a model's entry says about tiling, by measurement: halo, memory and time.
+"""What a model's entry says about tiling, by measurement: halo, errors near a tile's edge, memory and time.
 
 It feeds an opened model made-up pixels (or given ones) and looks at what comes out; it knows nothing of the network
 inside, of rasters or of plans.
+
+Strategy. Whatever a model finds is looked at as maps of the tile, so that one comparison serves every task:
+probabilities of classes as they are, and objects as one map, which holds the highest score of the masks that cover a
+pixel, 0 where none does. A tile is compared with the same place in a larger one, and the differences are sorted by
+distance from the tile's edge.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ import ctypes
 import gc
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +25,19 @@ import torch
 from numpy.typing import NDArray
 
 from geoseg.errors import ModelError
-from geoseg.models import Model
-from geoseg.models.spec import ModelSpec, Scaling
+from geoseg.models import AnyModel
+from geoseg.models.detections import Detections
+from geoseg.models.semantic import activate
+from geoseg.models.spec import ModelSpec, Scaling, Task
 
 TOLERANCE = 1e-3
-"""Largest difference of a probability that a halo may leave."""
+"""Largest difference of a probability, or of an object's score, that a halo may leave."""
+
+DISTANCES = (0, *(8 << doubled for doubled in range(16)))
+"""Distances from a tile's edge, px, at which errors are reported, as far as the tile has them."""
+
+FINEST = 16
+"""Digital numbers that a band's usual range must span to be whole numbers."""
 
 POLL = 0.001
 """Seconds between two looks at the process' memory."""
@@ -46,8 +60,60 @@ class Cost:
     seconds_per_mpx: float
 
 
+@dataclass(frozen=True)
+class EdgeReport:
+    """How far the edge of a tile disturbs what is found in it.
+
+    Attributes
+    ----------
+    halo : int or None
+        The smallest distance from the edge, px, beyond which nothing differs by more than the tolerance; None when
+        even the tile's centre does, as it must where the network's context is global.
+    tolerance : float
+        Largest difference that counts as agreement.
+    errors : dict of int to float
+        The largest difference that a halo of so many px leaves.
+    """
+
+    halo: int | None
+    tolerance: float
+    errors: dict[int, float]
+
+
+def measure_edge(
+    model: AnyModel,
+    *,
+    tolerance: float = TOLERANCE,
+    size: int | None = None,
+    pixels: NDArray[Any] | None = None,
+    repeats: int = 3,
+    seed: int = 0,
+) -> EdgeReport:
+    """Measure what the edge of a tile disturbs, whether or not there is a halo that hides it.
+
+    Parameters
+    ----------
+    model : Model, ObjectModel or PanopticModel
+        Whose; it must take tiles of twice the size.
+    tolerance : float
+        Largest difference of a probability, or of an object's score, that counts as agreement.
+    size, pixels, repeats, seed
+        See `edge_profile`.
+
+    Returns
+    -------
+    EdgeReport
+        With errors at 0, 8, 16, 32, 64, ... px, up to the tile's centre.
+    """
+    profile = edge_profile(model, size=size, pixels=pixels, repeats=repeats, seed=seed)
+    left = np.maximum.accumulate(profile[::-1])[::-1]
+    halo = int(np.count_nonzero(left > tolerance))
+    errors = {distance: float(left[distance]) for distance in DISTANCES if distance < len(left)}
+    return EdgeReport(halo if halo < len(left) else None, tolerance, errors)
+
+
 def measure_halo(
-    model: Model,
+    model: AnyModel,
     *,
     tolerance: float = TOLERANCE,
     size: int | None = None,
@@ -59,36 +125,31 @@ def measure_halo(
 
     Parameters
     ----------
-    model : Model
-        Whose.
-    tolerance : float
-        Largest difference of a probability that counts as agreement.
-    size, pixels, repeats, seed
-        See `edge_profile`.
+    model, tolerance, size, pixels, repeats, seed
+        See `measure_edge`.
 
     Returns
     -------
     int
-        The smallest distance from the edge (px) beyond which no probability differs by more than the tolerance.
+        The smallest distance from the edge (px) beyond which nothing differs by more than the tolerance.
 
     Raises
     ------
     ModelError
         When even the centre of the tile differs: the network's context is global, and no halo is enough.
     """
-    profile = edge_profile(model, size=size, pixels=pixels, repeats=repeats, seed=seed)
-    disturbed = np.flatnonzero(profile > tolerance)
-    halo = int(disturbed[-1]) + 1 if disturbed.size else 0
-    if halo >= len(profile):
+    report = measure_edge(model, tolerance=tolerance, size=size, pixels=pixels, repeats=repeats, seed=seed)
+    if report.halo is None:
+        distance, error = max(report.errors.items())
         raise ModelError(
-            f"model '{model.spec.name}' has no halo that leaves less than {tolerance}: probabilities differ by "
-            f"{profile[-1]:.2g} even {len(profile) - 1} px from the edge; probe with a larger size, or choose a halo."
+            f"model '{model.spec.name}' has no halo that leaves less than {tolerance}: probabilities or scores differ "
+            f"by {error:.2g} even {distance} px from the edge; probe with a larger size, or choose a halo."
         )
-    return halo
+    return report.halo
 
 
 def edge_profile(
-    model: Model,
+    model: AnyModel,
     *,
     size: int | None = None,
     pixels: NDArray[Any] | None = None,
@@ -99,8 +160,8 @@ def edge_profile(
 
     Parameters
     ----------
-    model : Model
-        Whose.
+    model : Model, ObjectModel or PanopticModel
+        Whose; it must take tiles of twice the size.
     size : int, optional
         Side of the tile, px; the spec's ``tile_size`` by default. The larger tile has half of it more on each side.
     pixels : array, optional
@@ -133,14 +194,14 @@ def edge_profile(
     return profile
 
 
-def measure_cost(model: Model, *, size: int | None = None, repeats: int = 3, seed: int = 0) -> Cost:
+def measure_cost(model: AnyModel, *, size: int | None = None, repeats: int = 3, seed: int = 0) -> Cost:
     """Measure memory and time of one forward pass.
 
     Memory is that of the first pass, so give a model that has not predicted yet: runtimes keep what they once had.
 
     Parameters
     ----------
-    model : Model
+    model : Model, ObjectModel or PanopticModel
         Whose; on a CUDA device memory is the device's.
     size : int, optional
         Side of the tile, px; the spec's ``tile_size`` by default.
@@ -161,24 +222,31 @@ def measure_cost(model: Model, *, size: int | None = None, repeats: int = 3, see
     return Cost(round(peak / size**2, 1), round(float(np.median(seconds)) / size**2 * 1e6, 3))
 
 
-def made_up_pixels(spec: ModelSpec, size: int, rng: np.random.Generator) -> NDArray[np.uint16]:
+def made_up_pixels(spec: ModelSpec, size: int, rng: np.random.Generator) -> NDArray[np.uint16] | NDArray[np.float32]:
     """Digital numbers that the spec's scalings expect, with structure at every scale from 1 to 64 px.
 
     Returns
     -------
-    uint16 array
-        Shape (band, size, size).
+    uint16 or float32 array
+        Shape (band, size, size); float32 where a band's usual numbers are no whole numbers from 0 to 65,535.
     """
     scalings = spec.scalings if len(spec.scalings) == len(spec.bands) else (spec.scalings or (None,)) * len(spec.bands)
-    pixels = np.empty((len(spec.bands), size, size), np.uint16)
-    for band, scaling in enumerate(scalings):
-        texture = np.zeros((size, size))
-        for scale in (1, 4, 16, 64):
-            coarse = rng.random((-(-size // scale), -(-size // scale)))
-            texture += np.kron(coarse, np.ones((scale, scale)))[:size, :size]
-        low, high = _usual_range(scaling)
-        pixels[band] = np.clip(low + (high - low) * texture / 4, 0, 65_535)
+    ranges = [_usual_range(scaling) for scaling in scalings]
+    whole = all(high - low >= FINEST and low + high > 0 and high <= 65_535 for low, high in ranges)
+    pixels = np.empty((len(spec.bands), size, size), np.uint16 if whole else np.float32)
+    for band, (low, high) in enumerate(ranges):
+        values = low + (high - low) * _texture(size, rng)
+        pixels[band] = values.clip(0) if whole else values
     return pixels
+
+
+def _texture(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Numbers from 0 to 1 with structure at every scale from 1 to 64 px, shape (size, size)."""
+    texture = np.zeros((size, size))
+    for scale in (1, 4, 16, 64):
+        coarse = rng.random((-(-size // scale), -(-size // scale)))
+        texture += np.kron(coarse, np.ones((scale, scale)))[:size, :size]
+    return texture / 4
 
 
 def _usual_range(scaling: Scaling | None) -> tuple[float, float]:
@@ -192,9 +260,39 @@ def _usual_range(scaling: Scaling | None) -> tuple[float, float]:
     return 0.0, 4_000.0
 
 
-def _predict(model: Model, pixels: NDArray[Any]) -> torch.Tensor:
-    """Probabilities of one tile, float32 (class, y, x), in main memory."""
-    return model.predict(pixels[None], np.ones((1, *pixels.shape[1:]), np.bool_))[0].cpu()
+def _predict(model: AnyModel, pixels: NDArray[Any]) -> torch.Tensor:
+    """What is found in one tile, as maps: float32 (map, y, x), in main memory."""
+    result = model.predict(pixels[None], np.ones((1, *pixels.shape[1:]), np.bool_))
+    return MAPS[model.spec.task](model.spec, result, pixels.shape[1:])
+
+
+def _probabilities(_spec: ModelSpec, result: Any, _shape: tuple[int, ...]) -> torch.Tensor:
+    """Maps of a semantic model's result: one a class."""
+    maps: torch.Tensor = result[0].cpu()
+    return maps
+
+
+def _objects(_spec: ModelSpec, result: list[Detections], shape: tuple[int, ...]) -> torch.Tensor:
+    """The map of an instance model's result: the highest score of the masks that cover a pixel."""
+    covered = np.zeros(shape, np.float32)
+    for window, mask, score in zip(result[0].windows, result[0].masks, result[0].scores, strict=True):
+        place = covered[window.slices()]
+        np.maximum(place, score, out=place, where=mask)
+    return torch.from_numpy(covered[None])
+
+
+def _both(spec: ModelSpec, result: tuple[Any, list[Detections]], shape: tuple[int, ...]) -> torch.Tensor:
+    """Maps of a panoptic model's result: one a class of stuff, and one of its objects."""
+    scores, found = result
+    return torch.cat([activate(scores, spec.activation)[0].cpu(), _objects(spec, found, shape)])
+
+
+MAPS: dict[Task, Callable[[ModelSpec, Any, tuple[int, ...]], torch.Tensor]] = {
+    "semantic-segmentation": _probabilities,
+    "instance-segmentation": _objects,
+    "panoptic-segmentation": _both,
+}
+"""How what a model finds is looked at, by its task."""
 
 
 def _by_distance(difference: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -224,7 +322,7 @@ def _on_cuda() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_initialized()
 
 
-def _peak_bytes(model: Model, pixels: NDArray[Any]) -> int:
+def _peak_bytes(model: AnyModel, pixels: NDArray[Any]) -> int:
     """Bytes that a pass needs beyond what is there before it."""
     gc.collect()
     _trim()

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from geoseg.errors import ModelError
+from geoseg.models.crf import Refiner
 from geoseg.models.running import Runner
 from geoseg.models.spec import Activation, ModelSpec
 
@@ -30,6 +31,8 @@ class SemanticModel:
 
     def __init__(self, runner: Runner) -> None:
         self.spec, self._runner, self._checked = runner.spec, runner, False
+        refine = self.spec.refine
+        self._refiner = None if refine is None else Refiner(refine, self.spec, runner.device)
 
     def score(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> torch.Tensor:
         """See `geoseg.models.Model.score`."""
@@ -40,7 +43,9 @@ class SemanticModel:
                 check_scores(self.spec, scores, scaled)
                 self._checked = True
             floats: torch.Tensor = scores.float()
-            return floats
+            if self._refiner is None:
+                return floats
+            return self._refiner(floats, scaled, torch.tensor(mask, device=floats.device))
 
     def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> torch.Tensor:
         """See `geoseg.models.Model.predict`."""

@@ -1,16 +1,24 @@
-"""Adapter for segmentation-models-pytorch: ``"smp.Unet"`` and its siblings, with weights from a file.
+"""Adapter for segmentation-models-pytorch: ``"smp.Unet"`` and its siblings, with any of the library's encoders.
 
-Weights come from the catalog's file only: the library is never asked to download any.
+Weights come from a file, from a folder that the library's ``save_pretrained`` wrote, or from such a folder on the
+Hugging Face hub (``"hub:ORG/NAME"``); weights of an encoder alone are never asked for.
 """
 
 from __future__ import annotations
 
+import json
+import sys
+from contextlib import redirect_stdout
+from typing import Any
+
 import segmentation_models_pytorch as smp
 import torch
 
+from geoseg.errors import WeightsError
 from geoseg.models import fitting
 from geoseg.models.running import Network, settle
 from geoseg.models.spec import ModelSpec
+from geoseg.models.weights import is_folder, resolve_folder
 
 ARCHITECTURES: dict[str, type[torch.nn.Module]] = {
     item.__name__: item
@@ -34,6 +42,9 @@ ARCHITECTURES: dict[str, type[torch.nn.Module]] = {
 OURS = ("encoder_weights", "in_channels", "classes", "activation", "aux_params")
 """Arguments that the spec's bands, classes, weights and activation decide."""
 
+SIZES = ("img_size", "dynamic_img_size")
+"""Arguments of transformers of timm, which the library hands on without naming them."""
+
 
 def build(spec: ModelSpec) -> torch.nn.Module:
     """Build the network of a spec with random weights, for training or to load weights into.
@@ -46,7 +57,7 @@ def build(spec: ModelSpec) -> torch.nn.Module:
     architecture = fitting.find_architecture(spec, ARCHITECTURES)
     fitting.check_hyperparameters(spec, architecture, ("encoder_", "decoder_"), OURS)
     decided = {"encoder_weights": None, "in_channels": len(spec.bands), "classes": len(spec.classes)}
-    return fitting.build(spec, architecture, **decided, activation=None, aux_params=None)
+    return fitting.build(spec, architecture, **decided, activation=None, aux_params=None, **_sizes(spec))
 
 
 def open_network(spec: ModelSpec, device: torch.device) -> Network:
@@ -57,8 +68,52 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
     ModelError
         When the network cannot be built.
     WeightsError
-        When the weights are missing, damaged, unsafe, or do not fit the network.
+        When the weights are missing, damaged, unsafe, out of reach, or do not fit the network.
     """
+    network = _open_folder(spec) if is_folder(spec) else _open_file(spec)
+    return settle(network, device)
+
+
+def _sizes(spec: ModelSpec) -> dict[str, object]:
+    """What a transformer of timm is told about its input: a tile of any size, unless the spec says otherwise."""
+    any_size = {"dynamic_img_size": True} if spec.architecture == "smp.DPT" else {}
+    return any_size | {name: value for name, value in spec.hyperparameters if name in SIZES}
+
+
+def _open_file(spec: ModelSpec) -> torch.nn.Module:
+    """Build the network that the hyperparameters describe, with the tensors of one file."""
     network = build(spec)
     fitting.load_weights(network, spec)
-    return settle(network, device)
+    return network
+
+
+def _open_folder(spec: ModelSpec) -> torch.nn.Module:
+    """Let the library build and load what it saved; its own head for whole images plays no part."""
+    architecture, folder = fitting.find_architecture(spec, ARCHITECTURES), resolve_folder(spec).resolve()
+    decided = {"encoder_weights": None, "activation": None, **_sizes(spec)}
+    try:
+        with redirect_stdout(sys.stderr):  # the library prints, and standard output is for results
+            network: Any = smp.from_pretrained(str(folder), **decided)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".:") or type(error).__name__
+        raise WeightsError(
+            f"weights folder '{folder}' of model '{spec.name}' cannot be opened by segmentation_models_pytorch "
+            f"({reason}); give one as save_pretrained writes it with --weights FOLDER."
+        ) from error
+    _check(network, architecture, spec)
+    network.classification_head = None
+    module: torch.nn.Module = network
+    return module
+
+
+def _check(network: Any, architecture: type[torch.nn.Module], spec: ModelSpec) -> None:
+    """Refuse what was saved as something else than the spec says."""
+    found = {**network.config, "architecture": type(network).__name__}
+    said = {name: value for name, value in spec.hyperparameters if name in found and name not in OURS}
+    wanted = {"architecture": architecture.__name__, "in_channels": len(spec.bands), "classes": len(spec.classes)}
+    for name, value in (wanted | said).items():
+        if json.dumps(found[name]) != json.dumps(value):  # tuples become lists in a file
+            raise WeightsError(
+                f"weights '{spec.weights}' have the {name} {found[name]} where the entry of model '{spec.name}' has "
+                f"{value}; correct its architecture, bands, classes or mlm:hyperparameters."
+            )

@@ -67,8 +67,24 @@ def write_item(
         "assets": assets,
         "links": [],
     }
-    _link_to_collection(path, item)
+    link_to_collection(path, item)
     return write_json(path, item)
+
+
+def update_item(path: Path, properties: Json) -> Path:
+    """Replace properties of an item in its file; a value of None removes one.
+
+    Raises
+    ------
+    CatalogError
+        When the file cannot be read.
+    OutputError
+        When it cannot be written.
+    """
+    item = read_json(path)
+    kept = {key: value for key, value in item.get("properties", {}).items() if key not in properties}
+    new = {key: value for key, value in properties.items() if value is not None}
+    return write_json(path, {**item, "properties": kept | new})
 
 
 def item_path(path: str | Path, name: str) -> Path:
@@ -93,8 +109,16 @@ def relative(address: str, item: Path) -> str:
     return f"./{path.relative_to(folder).as_posix()}" if path.is_relative_to(folder) else str(path)
 
 
-def _link_to_collection(path: Path, item: dict[str, Any]) -> None:
-    """Link an item to the collection in the folder above its own, and the collection to the item."""
+def link_to_collection(path: Path, item: dict[str, Any]) -> None:
+    """Link an item to the collection in the folder above its own, if there is one, and the collection to the item.
+
+    Parameters
+    ----------
+    path : Path
+        Where the item will be written.
+    item : dict
+        The item; links of its own to other collections are replaced.
+    """
     collection_path = path.parent.parent / "collection.json"
     if not collection_path.is_file():
         return
@@ -103,11 +127,34 @@ def _link_to_collection(path: Path, item: dict[str, Any]) -> None:
     item["links"] = [
         {"rel": "collection", "href": "../collection.json", "type": "application/json"},
         {"rel": "parent", "href": "../collection.json", "type": "application/json"},
+        *(link for link in item["links"] if link.get("rel") not in ("collection", "parent")),
     ]
     href = f"./{path.parent.name}/{path.name}"
     if not any(link.get("href") == href for link in collection.get("links", [])):
         link = {"rel": "item", "href": href, "type": "application/geo+json"}
         write_json(collection_path, {**collection, "links": [*collection.get("links", []), link]})
+
+
+def write_collection(path: Path, name: str, description: str) -> Path:
+    """Write a collection that holds no item yet and sets no limits in place or time.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    extent = {"spatial": {"bbox": [[-180.0, -90.0, 180.0, 90.0]]}, "temporal": {"interval": [[None, None]]}}
+    collection = {
+        "type": "Collection",
+        "stac_version": VERSION,
+        "stac_extensions": [],
+        "id": name,
+        "description": description,
+        "license": "other",
+        "extent": extent,
+        "links": [],
+    }
+    return write_json(path, collection)
 
 
 def read_json(path: Path) -> dict[str, Any]:

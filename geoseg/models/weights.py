@@ -1,7 +1,8 @@
-"""Weights files: where they are, whether they are the right ones, and how to read them without running code.
+"""Weights: where they are, whether they are the right ones, and how to read them without running code.
 
 A pickle can run any code when it is opened, so tensors are read from safetensors, or from a ``torch.save`` file by
-torch's restricted unpickler (``weights_only=True``), and from nothing else.
+torch's restricted unpickler (``weights_only=True``), and from nothing else. Weights are a file, or a folder that a
+family's own library wrote; what its files mean is the matter of that family's adapter.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
 import tempfile
 import urllib.error
 import urllib.request
@@ -19,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from geoseg.errors import WeightsError
-from geoseg.models.spec import ModelSpec
+from geoseg.models.spec import HUB, ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +35,15 @@ TIMEOUT = 60
 CHUNK = 1 << 20
 """Bytes read at once."""
 
+PARTS = (".json", ".safetensors", ".txt", ".model")
+"""Suffixes of what belongs to a model in a folder: configuration, tensors, and the words of a tokenizer."""
+
+PAGE = re.compile(r"https://huggingface\.co/(?P<name>[\w.-]+/[\w.-]+)(/tree/(?P<revision>[^/?#]+))?/?")
+"""The page of a model on the Hugging Face hub, and one of its revisions."""
+
+SHELVES = ("datasets", "spaces", "collections", "papers", "docs", "blog")
+"""What stands on the hub where the name of a model's owner stands, and holds no models."""
+
 
 def resolve_weights(spec: ModelSpec) -> Path:
     """Return the local, verified weights file of a model; an address is downloaded once into the cache.
@@ -45,15 +56,19 @@ def resolve_weights(spec: ModelSpec) -> Path:
     if spec.weights is None:
         remedy = spec.obtain or "give them with --weights FILE (Python: spec.with_weights(FILE))."
         raise WeightsError(f"model '{spec.name}' ships without weights; {remedy}")
-    parts = urlsplit(spec.weights)
-    if parts.scheme in ("http", "https"):
+    if urlsplit(spec.weights).scheme in ("http", "https"):
         return _download(spec)
-    if parts.scheme not in ("", "file") and len(parts.scheme) > 1:
+    path = _local(spec)
+    if path is None:
         raise WeightsError(
             f"weights address '{spec.weights}' of model '{spec.name}' cannot be fetched; "
             "download it and give the file with --weights FILE."
         )
-    path = Path(unquote(parts.path) if parts.scheme == "file" else spec.weights).expanduser()
+    if path.is_dir():
+        raise WeightsError(
+            f"weights '{path}' of model '{spec.name}' are a folder where a file is needed; give one of its files with "
+            "--weights FILE."
+        )
     if not path.is_file():
         raise WeightsError(
             f"weights file '{path}' of model '{spec.name}' does not exist; give another with --weights FILE."
@@ -62,15 +77,74 @@ def resolve_weights(spec: ModelSpec) -> Path:
     return path
 
 
-def weights_digest(spec: ModelSpec) -> str:
-    """Return ``"sha256:<hex>"`` of a model's weights file, for the run's fingerprint.
+def resolve_folder(spec: ModelSpec) -> Path:
+    """Return the local, verified folder of a model's weights; one of the hub is fetched once into the hub's cache.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Its ``weights`` are a folder as ``save_pretrained`` writes it, or ``"hub:ORG/NAME"``, with a revision as
+        ``"hub:ORG/NAME@REVISION"``.
 
     Raises
     ------
     WeightsError
-        As `resolve_weights`.
+        When the folder is not there and cannot be fetched, its checksum differs, or its tensors are pickles.
     """
-    return sha256(resolve_weights(spec))
+    name = _repository(spec)
+    folder = _local(spec) if name is None else _fetch_snapshot(name, spec)
+    if folder is None or not folder.is_dir():
+        raise WeightsError(
+            f"weights folder '{spec.weights}' of model '{spec.name}' does not exist; "
+            "give another with --weights FOLDER."
+        )
+    _refuse_pickles(folder, spec)
+    _verify(folder, spec)
+    return folder
+
+
+def is_folder(spec: ModelSpec) -> bool:
+    """Say whether the weights of a model are a folder, here or on the hub, rather than a file."""
+    path = _local(spec)
+    return _repository(spec) is not None or (path is not None and path.is_dir())
+
+
+def hub_name(href: str) -> str | None:
+    """Return ``"hub:ORG/NAME"`` for the page of a model on the Hugging Face hub, None for any other address.
+
+    A page of a revision (``.../tree/REVISION``) is ``"hub:ORG/NAME@REVISION"``; an address of one file is not a page.
+    """
+    page = PAGE.fullmatch(href)
+    if page is None or page["name"].partition("/")[0] in SHELVES:
+        return None
+    return HUB + page["name"] + (f"@{page['revision']}" if page["revision"] else "")
+
+
+def weights_digest(spec: ModelSpec) -> str:
+    """Return ``"sha256:<hex>"`` of a model's weights, for the run's fingerprint.
+
+    Of a folder it is that of a list of its files that belong to the model, with the digest of each; of weights that a
+    library knows by a name of its own, such as torchvision's, it is that name.
+
+    Raises
+    ------
+    WeightsError
+        As `resolve_weights` and `resolve_folder`.
+    """
+    if is_folder(spec):
+        return _digest(resolve_folder(spec))
+    if spec.weights is not None and spec.weights.startswith(HUB):
+        return spec.weights
+    return _digest(resolve_weights(spec))
+
+
+def weights_size(spec: ModelSpec) -> int:
+    """Return the bytes of a model's weights, file or folder; 0 while they are not on this machine."""
+    path = _at_hand(spec)
+    if path is None:
+        return 0
+    files = _parts(path) if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def sha256(path: Path) -> str:
@@ -159,12 +233,101 @@ def _verify(path: Path, spec: ModelSpec) -> None:
     """Refuse a file whose checksum is not the entry's."""
     if spec.checksum is None:
         return
-    found = sha256(path)
+    found = _digest(path)
     if found != spec.checksum.lower():
+        kind = "folder" if path.is_dir() else "file"
         raise WeightsError(
-            f"weights file '{path}' has the checksum {found}, but the entry of model '{spec.name}' says "
-            f"{spec.checksum}; fetch the file again, or remove file:checksum from a copy of the entry to use this one."
+            f"weights {kind} '{path}' has the checksum {found}, but the entry of model '{spec.name}' says "
+            f"{spec.checksum}; fetch the {kind} again, or remove file:checksum from a copy of the entry to use it."
         )
+
+
+def _digest(path: Path) -> str:
+    """The digest of a file, or of the list of a folder's files with theirs."""
+    if path.is_file():
+        return sha256(path)
+    listed = "".join(f"{file.name} {sha256(file)}\n" for file in _parts(path))
+    return f"sha256:{hashlib.sha256(listed.encode()).hexdigest()}"
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The files of a folder that belong to its model, by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix in PARTS and path.is_file())
+
+
+def _local(spec: ModelSpec) -> Path | None:
+    """The path that the weights of a spec are; None when they are an address."""
+    parts = urlsplit(spec.weights or "")
+    if spec.weights is None or (parts.scheme != "file" and len(parts.scheme) > 1):
+        return None
+    return Path(unquote(parts.path) if parts.scheme == "file" else spec.weights).expanduser()
+
+
+def _at_hand(spec: ModelSpec) -> Path | None:
+    """Where the weights of a spec lie on this machine, as far as that can be told without fetching them."""
+    name = _repository(spec)
+    if name is not None:
+        try:
+            return _snapshot(name, local_files_only=True)
+        except (OSError, ValueError):  # neither fetched nor a name: whoever opens the model says so
+            return None
+    if urlsplit(spec.weights or "").scheme in ("http", "https"):
+        return _cached(str(spec.weights))
+    return _local(spec)
+
+
+def _repository(spec: ModelSpec) -> str | None:
+    """``ORG/NAME`` or ``ORG/NAME@REVISION`` of weights on the hub; names without an owner are another library's."""
+    name = (spec.weights or "").removeprefix(HUB)
+    return name if name != spec.weights and "/" in name else None
+
+
+def _snapshot(name: str, **options: Any) -> Path:
+    """Let the hub's own library fetch a repository, or find it in its cache."""
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = name.partition("@")
+    allowed = [f"*{suffix}" for suffix in PARTS]
+    return Path(
+        snapshot_download(
+            repository, revision=revision or None, allow_patterns=allowed, ignore_patterns=["*/*"], **options
+        )
+    )
+
+
+def _fetch_snapshot(name: str, spec: ModelSpec) -> Path:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return _snapshot(name)
+    except LocalEntryNotFoundError as error:
+        raise WeightsError(
+            f"weights '{spec.weights}' of model '{spec.name}' are not in the cache and the hub cannot be reached; "
+            "connect once, or give a local folder with --weights FOLDER."
+        ) from error
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise WeightsError(
+            f"weights '{spec.weights}' of model '{spec.name}' cannot be fetched ({reason}); correct their name, sign "
+            "in with 'hf auth login' where their owner asks for it, or give a local folder with --weights FOLDER."
+        ) from error
+
+
+def _refuse_pickles(folder: Path, spec: ModelSpec) -> None:
+    """Refuse a folder without safetensors; pickles beside them are never opened."""
+    suffixes = {path.suffix for path in folder.iterdir()}
+    if ".safetensors" in suffixes:
+        return
+    if suffixes.isdisjoint(PICKLES):
+        raise WeightsError(
+            f"weights folder '{folder}' of model '{spec.name}' holds no .safetensors file; give a folder as "
+            "save_pretrained writes it with --weights FOLDER."
+        )
+    raise WeightsError(
+        f"weights folder '{folder}' of model '{spec.name}' holds its tensors as a pickle, which could run code when "
+        "opened; it was not opened: load it where you trust it with from_pretrained, and save it with save_pretrained, "
+        "which writes safetensors."
+    )
 
 
 def cache_home() -> Path:
@@ -172,17 +335,22 @@ def cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geoseg" / "weights"
 
 
+def _cached(address: str) -> Path:
+    """Where a file from an address lies in the cache."""
+    key = hashlib.sha256(address.encode()).hexdigest()[:16]
+    return cache_home() / f"{key}-{Path(unquote(urlsplit(address).path)).name}"
+
+
 def _download(spec: ModelSpec) -> Path:
     """Fetch an address into the cache, unless it is there; the file appears under its name only when verified."""
     address = str(spec.weights)
-    key = hashlib.sha256(address.encode()).hexdigest()[:16]
-    target = cache_home() / f"{key}-{Path(unquote(urlsplit(address).path)).name}"
+    target = _cached(address)
     if target.is_file():
         _verify(target, spec)
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{key}-", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name[:16]}-", suffix=".tmp")
     except OSError as error:
         raise WeightsError(
             f"the cache folder '{target.parent}' cannot be written ({error}); set XDG_CACHE_HOME to one that can."

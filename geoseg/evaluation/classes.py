@@ -1,13 +1,13 @@
-"""How good a class map is: confusion counts and the scores derived from them.
+"""How well pixels are classified: confusion counts and the scores derived from them.
 
-It knows label arrays and class names only; where they came from, and which pixels may be compared, is
-the caller's business (pixels of value 255 are left out).
+It knows label arrays and class names, nothing of where they came from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,15 +38,28 @@ def confusion(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: i
     EvaluationError
         If the shapes differ or a label is neither a class index nor 255.
     """
-    if truth.shape != predicted.shape:
-        raise EvaluationError(
-            f"truth has shape {truth.shape} and the prediction {predicted.shape}; compare equal windows"
-        )
-    known = (truth != IGNORE) & (predicted != IGNORE)
+    known = known_pixels(truth, predicted, classes)
     pairs = np.stack([truth[known], predicted[known]]).astype(np.int64)
-    if pairs.size and pairs.max() >= classes:
-        raise EvaluationError(f"label {pairs.max()} is not one of {classes} classes; map values to class indices first")
     return np.bincount(pairs[0] * classes + pairs[1], minlength=classes * classes).reshape(classes, classes)
+
+
+def known_pixels(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int) -> NDArray[np.bool_]:
+    """Which pixels have a class on either side; refuses what `confusion` refuses."""
+    check_shapes(truth, predicted)
+    known: NDArray[np.bool_] = (truth != IGNORE) & (predicted != IGNORE)
+    highest = int(max(truth.max(where=known, initial=0), predicted.max(where=known, initial=0)))
+    if highest >= classes:
+        raise EvaluationError(f"label {highest} is not one of {classes} classes; map values to class indices first")
+    return known
+
+
+def check_shapes(truth: NDArray[Any], *others: NDArray[Any]) -> None:
+    """Refuse arrays that do not lie over each other."""
+    for other in others:
+        if truth.shape != other.shape:
+            raise EvaluationError(
+                f"truth has shape {truth.shape} and the prediction {other.shape}; compare equal windows"
+            )
 
 
 @dataclass(frozen=True)
@@ -78,12 +91,12 @@ class Scores:
     def iou(self) -> NDArray[np.float64]:
         """Per class ``both / (true + predicted - both)``; NaN for a class that is on neither side (Jaccard 1912)."""
         both = np.diag(self.counts)
-        return _ratio(both, self.counts.sum(axis=0) + self.counts.sum(axis=1) - both)
+        return ratio(both, self.counts.sum(axis=0) + self.counts.sum(axis=1) - both)
 
     @property
     def f1(self) -> NDArray[np.float64]:
         """Per class ``2 both / (true + predicted)``; NaN for a class that is on neither side (Dice 1945)."""
-        return _ratio(2 * np.diag(self.counts), self.counts.sum(axis=0) + self.counts.sum(axis=1))
+        return ratio(2 * np.diag(self.counts), self.counts.sum(axis=0) + self.counts.sum(axis=1))
 
     @property
     def mean_iou(self) -> float:
@@ -102,8 +115,8 @@ def score(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], names: Sequenc
     return Scores(confusion(truth, predicted, len(names)), tuple(names))
 
 
-def _ratio(top: NDArray[np.int64], bottom: NDArray[np.int64]) -> NDArray[np.float64]:
+def ratio(top: NDArray[Any], bottom: NDArray[Any]) -> NDArray[np.float64]:
     """Divide, with NaN where the divisor is 0."""
-    ratio = np.full(top.shape, np.nan)
-    np.divide(top, bottom, out=ratio, where=bottom > 0)
-    return ratio
+    quotient = np.full(top.shape, np.nan)
+    np.divide(top, bottom, out=quotient, where=bottom > 0)
+    return quotient

@@ -1,0 +1,149 @@
+"""How good a panoptic map is: panoptic quality, the product of how well segments fit and how many are recognised.
+
+The measure is that of Kirillov et al. (2019, "Panoptic segmentation", section 4). It knows arrays of labels and object
+numbers, and which classes are things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.evaluation.classes import check_shapes, known_pixels, ratio
+from geoseg.evaluation.matching import shared_areas
+
+Labels = NDArray[np.uint8]
+Segments = NDArray[np.int64]
+Counts = NDArray[np.float64]
+
+BITS = 32
+"""A segment's number is its class plus 1, and its object's number in so many bits."""
+
+
+def count_panoptic(
+    truth: tuple[Labels, NDArray[Any]], predicted: tuple[Labels, NDArray[Any]], isthing: Sequence[bool]
+) -> Counts:
+    """Match segments of the same class, and count.
+
+    A segment is all pixels of a class of stuff, or those of one object of a class of things. A thing without an object
+    has no segment; where that is so in the truth, or its label is 255, the truth is void: such pixels are no part of a
+    predicted segment's union, and an unmatched predicted segment that lies there by more than half is left out.
+
+    Parameters
+    ----------
+    truth, predicted : (NDArray, NDArray)
+        Labels, uint8, shape (y, x), class indices, 255 = no class; and numbers of objects, unsigned integers, the same
+        shape, 0 = none.
+    isthing : sequence of bool
+        For each class.
+
+    Returns
+    -------
+    NDArray
+        float64, shape (class, 4): sum of the IoU of pairs, number of pairs, of predicted segments without a partner,
+        and of true ones without; sums of such arrays add up over images, not over windows that cut segments.
+
+    Raises
+    ------
+    EvaluationError
+        If the shapes differ or a label is neither a class index nor 255.
+    """
+    check_shapes(truth[0], truth[1], *predicted)
+    sides = [_segments(labels, objects, isthing) for labels, objects in (truth, predicted)]
+    (trues, own), (found, others) = (np.unique(side[side > 0], return_counts=True) for side in sides)
+    hidden = _areas(sides[1][sides[0] == 0], found)
+    pairs, shared = shared_areas(*sides)
+    first, second = np.searchsorted(trues, pairs[:, 0]), np.searchsorted(found, pairs[:, 1])
+    iou = shared / (own[first] + others[second] - hidden[second] - shared)
+    good = (iou > 0.5) & (pairs[:, 0] >> BITS == pairs[:, 1] >> BITS)  # more than half: no segment has two partners
+    missed = np.delete(trues, first[good])
+    spurious = np.delete(found, np.union1d(second[good], np.flatnonzero(2 * hidden > others)))
+    columns = [np.bincount(_classes(pairs[good, 0]), iou[good], len(isthing))]
+    columns += [np.bincount(_classes(numbers), None, len(isthing)) for numbers in (pairs[good, 0], spurious, missed)]
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def _segments(labels: Labels, objects: NDArray[Any], isthing: Sequence[bool]) -> Segments:
+    """Number of each pixel's segment, 0 = none."""
+    known = known_pixels(labels, labels, len(isthing))
+    things = np.isin(labels, np.flatnonzero(isthing))
+    segments = (labels.astype(np.int64) + 1 << BITS) + np.where(things, objects, 0)
+    return np.where(known & ~(things & (objects == 0)), segments, 0)
+
+
+def _classes(segments: Segments) -> Segments:
+    """Class of each segment's number."""
+    return (segments >> BITS) - 1
+
+
+def _areas(segments: Segments, numbers: Segments) -> Segments:
+    """Pixels of each of some segments."""
+    here, areas = np.unique(segments[segments > 0], return_counts=True)
+    result = np.zeros(len(numbers), np.int64)
+    result[np.searchsorted(numbers, here)] = areas
+    return result
+
+
+@dataclass(frozen=True)
+class PanopticScores:
+    """Panoptic quality of counts.
+
+    Attributes
+    ----------
+    counts : NDArray
+        float64, shape (class, 4), as `count_panoptic` counts.
+    names : tuple of str
+        Class names, in the order of ``counts``.
+    isthing : tuple of bool
+        For each class.
+    """
+
+    counts: Counts
+    names: tuple[str, ...]
+    isthing: tuple[bool, ...]
+
+    @property
+    def sq(self) -> Counts:
+        """Segmentation quality per class: mean IoU of pairs; 0 without a pair, NaN for a class that is nowhere."""
+        iou, pairs = self.counts[:, 0], self.counts[:, 1]
+        return np.where(self.occurs, np.nan_to_num(ratio(iou, pairs)), np.nan)
+
+    @property
+    def rq(self) -> Counts:
+        """Recognition quality per class, the F1 of segments: ``pairs / (pairs + (spurious + missed) / 2)``."""
+        _, pairs, spurious, missed = self.counts.T
+        return ratio(pairs, pairs + (spurious + missed) / 2)
+
+    @property
+    def pq(self) -> Counts:
+        """Panoptic quality per class, ``sq * rq``."""
+        return self.sq * self.rq
+
+    @property
+    def occurs(self) -> NDArray[np.bool_]:
+        """Which classes have a segment on either side."""
+        occurs: NDArray[np.bool_] = self.counts[:, 1:].sum(axis=1) > 0
+        return occurs
+
+    @property
+    def mean_pq(self) -> float:
+        """Mean panoptic quality of the classes that occur; NaN when none does."""
+        return self._mean(np.ones(len(self.names), np.bool_))
+
+    @property
+    def mean_pq_things(self) -> float:
+        """The same of things."""
+        return self._mean(np.array(self.isthing, np.bool_))
+
+    @property
+    def mean_pq_stuff(self) -> float:
+        """The same of stuff."""
+        return self._mean(~np.array(self.isthing, np.bool_))
+
+    def _mean(self, wanted: NDArray[np.bool_]) -> float:
+        here = wanted & self.occurs
+        return float(self.pq[here].mean()) if here.any() else float("nan")

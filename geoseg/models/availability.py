@@ -1,0 +1,68 @@
+"""Where a model's weights are before it is opened: on this machine, to be fetched, or to be got by a person.
+
+It looks at paths, sizes and checksums; it fetches nothing and loads no deep-learning library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from geoseg.errors import WeightsError
+from geoseg.models.spec import ModelSpec
+from geoseg.models.weights import weights_digest, weights_size
+
+State = Literal["here", "to fetch", "missing"]
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a model can be opened.
+
+    Attributes
+    ----------
+    state : str
+        ``"here"``, ``"to fetch"`` (when the model is first opened) or ``"missing"``.
+    place : str
+        A path, an address, a name on a hub, or how a person gets the weights.
+    size : int or None
+        Bytes, of weights that are here.
+    intact : bool or None
+        Whether the checksum is the entry's; None when there is nothing to compare.
+    """
+
+    state: State
+    place: str
+    size: int | None = None
+    intact: bool | None = None
+
+
+def find_availability(spec: ModelSpec) -> Availability:
+    """Look for the weights of a model."""
+    if spec.weights is None:
+        return Availability("missing", spec.obtain or "give them with --weights FILE")
+    path, size = local_weights(spec), weights_size(spec)
+    if path is None:
+        return Availability("here", spec.weights, size) if size else Availability("to fetch", spec.weights)
+    if not path.exists():
+        return Availability("missing", f"{path} does not exist")
+    return Availability("here", str(path), size, None if spec.checksum is None else _is_intact(spec))
+
+
+def _is_intact(spec: ModelSpec) -> bool:
+    """Whether local weights have the checksum of their entry."""
+    try:
+        weights_digest(spec)
+    except WeightsError:
+        return False
+    return True
+
+
+def local_weights(spec: ModelSpec) -> Path | None:
+    """The file or folder that a spec names, there or not; None when weights are fetched, or unknown."""
+    parts = urlsplit(spec.weights or "")
+    if spec.weights is None or (len(parts.scheme) > 1 and parts.scheme != "file"):
+        return None
+    return Path(unquote(parts.path) if parts.scheme == "file" else spec.weights).expanduser()

@@ -1,0 +1,83 @@
+"""A model's catalog entry taken over into another folder, with its weights when they are files of this machine.
+
+The entry stays as its author wrote it, but for its name and its relative addresses.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from geoseg.errors import OutputError
+from geoseg.models.availability import local_weights
+from geoseg.models.item import find_model_asset, read_model_item
+from geoseg.models.stac import Json, absolute, link_to_collection, read_json, write_json
+from geoseg.models.weights import weights_digest
+
+
+def copy_model_item(source: Path, target: Path) -> Path:
+    """Copy an item and its local weights.
+
+    Parameters
+    ----------
+    source : Path
+        Anyone's MLM item.
+    target : Path
+        The copy's file; its stem becomes the model's name. Weights are put beside it.
+
+    Returns
+    -------
+    Path
+        ``target``.
+
+    Raises
+    ------
+    CatalogError
+        When the item cannot be used.
+    WeightsError
+        When the weights should be on this machine and are not, or their checksum differs.
+    OutputError
+        When the copy cannot be written.
+    """
+    spec, item = read_model_item(source), read_json(source)
+    weights = local_weights(spec)
+    if weights is not None:
+        weights_digest(spec)  # refuses what is missing or not what the checksum says
+    assets = {key: _placed(asset, source) for key, asset in item["assets"].items()}
+    if weights is not None:
+        assets[str(find_model_asset(assets))]["href"] = f"./{_copy(weights, target.parent)}"
+    copied = {
+        **item,
+        "id": target.stem,
+        "properties": {"title": spec.name, **item["properties"], "mlm:name": target.stem},
+        "assets": assets,
+        "links": [link for link in item.get("links") or [] if len(urlsplit(str(link.get("href"))).scheme) > 1],
+    }
+    link_to_collection(target, copied)
+    return write_json(target, copied)
+
+
+def _placed(asset: Json, source: Path) -> dict[str, Any]:
+    """An asset whose address works from anywhere."""
+    return {**asset, "href": absolute(str(asset.get("href") or ""), source)}
+
+
+def _copy(source: Path, folder: Path) -> str:
+    """Copy a file or folder into a folder, where it appears when it is whole; returns its name."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as unfinished:
+            copy, target = Path(unfinished) / source.name, folder / source.name
+            if source.is_dir():
+                shutil.copytree(source, copy)
+                shutil.rmtree(target, ignore_errors=True)
+            else:
+                shutil.copyfile(source, copy)
+            os.replace(copy, target)
+    except OSError as error:
+        raise OutputError(f"'{source}' cannot be copied to '{folder}' ({error}); choose a folder that can.") from error
+    return source.name

@@ -1,0 +1,218 @@
+"""What goes into a model and what comes out, as an item's ``mlm:input`` and ``mlm:output`` say it.
+
+Every version of the MLM extension is read, from 1.0 on. What cannot be used (a time axis, an expression of bands, a
+task that is no segmentation) is refused by the name of its field; code that an item names is never run.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, cast, get_args
+
+from geoseg.errors import GeosegWarning
+from geoseg.models.item_document import NUMBER, Document
+from geoseg.models.spec import Band, ClassSpec, Scaling, ScalingType, Task
+from geoseg.models.stac import Json
+
+IDENTITY = "A"
+"""The gdal-calc expression of a band that is used as it is."""
+
+IMAGE_AXES = (("height", "width"), ("y", "x"), ("h", "w"), ("row", "column"))
+"""Names of the last two axes of an input that is an image."""
+
+BATCH_AXES = ("batch", "b", "n", "sample", "samples")
+"""Names of an axis before the channels."""
+
+SMALLEST_TILE = 32
+"""A shape with fewer px was taken from an example input; it says nothing of tiles."""
+
+STATISTICS = {"min-max": ("minimum", "maximum"), "z-score": ("mean", "stddev")}
+"""Kinds of ``norm_type`` (MLM before 1.3) that are kinds of ``value_scaling`` too, and their statistics."""
+
+
+def read_task(document: Document) -> Task:
+    """The task of an item; where it names several, the one that its outputs are for."""
+    named = [_plain(task) for task in document.need(document.properties, "mlm:tasks", list)]
+    outputs = document.objects("mlm:output", document.need(document.properties, "mlm:output", list))
+    heads = [_plain(task) for output in outputs for task in output.get("tasks") or []]
+    usable = [task for task in get_args(Task) if task in named]
+    if not usable and "segmentation" in named:
+        usable = [task for task in get_args(Task) if task in heads] or ["semantic-segmentation"]
+    if not usable:
+        raise document.error("mlm:tasks", f"has the value {named}; models for {', '.join(get_args(Task))} can be used")
+    return cast(Task, next((task for task in usable if task in heads), usable[0]))
+
+
+def _plain(task: Any) -> str:
+    """A task's name as the extension spells it."""
+    return str(task).lower().replace("_", "-").replace(" ", "-")
+
+
+def read_input(document: Document) -> Json:
+    """The only entry of ``mlm:input``, which must be one image."""
+    entries = document.objects("mlm:input", document.need(document.properties, "mlm:input", list))
+    if len(entries) != 1:
+        raise document.error("mlm:input", f"has {len(entries)} entries; models with exactly one can be used")
+    only = entries[0]
+    if only.get("variables"):
+        raise document.error("variables", f"has the value {only['variables']}; only models of bands can be used")
+    _check_axes(document, document.need(only, "input", dict))
+    _warn_of_code(document, only, "pre_processing_function")
+    return only
+
+
+def _check_axes(document: Document, structure: Json) -> None:
+    """Refuse an input that is not one image: (batch, channel, height, width), batch or not."""
+    shape = document.need(structure, "shape", list)
+    order = [str(name).lower() for name in document.need(structure, "dim_order", list)]
+    image = len(order) == len(shape) and tuple(order[-2:]) in IMAGE_AXES
+    if not image or len(order) not in (3, 4) or (len(order) == 4 and order[0] not in BATCH_AXES):
+        raise document.error("dim_order", f"has the value {order}; only (batch, channel, height, width) can be used")
+
+
+def _warn_of_code(document: Document, where: Json, field: str) -> None:
+    if where.get(field) is not None:
+        warnings.warn(
+            f"'{document.path}' names a {field}, which is code and is not run; describe it as value_scaling or "
+            "geoseg:activation if the model needs it.",
+            GeosegWarning,
+            stacklevel=5,
+        )
+
+
+def read_tile_size(model_input: Json) -> int | None:
+    """The smaller of height and width that the input's shape fixes, px."""
+    fixed = [size for size in model_input["input"]["shape"][-2:] if isinstance(size, int) and size >= SMALLEST_TILE]
+    return min(fixed, default=None)
+
+
+def read_bands(document: Document, model_input: Json, asset: Json) -> tuple[Band, ...]:
+    """Bands by name, with their common names from wherever the item describes them."""
+    described = _common_names(document, asset)
+    named = document.need(model_input, "bands", list)
+    bands = []
+    for entry in document.objects("bands", [{"name": item} if isinstance(item, str) else item for item in named]):
+        name = document.need(entry, "name", str)
+        if entry.get("expression") is not None:
+            raise document.error("bands", f"has '{name}', which is made by an expression; use plain bands")
+        bands.append(Band(name, described.get(name)))
+    channels = model_input["input"]["shape"][-3]
+    if not bands:
+        return _numbered_bands(document, channels)
+    if isinstance(channels, int) and channels > 0 and channels != len(bands):
+        raise document.error("shape", f"has {channels} channels and {len(bands)} bands are named; make them agree")
+    _warn_of_dates(document, bands)
+    return tuple(bands)
+
+
+def _warn_of_dates(document: Document, bands: list[Band]) -> None:
+    """Say that bands of several dates cannot be told apart by name."""
+    twice = sorted({band.name for band in bands if bands.count(band) > 1})
+    if twice:
+        warnings.warn(
+            f"'{document.path}' names the bands {', '.join(twice)} more than once, as models of several dates do; give "
+            "bands by number, date after date, in the workflow.",
+            GeosegWarning,
+            stacklevel=4,
+        )
+
+
+def _common_names(document: Document, asset: Json) -> dict[str, str | None]:
+    """Name of each band that is described anywhere, with its common name."""
+    described: dict[str, str | None] = {}
+    for where in (asset, document.properties):
+        for field in ("raster:bands", "eo:bands", "bands"):
+            for band in document.objects(field, where.get(field) or []):
+                common = band.get("eo:common_name") or band.get("common_name")
+                described[str(band.get("name"))] = common or described.get(str(band.get("name")))
+    return described
+
+
+def _numbered_bands(document: Document, channels: Any) -> tuple[Band, ...]:
+    """Bands of a model that names none: by position."""
+    if not isinstance(channels, int) or channels < 1:
+        raise document.error("mlm:input", "names no bands and has a shape without their number; add bands")
+    return tuple(Band(str(position)) for position in range(1, channels + 1))
+
+
+def read_scalings(document: Document, model_input: Json) -> tuple[Scaling, ...]:
+    """One scaling for all bands, or one a band; MLM 1.3 calls them ``scaling`` in its examples."""
+    field = next((name for name in ("value_scaling", "scaling") if model_input.get(name) is not None), None)
+    if field is None:
+        return _statistics(document, model_input)
+    entries = [{} if entry is None else entry for entry in document.need(model_input, field, list)]
+    return tuple(_scaling(document, entry, field) for entry in document.objects(field, entries))
+
+
+def _scaling(document: Document, entry: Json, field: str) -> Scaling:
+    kind = entry.get("type") or "none"
+    if kind not in get_args(ScalingType):
+        raise document.error(field, f"has the type {kind!r}; use one of {', '.join(get_args(ScalingType))}")
+    if kind == "processing":
+        return _expression(document, entry, field)
+    names = ("minimum", "maximum", "mean", "stddev", "value")
+    numbers = {name: document.need(entry, name, NUMBER) for name in names if entry.get(name) is not None}
+    return Scaling(cast(ScalingType, kind), **numbers)
+
+
+def _expression(document: Document, entry: Json, field: str) -> Scaling:
+    if entry.get("format") not in ("gdal-calc", "gdal_calc"):
+        raise document.error(field, f"has the format {entry.get('format')!r}; write it as gdal-calc")
+    expression = document.need(entry, "expression", str)
+    return Scaling("none") if expression.strip() == IDENTITY else Scaling("processing", expression=expression)
+
+
+def _statistics(document: Document, model_input: Json) -> tuple[Scaling, ...]:
+    """Scalings as MLM had them before 1.3: a ``norm_type`` and the ``statistics`` of the bands."""
+    kind = model_input.get("norm_type")
+    if kind is None:
+        return ()
+    if kind not in STATISTICS:
+        raise document.error("norm_type", f"has the value {kind!r}, which cannot be used; describe it as value_scaling")
+    entries = document.objects("statistics", document.need(model_input, "statistics", list))
+    names = STATISTICS[kind]
+    return tuple(Scaling(kind, **{name: document.need(entry, name, NUMBER) for name in names}) for entry in entries)
+
+
+def read_output(document: Document, task: Task) -> Json:
+    """The entry of ``mlm:output`` for a task; a model may have others, such as boxes beside masks."""
+    entries = document.objects("mlm:output", document.need(document.properties, "mlm:output", list))
+    fitting = [entry for entry in entries if task in map(_plain, entry.get("tasks") or [])]
+    chosen = entries if len(entries) == 1 else fitting
+    if len(chosen) != 1:
+        raise document.error(
+            "mlm:output", f"has {len(entries)} entries, {len(fitting)} for {task}; models with exactly one can be used"
+        )
+    _warn_of_code(document, chosen[0], "post_processing_function")
+    return chosen[0]
+
+
+def read_classes(document: Document, model_output: Json, task: Task) -> tuple[ClassSpec, ...]:
+    """The classes of an output, in the network's order."""
+    field = "classification:classes"
+    entries = model_output.get(field) or model_output.get("classification_classes")
+    if not entries:
+        raise document.error(field, "is missing; add the classes of the output to mlm:output")
+    numbered = enumerate(document.objects(field, entries))
+    classes = tuple(_class(document, entry, position, task) for position, entry in numbered)
+    values = [item.value for item in classes]
+    if len(set(values)) != len(values) or min(values) < 0 or max(values) > 254:
+        raise document.error(field, f"has the values {values}; each must be different, 0 to 254 (255 is nodata)")
+    if task == "panoptic-segmentation" and not any(item.isthing for item in classes):
+        raise document.error(field, "marks no class with geoseg:isthing: true; mark those whose objects are told apart")
+    return classes
+
+
+def _class(document: Document, entry: Json, position: int, task: Task) -> ClassSpec:
+    value = document.need(entry, "value", int, position)
+    hint = entry.get("color_hint")
+    if isinstance(hint, list):
+        hint = "".join(f"{channel:02X}" for channel in hint)
+    isthing = document.need(entry, "geoseg:isthing", bool, False)
+    return ClassSpec(
+        value=value,
+        name=str(entry.get("name") or entry.get("title") or f"class {value}"),
+        color=f"#{str(hint).removeprefix('#').upper()}" if hint else ClassSpec.color,
+        description=str(entry.get("description") or ""),
+        isthing=isthing and task == "panoptic-segmentation",
+    )

@@ -1,0 +1,109 @@
+"""One made-up tile through an opened model: whether it gives what its entry promises, and how long it takes.
+
+It knows the three kinds of models by their task, not what they are made of.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from geoseg.errors import ModelError
+from geoseg.models.detections import Detections
+from geoseg.models.probe import made_up_pixels
+from geoseg.models.spec import ClassSpec, ModelSpec, Task
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one tile took and gave.
+
+    Attributes
+    ----------
+    size : int
+        Side of the tile, px.
+    seconds : float
+        By the clock.
+    result : str
+        What came out, for people.
+    """
+
+    size: int
+    seconds: float
+    result: str
+
+
+def try_model(model: Any, *, size: int | None = None, seed: int = 0) -> Trial:
+    """Feed a model one made-up tile and compare what it gives with its spec.
+
+    Parameters
+    ----------
+    model : Model, ObjectModel or PanopticModel
+        Whose.
+    size : int, optional
+        Side of the tile, px; the spec's ``tile_size`` by default, rounded up to its ``multiple``.
+    seed : int
+        Of the made-up pixels.
+
+    Raises
+    ------
+    ModelError
+        When it cannot be run, or gives something else than its entry says.
+    """
+    spec: ModelSpec = model.spec
+    size = -(-(size or spec.tile_size) // spec.multiple) * spec.multiple
+    pixels = made_up_pixels(spec, size, np.random.default_rng(seed))[None]
+    started = time.perf_counter()
+    found = model.predict(pixels, np.ones((1, size, size), np.bool_))
+    seconds = time.perf_counter() - started
+    return Trial(size, seconds, SAYINGS[spec.task](spec, found, size))
+
+
+def _of_semantic(spec: ModelSpec, probabilities: Any, size: int) -> str:
+    _check_shape(spec, probabilities, len(spec.classes), size)
+    labels = probabilities[0].argmax(0).flatten().tolist()
+    return f"probabilities of {len(spec.classes)} classes ({_shares(spec.classes, labels)})"
+
+
+def _of_instances(spec: ModelSpec, found: list[Detections], _size: int) -> str:
+    return _objects(spec, found[0])
+
+
+def _of_panoptic(spec: ModelSpec, found: tuple[Any, list[Detections]], size: int) -> str:
+    scores, things = found
+    _check_shape(spec, scores, len(spec.stuff), size)
+    return f"scores of {len(spec.stuff)} classes of stuff, and {_objects(spec, things[0])}"
+
+
+SAYINGS: dict[Task, Callable[[ModelSpec, Any, int], str]] = {
+    "semantic-segmentation": _of_semantic,
+    "instance-segmentation": _of_instances,
+    "panoptic-segmentation": _of_panoptic,
+}
+"""What is looked at and said, by task."""
+
+
+def _check_shape(spec: ModelSpec, scores: Any, classes: int, size: int) -> None:
+    expected = (1, classes, size, size)
+    if tuple(scores.shape) != expected:
+        raise ModelError(
+            f"model '{spec.name}' gave scores of shape {tuple(scores.shape)} where its entry means {expected} "
+            "(n, class, y, x); correct its classes."
+        )
+
+
+def _shares(classes: tuple[ClassSpec, ...], labels: list[int]) -> str:
+    """The classes that were seen, most frequent first, with their share of the tile; not those below 1 %."""
+    shares = {classes[label].name: count / len(labels) for label, count in Counter(labels).most_common()}
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= 0.01)
+
+
+def _objects(spec: ModelSpec, found: Detections) -> str:
+    counted = Counter(spec.classes[number].name for number in found.classes.tolist()).most_common()
+    kinds = f" ({', '.join(f'{name} {count}' for name, count in counted)})" if counted else ""
+    return f"{len(found)} objects with a score of at least {spec.min_score:g}{kinds}"
