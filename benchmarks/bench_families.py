@@ -204,7 +204,7 @@ def row(family: Family) -> list[str]:
     if family.fixed:
         return [*shown, "one size", *["" for _ in SHOWN]]
     edge = measure_edge(model, repeats=1)
-    halo = f"more than {spec.tile_size // 2 - 1}" if edge.halo is None else str(edge.halo)
+    halo = "none found" if edge.halo is None else str(edge.halo)
     return [*shown, halo, *(f"{edge.errors[distance]:.4f}" for distance in SHOWN)]
 
 

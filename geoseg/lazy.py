@@ -90,15 +90,15 @@ def segment(
         if isinstance(raster, Raster)
         else open_raster(resolve_input(raster), bands=bands or promised.bands, resolution=promised.resolution)
     )
-    tiling = tiling_of(promised, tile_size=tile_size, halo=halo, ramp=ramp).fitted(opened.shape)
+    tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)
     grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
     source = _LazyModel(promised, network, device)
     labels = _labels(opened, source, grid, batch_size)
-    attributes = {
+    attributes: dict[str, Any] = {
         "flag_values": [item.value for item in promised.classes],
         "flag_meanings": " ".join(name.replace(" ", "_") for name in promised.class_names),
     }
-    result: xr.DataArray = wrap_xr(labels, opened.geobox, nodata=NODATA, attrs=attributes)
+    result: xr.DataArray = wrap_xr(labels, opened.geobox, nodata=NODATA, **attributes)
     return result.rename("labels")
 
 
@@ -120,9 +120,8 @@ class _LazyModel:
     def open(self) -> Model:
         """Open the model."""
         if self.key not in self._opened:
-            self._opened[self.key] = (
-                load_model(self.spec, self.device) if self.network is None else wrap(self.network, self.spec)
-            )
+            network, where = self.network, (self.spec, self.device)
+            self._opened[self.key] = load_model(*where) if network is None else wrap(network, *where)
         return self._opened[self.key]
 
 

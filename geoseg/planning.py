@@ -38,7 +38,7 @@ PROCESS_BYTES = 640 * MIB
 CLIENT_BYTES = 900 * MIB
 """Memory of the process that starts the workers and hosts their scheduler: 820 MiB as measured, and a tenth."""
 
-DECIDING_PACKAGES = ("torch", "numpy", "rasterio")
+DECIDING_PACKAGES = ("torch", "torchvision", "transformers", "numpy", "rasterio")
 """Packages whose version may change a network's floats or the pixels it reads."""
 
 RAMP = 32
@@ -168,7 +168,9 @@ class Plan:
         """Seconds of the forward passes on this many CPU workers; None when the model's cost is not known."""
         if self.spec.seconds_per_mpx is None or self.device != "cpu":
             return None
-        return self.spec.seconds_per_mpx * self.tile_count * self.grid.tiling.size**2 / 1e6 / self.workers
+        refine = self.spec.refine
+        refining = refine.seconds_per_mpx(len(self.spec.stuff)) if refine else 0.0
+        return (self.spec.seconds_per_mpx + refining) * self.tile_count * self.grid.tiling.size**2 / 1e6 / self.workers
 
     @cached_property
     def worker_bytes(self) -> dict[str, int]:
@@ -179,7 +181,9 @@ class Plan:
         ramps = tiling.ramp * (
             block.width * (self.grid.block_tiles[0] + 1) + block.height * (self.grid.block_tiles[1] + 1)
         )
-        forward = int(pixels * self.spec.activation_bytes)
+        refine = self.spec.refine
+        refining = refine.bytes_per_pixel(classes, bands) * tiling.size**2 if refine else 0  # tile by tile, afterwards
+        forward = int(max(pixels * self.spec.activation_bytes, refining))
         return {
             "the process": PROCESS_BYTES,
             "the read cache": CACHE_BYTES,
@@ -237,9 +241,14 @@ class Plan:
 
 
 def tiling_of(
-    spec: ModelSpec, *, tile_size: int | None = None, halo: int | None = None, ramp: int | None = None
+    spec: ModelSpec,
+    shape: tuple[int, int],
+    *,
+    tile_size: int | None = None,
+    halo: int | None = None,
+    ramp: int | None = None,
 ) -> Tiling:
-    """How tiles overlap: as the model wants it, unless said otherwise.
+    """How tiles of a raster overlap: as the model wants it, unless said otherwise.
 
     What follows the network within a tile adds its reach to the model's halo, rounded up so that the network's
     down-sampling fits.
@@ -248,6 +257,8 @@ def tiling_of(
     ----------
     spec : ModelSpec
         The model.
+    shape : (int, int)
+        Height and width of the raster, px; one smaller tile is enough for a small one.
     tile_size, halo, ramp : int, optional
         Px.
     """
@@ -258,7 +269,8 @@ def tiling_of(
         margin += next(
             (more for more in range(spec.multiple) if (2 * (margin + more) + overlap) % spec.multiple == 0), 0
         )
-    return Tiling(tile_size or spec.tile_size, margin, overlap, spec.multiple)
+    tiling = Tiling(tile_size or spec.tile_size, margin, overlap, spec.multiple)
+    return tiling if spec.fixed_size else tiling.fitted(shape)
 
 
 def environment() -> dict[str, str]:

@@ -13,12 +13,10 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyogrio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
@@ -26,10 +24,11 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from shapely import GeometryType
 
-from geoseg.errors import CrsError, InputNotFoundError, RegionError, VectorError, nearest
+from geoseg.errors import RegionError, VectorError, nearest
 from geoseg.grid import Window
 from geoseg.models.prompts import Box, Prompt, Prompts
 from geoseg.vector.pixels import centres_inside, edges_of
+from geoseg.vector.tables import read_table
 
 EVERY = -1
 """The owner of points that no object owns: negative ones, which count for every object of a tile."""
@@ -177,7 +176,7 @@ def read_prompts(path: str | Path, geobox: GeoBox, *, column: str = POSITIVE) ->
         No prompt lies within the raster.
     """
     path = Path(path)
-    table = _read_table(path)
+    table = _read_shapes(path)
     shapes = shapely.force_2d(table.geometry.to_numpy())
     positive, owners = _signs(table, column, path), _owners(table)
     spots = np.isin(shapely.get_type_id(shapes), SPOTS)
@@ -198,36 +197,13 @@ def read_prompts(path: str | Path, geobox: GeoBox, *, column: str = POSITIVE) ->
     return layer
 
 
-def _read_table(path: Path) -> gpd.GeoDataFrame:
-    """Read the features of a file with one layer; those without geometry are left out."""
-    if not path.exists():
-        raise InputNotFoundError(f"the prompts '{path}' do not exist; give a vector file of points and polygons.")
-    try:
-        table = gpd.read_parquet(path) if path.suffix == ".parquet" else _read_layer(path)
-    except (pyogrio.errors.DataSourceError, OSError, ValueError) as error:
-        if isinstance(error, VectorError):
-            raise
-        raise VectorError(
-            f"the prompts '{path}' are not a readable vector file ({error}); give points or polygons."
-        ) from error
-    if not isinstance(table, gpd.GeoDataFrame):
-        raise VectorError(f"the prompts '{path}' are a table without geometry; give points or polygons.")
-    table = table[~(table.geometry.isna() | table.geometry.is_empty)].reset_index(drop=True)
-    if table.empty:
-        raise VectorError(f"the prompts '{path}' have no features; give at least one point or polygon.")
-    if table.crs is None:
-        raise CrsError(f"the prompts '{path}' have no CRS; save them with one.")
+def _read_shapes(path: Path) -> gpd.GeoDataFrame:
+    """Read points and polygons with their columns."""
+    table = read_table(path, "the layer of prompts", "at least one point or polygon", VectorError)
     strangers = sorted(set(table.geom_type) - {"Point", "MultiPoint", "Polygon", "MultiPolygon"})
     if strangers:
         raise VectorError(f"the prompts '{path}' have features of type {strangers[0]}; give points or polygons.")
     return table
-
-
-def _read_layer(path: Path) -> Any:
-    layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
-    if len(layers) > 1:
-        raise VectorError(f"the prompts '{path}' have layers {', '.join(layers)}; save the one you mean alone.")
-    return pyogrio.read_dataframe(path, layer=layers[0] if layers else None)
 
 
 def _signs(table: gpd.GeoDataFrame, column: str, path: Path) -> Bools:

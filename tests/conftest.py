@@ -13,6 +13,12 @@ hypothesis.settings.load_profile("geoseg")
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.fixture(autouse=True)
+def _no_catalog_of_ones_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have models of their own; these see what ships."""
+    monkeypatch.setenv("GEOSEG_CATALOG", str(tmp_path_factory.getbasetemp() / "no-catalog"))
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """The folder of real imagery that does not ship; a test that needs it is skipped where it is not."""

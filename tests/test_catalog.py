@@ -289,6 +289,7 @@ def item(tmp_path: Path) -> Path:
     document = json.loads(path.read_text())
     document["links"] = [
         {"rel": "self", "href": "./item.json"},
+        {"rel": "collection", "href": "https://example.org/collection.json"},
         {"rel": "cite-as", "href": "https://doi.org/10.1000/1"},
     ]
     path.write_text(json.dumps(document))

@@ -184,7 +184,7 @@ def test_a_mask_rcnn_with_weights_of_ones_own_is_checked(tmp_path: Path, capsys:
 
 def test_a_probe_measures_and_writes_to_the_entry_on_request(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = json.loads(model.read_text())
-    before["properties"]["geoseg:halo"] = 30
+    before["properties"] |= {"geoseg:halo": 30, "datetime": None}  # STAC wants a date that is not known to be null
     model.write_text(json.dumps(before))
     assert main(["probe", str(model)]) == 0
     measured = json.loads(capsys.readouterr().out)

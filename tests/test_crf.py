@@ -258,10 +258,12 @@ def test_scores_stay_what_the_activation_takes() -> None:
     torch.testing.assert_close(probabilities, logs.exp(), atol=1e-5, rtol=0)
 
 
-def test_a_probability_of_zero_has_a_refined_one() -> None:
-    _, pixels, mask = made_up((14, 17))
-    certain = torch.eye(3)[torch.randint(0, 3, (14, 17), generator=torch.Generator().manual_seed(1))].permute(2, 0, 1)
-    found = model_of(certain[None], STRONG, activation="none").predict(pixels, mask)
+def test_probabilities_without_a_logarithm_are_refined_too() -> None:
+    scores, pixels, mask = made_up((14, 17))
+    probabilities = scores.softmax(1)
+    probabilities[..., 3, 4] = 0
+    probabilities[..., 5:, 6] = torch.tensor([0, 1 + 4e-4, -4e-4])[:, None]
+    found = model_of(probabilities, STRONG, activation="none").predict(pixels, mask)
     torch.testing.assert_close(found.sum(1), torch.ones(1, 14, 17))
 
 

@@ -171,6 +171,7 @@ def scene(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
             moved = tuple(slice(item.start + rng.integers(0, 3), item.stop) for item in place)
             guess[moved] = labels[place].flat[0] if rng.random() < 0.8 else rng.integers(1, 3)
             found[moved] = 100 + number
+    objects[(labels == 3) & (rng.random(labels.shape) < 0.5)] = 99  # stuff has no objects
     labels[rng.integers(0, 30) :, : rng.integers(3, 9)] = IGNORE
     return labels, objects, guess, found
 
@@ -269,6 +270,12 @@ def test_the_surer_object_chooses_first_and_else_the_one_that_fits_better() -> N
     assert match_instances(truth, predicted, 0.3).partners.tolist() == [0, 1]
     assert match_instances(truth, predicted, 0.3, np.array([0.9, 0.8])).partners.tolist() == [1, 0]
     assert match_instances(truth, predicted, 0.7).hits == 0
+
+
+def test_an_object_over_two_true_ones_is_a_pair_with_one() -> None:
+    found = match_instances(np.array([[1] * 4 + [2] * 5]), np.array([[1] * 9]), 0.3)
+    assert found.partners.tolist() == [2]
+    assert found.iou.tolist() == [pytest.approx(5 / 9)]
 
 
 def test_precision_recall_and_f1_count_objects() -> None:

@@ -51,6 +51,7 @@ SEMANTIC = ModelSpec(
     weights="hub:somebody/town",
     ramp=64,
     refine=Refinement(iterations=3, window=7),
+    fixed_size=True,
     edge_errors=((0, 0.3), (8, 0.1), (128, 0.02)),
 )
 INSTANCE = replace(SEMANTIC, task="instance-segmentation", activation="none", refine=None, min_score=0.25)

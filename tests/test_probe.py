@@ -111,6 +111,12 @@ def test_errors_of_global_context_are_reported_at_every_distance() -> None:
     assert all(error > 0.01 for error in report.errors.values())
 
 
+def test_a_halo_must_leave_a_centre_that_cannot_agree_by_chance() -> None:
+    assert measure_edge(wrap(box(28), SPEC), tolerance=1e-5).halo == 28
+    assert edge_profile(wrap(box(29), SPEC))[29:].max() < 1e-5
+    assert measure_edge(wrap(box(29), SPEC), tolerance=1e-5).halo is None
+
+
 def test_objects_are_compared_by_their_scores() -> None:
     model = wrap(find_frame, replace(SPEC, task="instance-segmentation"))
     profile = edge_profile(model)

@@ -157,6 +157,37 @@ def test_boxes_are_cut_to_the_tile_and_left_out_where_they_do_not_meet_it(tmp_pa
     assert not layer.touches(Window(160, 0, 64, 64))
 
 
+def test_boxes_that_only_touch_a_tile_are_left_out() -> None:
+    layer = PromptLayer(
+        boxes=np.array([[0.0, 0, 64, 64]]), box_owners=np.zeros(1, np.int64), outlines=np.array([None], object)
+    )
+    for y, x in ((0, 64), (64, 0), (64, 64), (0, -64), (-64, 0)):
+        assert not layer.touches(Window(y, x, 64, 64))
+        assert layer.within(Window(y, x, 64, 64)).objects == ()
+    assert layer.touches(Window(63, 63, 64, 64))
+
+
+def test_a_polygon_is_left_out_where_only_its_bounds_meet_the_tile(tmp_path: Path) -> None:
+    triangle = shapely.Polygon([(10, 10), (200, 10), (10, 200)])
+    layer = read_prompts(write(tmp_path / "p.gpkg", [triangle]), geobox())
+    assert layer.touches(Window(20, 20, 64, 64))
+    assert not layer.touches(Window(130, 130, 64, 64))
+    assert layer.within(Window(130, 130, 64, 64)).objects == ()
+
+
+def test_a_wide_rectangle_in_degrees_keeps_its_curved_edges(tmp_path: Path) -> None:
+    grid = GeoBox(SHAPE, Affine(1000, 0, 300_000, 0, -1000, 5_100_000), "EPSG:32618")
+    box = shapely.box(-77.0, 44.0, -73.0, 45.0)
+    gpd.GeoDataFrame(geometry=[box], crs="EPSG:4326").to_file(tmp_path / "p.gpkg")
+    ring = gpd.GeoSeries([shapely.segmentize(box, 0.01)], crs="EPSG:4326").to_crs("EPSG:32618")[0]
+    curved = shapely.affinity.affine_transform(ring, (~grid.affine).to_shapely()).bounds
+    straight = shapely.affinity.affine_transform(
+        gpd.GeoSeries([box], crs="EPSG:4326").to_crs("EPSG:32618")[0], (~grid.affine).to_shapely()
+    ).bounds
+    assert np.abs(np.subtract(curved, straight)).max() > 1
+    assert read_prompts(tmp_path / "p.gpkg", grid).boxes[0] == pytest.approx(curved, abs=0.2)
+
+
 @pytest.mark.parametrize("crs", ["EPSG:32618", "EPSG:4326"])
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 def test_a_rectangle_of_its_own_crs_is_a_box_without_a_mask(tmp_path: Path, transform: Affine, crs: str) -> None:

@@ -390,6 +390,8 @@ def test_a_network_of_ones_own_needs_a_description_and_gives_the_same_labels(
     spec = replace(find_model(str(box)), weights=None, checksum=None)
     lazy = geoseg.segment(scene, Box(HALO), spec=spec, ramp=8)
     np.testing.assert_array_equal(lazy.compute(scheduler="sync").to_numpy(), labels_of(reference))
+    assert lazy.attrs["flag_meanings"].split() == [name.replace(" ", "_") for name in spec.class_names]
+    assert lazy.attrs["nodata"] == 255
 
 
 def test_without_features_nothing_is_traced(scene: Path, box: Path, client: Client, tmp_path: Path) -> None:

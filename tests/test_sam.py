@@ -113,8 +113,8 @@ def shaken(network: Any, seed: int = 3, spread: float = 0.4) -> Any:
     """The same network with random weights that are large enough for masks of all kinds."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for tensor in network.parameters():
-            if tensor.dim() > 1:
+        for name, tensor in network.named_parameters():
+            if tensor.dim() > 1 or name.endswith("bias"):
                 tensor.normal_(0, spread, generator=generator)
     return network.eval()
 
@@ -373,6 +373,12 @@ def test_what_is_unsure_unstable_or_found_twice_is_left_out_as_the_library_does(
         np.testing.assert_allclose(found.scores[:5], scores.clip(0, 1)[:5], atol=1e-3)
         counts.append(len(found))
     assert max(counts[1:]) < counts[0]
+
+
+@pytest.mark.parametrize("name", SQUARE)
+def test_where_the_network_is_sure_of_nothing_there_is_nothing(folders: Folders, name: str) -> None:
+    spec = describe(name, folders(name), points_per_side=3, points_per_batch=2, pred_iou_thresh=1e6)
+    assert len(find(spec, tile(SQUARE[name]))) == 0
 
 
 def test_one_file_and_its_configuration_are_the_same_as_the_folder(folders: Folders) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,7 +95,7 @@ def probe(model: Name, weights: Weights = None, write: Write = False) -> None:
     from geoseg.models.probe import measure_cost, measure_edge
     from geoseg.models.stac import update_item
 
-    spec = find_model(model)
+    spec = replace(find_model(model), refine=None)  # what follows the network adds its own reach to the halo
     opened = load_model(spec if weights is None else spec.with_weights(weights))
     cost = asdict(measure_cost(opened))  # first, on a fresh model: memory that torch keeps would not be counted later
     edge = measure_edge(opened)

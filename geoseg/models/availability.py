@@ -6,13 +6,11 @@ It looks at paths, sizes and checksums; it fetches nothing and loads no deep-lea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
 
 from geoseg.errors import WeightsError
 from geoseg.models.spec import ModelSpec
-from geoseg.models.weights import weights_digest, weights_size
+from geoseg.models.weights import local_weights, weights_digest, weights_size
 
 State = Literal["here", "to fetch", "missing"]
 
@@ -58,11 +56,3 @@ def _is_intact(spec: ModelSpec) -> bool:
     except WeightsError:
         return False
     return True
-
-
-def local_weights(spec: ModelSpec) -> Path | None:
-    """The file or folder that a spec names, there or not; None when weights are fetched, or unknown."""
-    parts = urlsplit(spec.weights or "")
-    if spec.weights is None or (len(parts.scheme) > 1 and parts.scheme != "file"):
-        return None
-    return Path(unquote(parts.path) if parts.scheme == "file" else spec.weights).expanduser()

@@ -54,6 +54,7 @@ def combine(stuff: ModelSpec, things: ModelSpec) -> ModelSpec:
         tile_size=max(stuff.tile_size, things.tile_size),
         halo=max(stuff.halo, things.halo),
         multiple=math.lcm(stuff.multiple, things.multiple),
+        fixed_size=stuff.fixed_size or things.fixed_size,
         activation=stuff.activation,
         activation_bytes=max(stuff.activation_bytes, things.activation_bytes),
         seconds_per_mpx=_sum(stuff.seconds_per_mpx, things.seconds_per_mpx),

@@ -42,7 +42,7 @@ FAINT = 1e-12
 """Likeness and belief are not less: products of less become subnormal floats, which make a CPU ten times slower."""
 
 SMALLEST = torch.finfo(torch.float32).tiny
-"""Stands for a probability of 0, which has no logarithm."""
+"""Stands for a probability of 0 or what rounding left below it, which has no logarithm."""
 
 
 class Refiner:
@@ -155,11 +155,10 @@ def refine(settings: Refinement, unary: torch.Tensor, colours: torch.Tensor, val
     line = Line(height, width, settings.radius, PIECE if valid.device.type == "cpu" else WHOLE)
     present = line.lay(valid[None].float())[0]
     kernels = weigh_pairs(settings, line, line.lay(colours), present)
-    absent = present[line.core] == 0
-    own = line.lay(unary)[:, line.core].masked_fill_(absent, 0.0)
+    own = line.lay(unary)[:, line.core].masked_fill_(present[line.core] == 0, 0.0)  # 0 times NaN would be heard
     beliefs, total = own.new_zeros(len(own), line.length), own
     for _ in range(settings.iterations):
-        beliefs[:, line.core] = total.softmax(0).clamp_min_(FAINT).masked_fill_(absent, 0.0)
+        beliefs[:, line.core] = total.softmax(0).clamp_min_(FAINT)
         total = line.gather(kernels, beliefs).add_(own)
     return torch.where(valid, line.take_up(total).log_softmax(0), unary)
 

@@ -71,6 +71,7 @@ def read_model_item(path: str | Path) -> ModelSpec:
         tile_size=tile_size,
         halo=need(properties, "geoseg:halo", int, min(32, tile_size // 8)),
         multiple=need(properties, "geoseg:multiple", int, math.gcd(32, tile_size)),
+        fixed_size=need(properties, "geoseg:fixed_size", bool, False),
         activation=cast(Activation, document.choice("geoseg:activation", get_args(Activation), "softmax")),
         framework=_framework(document, asset),
         architecture=_architecture(document),

@@ -13,10 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from geoseg.errors import OutputError
-from geoseg.models.availability import local_weights
 from geoseg.models.item import find_model_asset, read_model_item
 from geoseg.models.stac import Json, absolute, link_to_collection, read_json, write_json
-from geoseg.models.weights import weights_digest
+from geoseg.models.weights import local_weights, weights_digest
 
 
 def copy_model_item(source: Path, target: Path) -> Path:

@@ -126,6 +126,7 @@ def _framework(spec: ModelSpec) -> str:
 def _extras(spec: ModelSpec) -> dict[str, Any]:
     """What tiling needs beyond the extension."""
     extras = {name: getattr(spec, name) for name in GEOSEG} | {
+        "fixed_size": spec.fixed_size or None,
         "min_score": spec.min_score if spec.things else None,
         "refine": asdict(spec.refine) if spec.refine else None,
         "edge_errors": {str(distance): error for distance, error in spec.edge_errors} or None,

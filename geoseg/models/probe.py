@@ -36,6 +36,9 @@ TOLERANCE = 1e-3
 DISTANCES = (0, *(8 << doubled for doubled in range(16)))
 """Distances from a tile's edge, px, at which errors are reported, as far as the tile has them."""
 
+CENTRE = 1 / 8
+"""Part of a tile's side that must agree: the few pixels of a smaller centre may agree by chance."""
+
 FINEST = 16
 """Digital numbers that a band's usual range must span to be whole numbers."""
 
@@ -68,7 +71,7 @@ class EdgeReport:
     ----------
     halo : int or None
         The smallest distance from the edge, px, beyond which nothing differs by more than the tolerance; None when
-        even the tile's centre does, as it must where the network's context is global.
+        even the tile's centre (`CENTRE`) does, as it must where the network's context is global.
     tolerance : float
         Largest difference that counts as agreement.
     errors : dict of int to float
@@ -109,7 +112,7 @@ def measure_edge(
     left = np.maximum.accumulate(profile[::-1])[::-1]
     halo = int(np.count_nonzero(left > tolerance))
     errors = {distance: float(left[distance]) for distance in DISTANCES if distance < len(left)}
-    return EdgeReport(halo if halo < len(left) else None, tolerance, errors)
+    return EdgeReport(halo if halo <= (1 - CENTRE) * len(left) else None, tolerance, errors)
 
 
 def measure_halo(

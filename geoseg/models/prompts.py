@@ -21,7 +21,7 @@ class Prompt:
     Attributes
     ----------
     id : int
-        The same in every tile, 0 or more: what two tiles find for it is one object.
+        The same in every tile, 0 or more: what two tiles find for it is one object; -1 for what a text stands for.
     points : float32 array
         Shape (point, 2): x, y, px from the tile's upper left corner, so a pixel's centre lies at a half.
     positive : bool array

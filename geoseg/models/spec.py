@@ -103,6 +103,8 @@ class ModelSpec:
         Metres on the ground per pixel that the model was trained for; None takes any.
     tile_size, halo, multiple : int
         Preferred tile (px), context discarded on each side (px), and down-sampling of the network (px).
+    fixed_size : bool
+        Whether the network takes tiles of that size only; then smaller rasters are reflected to fill one.
     activation : str
         What turns the network's output into probabilities.
     framework : str
@@ -143,6 +145,7 @@ class ModelSpec:
     tile_size: int = 1024
     halo: int = 32
     multiple: int = 32
+    fixed_size: bool = False
     activation: Activation = "softmax"
     framework: str = "pytorch"
     architecture: str = ""

@@ -6,7 +6,9 @@ It knows names of builders and first convolutions, nothing of what a network pre
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
@@ -14,8 +16,7 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from geoseg.errors import WeightsError, nearest
-from geoseg.models.spec import HUB as HUB
-from geoseg.models.spec import ModelSpec
+from geoseg.models.spec import HUB, ModelSpec
 from geoseg.models.weights import read_state, resolve_weights
 
 
@@ -59,14 +60,15 @@ def _find(spec: ModelSpec, builder: str) -> Any:
 
 def _fetch(weights: Any, spec: ModelSpec) -> Mapping[str, torch.Tensor]:
     """Let torchvision fetch weights, once, and read them without running code."""
+    safely = {"progress": False, "check_hash": True, "map_location": "cpu", "weights_only": True}
     try:
-        state: Mapping[str, torch.Tensor] = weights.get_state_dict(
-            progress=False, check_hash=True, map_location="cpu", weights_only=True
-        )
+        with redirect_stdout(sys.stderr):  # the library prints, and standard output is for results
+            state: Mapping[str, torch.Tensor] = weights.get_state_dict(**safely)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise WeightsError(
-            f"weights '{spec.weights}' of model '{spec.name}' cannot be fetched from {weights.url} ({error}); check "
-            "the connection and the folder of TORCH_HOME, or give a local file with --weights FILE."
+            f"weights '{spec.weights}' of model '{spec.name}' cannot be fetched from {weights.url} and opened "
+            f"({reason}); check the connection and the folder of TORCH_HOME, or give a local file with --weights FILE."
         ) from error
     return state
 

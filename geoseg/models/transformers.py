@@ -20,8 +20,7 @@ variant ``depths``       ``hidden_sizes``   decoder_hidden_size
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,11 +33,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATI
 
 from geoseg.errors import ModelError, WeightsError, nearest
 from geoseg.models import fitting
+from geoseg.models.pretrained import LOCAL, load_network, opening
 from geoseg.models.running import Network, settle
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import is_folder, read_state, resolve_folder, resolve_weights
-
-logging: Any = transformers.utils.logging
 
 ANY = ""
 """The type of a network that its folder tells."""
@@ -58,13 +56,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "b5": {"depths": (3, 6, 40, 3), "hidden_sizes": (64, 128, 320, 512), "decoder_hidden_size": 768},
 }
 """Hyperparameters of SegFormer's sizes."""
-
-LOADING: dict[str, Any] = {
-    "dtype": torch.float32,
-    "ignore_mismatched_sizes": True,
-    "output_loading_info": True,
-}
-"""How the library is asked to load: whatever does not fit is reported, and refused here."""
 
 BACKBONE = ("out_indices", "out_features")
 """Arguments that every configuration of a backbone takes without naming them."""
@@ -146,10 +137,8 @@ def _open_file(path: Path, spec: ModelSpec) -> Any:
     architecture = getattr(transformers, spec.architecture.partition(".")[2])
     configuration = _resting(_configure(_expanded(spec), architecture.config_class))
     state = read_state(path)
-    with _telling(spec, path), _quiet():
-        network, report = architecture.from_pretrained(None, config=configuration, state_dict=state, **LOADING)
-    _check_report(report, spec, path, unknown=sorted(report["unexpected_keys"]))
-    return network
+    options = {"config": configuration, "state_dict": state, "refuse_unknown": True}
+    return load_network(architecture, path, _called(spec), None, **options)
 
 
 def _expanded(spec: ModelSpec) -> ModelSpec:
@@ -200,32 +189,16 @@ def _resting(configuration: Any) -> Any:
 
 def _open_folder(folder: Path, spec: ModelSpec, known: Mapping[str, str]) -> Any:
     """Let the library open what it saved, unless that is something else than the spec says."""
-    with _telling(spec, folder), _quiet():
-        configuration = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with opening(folder, _called(spec)):
+        configuration = transformers.AutoConfig.from_pretrained(folder, **LOCAL)
     architecture = getattr(transformers, _named(configuration, folder, spec, known))
     _check(configuration, folder, spec)
-    with _telling(spec, folder), _quiet():
-        network, report = architecture.from_pretrained(
-            folder, config=_resting(configuration), local_files_only=True, use_safetensors=True, **LOADING
-        )
-    _check_report(report, spec, folder)  # what the configuration does not know, older versions left behind
-    return network
+    options = {"config": _resting(configuration), "local_files_only": True, "use_safetensors": True}
+    return load_network(architecture, folder, _called(spec), folder, **options)
 
 
-def _check_report(report: Mapping[str, Any], spec: ModelSpec, path: Path, unknown: Sequence[str] = ()) -> None:
-    """Refuse weights that do not fit; the library would fill what is missing with random numbers."""
-    missing = sorted(report["missing_keys"])
-    if missing or unknown:
-        found = f"lack {missing[0]}" if missing else f"have {unknown[0]}"
-        raise WeightsError(
-            f"weights '{path}' do not fit {spec.architecture} of model '{spec.name}' ({len(missing)} tensors missing, "
-            f"{len(unknown)} unknown; they {found}); correct mlm:architecture and mlm:hyperparameters."
-        )
-    for name, saved, expected in sorted(report["mismatched_keys"]):
-        raise WeightsError(
-            f"weights '{path}' do not fit model '{spec.name}': {name} has shape {tuple(saved)} where "
-            f"{tuple(expected)} is expected; correct its bands, classes or mlm:hyperparameters."
-        )
+def _called(spec: ModelSpec) -> str:
+    return f"{spec.architecture} of model '{spec.name}'"
 
 
 def _named(configuration: Any, folder: Path, spec: ModelSpec, known: Mapping[str, str]) -> str:
@@ -251,30 +224,3 @@ def _check(configuration: Any, folder: Path, spec: ModelSpec) -> None:
                 f"weights folder '{folder}' has {found[what]} {what} where the entry of model '{spec.name}' describes "
                 f"{wanted}; correct its {what}, or give other weights with --weights FOLDER."
             )
-
-
-@contextmanager
-def _telling(spec: ModelSpec, path: Path) -> Iterator[None]:
-    """Turn whatever the library raises about weights into one sentence."""
-    try:
-        yield
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-        raise WeightsError(
-            f"weights '{path}' of model '{spec.name}' cannot be opened by transformers as {spec.architecture} "
-            f"({reason}); correct mlm:hyperparameters, or save them again with save_pretrained."
-        ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's reports and progress off the screen; what they say is in the errors."""
-    level, showing = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if showing:
-            logging.enable_progress_bar()

@@ -58,7 +58,7 @@ def resolve_weights(spec: ModelSpec) -> Path:
         raise WeightsError(f"model '{spec.name}' ships without weights; {remedy}")
     if urlsplit(spec.weights).scheme in ("http", "https"):
         return _download(spec)
-    path = _local(spec)
+    path = local_weights(spec)
     if path is None:
         raise WeightsError(
             f"weights address '{spec.weights}' of model '{spec.name}' cannot be fetched; "
@@ -92,7 +92,7 @@ def resolve_folder(spec: ModelSpec) -> Path:
         When the folder is not there and cannot be fetched, its checksum differs, or its tensors are pickles.
     """
     name = _repository(spec)
-    folder = _local(spec) if name is None else _fetch_snapshot(name, spec)
+    folder = local_weights(spec) if name is None else _fetch_snapshot(name, spec)
     if folder is None or not folder.is_dir():
         raise WeightsError(
             f"weights folder '{spec.weights}' of model '{spec.name}' does not exist; "
@@ -105,8 +105,16 @@ def resolve_folder(spec: ModelSpec) -> Path:
 
 def is_folder(spec: ModelSpec) -> bool:
     """Say whether the weights of a model are a folder, here or on the hub, rather than a file."""
-    path = _local(spec)
+    path = local_weights(spec)
     return _repository(spec) is not None or (path is not None and path.is_dir())
+
+
+def local_weights(spec: ModelSpec) -> Path | None:
+    """Return the file or folder that a spec names, there or not; None when weights are an address or a name."""
+    parts = urlsplit(spec.weights or "")
+    if spec.weights is None or (parts.scheme != "file" and len(parts.scheme) > 1):
+        return None
+    return Path(unquote(parts.path) if parts.scheme == "file" else spec.weights).expanduser()
 
 
 def hub_name(href: str) -> str | None:
@@ -255,14 +263,6 @@ def _parts(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in PARTS and path.is_file())
 
 
-def _local(spec: ModelSpec) -> Path | None:
-    """The path that the weights of a spec are; None when they are an address."""
-    parts = urlsplit(spec.weights or "")
-    if spec.weights is None or (parts.scheme != "file" and len(parts.scheme) > 1):
-        return None
-    return Path(unquote(parts.path) if parts.scheme == "file" else spec.weights).expanduser()
-
-
 def _at_hand(spec: ModelSpec) -> Path | None:
     """Where the weights of a spec lie on this machine, as far as that can be told without fetching them."""
     name = _repository(spec)
@@ -273,7 +273,7 @@ def _at_hand(spec: ModelSpec) -> Path | None:
             return None
     if urlsplit(spec.weights or "").scheme in ("http", "https"):
         return _cached(str(spec.weights))
-    return _local(spec)
+    return local_weights(spec)
 
 
 def _repository(spec: ModelSpec) -> str | None:

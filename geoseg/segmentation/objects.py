@@ -87,7 +87,7 @@ def detect_block(
     tiles: dict[Place, TileObjects] = {}
     for batch in batches(_asked(raster, grid, block, region, prompts), batch_size):
         asked = [prompts.within(item.tile.read) for item in batch] if prompts else [Prompts()] * len(batch)
-        asked += [Prompts()] * (batch_size - len(batch))
+        asked += asked[-1:] * (batch_size - len(batch))  # padded like the pixels; nothing at all asks for everything
         tiles |= _painted(batch, model.predict(*stack(batch, batch_size), asked), model.spec)
     return tiles
 

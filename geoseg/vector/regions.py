@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import geopandas as gpd
 import numpy as np
-import pyogrio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
@@ -21,9 +19,10 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 from shapely.affinity import affine_transform, translate
 
-from geoseg.errors import CrsError, InputNotFoundError, RegionError
+from geoseg.errors import CrsError, RegionError
 from geoseg.grid import Window
 from geoseg.vector.pixels import centres_inside, crossed, edges_of
+from geoseg.vector.tables import read_table
 
 PIECES = 4_000
 """An outline is cut into about this many pieces before it is projected, so that its straight edges stay in place."""
@@ -168,39 +167,12 @@ def _from_bounds(text: str, left: str, bottom: str, right: str, top: str, crs: s
 
 
 def _from_file(path: Path) -> Region:
-    if not path.exists():
-        raise InputNotFoundError(
-            f"the region '{path}' does not exist; give a vector file or bounds as minx,miny,maxx,maxy[,CRS]"
-        )
-    table = _read_table(path)
-    if len(table) == 0 or table.geometry.is_empty.all():
-        raise RegionError(f"the region '{path}' has no features; give a file with at least one polygon")
-    if table.crs is None:
-        raise CrsError(f"the region '{path}' has no CRS; save it with one, or give bounds with a CRS")
-    geometry = table.geometry[~table.geometry.isna()]
-    strangers = set(geometry.geom_type) - {"Polygon", "MultiPolygon"}
+    table = read_table(path, "the region", "at least one polygon", RegionError, columns=[])
+    strangers = set(table.geom_type) - {"Polygon", "MultiPolygon"}
     if strangers:
         raise RegionError(f"the region '{path}' has features of type {sorted(strangers)[0]}; give polygons only")
-    valid = shapely.make_valid(shapely.force_2d(geometry.to_numpy()))
+    valid = shapely.make_valid(shapely.force_2d(table.geometry.to_numpy()))
     return Region(_polygons_of(shapely.union_all(valid)), table.crs)
-
-
-def _read_table(path: Path) -> gpd.GeoDataFrame:
-    """Read a vector file with one layer; tables without geometry, such as styles, are no layers."""
-    try:
-        if path.suffix == ".parquet":
-            return gpd.read_parquet(path)
-        layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
-        if len(layers) > 1:
-            raise RegionError(f"the region '{path}' has layers {', '.join(layers)}; save the one you mean alone")
-        table = pyogrio.read_dataframe(path, layer=layers[0] if layers else None, columns=[])
-    except (pyogrio.errors.DataSourceError, OSError, ValueError) as error:
-        if isinstance(error, RegionError):
-            raise
-        raise RegionError(f"the region '{path}' is not a readable vector file ({error}); give polygons") from error
-    if not isinstance(table, gpd.GeoDataFrame):
-        raise RegionError(f"the region '{path}' is a table without geometry; give polygons")
-    return table
 
 
 def _polygons_of(geometry: shapely.Geometry) -> Shape:

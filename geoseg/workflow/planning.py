@@ -49,16 +49,15 @@ def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -
     wanted = read_workflow(workflow, **settings)
     spec = _find_spec(wanted)
     raster = _open_input(wanted, spec)
-    tiling = tiling_of(spec, tile_size=wanted.tile_size, halo=wanted.halo, ramp=wanted.ramp)
-    fitted = tiling.fitted(raster.shape)
+    tiling = tiling_of(spec, raster.shape, tile_size=wanted.tile_size, halo=wanted.halo, ramp=wanted.ramp)
     device = _device(wanted.device)
     names = {item.value: item.name for item in spec.classes}
     made = Plan(
         raster=raster,
         spec=spec,
-        grid=TileGrid(raster.shape, fitted, _block_tiles(wanted, raster.shape, fitted)),
+        grid=TileGrid(raster.shape, tiling, _block_tiles(wanted, raster.shape, tiling)),
         region=_open_region(wanted, raster),
-        batch_size=_batch_size(wanted, spec, fitted, device),
+        batch_size=_batch_size(wanted, spec, tiling, device),
         device=device,
         workers=wanted.workers or (core_count() if device == "cpu" else 1),
         prompts=_open_prompts(wanted, spec, raster),

@@ -6,30 +6,21 @@ It knows how the library loads and what it says of weights that do not fit; noth
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from geoseg.errors import WeightsError
 from geoseg.models import fitting
+from geoseg.models.pretrained import LOCAL, load_network, opening
 from geoseg.models.running import settle
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import is_folder, read_state, resolve_folder, resolve_weights
 
-logging: Any = transformers.utils.logging
-
-LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""How the library is asked for anything: it neither fetches nor runs what it finds."""
-
 WORDS = ("tokenizer.json", "vocab.json", "vocab.txt")
 """Files of which a tokenizer has at least one; without, the library makes one that knows no words."""
-
-LOADING: dict[str, Any] = {"dtype": torch.float32, "ignore_mismatched_sizes": True, "output_loading_info": True}
-"""How it is asked for networks: whatever does not fit is reported, and refused here."""
 
 
 def open_weights(kind: Any, types: Sequence[str], spec: ModelSpec, device: torch.device) -> Any:
@@ -86,7 +77,7 @@ def open_words(kind: Any, folder: Path) -> Any:
             f"weights folder '{folder}' has no tokenizer ({' or '.join(WORDS)}), so it understands no words; save the "
             "processor of the model beside it with save_pretrained."
         )
-    with _telling(kind, folder), _quiet():
+    with opening(folder, kind.__name__):
         return kind.from_pretrained(folder, **LOCAL)
 
 
@@ -108,10 +99,7 @@ def read_configuration(folder: Path) -> dict[str, Any]:
 
 
 def _load(kind: Any, path: Path, device: torch.device, *place: Any, **options: Any) -> Any:
-    with _telling(kind, path), _quiet():
-        network, report = kind.from_pretrained(*place, **options, **LOADING)
-    _check_report(report, kind, path)
-    return settle(network, device)
+    return settle(load_network(kind, path, kind.__name__, *place, **options), device)
 
 
 def _check_type(found: Any, types: Sequence[str], spec: ModelSpec) -> None:
@@ -121,44 +109,3 @@ def _check_type(found: Any, types: Sequence[str], spec: ModelSpec) -> None:
             f"weights folder '{spec.weights}' holds a network of the type '{found}', which {spec.architecture} of "
             f"model '{spec.name}' cannot open; correct mlm:architecture, or give a folder of the type {types[0]}."
         )
-
-
-def _check_report(report: Mapping[str, Any], kind: Any, path: Path) -> None:
-    """Refuse weights that do not fit; the library would fill what is missing with random numbers."""
-    for name in sorted(report["missing_keys"]):
-        raise WeightsError(
-            f"weights '{path}' do not fit {kind.__name__}: they lack {name}; correct mlm:architecture or "
-            "mlm:hyperparameters, or give others with --weights."
-        )
-    for name, saved, expected in sorted(report["mismatched_keys"]):
-        raise WeightsError(
-            f"weights '{path}' do not fit {kind.__name__}: {name} has shape {tuple(saved)} where {tuple(expected)} is "
-            "expected; correct mlm:hyperparameters, or give others with --weights."
-        )
-
-
-@contextmanager
-def _telling(kind: Any, path: Path) -> Iterator[None]:
-    """Turn whatever the library raises about files into one sentence."""
-    try:
-        yield
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-        raise WeightsError(
-            f"weights '{path}' cannot be opened by transformers as {kind.__name__} ({reason}); save them again with "
-            "save_pretrained, and with them tokenizer and processor."
-        ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's reports and progress off the screen; what they say is in the errors."""
-    level, showing = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if showing:
-            logging.enable_progress_bar()

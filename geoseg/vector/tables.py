@@ -1,0 +1,69 @@
+"""Vector files that people give: one layer with geometry and a CRS, or one sentence about what is wrong.
+
+It knows files and what they are for, not what features mean.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pyogrio
+
+from geoseg.errors import CrsError, GeosegError, InputNotFoundError
+
+
+def read_table(
+    path: Path, what: str, wanted: str, error: type[GeosegError], columns: list[str] | None = None
+) -> gpd.GeoDataFrame:
+    """Read the features of a file with one layer; tables without geometry, such as styles, are no layers.
+
+    Parameters
+    ----------
+    path : Path
+        Any format that OGR reads, or GeoParquet.
+    what : str
+        What the file is, for errors: ``"the region"``.
+    wanted : str
+        What it should hold: ``"at least one polygon"``.
+    error : type
+        Raised when it is no such file.
+    columns : list of str, optional
+        The only columns to read; all unless given.
+
+    Returns
+    -------
+    GeoDataFrame
+        Features with a geometry that is not empty.
+
+    Raises
+    ------
+    InputNotFoundError
+        There is no such file.
+    CrsError
+        It has no CRS.
+    """
+    if not path.exists():
+        raise InputNotFoundError(f"{what} '{path}' does not exist; give a vector file with {wanted}.")
+    try:
+        table = gpd.read_parquet(path) if path.suffix == ".parquet" else _read_layer(path, what, error, columns)
+    except (pyogrio.errors.DataSourceError, OSError, ValueError) as problem:
+        if isinstance(problem, GeosegError):
+            raise
+        raise error(f"{what} '{path}' is not a readable vector file ({problem}); give one with {wanted}.") from problem
+    if not isinstance(table, gpd.GeoDataFrame):
+        raise error(f"{what} '{path}' is a table without geometry; give a file with {wanted}.")
+    table = table[~(table.geometry.isna() | table.geometry.is_empty)].reset_index(drop=True)
+    if table.empty:
+        raise error(f"{what} '{path}' has no features; give a file with {wanted}.")
+    if table.crs is None:
+        raise CrsError(f"{what} '{path}' has no CRS; save it with one.")
+    return table
+
+
+def _read_layer(path: Path, what: str, error: type[GeosegError], columns: list[str] | None) -> Any:
+    layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
+    if len(layers) > 1:
+        raise error(f"{what} '{path}' has layers {', '.join(layers)}; save the one you mean alone.")
+    return pyogrio.read_dataframe(path, layer=layers[0] if layers else None, columns=columns)
