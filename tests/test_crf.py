@@ -309,6 +309,12 @@ def test_each_band_has_its_own_contrast_unless_one_is_given() -> None:
     assert contrasts(spec, 0.3) == [0.3, 0.3, 0.3]
 
 
+def test_an_expression_that_levels_off_tells_its_range() -> None:
+    curve = Scaling("processing", expression="3 / (1 + exp(1 - A / 1000))")
+    lowest = 3 / (1 + np.exp(1))
+    assert contrasts(replace(SPEC, scalings=(curve,) * 3), None) == pytest.approx([(3 - lowest) * 13 / 255] * 3)
+
+
 @pytest.mark.parametrize("scalings", [(), (Scaling("none"),), (Scaling("processing", expression="A*2"),) * 3])
 def test_a_scaling_that_tells_no_range_needs_a_contrast(scalings: tuple[Scaling, ...]) -> None:
     with pytest.raises(ModelError, match=r"does not tell how far colours lie apart; set refine\.contrast"):

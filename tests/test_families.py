@@ -191,7 +191,7 @@ def test_an_opened_family_predicts_what_its_own_library_predicts(family: Family,
     wanted = score(network, pixels).softmax(1)
     assert found.shape == (1, CLASSES, 128, 160)
     assert wanted.std() > 0.1
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
 
 
 FIRST = {
@@ -216,7 +216,7 @@ def test_bands_whose_weights_are_zero_change_nothing(family: Family, tmp_path: P
     save_file({**state, first: torch.cat([state[first], none], 1)}, tmp_path / "five.safetensors")
     five = load_model(family.spec(tmp_path / "five.safetensors", bands=5)).predict(pixels, everywhere(pixels))
     three = load_model(family.spec(tmp_path / "three.safetensors")).predict(pixels[:, :3], everywhere(pixels))
-    torch.testing.assert_close(five, three, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(five, three, atol=1e-4, rtol=1e-5)
 
 
 def test_deeplab_v1_has_as_many_weights_as_the_paper_says() -> None:
@@ -265,7 +265,7 @@ def test_weights_with_an_auxiliary_head_fit_whether_the_spec_says_so_or_not(
     assert any(name.startswith("aux_classifier") for name in load_file(tmp_path / "weights.safetensors"))
     model = load_model(replace(family, hyperparameters=said).spec(tmp_path / "weights.safetensors"))
     found = model.score(pixels, everywhere(pixels))
-    torch.testing.assert_close(found, score(network, pixels), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found, score(network, pixels), atol=1e-4, rtol=1e-5)
 
 
 def test_weights_without_the_auxiliary_head_that_the_spec_says_they_have_are_refused(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_name_of_torchvision_stands_for_the_weights_that_it_fetched(name: str,
     network = family.build(classes=21)
     torch.save(network.state_dict(), hub / PUBLISHED)
     model = load_model(family.spec(f"hub:{name}", classes=21))
-    torch.testing.assert_close(model.score(pixels, everywhere(pixels)), score(network, pixels), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.score(pixels, everywhere(pixels)), score(network, pixels), atol=1e-4, rtol=1e-5)
 
 
 def test_what_torchvision_cannot_fetch_is_said_in_one_sentence(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -352,7 +352,7 @@ def test_a_folder_that_smp_saved_predicts_what_was_saved(folder: Path, capsys: p
     network = SAVED.build()
     state = load_file(folder / "model.safetensors")
     network.load_state_dict({name: item for name, item in state.items() if not name.startswith("classification")})
-    torch.testing.assert_close(model.score(pixels, everywhere(pixels)), score(network, pixels), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.score(pixels, everywhere(pixels)), score(network, pixels), atol=1e-4, rtol=1e-5)
 
 
 def test_the_entry_need_not_repeat_what_a_folder_says(folder: Path) -> None:

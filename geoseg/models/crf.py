@@ -21,10 +21,17 @@ from torch.nn.functional import pad
 
 from geoseg.errors import ModelError
 from geoseg.models.refinement import Refinement
+from geoseg.models.scaling import curve_of
 from geoseg.models.spec import ModelSpec, Scaling
 
 CONTRAST = 13 / 255
 """Standard deviation in colour as a share of a band's range (Krähenbühl and Koltun 2011: 13 of 8 bits)."""
+
+NUMBERS = (0.0, 10_000.0, 65_535.0)
+"""Digital numbers that an expression is tried with: nothing, as bright as ground gets, and the largest of 16 bits."""
+
+LEVEL = 0.2
+"""Part of its range that an expression which levels off may still have before it beyond bright ground."""
 
 DEVIATIONS = 4.0
 """Range of a band in standard deviations: 95 % of a normal distribution."""
@@ -101,8 +108,9 @@ def contrasts(spec: ModelSpec, contrast: float | None) -> list[float]:
     """Standard deviation of the appearance kernel in each band, in units of what the network sees.
 
     A contrast that is given counts for every band. Otherwise it is 13 of 255 parts of the band's range, which its
-    scaling tells without a look at the pixels: ``min-max`` and ``scale`` lead to 0 to 1, ``clip`` to its limits, and
-    ``z-score`` to a range of 4 standard deviations.
+    scaling tells without a look at the pixels: ``min-max`` and ``scale`` lead to 0 to 1, ``clip`` to its limits,
+    ``z-score`` to a range of 4 standard deviations, and a ``processing`` expression that levels off, as a logistic
+    curve does, from what 0 becomes to what 65,535 becomes.
 
     Raises
     ------
@@ -120,6 +128,10 @@ def _range(spec: ModelSpec, scaling: Scaling) -> float:
     """Range of a band after scaling."""
     if scaling.type == "clip" and scaling.minimum is not None and scaling.maximum is not None:
         return scaling.maximum - scaling.minimum
+    if scaling.type == "processing":
+        lowest, bright, highest = curve_of(scaling)(torch.tensor(NUMBERS)).tolist()
+        if abs(highest - bright) < LEVEL * abs(highest - lowest):
+            return abs(float(highest - lowest))
     ranges = {"min-max": 1.0, "scale": 1.0, "z-score": DEVIATIONS}
     if scaling.type not in ranges:
         raise ModelError(
