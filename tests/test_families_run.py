@@ -1,0 +1,207 @@
+"""Every kind of network on real workers, from a raster and an entry to rasters and polygons: the same for all layouts.
+
+What a network says of one tile that holds the whole raster is what the run makes of it; that this is what the network's
+own library says is tested where its adapter is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+from distributed import Client
+from numpy.typing import NDArray
+
+import geoseg
+from geoseg.catalog import find_imagery, write_model_item
+from geoseg.engine import connect
+from geoseg.models import Band, ModelSpec, load_model, maskrcnn
+from geoseg.models.spec import ClassSpec
+from tests import test_maskrcnn, test_sam, test_transformers
+from tests.rasters import write_raster
+from tests.test_store import RunFolder
+
+BANDS = tuple(Band(name, name) for name in ("red", "green", "blue"))
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with connect(None, 2) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A part of the shipped scene as natural colours of 8 bits."""
+    with rasterio.open(find_imagery("delmarva").paths[0]) as source:
+        window = rasterio.windows.Window(300, 300, 200, 176)
+        pixels, transform = source.read([3, 2, 1], window=window), source.window_transform(window)
+    natural = (pixels.astype(float) / pixels.max() * 255).astype(np.uint8)
+    folder = tmp_path_factory.mktemp("photo")
+    return write_raster(folder / "photo.tif", natural, transform=transform, colorinterp=["red", "green", "blue"])
+
+
+def segformer(folder: Path) -> ModelSpec:
+    network = test_transformers.make("SegformerForSemanticSegmentation", test_transformers.SEGFORMER)
+    return replace(
+        test_transformers.specified("SegformerForSemanticSegmentation"),
+        weights=str(test_transformers.save(network, folder)),
+    )
+
+
+def mask2former(folder: Path, task: str = "panoptic") -> ModelSpec:
+    name = "Mask2FormerForUniversalSegmentation"
+    network = test_transformers.make(name, test_transformers.UNIVERSAL[name])
+    weights = str(test_transformers.save(network, folder))
+    return test_transformers.specified(name, task, weights=weights, min_score=0.2)
+
+
+def mask_rcnn(folder: Path) -> ModelSpec:
+    folder.mkdir(parents=True)
+    network = test_maskrcnn.liven(maskrcnn.build(test_maskrcnn.SPEC))
+    return test_maskrcnn.written(network, test_maskrcnn.SPEC, folder)
+
+
+EVERYTHING = {"pred_iou_thresh": -1e6, "stability_score_thresh": -1e6}
+"""What a network of random weights finds is worth keeping."""
+
+
+def sam(folder: Path, **hyperparameters: Any) -> ModelSpec:
+    test_sam.build("SamModel").save_pretrained(folder)
+    return test_sam.describe("SamModel", folder, points_per_side=3, **EVERYTHING, **hyperparameters)
+
+
+def sam_with_words(folder: Path) -> ModelSpec:
+    words = str(test_sam.clipseg(folder / "words"))
+    return sam(folder / "sam", text_model=words, text_threshold=0.5)
+
+
+FAMILIES: dict[str, tuple[Callable[[Path], ModelSpec], dict[str, Any]]] = {
+    "SegFormer": (segformer, {}),
+    "SegFormer with CRF": (segformer, {"refine": {"iterations": 2, "window": 5, "contrast": 0.1}}),
+    "Mask2Former": (mask2former, {}),
+    "Mask R-CNN": (mask_rcnn, {}),
+    "SAM": (sam, {}),
+    "SAM with words": (sam_with_words, {"text": "roof"}),
+}
+
+
+def entry(spec: ModelSpec, folder: Path) -> Path:
+    """The entry of a network, as a person would bring it."""
+    tiled = replace(spec, name="network", bands=BANDS, tile_size=128, halo=16, ramp=32, multiple=32)
+    return write_model_item(tiled, folder)
+
+
+def run(client: Client, photo: Path, item: Path, output: Path, **settings: Any) -> geoseg.RunResult:
+    return geoseg.run({"model": str(item)}, input=str(photo), output=str(output), client=client, **settings)
+
+
+def read(path: Path | None) -> NDArray[Any]:
+    assert path is not None
+    with rasterio.open(path) as source:
+        return source.read(1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_gives_the_same_for_every_layout_of_blocks(
+    client: Client, photo: Path, tmp_path: Path, family: str
+) -> None:
+    make, settings = FAMILIES[family]
+    item = entry(make(tmp_path / "weights"), tmp_path)
+    results = [run(client, photo, item, tmp_path / f"out{blocks}", block_tiles=blocks, **settings) for blocks in (1, 2)]
+    labels = [read(result.labels) for result in results]
+    np.testing.assert_array_equal(labels[0], labels[1])
+    assert len(np.unique(labels[0])) > 1
+    if results[0].plan.has_things:
+        instances = [read(result.instances) for result in results]
+        np.testing.assert_array_equal(instances[0], instances[1])
+        assert instances[0].max() > 0
+    tables = [pyogrio.read_arrow(result.features[0], layer="land_use")[1] for result in results]
+    assert len(tables[0]) > 0
+    assert tables[0].equals(tables[1])
+
+
+def test_a_panoptic_run_of_one_tile_is_what_the_network_says_of_it(client: Client, photo: Path, tmp_path: Path) -> None:
+    spec = replace(mask2former(tmp_path / "weights"), name="network", bands=BANDS, tile_size=256, halo=0, ramp=0)
+    result = run(client, photo, write_model_item(spec, tmp_path), tmp_path / "out")
+    size = result.plan.grid.tiling.size
+    with rasterio.open(photo) as source:
+        pixels = source.read()
+    height, width = pixels.shape[1:]
+    whole = np.pad(pixels, ((0, 0), (0, size - height), (0, size - width)), mode="reflect")
+    scores, (found,) = load_model(spec).predict(whole[None], np.ones((1, size, size), np.bool_))
+    stuff = np.array([item.value for item in spec.stuff])[scores[0].argmax(0).numpy()][:height, :width]
+    instances, labels = read(result.instances), read(result.labels)
+    np.testing.assert_array_equal(labels[instances == 0], stuff[instances == 0])
+    best = found.scores.argmax()
+    mask = np.zeros((size, size), np.bool_)
+    mask[found.windows[best].slices()] = found.masks[best]
+    number = np.unique(instances[mask[:height, :width]])
+    assert len(number) == 1
+    assert number[0] > 0
+    np.testing.assert_array_equal(instances == number[0], mask[:height, :width])
+
+
+def test_two_models_together_are_the_map_of_one_and_the_objects_of_the_other(
+    client: Client, photo: Path, tmp_path: Path
+) -> None:
+    stuff = write_model_item(
+        replace(segformer(tmp_path / "stuff"), name="stuff", bands=BANDS, tile_size=96, halo=16, multiple=32), tmp_path
+    )
+    things = replace(mask_rcnn(tmp_path / "things"), name="things", bands=BANDS, tile_size=96, halo=16, multiple=32)
+    things = replace(things, classes=tuple(ClassSpec(10 + item.value, item.name) for item in things.classes), ramp=32)
+    item = write_model_item(things, tmp_path)
+    alone = run(client, photo, item, tmp_path / "alone")
+    cover = run(client, photo, stuff, tmp_path / "cover", halo=16, ramp=32)
+    both = run(client, photo, stuff, tmp_path / "both", things=str(item))
+    np.testing.assert_array_equal(read(both.instances), read(alone.instances))
+    found = read(both.instances) > 0
+    assert found.any()
+    assert not found.all()
+    np.testing.assert_array_equal(read(both.labels)[~found], read(cover.labels)[~found])
+    np.testing.assert_array_equal(read(both.labels)[found], read(alone.labels)[found])
+    features = gpd.read_file(both.features[0], layer="land_use")
+    assert features["pixels"].sum() == found.size
+    assert set(features["isthing"].astype(bool)) == {True, False}
+
+
+def test_objects_are_the_same_after_kill_9_in_the_middle(client: Client, photo: Path, tmp_path: Path) -> None:
+    item = entry(mask_rcnn(tmp_path / "weights"), tmp_path)
+    whole = run(client, photo, item, tmp_path / "whole", block_tiles=1)
+    settings = {
+        "model": str(item),
+        "input": str(photo),
+        "output": str(tmp_path / "out"),
+        "block_tiles": 1,
+        "workers": 1,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import geoseg\nif __name__ == '__main__': geoseg.run({settings!r})"],
+        start_new_session=True,
+    )
+    folder = RunFolder(tmp_path / "out")
+    markers = folder.state / "predict"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not markers.is_dir() or len(os.listdir(markers)) < 4):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    predicted = len(folder.marked("predict"))
+    assert 4 <= predicted < whole.plan.block_count, "the run was not interrupted in the middle"
+    result = run(client, photo, item, tmp_path / "out", block_tiles=1)
+    assert result.outcome.kept["predict"] == predicted
+    np.testing.assert_array_equal(read(result.instances), read(whole.instances))
+    tables = [pyogrio.read_arrow(item.features[0], layer="land_use")[1] for item in (result, whole)]
+    assert tables[0].equals(tables[1])

@@ -1,0 +1,63 @@
+"""Where and how exactly a network runs: devices, precision, compilation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from geoseg.errors import ModelError
+from geoseg.models import Band, ClassSpec, ModelSpec, running
+from geoseg.models.running import Runner
+from geoseg.models.semantic import SemanticModel
+
+SPEC = ModelSpec("small", "semantic-segmentation", (Band("a"),), (ClassSpec(0, "x"), ClassSpec(1, "y")))
+PIXELS, MASK = np.random.default_rng(0).integers(0, 9, (1, 1, 16, 16), np.uint8), np.ones((1, 16, 16), np.bool_)
+
+
+def opener(_spec: ModelSpec, device: torch.device) -> torch.nn.Module:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(8, 2, 1))
+    return running.settle(network, device)
+
+
+def test_a_cpu_without_instructions_for_16_bits_never_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_multiplies_halves", lambda: False)
+    for precision in ("bfloat16", "float16"):
+        with pytest.raises(ModelError, match=f"no instructions for {precision}"):
+            Runner(SPEC, opener, "cpu", precision)  # type: ignore[arg-type]
+    seen: list[torch.dtype] = []
+
+    def spy(_spec: ModelSpec, device: torch.device) -> torch.nn.Module:
+        network = opener(_spec, device)
+        network[0].register_forward_hook(lambda _layer, _inputs, output: seen.append(output.dtype))
+        return network
+
+    SemanticModel(Runner(SPEC, spy, "cpu", "auto")).score(PIXELS, MASK)
+    assert seen == [torch.float32]
+
+
+def test_16_bits_are_used_inside_and_scores_are_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_multiplies_halves", lambda: True)
+    exact = SemanticModel(Runner(SPEC, opener)).score(PIXELS, MASK)
+    rough = SemanticModel(Runner(SPEC, opener, "cpu", "bfloat16")).score(PIXELS, MASK)
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, atol=0.1, rtol=0.05)
+
+
+def test_a_precision_that_is_none_is_refused() -> None:
+    with pytest.raises(ModelError, match="'int8' is not a precision"):
+        Runner(SPEC, opener, "cpu", "int8")  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_what_it_gave() -> None:
+    exact = SemanticModel(Runner(SPEC, opener)).score(PIXELS, MASK)
+    fast = SemanticModel(Runner(SPEC, opener, compile=True)).score(PIXELS, MASK)
+    torch.testing.assert_close(fast, exact, atol=1e-5, rtol=0)
+
+
+def test_recurring_names_of_devices_are_checked() -> None:
+    with pytest.raises(ModelError, match="'gpu' is not a device"):
+        Runner(SPEC, opener, "gpu")
