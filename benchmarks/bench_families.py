@@ -2,7 +2,8 @@
 
 Networks have seeded random weights, which are written to a file or folder and opened like any model. Their statistics
 and scores are spread as those of trained networks are, or nothing would reach anywhere. So halos tell families apart;
-a trained model's own is for ``geoseg probe`` to measure. One CPU thread; speeds are medians of three passes.
+a trained model's own is for ``geoseg probe`` to measure. One CPU thread; speeds are medians of three passes. The seam
+score is that of the confidence over a real scene, with tiles of 256 px, a halo of 32 and a ramp of 32.
 """
 
 from __future__ import annotations
@@ -17,20 +18,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from benchmarks.measure import table
+from geoseg.catalog import find_imagery
+from geoseg.evaluation import seam_score
+from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.models import FAMILIES as ADAPTERS
 from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model
 from geoseg.models.probe import TOLERANCE, made_up_pixels, measure_cost, measure_edge
+from geoseg.segmentation import predict_block
 
 CLASSES = 11
 """Few networks have another layer of so many outputs, or one more."""
 
 LOGITS = 2.0
 """Standard deviation of the scores of a network that tells classes apart."""
+
+PHOTO = (700, 700)
+"""Height and width of what is mapped to look for seams, px."""
 
 SHOWN = (0, 32, 128)
 """Distances from the edge, px, at which errors are printed."""
@@ -193,6 +202,29 @@ def scale_scores(layer: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor
     return output * factor
 
 
+class Photo:
+    """A part of the shipped scene as natural colours of 8 bits, uint8 (band, y, x), all of it valid."""
+
+    def __init__(self) -> None:
+        with rasterio.open(find_imagery("delmarva").paths[0]) as source:
+            pixels = source.read([3, 2, 1], window=rasterio.windows.Window(300, 300, *PHOTO)).astype(np.float64)
+        self.pixels = (pixels / np.percentile(pixels, 99) * 255).clip(0, 255).astype(np.uint8)
+        self.shape = PHOTO
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels and mask of a window."""
+        return self.pixels[(slice(None), *window.slices())], np.ones(window.shape, np.bool_)
+
+
+def seams(model: Any) -> float:
+    """Seam score of the confidence of a map of small tiles; 1.0 is invisible."""
+    tiling = Tiling(256, 32, 32, 32)
+    grid = TileGrid(PHOTO, tiling, (99, 99))
+    confidence = predict_block(Photo(), model, grid, grid.block(0, 0)).confidence
+    starts = range(0, max(PHOTO), tiling.stride)
+    return seam_score(confidence, starts, starts)
+
+
 def row(family: Family) -> list[str]:
     """Measure one family."""
     with tempfile.TemporaryDirectory() as folder:
@@ -202,10 +234,11 @@ def row(family: Family) -> list[str]:
     settings = " ".join(str(value) for name, value in family.settings.items() if name != "decoder_channels")
     shown = [family.architecture, settings, f"{parameters / 1e6:.1f}", f"{speed:.3f}"]
     if family.fixed:
-        return [*shown, "one size", *["" for _ in SHOWN]]
+        return [*shown, "one size", *["" for _ in SHOWN], ""]
     edge = measure_edge(model, repeats=1)
     halo = "none found" if edge.halo is None else str(edge.halo)
-    return [*shown, halo, *(f"{edge.errors[distance]:.4f}" for distance in SHOWN)]
+    seam = f"{seams(model):.2f}" if family.task == "semantic-segmentation" else ""
+    return [*shown, halo, *(f"{edge.errors[distance]:.4f}" for distance in SHOWN), seam]
 
 
 def main(names: Sequence[str] = ()) -> None:
@@ -213,7 +246,7 @@ def main(names: Sequence[str] = ()) -> None:
     torch.set_num_threads(1)
     chosen = [item for item in FAMILIES if not names or any(name in item.architecture for name in names)]
     errors = [f"left by {distance} px" for distance in SHOWN]
-    header = ["", "settings", "M parameters", "Mpx/s", f"halo px at {TOLERANCE}", *errors]
+    header = ["", "settings", "M parameters", "Mpx/s", f"halo px at {TOLERANCE}", *errors, "seam score"]
     title = f"families with random weights: three bands, {CLASSES} classes, tiles of 512 px (SAM 1024), one CPU thread"
     table(title, header, [row(item) for item in chosen])
 

@@ -23,6 +23,7 @@ from geoseg.evaluation import (
     count_panoptic,
     match_instances,
     score,
+    seam_score,
 )
 from geoseg.grid import Window
 
@@ -312,3 +313,23 @@ def test_nothing_to_find_gives_nan() -> None:
 def test_each_object_needs_one_score() -> None:
     with pytest.raises(EvaluationError, match="2 objects have scores of shape"):
         match_instances(np.array([[1, 2]]), np.array([[1, 2]]), scores=np.array([0.5]))
+
+
+def test_a_map_without_seams_has_a_score_of_one_and_steps_between_tiles_are_seen() -> None:
+    values = np.random.default_rng(2).random((2, 300, 400))
+    rows, cols = range(0, 300, 50), range(0, 400, 40)
+    assert seam_score(values, rows, cols) == pytest.approx(1, abs=0.02)
+    tiles = np.kron(np.random.default_rng(3).normal(0, 3, (6, 10)), np.ones((50, 40)))
+    down, over = (np.abs(np.diff(values + tiles, axis=axis)) for axis in (1, 2))
+    seen = down[:, 49::50].sum() + over[:, :, 39::40].sum()
+    across = seen / (2 * (5 * 400 + 9 * 300))
+    every = down.sum() + over.sum()
+    away = (every - seen) / (2 * (299 * 400 + 399 * 300 - 5 * 400 - 9 * 300))
+    assert seam_score(values + tiles, rows, cols) == pytest.approx(across / away)
+    assert across / away > 5
+
+
+def test_a_seam_score_needs_a_border_and_something_to_compare_it_with() -> None:
+    assert math.isnan(seam_score(np.zeros((4, 4), np.uint8), [2], []))
+    with pytest.raises(EvaluationError, match="no border of"):
+        seam_score(np.zeros((4, 4)), [0, 9], [])

@@ -154,6 +154,20 @@ def test_a_panoptic_run_of_one_tile_is_what_the_network_says_of_it(client: Clien
     np.testing.assert_array_equal(instances == number[0], mask[:height, :width])
 
 
+def test_a_raster_smaller_than_a_tile_of_fixed_size_is_mapped(client: Client, tmp_path: Path) -> None:
+    name = "EomtForUniversalSegmentation"
+    network = test_transformers.make(name, test_transformers.UNIVERSAL[name])
+    weights = str(test_transformers.save(network, tmp_path / "weights"))
+    spec = test_transformers.specified(name, weights=weights, bands=BANDS, tile_size=64, halo=0, ramp=16, multiple=8)
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 20, 37), np.uint8)
+    raster = write_raster(tmp_path / "small.tif", pixels, colorinterp=["red", "green", "blue"])
+    item = write_model_item(replace(spec, name="network", fixed_size=True), tmp_path)
+    result = run(client, raster, item, tmp_path / "out")
+    whole = np.pad(pixels, ((0, 0), (0, 44), (0, 27)), mode="reflect")
+    scores = load_model(spec).predict(whole[None], np.ones((1, 64, 64), np.bool_))
+    np.testing.assert_array_equal(read(result.labels), scores[0].argmax(0).numpy()[:20, :37])
+
+
 def test_two_models_together_are_the_map_of_one_and_the_objects_of_the_other(
     client: Client, photo: Path, tmp_path: Path
 ) -> None:

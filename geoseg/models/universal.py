@@ -144,7 +144,7 @@ class Queries(nn.Module):
         if self._size is not None and (height, width) != (self._size, self._size):
             raise ModelError(
                 f"model '{self._spec.name}' takes tiles of {self._size} x {self._size} px only, not of {height} x "
-                f"{width} px; set tile_size to {self._size}, on a raster at least as large."
+                f"{width} px; set tile_size to {self._size} and geoseg:fixed_size to true in its entry."
             )
         if any(item.objects or item.text for item in prompts):
             raise ModelError(
