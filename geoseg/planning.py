@@ -165,8 +165,8 @@ class Plan:
 
     @property
     def estimated_seconds(self) -> float | None:
-        """Seconds of the forward passes on this many CPU workers; None when the model's cost is not known."""
-        if self.spec.seconds_per_mpx is None or self.device != "cpu":
+        """Seconds of the forward passes on this many CPU workers; None when the cost is not known, as of prompts."""
+        if self.spec.seconds_per_mpx is None or self.device != "cpu" or self.prompts is not None:
             return None
         refine = self.spec.refine
         refining = refine.seconds_per_mpx(len(self.spec.stuff)) if refine else 0.0

@@ -18,6 +18,7 @@ from geoseg.cli import main
 from geoseg.training import load_recipe
 from tests.networks import save_sam
 from tests.rasters import TEN_METRES, write_raster
+from tests.test_sam import grounding_dino
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -41,17 +42,18 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_raster(tmp_path / "aerial.tif", pixels, colorinterp=["red", "green", "blue"])
     points = gpd.GeoDataFrame({"positive": [1]}, geometry=[Point(TEN_METRES @ (50, 60))], crs="EPSG:32618")
     points.to_crs(4326).to_file(tmp_path / "points.gpkg")
-    cache_sam(tmp_path / "hub", monkeypatch)
+    fill_cache(tmp_path / "hub", monkeypatch)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def cache_sam(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tiny SAM where the hub's own library keeps what it has fetched by name."""
-    folder = home / "models--facebook--sam-vit-base"
-    save_sam(folder / "snapshots" / "0123")
-    (folder / "refs").mkdir()
-    (folder / "refs" / "main").write_text("0123")
+def fill_cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny networks where the hub's own library keeps what it has fetched by name."""
+    for name, save in (("facebook/sam-vit-base", save_sam), ("IDEA-Research/grounding-dino-tiny", grounding_dino)):
+        folder = home / f"models--{name.replace('/', '--')}"
+        save(folder / "snapshots" / "0123")
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text("0123")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_CACHE", str(home))
