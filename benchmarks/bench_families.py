@@ -117,6 +117,27 @@ def mask2former() -> Any:
     return Mask2FormerConfig(backbone_config=trunk, num_labels=CLASSES)
 
 
+def maskformer() -> Any:
+    """MaskFormer on Swin's base size, as the library has it (Cheng et al. 2021, table 1)."""
+    from transformers import MaskFormerConfig
+
+    return MaskFormerConfig(num_labels=CLASSES)
+
+
+def eomt() -> Any:
+    """EoMT on the large size of DINOv2 (Kerssies et al. 2025, table 1)."""
+    from transformers import EomtConfig
+
+    return EomtConfig(num_labels=1)
+
+
+def sam2() -> Any:
+    """SAM 2 on the tiny size of Hiera (Ravi et al. 2024, appendix D)."""
+    from transformers import Sam2Config
+
+    return Sam2Config()
+
+
 def sam() -> Any:
     """SAM on the base size of its transformer (Kirillov et al. 2023, appendix A)."""
     from transformers import SamConfig
@@ -137,6 +158,7 @@ FAMILIES = (
     Family("smp.DeepLabV3Plus", {"encoder_name": "resnet18"}),
     Family("smp.UPerNet", {"encoder_name": "resnet18"}),
     Family("smp.Segformer", {"encoder_name": "mit_b0"}),
+    Family("smp.DPT", {"encoder_name": "tu-vit_tiny_patch16_224"}),
     Family("torchvision.fcn_resnet50"),
     Family("torchvision.deeplabv3_mobilenet_v3_large"),
     Family("torchvision.lraspp_mobilenet_v3_large"),
@@ -145,8 +167,12 @@ FAMILIES = (
     Family("transformers.SegformerForSemanticSegmentation", configure=segformer),
     Family("transformers.Mask2FormerForUniversalSegmentation", configure=mask2former),
     Family("torchvision.maskrcnn_mobilenet_v3_large_fpn", task="instance-segmentation"),
+    Family("transformers.MaskFormerForInstanceSegmentation", configure=maskformer),
+    Family("transformers.EomtForUniversalSegmentation", {}, "semantic-segmentation", eomt, 640, fixed=True),
+    Family("torchvision.maskrcnn_resnet50_fpn", task="instance-segmentation"),
     Family("torchvision.maskrcnn_resnet50_fpn_v2", task="instance-segmentation"),
     Family("transformers.SamModel", {"points_per_side": 4}, "instance-segmentation", sam, 1024, fixed=True),
+    Family("transformers.Sam2Model", {"points_per_side": 4}, "instance-segmentation", sam2, 1024, fixed=True),
 )
 """What is measured."""
 

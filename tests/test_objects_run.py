@@ -202,6 +202,17 @@ def test_only_some_classes_become_polygons(client: Client, raster: Path, tmp_pat
     assert set(gpd.read_file(result.features[0])["name"]) == {"house", "sea"}
 
 
+def test_every_format_holds_objects(client: Client, raster: Path, tmp_path: Path) -> None:
+    names = [f"objects{ending}" for ending in (".gpkg", ".shp", ".fgb", ".parquet", ".geojson", ".pmtiles")]
+    result = run(client, raster, "panoptic-segmentation", tmp_path / "out", features=names)
+    wanted = pyogrio.read_dataframe(result.features[0], layer="land_use")
+    for path in result.features[1:5]:
+        found = gpd.read_parquet(path) if path.suffix == ".parquet" else pyogrio.read_dataframe(path)
+        assert sorted(found["instance"]) == sorted(wanted["instance"]), path
+        assert sorted(found["isthing"].astype(bool)) == sorted(wanted["isthing"].astype(bool)), path
+    assert result.features[5].stat().st_size > 0
+
+
 def test_objects_with_a_low_score_are_left_out(client: Client, raster: Path, tmp_path: Path) -> None:
     result = run(client, raster, "instance-segmentation", tmp_path / "out", min_score=0.7)
     assert gpd.read_file(result.features[0])["name"].tolist() == ["ship"]
