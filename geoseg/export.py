@@ -18,6 +18,9 @@ from geoseg.planning import Plan
 from geoseg.raster import write_cog
 from geoseg.store import RunFolder
 
+Read = Callable[[slice, slice], NDArray[Any]]
+"""Rows and columns to what is there."""
+
 STRIPE = 2048
 """Rows of the label raster read at once, at most, px."""
 
@@ -34,13 +37,10 @@ def write_labels(plan: Plan, folder: RunFolder, path: Path) -> None:
     path : Path
         The GeoTIFF.
     """
-    raster = plan.raster
-    write_cog(
+    _write(
+        plan,
         path,
-        raster.shape,
-        raster.transform,
-        raster.crs,
-        windows=_stripes(plan, folder.read_labels),
+        folder.read_labels,
         nodata=NODATA,
         colors={item.value: _rgb(item) for item in plan.spec.classes},
         categories={item.value: item.name for item in plan.spec.classes},
@@ -49,21 +49,17 @@ def write_labels(plan: Plan, folder: RunFolder, path: Path) -> None:
 
 def write_instances(plan: Plan, folder: RunFolder, path: Path) -> None:
     """Write instances as a Cloud Optimized GeoTIFF, uint32, 0 = none; arguments as in `write_labels`."""
+    instances: dict[str, Any] = {"dtype": "uint32", "description": "instances", "overview_resampling": "nearest"}
+    _write(plan, path, folder.read_instances, nodata=0, **instances)
+
+
+def _write(plan: Plan, path: Path, read: Read, **options: Any) -> None:
+    """Write what is read on the raster's grid."""
     raster = plan.raster
-    write_cog(
-        path,
-        raster.shape,
-        raster.transform,
-        raster.crs,
-        windows=_stripes(plan, folder.read_instances),
-        nodata=0,
-        dtype="uint32",
-        description="instances",
-        overview_resampling="nearest",
-    )
+    write_cog(path, raster.shape, raster.transform, raster.crs, windows=_stripes(plan, read), **options)
 
 
-def _stripes(plan: Plan, read: Callable[[slice, slice], NDArray[Any]]) -> Iterator[tuple[Window, NDArray[Any]]]:
+def _stripes(plan: Plan, read: Read) -> Iterator[tuple[Window, NDArray[Any]]]:
     """What is read, in windows that are aligned to blocks, at most `STRIPE` rows high."""
     for row in range(plan.grid.rows.blocks):
         top, bottom = plan.grid.rows.block_core(row)

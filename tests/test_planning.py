@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,17 @@ def test_a_plan_that_does_not_fit_is_refused_with_the_worst_offender_and_the_rem
     plan.check_memory(plan.total_bytes)
     with pytest.raises(PlanError, match=r"2 workers need .* MiB .*for the process \(.*fewer workers"):
         plan.check_memory(plan.total_bytes - 1)
+
+
+@pytest.mark.parametrize(("gib", "batch_size"), [(80, 4), (0.01, 2), (0.001, 1)])
+def test_a_gpu_takes_as_many_tiles_at_once_as_a_block_has_and_half_of_it_holds(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, gib: float, batch_size: int
+) -> None:
+    device = SimpleNamespace(total_memory=int(gib * 2**30))
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: device)
+    assert make(tmp_path, model, device="cuda", block_tiles=2).batch_size == batch_size
+    assert make(tmp_path, model, device="cuda", block_tiles=2, batch_size=3).batch_size == 3
+    assert make(tmp_path, model, block_tiles=2, device="cpu").batch_size == 1
 
 
 def test_a_huge_raster_is_planned_without_making_its_blocks(tmp_path: Path, model: Path) -> None:

@@ -21,9 +21,6 @@ from geoseg.vector import check_region, read_region
 from geoseg.workflow.outlines import min_pixels, values_of
 from geoseg.workflow.settings import Workflow, read_workflow
 
-LARGEST_BATCH = 32
-"""Tiles of a forward pass, at most: more make a GPU no faster."""
-
 MANY_TILES = 64
 """From so many tiles on a block has four of them, unless said otherwise."""
 
@@ -50,14 +47,15 @@ def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -
     spec = _find_spec(wanted)
     raster = _open_input(wanted, spec)
     tiling = tiling_of(spec, raster.shape, tile_size=wanted.tile_size, halo=wanted.halo, ramp=wanted.ramp)
+    grid = TileGrid(raster.shape, tiling, _block_tiles(wanted, raster.shape, tiling))
     device = _device(wanted.device)
     names = {item.value: item.name for item in spec.classes}
     made = Plan(
         raster=raster,
         spec=spec,
-        grid=TileGrid(raster.shape, tiling, _block_tiles(wanted, raster.shape, tiling)),
+        grid=grid,
         region=_open_region(wanted, raster),
-        batch_size=_batch_size(wanted, spec, tiling, device),
+        batch_size=_batch_size(wanted, spec, grid, device),
         device=device,
         workers=wanted.workers or (core_count() if device == "cpu" else 1),
         prompts=_open_prompts(wanted, spec, raster),
@@ -93,17 +91,20 @@ def with_min_score(spec: ModelSpec, min_score: float) -> ModelSpec:
     return replace(spec, min_score=min_score, parts=parts)
 
 
-def _batch_size(wanted: Workflow, spec: ModelSpec, tiling: Tiling, device: str) -> int:
-    """Tiles of a forward pass: those that half of a GPU's free memory holds; on a CPU more than one gains nothing."""
+def _batch_size(wanted: Workflow, spec: ModelSpec, grid: TileGrid, device: str) -> int:
+    """Tiles of a forward pass: those of a block that half of a GPU's memory holds; on a CPU more than one gain nothing.
+
+    Not the memory that is free now, because a run could not be continued when that is another.
+    """
     if wanted.batch_size != "auto":
         return wanted.batch_size
     if device != "cuda":
         return 1
     import torch
 
-    free, _ = torch.cuda.mem_get_info()
-    fitting = max(1, int(free / 2 / (spec.activation_bytes * tiling.size**2)))
-    return min(LARGEST_BATCH, 1 << (fitting.bit_length() - 1))
+    memory = torch.cuda.get_device_properties(0).total_memory
+    fitting = int(memory / 2 / (spec.activation_bytes * grid.tiling.size**2))
+    return max(1, min(fitting, grid.block_tiles[0] * grid.block_tiles[1]))
 
 
 def _open_prompts(wanted: Workflow, spec: ModelSpec, raster: Raster) -> PromptLayer | None:

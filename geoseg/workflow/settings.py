@@ -87,7 +87,7 @@ class Workflow(OutlineSettings):
     block_tiles : int, (int, int) or None
         Tiles of a block, down and across; 2, or 1 for a raster of few tiles, unless given.
     batch_size : int or str
-        Tiles per forward pass; ``auto`` is as many as fit on a GPU, and one on a CPU.
+        Tiles per forward pass; ``auto`` is those of a block, as far as they fit on a GPU, and one on a CPU.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     precision : str
