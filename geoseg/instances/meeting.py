@@ -14,6 +14,7 @@ from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.grid import Block, Tile, TileGrid, Window
@@ -81,7 +82,7 @@ def meet(grid: TileGrid, block: Block, look: Look) -> Meeting:
     meetings = []
     for tile in grid.tiles_of(block):
         zones = list(_zones(grid, tile, look))
-        keys, pixels, first = _visible(_compose(tile, zones), tile.core, width)
+        keys, pixels, first = _visible(_compose(tile, zones), tile.core, zones, width)
         pairs, claims = _collect(zones)
         meetings.append(Meeting(keys, pixels, first, *pairs, *claims))
     return Meeting.of(meetings)
@@ -139,19 +140,46 @@ def _compose(tile: Tile, zones: list[Zone]) -> Integers:
     painted = np.full(tile.core.shape, -1, np.int64)
     for window, seen in zones:
         place = painted[window.relative_to(tile.core).slices()]
-        for index, numbers in reversed(seen):
-            np.copyto(place, index * LOCAL + numbers, where=numbers > 0)
+        for index, numbers in seen:
+            _lay(place, numbers, index * LOCAL)
     return painted
 
 
-def _visible(painted: Integers, core: Window, width: int) -> tuple[Integers, Integers, Integers]:
+@njit(cache=True, nogil=True)
+def _lay(place: Integers, numbers: NDArray[np.int32], base: int) -> None:
+    """Give pixels that nobody has to the objects of a tile."""
+    for y in range(place.shape[0]):
+        for x in range(place.shape[1]):
+            if place[y, x] < 0 < numbers[y, x]:
+                place[y, x] = base + numbers[y, x]
+
+
+def _visible(painted: Integers, core: Window, zones: list[Zone], width: int) -> tuple[Integers, Integers, Integers]:
     """Keys, number of pixels and raster index of the first pixel of what is visible in a core."""
-    places = np.flatnonzero(painted >= 0)
-    keys, number, pixels = np.unique(painted.ravel()[places], return_inverse=True, return_counts=True)
-    first = np.empty(len(keys), np.int64)
-    first[number[::-1]] = places[::-1]  # the last one written is the first in raster order
-    y, x = np.divmod(first, core.width)
-    return keys, pixels.astype(np.int64), (core.y + y) * width + core.x + x
+    tiles = np.unique([index for _, seen in zones for index, _ in seen]).astype(np.int64)
+    largest = max((int(numbers.max(initial=0)) for _, seen in zones for _, numbers in seen), default=0)
+    pixels, first = np.zeros((len(tiles), largest + 1), np.int64), np.zeros((len(tiles), largest + 1), np.int64)
+    _tally(painted, tiles, pixels, first)
+    rows, numbers = np.nonzero(pixels)
+    y, x = np.divmod(first[rows, numbers], core.width)
+    return tiles[rows] * LOCAL + numbers, pixels[rows, numbers], (core.y + y) * width + core.x + x
+
+
+@njit(cache=True, nogil=True)
+def _tally(painted: Integers, tiles: Integers, pixels: Integers, first: Integers) -> None:
+    """Count the pixels of each object, by its tile's row and its number, and find the first one."""
+    height, width = painted.shape
+    for y in range(height):
+        for x in range(width):
+            key = painted[y, x]
+            if key >= 0:
+                row = 0
+                while tiles[row] != key // LOCAL:
+                    row += 1
+                number = key % LOCAL
+                if pixels[row, number] == 0:
+                    first[row, number] = y * width + x
+                pixels[row, number] += 1
 
 
 def _collect(zones: list[Zone]) -> tuple[tuple[Integers, ...], tuple[Integers, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.grid import Tile
@@ -68,8 +69,28 @@ def paint(found: Detections, tile: Tile, wanted: Mask, values: NDArray[np.uint8]
         free = mask & (place == 0)
         if np.count_nonzero(free) > (1 - COVERED) * np.count_nonzero(mask):
             place[free] = number + 1
-    visible = np.where(wanted, ids[tile.reach.relative_to(tile.read).slices()], 0)
-    kept = np.flatnonzero(np.bincount(visible.ravel(), minlength=len(found) + 1)[1:])
+    visible = ids[tile.reach.relative_to(tile.read).slices()]
+    kept = np.flatnonzero(_seen(visible, wanted, np.zeros(len(found) + 1, np.bool_))[1:])
     renumbered = np.zeros(len(found) + 1, np.int32)
     renumbered[kept + 1] = np.arange(1, len(kept) + 1)
-    return TileObjects(renumbered[visible], values[found.classes[kept]], found.scores[kept], found.prompts[kept])
+    painted = np.empty(visible.shape, np.int32)
+    _renumber(visible, wanted, renumbered, painted)
+    return TileObjects(painted, values[found.classes[kept]], found.scores[kept], found.prompts[kept])
+
+
+@njit(cache=True, nogil=True)
+def _seen(ids: Ids, wanted: Mask, seen: Mask) -> Mask:
+    """Mark the numbers that stand on any wanted pixel."""
+    for y in range(ids.shape[0]):
+        for x in range(ids.shape[1]):
+            if wanted[y, x]:
+                seen[ids[y, x]] = True
+    return seen
+
+
+@njit(cache=True, nogil=True)
+def _renumber(ids: Ids, wanted: Mask, numbers: Ids, painted: Ids) -> None:
+    """Write new numbers where pixels are wanted, and 0 elsewhere."""
+    for y in range(ids.shape[0]):
+        for x in range(ids.shape[1]):
+            painted[y, x] = numbers[ids[y, x]] if wanted[y, x] else 0
