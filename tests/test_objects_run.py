@@ -218,6 +218,31 @@ def test_objects_with_a_low_score_are_left_out(client: Client, raster: Path, tmp
     assert gpd.read_file(result.features[0])["name"].tolist() == ["ship"]
 
 
+def test_a_run_that_finds_nothing_leaves_empty_layers(client: Client, raster: Path, tmp_path: Path) -> None:
+    names = ["objects.gpkg", "objects.parquet", "objects.shp"]
+    result = run(client, raster, "instance-segmentation", tmp_path / "out", min_score=1.0, features=names)
+    assert not read(result.instances).any()  # type: ignore[arg-type]
+    assert (read(result.labels) == 255).all()
+    frame = pyogrio.read_dataframe(result.features[0], layer="land_use")
+    assert len(frame) == 0
+    assert "instance" in frame.columns
+
+
+def test_small_faces_of_stuff_go_to_any_neighbour_whatever_is_outlined(
+    client: Client, raster: Path, tmp_path: Path
+) -> None:
+    """The hole in the ship is sea and small, and only touches the ship, which is a wall: it stays."""
+    wanted = {"min_area": 20_000, "classes": ["sea", "land"]}
+    result = run(client, raster, "panoptic-segmentation", tmp_path / "out", **wanted)
+    everything = run(client, raster, "panoptic-segmentation", tmp_path / "all", min_area=20_000)
+    chosen = pyogrio.read_dataframe(result.features[0], layer="land_use")
+    whole = pyogrio.read_dataframe(everything.features[0], layer="land_use")
+    stuff = whole[~whole["isthing"].astype(bool)].reset_index(drop=True)
+    assert len(chosen) == len(stuff) < len(whole)
+    assert chosen["pixels"].tolist() == stuff["pixels"].tolist()
+    assert 100 in chosen["pixels"].tolist()
+
+
 def test_a_block_that_fails_is_repeated_and_the_numbers_are_as_if_it_never_had(
     client: Client, raster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

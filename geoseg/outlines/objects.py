@@ -61,9 +61,15 @@ class RunObjects:
         labels = self.folder.read_labels(rows, cols)
         instances = self.folder.read_instances(rows, cols)
         found = np.where(instances > 0, THING + instances.astype(np.int64), labels)
-        if self.classes is not None:
-            found[~np.isin(labels, list(self.classes))] = NODATA
         return found, self.folder.read_confidence(rows, cols)
+
+    def choose(self, found: NDArray[Any]) -> NDArray[Any]:
+        """Leave only what is of the classes that are outlined; small faces have gone to any class before."""
+        if self.classes is None:
+            return found
+        classes, things = found.copy(), found > THING
+        classes[things] = self.folder.objects.read_united().classes[found[things] - THING - 1]
+        return np.where(np.isin(classes, list(self.classes)), found, NODATA)
 
     def sort(self, table: pa.Table) -> pa.Table:
         """Give all parts of an object the key of its first pixel, and sort by it."""

@@ -74,6 +74,8 @@ def trace_block(job_name: str, node: Node, is_final: bool) -> Seconds:
     labels, confidence = plan.source.read(reach_of(core))
     if plan.is_sifted:
         labels = read_sifted(plan, node, labels)
+    if plan.objects is not None:
+        labels = plan.objects.choose(labels)
     faces, rest = trace(
         labels, confidence, core, plan.raster_shape, plan.shaping, nodata=plan.nodata, classes=plan.classes
     )
