@@ -29,7 +29,7 @@ class OutlineSettings(BaseModel):
         is smaller than its square, and looks smoother.
     min_area : float
         Smaller faces become part of the neighbouring class with the longest common border, m2. What touches at a corner
-        only is not one face here, whatever ``connectivity`` says.
+        only is not one face here, whatever ``connectivity`` says. Objects that are smaller are left out.
     keep_classes : list or None
         Names or values of classes whose faces stay whatever their size.
     classes : list or None
