@@ -21,6 +21,7 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.errors import PlanError
 from geoseg.grid import Block, TileGrid, Tiling, Window
+from geoseg.models import is_promptable
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import weights_digest, weights_size
 from geoseg.raster import CACHE_BYTES, Raster
@@ -181,18 +182,23 @@ class Plan:
         ramps = tiling.ramp * (
             block.width * (self.grid.block_tiles[0] + 1) + block.height * (self.grid.block_tiles[1] + 1)
         )
-        refine = self.spec.refine
-        refining = refine.bytes_per_pixel(classes, bands) * tiling.size**2 if refine else 0  # tile by tile, afterwards
-        forward = int(max(pixels * self.spec.activation_bytes, refining))
         return {
             "the process": PROCESS_BYTES,
             "the read cache": CACHE_BYTES,
             "the weights": 3 * sum(weights_size(part) for part in self.spec.parts or (self.spec,)),
-            f"the forward pass of {self.batch_size} x {tiling.size} x {tiling.size} px": forward,
+            f"the forward pass of {self.batch_size} x {tiling.size} x {tiling.size} px": self._forward_bytes(),
             "pixels and probabilities": pixels * (bands * (3 * self.raster.dtype.itemsize + 8) + classes * 10),
             f"{classes} classes on ramps": 3 * classes * 4 * ramps,
             f"a block of {block.height} x {block.width} px": (80 if self.has_things else 40) * block.area,
         }
+
+    def _forward_bytes(self) -> int:
+        """Peak bytes of a forward pass, or of what follows it, which takes tile by tile."""
+        spec, side = self.spec, self.grid.tiling.size
+        refining = spec.refine.bytes_per_pixel(len(spec.stuff), len(spec.bands)) * side**2 if spec.refine else 0
+        # networks that can be asked look at every tile in the size that they were made for
+        looked_at = max(side, spec.tile_size) if is_promptable(spec) else side
+        return int(max(self.batch_size * looked_at**2 * spec.activation_bytes, refining))
 
     @property
     def total_bytes(self) -> int:

@@ -52,6 +52,23 @@ def test_classes_of_both_are_one_list_and_a_common_name_is_a_thing() -> None:
     assert (spec.tile_size, spec.halo, spec.multiple, spec.ramp, spec.resolution) == (320, 64, 24, 64, 0.5)
 
 
+def test_bands_of_one_common_name_are_one_band_whatever_sensors_call_them() -> None:
+    sentinel = replace(COVER, bands=(Band("B04", "red"), Band("B08", "nir"), Band("B02", "blue")))
+    photo = replace(THINGS, bands=(Band("red", "red"), Band("green", "green"), Band("blue", "blue")))
+    spec = combine(sentinel, photo)
+    assert spec.band_names == ["B04", "B08", "B02", "green"]
+    seen: list[torch.Tensor] = []
+
+    def objects(scaled: torch.Tensor, _prompts: object) -> list[Detections]:
+        seen.append(scaled)
+        return [Detections.none()]
+
+    pixels = np.random.default_rng(3).integers(0, 9, (1, 4, 8, 8), dtype=np.uint8)
+    model = Together(spec, wrap(lambda scaled: scaled, sentinel), wrap(objects, photo))
+    model.predict(pixels, np.ones((1, 8, 8), np.bool_))
+    np.testing.assert_array_equal(seen[0].numpy(), pixels[:, [0, 3, 2]])
+
+
 def test_models_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(ModelError, match=r"0\.3 m"):
         combine(COVER, replace(THINGS, resolution=0.3))

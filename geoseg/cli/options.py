@@ -39,7 +39,7 @@ Features = Annotated[
 ]
 Simplify = Annotated[float | None, typer.Option(help="CRS units that a simplified boundary may stray; 0: not at all.")]
 SimplifyMethod = Annotated[str | None, typer.Option(help="douglas-peucker or visvalingam-whyatt.")]
-MinArea = Annotated[float | None, typer.Option(help="m2; smaller faces go to a neighbouring class, smaller objects go.")]
+MinArea = Annotated[float | None, typer.Option(help="m2; smaller faces go to a neighbouring class, objects just go.")]
 KeepClasses = Annotated[str | None, typer.Option(help="Values or names of classes whose small faces stay.")]
 Classes = Annotated[str | None, typer.Option(help="Values or names of the only classes that become polygons: 1,3.")]
 Connectivity = Annotated[int | None, typer.Option(help="4, or 8: what touches at a corner is one multipolygon.")]

@@ -6,10 +6,11 @@ Plain data, like the specs it takes; `geoseg.models.together` runs what it descr
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from geoseg.errors import ModelError
-from geoseg.models.spec import ClassSpec, ModelSpec
+from geoseg.models.spec import Band, ClassSpec, ModelSpec
 
 MOST = 254
 """The largest label of a class."""
@@ -44,7 +45,8 @@ def combine(stuff: ModelSpec, things: ModelSpec) -> ModelSpec:
             f"models '{stuff.name}' ({stuff.resolution:g} m) and '{things.name}' ({things.resolution:g} m) cannot be "
             "run together; choose two of the same resolution."
         )
-    bands = dict.fromkeys((*stuff.bands, *things.bands))
+    bands = list(stuff.bands)
+    bands += [band for band in things.bands if find_band(band, stuff.bands) is None]
     return ModelSpec(
         name=f"{stuff.name} with {things.name}",
         task="panoptic-segmentation",
@@ -64,6 +66,14 @@ def combine(stuff: ModelSpec, things: ModelSpec) -> ModelSpec:
         parts=(stuff, things),
         license="; ".join(dict.fromkeys(item for item in (stuff.license, things.license) if item)),
     )
+
+
+def find_band(band: Band, bands: Sequence[Band]) -> int | None:
+    """The position of a band among others: the same one, or one of the same common name; None when there is none."""
+    if band in bands:
+        return bands.index(band)
+    common = [other.common_name for other in bands]
+    return common.index(band.common_name) if band.common_name is not None and band.common_name in common else None
 
 
 def _classes(stuff: ModelSpec, things: ModelSpec) -> tuple[ClassSpec, ...]:

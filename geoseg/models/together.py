@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geoseg.models.combining import find_band
 from geoseg.models.detections import Detections
 from geoseg.models.panoptic import stuff_positions
 from geoseg.models.spec import ModelSpec
@@ -30,8 +31,9 @@ class Together:
 
     def __init__(self, spec: ModelSpec, scoring: Any, finding: Any) -> None:
         self.spec, self._scoring, self._finding = spec, scoring, finding
-        names, bands = spec.class_names, list(spec.bands)
-        self._bands = [[bands.index(band) for band in part.bands] for part in spec.parts]
+        names = spec.class_names
+        found = ([find_band(band, spec.bands) for band in part.bands] for part in spec.parts)
+        self._bands = [np.array(places, np.int64) for places in found]
         self._stuff = stuff_positions(spec)
         self._things = np.array([names.index(name) for name in spec.parts[1].class_names], np.int64)
 
