@@ -22,7 +22,7 @@ from geoseg.errors import WorkerError
 from geoseg.grid import Block
 from geoseg.instances import Objects, TileObjects, meet, paint_core
 from geoseg.instances import unite as unite_objects
-from geoseg.models import AnyModel, Prompt, Prompts, is_promptable, load_model
+from geoseg.models import AnyModel, load_model, trial_prompts
 from geoseg.planning import Plan, environment
 from geoseg.segmentation import Prediction, detect_block, finish_block, parse_block, predict_block
 from geoseg.store import RunFolder
@@ -102,19 +102,10 @@ def open_model(job_name: str, dask_worker: Worker) -> None:
     compile_loops()
     size = plan.grid.tiling.size
     pixels = np.zeros((plan.batch_size, len(plan.spec.bands), size, size), plan.raster.dtype)
-    masks = np.ones((plan.batch_size, size, size), np.bool_)
+    asked = trial_prompts(plan.spec, size, plan.prompts.text if plan.prompts else None)
+    prompts = () if asked is None else ([asked] * plan.batch_size,)
     with torch.inference_mode():
-        model.predict(pixels, masks, *_trial_prompts(plan))
-
-
-def _trial_prompts(plan: Plan) -> tuple[list[Prompts], ...]:
-    """What a model that can be asked is asked on trial: the words of the run, or one point; everything takes longer."""
-    if not is_promptable(plan.spec):
-        return ()
-    if plan.prompts is not None and plan.prompts.text is not None:
-        return ([Prompts(text=plan.prompts.text)] * plan.batch_size,)
-    middle = np.full((1, 2), plan.grid.tiling.size / 2, np.float32)
-    return ([Prompts((Prompt(0, middle, np.ones(1, np.bool_)),))] * plan.batch_size,)
+        model.predict(pixels, np.ones((plan.batch_size, size, size), np.bool_), *prompts)
 
 
 def predict(job_name: str, row: int, col: int) -> Seconds:

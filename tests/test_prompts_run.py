@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from distributed import Client
 from shapely.geometry import Point, box
 
 import geoseg
+from geoseg.catalog import find_model
 from geoseg.engine import Event, connect
-from geoseg.errors import RegionError
+from geoseg.errors import RegionError, WorkflowError
+from geoseg.models import load_model
+from geoseg.models.trial import try_model
 from tests.networks import save_sam
 from tests.rasters import TEN_METRES, write_raster
 
@@ -128,3 +132,13 @@ def test_prompts_outside_the_region_are_said_to_be(
     region = f"{left},{top - 200},{left + 200},{top},EPSG:32618"
     with pytest.raises(RegionError, match="no prompt lies within the region"):
         run(client, photo, sam, points, tmp_path / "out", region=region)
+
+
+def test_a_model_that_is_asked_in_words_says_so(photo: Path, points: Path) -> None:
+    with pytest.raises(WorkflowError, match="'sam3' finds what words name; give --text"):
+        geoseg.plan("prompts", model="sam3", input=str(photo), prompts=str(points))
+
+
+def test_a_model_that_takes_prompts_is_tried_with_one(sam: Path) -> None:
+    tried = try_model(load_model(replace(find_model("sam-vit-base"), weights=str(sam), min_score=0.0)), size=128)
+    assert tried.result.startswith("1 objects")

@@ -43,6 +43,8 @@ __all__ = [
     "Task",
     "is_promptable",
     "load_model",
+    "needs_words",
+    "trial_prompts",
     "wrap",
 ]
 
@@ -67,6 +69,9 @@ FAMILIES = {
 
 PROMPTABLE = ("transformers.Sam*",)
 """Architectures that can be asked for objects."""
+
+SPOKEN = ("transformers.Sam3Model",)
+"""Those of them that are asked in words only."""
 
 KINDS: dict[Task, str] = {
     "semantic-segmentation": "geoseg.models.semantic.SemanticModel",
@@ -234,6 +239,35 @@ def wrap(network: Callable[..., Any], spec: ModelSpec, device: str = "cpu") -> A
 def is_promptable(spec: ModelSpec) -> bool:
     """Say whether a model takes prompts."""
     return any(fnmatchcase(spec.architecture, pattern) for pattern in PROMPTABLE)
+
+
+def needs_words(spec: ModelSpec) -> bool:
+    """Say whether a model can do nothing without words."""
+    return any(fnmatchcase(spec.architecture, pattern) for pattern in SPOKEN)
+
+
+def trial_prompts(spec: ModelSpec, size: int, text: str | None = None) -> Prompts | None:
+    """What a model that takes prompts is asked on trial: words, or one point; everything takes minutes.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model.
+    size : int
+        Side of the tile, px.
+    text : str, optional
+        Words that are going to be asked.
+
+    Returns
+    -------
+    Prompts or None
+        None for models that take none.
+    """
+    if not is_promptable(spec):
+        return None
+    if text is not None or needs_words(spec):
+        return Prompts(text=text or "object")
+    return Prompts((Prompt.at(0, size / 2, size / 2),))
 
 
 def _model(

@@ -38,6 +38,11 @@ class Prompt:
     box: Box | None = None
     mask: NDArray[np.bool_] | None = None
 
+    @classmethod
+    def at(cls, id: int, x: float, y: float) -> Prompt:  # noqa: A002 - the word of the attribute
+        """Mark the object at one point, px from the tile's upper left corner."""
+        return cls(id, np.array([[x, y]], np.float32), np.ones(1, np.bool_))
+
 
 @dataclass(frozen=True, eq=False)
 class Prompts:

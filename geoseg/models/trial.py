@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import ModelError
+from geoseg.models import trial_prompts
 from geoseg.models.detections import Detections
 from geoseg.models.probe import made_up_pixels
 from geoseg.models.spec import ClassSpec, ModelSpec, Task
@@ -39,7 +40,7 @@ class Trial:
 
 
 def try_model(model: Any, *, size: int | None = None, seed: int = 0) -> Trial:
-    """Feed a model one made-up tile and compare what it gives with its spec.
+    """Feed a model one made-up tile and compare what it gives with its spec; one that takes prompts is asked for one.
 
     Parameters
     ----------
@@ -58,8 +59,10 @@ def try_model(model: Any, *, size: int | None = None, seed: int = 0) -> Trial:
     spec: ModelSpec = model.spec
     size = -(-(size or spec.tile_size) // spec.multiple) * spec.multiple
     pixels = made_up_pixels(spec, size, np.random.default_rng(seed))[None]
+    asked = trial_prompts(spec, size)
+    prompts = () if asked is None else ([asked],)
     started = time.perf_counter()
-    found = model.predict(pixels, np.ones((1, size, size), np.bool_))
+    found = model.predict(pixels, np.ones((1, size, size), np.bool_), *prompts)
     seconds = time.perf_counter() - started
     return Trial(size, seconds, SAYINGS[spec.task](spec, found, size))
 

@@ -10,7 +10,7 @@ from typing import Any
 from geoseg.catalog import find_model, resolve_input
 from geoseg.errors import BandError, InputNotFoundError, RegionError, WorkflowError
 from geoseg.grid import TileGrid, Tiling
-from geoseg.models import is_promptable
+from geoseg.models import is_promptable, needs_words
 from geoseg.models.combining import combine
 from geoseg.models.refinement import read_refinement
 from geoseg.models.spec import HUB, ModelSpec
@@ -109,6 +109,8 @@ def _batch_size(wanted: Workflow, spec: ModelSpec, grid: TileGrid, device: str) 
 
 def _open_prompts(wanted: Workflow, spec: ModelSpec, raster: Raster) -> PromptLayer | None:
     """Read prompts into the raster's pixels, for a model that can be asked."""
+    if needs_words(spec) and wanted.text is None:
+        raise WorkflowError(f"model '{spec.name}' finds what words name; give --text, such as \"swimming pool\".")
     if wanted.prompts is None and wanted.text is None:
         return None
     if not is_promptable(spec):
