@@ -6,11 +6,6 @@ own library says is tested where its adapter is.
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +24,10 @@ from geoseg.catalog import find_imagery, write_model_item
 from geoseg.engine import connect
 from geoseg.models import Band, ModelSpec, load_model, maskrcnn
 from geoseg.models.spec import ClassSpec
+from geoseg.store import RunFolder
 from tests import test_maskrcnn, test_sam, test_transformers
+from tests.killing import kill_in_the_middle
 from tests.rasters import write_raster
-from tests.test_store import RunFolder
 
 BANDS = tuple(Band(name, name) for name in ("red", "green", "blue"))
 
@@ -201,17 +197,8 @@ def test_objects_are_the_same_after_kill_9_in_the_middle(client: Client, photo: 
         "block_tiles": 1,
         "workers": 1,
     }
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"import geoseg\nif __name__ == '__main__': geoseg.run({settings!r})"],
-        start_new_session=True,
-    )
     folder = RunFolder(tmp_path / "out")
-    markers = folder.state / "predict"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (not markers.is_dir() or len(os.listdir(markers)) < 4):
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_in_the_middle(settings, folder.state / "predict", 4)
     predicted = len(folder.marked("predict"))
     assert 4 <= predicted < whole.plan.block_count, "the run was not interrupted in the middle"
     result = run(client, photo, item, tmp_path / "out", block_tiles=1)

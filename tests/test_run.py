@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +27,7 @@ from geoseg.catalog import find_imagery, find_model
 from geoseg.engine import Event, connect
 from geoseg.errors import BlockError, CatalogError, FingerprintError, ModelError, OutputError
 from geoseg.store import RunFolder
+from tests.killing import kill_in_the_middle
 from tests.networks import Box, Constant, write_model
 from tests.rasters import write_raster
 
@@ -217,17 +215,8 @@ def test_after_kill_9_the_second_start_repeats_only_blocks_in_flight_and_the_res
     scene: Path, box: Path, reference: Path, tmp_path: Path
 ) -> None:
     wanted = settings(scene, box, tmp_path / "out", block_tiles=1)
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"import geoseg\nif __name__ == '__main__': geoseg.run({wanted!r})"],
-        start_new_session=True,
-    )
     folder = RunFolder(tmp_path / "out")
-    markers = folder.state / "finish"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (not markers.is_dir() or len(os.listdir(markers)) < 8):
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_in_the_middle(wanted, folder.state / "finish", 8)
     finished, predicted = folder.marked("finish"), folder.marked("predict")
     assert 8 <= len(finished) < 42, "the run was not interrupted in the middle"
     events: list[Event] = []

@@ -57,11 +57,8 @@ class RunObjects:
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Labels, int64 (y, x), 255 = nothing, and confidence, uint8 (y, x)."""
-        rows, cols = window.slices()
-        labels = self.folder.read_labels(rows, cols)
-        instances = self.folder.read_instances(rows, cols)
-        found = np.where(instances > 0, THING + instances.astype(np.int64), labels)
-        return found, self.folder.read_confidence(rows, cols)
+        labels, confidence, instances = self.folder.read_layers(*window.slices())
+        return np.where(instances > 0, THING + instances.astype(np.int64), labels), confidence
 
     def choose(self, found: NDArray[Any]) -> NDArray[Any]:
         """Leave only what is of the classes that are outlined; small faces have gone to any class before."""

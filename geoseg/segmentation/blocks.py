@@ -9,28 +9,16 @@ beyond the tiles' own overlap. This module knows nothing of where blocks are sto
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from geoseg.blending import BlockSums, Labels, Mask, Strips, Sums, complete, label, label_ramp
+from geoseg.blending import BlockSums, Labels, Strips, Sums, complete, label, label_ramp
 from geoseg.grid import Block, TileGrid, Window
+from geoseg.models import Model
 from geoseg.models.semantic import not_finite
 from geoseg.models.spec import NODATA, ModelSpec
 from geoseg.segmentation.tiles import MaskSource, PixelSource, TileInput, batches, read_wanted, stack
-
-
-class SemanticModel(Protocol):
-    """What turns pixels into scores."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the model promises."""
-
-    def score(self, pixels: NDArray[np.generic], mask: Mask) -> torch.Tensor:
-        """Scores, float32 (n, class, y, x), of pixels (n, band, y, x) and mask (n, y, x)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +42,7 @@ class Prediction:
 
 def predict_block(
     raster: PixelSource,
-    model: SemanticModel,
+    model: Model,
     grid: TileGrid,
     block: Block,
     *,
@@ -67,7 +55,7 @@ def predict_block(
     ----------
     raster : PixelSource
         Where pixels come from.
-    model : SemanticModel
+    model : Model
         What predicts them.
     grid : TileGrid
         The raster's layout.

@@ -5,16 +5,15 @@ It knows nothing of where blocks are stored, of how objects of several tiles bec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from geoseg.blending import Labels, Mask
+from geoseg.blending import Labels
 from geoseg.grid import Block, Tile, TileGrid, Window
 from geoseg.instances import TileObjects, paint
+from geoseg.models import ObjectModel, PanopticModel
 from geoseg.models.detections import Detections
 from geoseg.models.prompts import Prompts
 from geoseg.models.spec import ModelSpec
@@ -32,30 +31,6 @@ class PromptSource(Protocol):
 
     def within(self, window: Window) -> Prompts:
         """What is asked, in pixels of the window."""
-
-
-class ObjectModel(Protocol):
-    """What finds objects."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the model promises."""
-
-    def predict(
-        self, pixels: NDArray[np.generic], mask: Mask, prompts: Sequence[Prompts] | None = None
-    ) -> list[Detections]:
-        """Objects of each tile, of pixels (n, band, y, x) and mask (n, y, x)."""
-
-
-class PanopticModel(Protocol):
-    """What scores stuff and finds things."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the model promises."""
-
-    def predict(self, pixels: NDArray[np.generic], mask: Mask) -> tuple[torch.Tensor, list[Detections]]:
-        """Scores of stuff, float32 (n, class, y, x), and objects of each tile."""
 
 
 def detect_block(

@@ -241,22 +241,42 @@ class RunFolder:
 
     def read_labels(self, rows: slice, cols: slice) -> Labels:
         """Labels, uint8 (y, x), of a part of the raster; things lie over stuff."""
-        return self._overlaid("labels", rows, cols, lambda objects: objects.classes)
+        return self._labels(rows, cols, self._instances(rows, cols))
 
     def read_confidence(self, rows: slice, cols: slice) -> Labels:
         """Confidence, uint8 (y, x), 255 = 1.0, of a part of the raster; that of a thing is its score."""
-        return self._overlaid("confidence", rows, cols, lambda objects: as_levels(objects.scores))
+        return self._confidence(rows, cols, self._instances(rows, cols))
 
-    def _overlaid(self, name: str, rows: slice, cols: slice, of: Callable[[Objects], Labels]) -> Labels:
+    def read_layers(self, rows: slice, cols: slice) -> tuple[Labels, Labels, NDArray[np.uint32]]:
+        """Labels, confidence and instances of a part of a raster whose objects are told apart."""
+        instances = self.read_instances(rows, cols)
+        return self._labels(rows, cols, instances), self._confidence(rows, cols, instances), instances
+
+    def _instances(self, rows: slice, cols: slice) -> NDArray[np.uint32] | None:
+        return self.read_instances(rows, cols) if self.has_objects else None
+
+    def _labels(self, rows: slice, cols: slice, instances: NDArray[np.uint32] | None) -> Labels:
+        return self._overlaid("labels", rows, cols, instances, lambda objects, number: objects.classes[number])
+
+    def _confidence(self, rows: slice, cols: slice, instances: NDArray[np.uint32] | None) -> Labels:
+        return self._overlaid(
+            "confidence", rows, cols, instances, lambda objects, number: as_levels(objects.scores[number])
+        )
+
+    def _overlaid(
+        self,
+        name: str,
+        rows: slice,
+        cols: slice,
+        instances: NDArray[np.uint32] | None,
+        of: Callable[[Objects, NDArray[np.uint32]], Labels],
+    ) -> Labels:
         """What lies under objects, and what each object has instead."""
         values = np.asarray(self._array(name)[rows, cols], np.uint8)
-        if not self.has_objects:
-            return values
-        instances = self.read_instances(rows, cols)
-        found = instances > 0
-        if found.any():
+        if instances is not None and instances.any():
+            found = instances > 0
             values = values.copy()
-            values[found] = of(self.objects.read_united())[instances[found] - 1]
+            values[found] = of(self.objects.read_united(), instances[found] - 1)
         return values
 
     def read_instances(self, rows: slice, cols: slice) -> NDArray[np.uint32]:

@@ -1,0 +1,24 @@
+"""A run that is killed in the middle, as a power cut would."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def kill_in_the_middle(wanted: dict[str, Any], markers: Path, count: int) -> None:
+    """Start a run in a process of its own, and kill it and its workers once so many markers are there."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import geoseg\nif __name__ == '__main__': geoseg.run({wanted!r})"],
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not markers.is_dir() or len(os.listdir(markers)) < count):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
