@@ -7,9 +7,20 @@ from __future__ import annotations
 
 from geoseg.raster.cog import write_cog
 from geoseg.raster.handles import CACHE_BYTES
+from geoseg.raster.legend import Legend, read_legend
 from geoseg.raster.mosaic import Raster
 from geoseg.raster.opening import Input, open_raster
 from geoseg.raster.placing import ground_resolution
 from geoseg.raster.resample import READ_BYTES
 
-__all__ = ["CACHE_BYTES", "READ_BYTES", "Input", "Raster", "ground_resolution", "open_raster", "write_cog"]
+__all__ = [
+    "CACHE_BYTES",
+    "READ_BYTES",
+    "Input",
+    "Legend",
+    "Raster",
+    "ground_resolution",
+    "open_raster",
+    "read_legend",
+    "write_cog",
+]

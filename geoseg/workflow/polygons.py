@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import rasterio
 from distributed import Client
 from pydantic import Field, PositiveInt, ValidationError
 from pyproj import CRS
@@ -18,7 +17,7 @@ from geoseg.engine import Listener, Outcome, Started, Writing, connect, ignore, 
 from geoseg.errors import BlockError, OutputError, RasterError, WorkflowError
 from geoseg.outlines import OutlineFolder, OutlinePlan, RasterLabels, write_outlines
 from geoseg.planning import RegionMask, core_count
-from geoseg.raster import Raster, open_raster
+from geoseg.raster import Raster, open_raster, read_legend
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_region, read_region
 from geoseg.workflow.outlines import fingerprint_of, min_pixels, shaping_of, values_of
@@ -193,19 +192,10 @@ def _region(wanted: Polygonizing, raster: Raster) -> RegionMask | None:
 
 
 def _legend(raster: Raster) -> tuple[dict[int, str], list[StyledClass] | None]:
-    """Names and colours of classes, as the first file has them: ``CLASS_<value>`` items and a colour table."""
-    with rasterio.open(raster.sources[0].path) as source:
-        items = source.tags() | source.tags(1)
-        try:
-            colors = source.colormap(1)
-        except ValueError:
-            colors = {}
-    names = {
-        int(key.removeprefix("CLASS_")): str(name)
-        for key, name in items.items()
-        if key.startswith("CLASS_") and key.removeprefix("CLASS_").isdigit()
-    }
-    shown = names or {value: str(value) for value, color in colors.items() if color[:3] != (0, 0, 0)}
+    """Names and colours of classes, as the first file has them."""
+    legend = read_legend(raster)
+    names, colors = legend.names, legend.colors
+    shown = names or {value: str(value) for value, color in colors.items() if color != (0, 0, 0)}
     if not colors or not shown:
         return names, None
     style = [StyledClass(value, name, "#{:02x}{:02x}{:02x}".format(*colors[value])) for value, name in shown.items()]
