@@ -15,7 +15,13 @@ from geoseg.errors import CrsError, GeosegError, InputNotFoundError
 
 
 def read_table(
-    path: Path, what: str, wanted: str, error: type[GeosegError], columns: list[str] | None = None
+    path: Path,
+    what: str,
+    wanted: str,
+    error: type[GeosegError],
+    columns: list[str] | None = None,
+    *,
+    may_be_empty: bool = False,
 ) -> gpd.GeoDataFrame:
     """Read the features of a file with one layer; tables without geometry, such as styles, are no layers.
 
@@ -31,6 +37,8 @@ def read_table(
         Raised when it is no such file.
     columns : list of str, optional
         The only columns to read; all unless given.
+    may_be_empty : bool
+        True also takes a file without features.
 
     Returns
     -------
@@ -55,7 +63,7 @@ def read_table(
     if not isinstance(table, gpd.GeoDataFrame):
         raise error(f"{what} '{path}' is a table without geometry; give a file with {wanted}.")
     table = table[~(table.geometry.isna() | table.geometry.is_empty)].reset_index(drop=True)
-    if table.empty:
+    if table.empty and not may_be_empty:
         raise error(f"{what} '{path}' has no features; give a file with {wanted}.")
     if table.crs is None:
         raise CrsError(f"{what} '{path}' has no CRS; save it with one.")
