@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
+from geoseg.evaluation.overlaps import runs_of
 
 IGNORE = 255
 """Label of a pixel that has no class."""
@@ -38,19 +39,26 @@ def confusion(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: i
     EvaluationError
         If the shapes differ or a label is neither a class index nor 255.
     """
-    known = known_pixels(truth, predicted, classes)
-    pairs = np.stack([truth[known], predicted[known]]).astype(np.int64)
-    return np.bincount(pairs[0] * classes + pairs[1], minlength=classes * classes).reshape(classes, classes)
+    check_shapes(truth, predicted)
+    (trues, found), lengths = runs_of(truth, predicted)
+    known = (trues != IGNORE) & (found != IGNORE)
+    trues, found, lengths = trues[known], found[known], lengths[known]
+    _check_labels(int(max(trues.max(initial=0), found.max(initial=0))), classes)
+    counts = np.bincount(trues * classes + found, lengths, classes * classes)  # floats, and whole up to 2 ** 53
+    return counts.astype(np.int64).reshape(classes, classes)
 
 
 def known_pixels(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int) -> NDArray[np.bool_]:
     """Which pixels have a class on either side; refuses what `confusion` refuses."""
     check_shapes(truth, predicted)
     known: NDArray[np.bool_] = (truth != IGNORE) & (predicted != IGNORE)
-    highest = int(max(truth.max(where=known, initial=0), predicted.max(where=known, initial=0)))
+    _check_labels(int(max(truth.max(where=known, initial=0), predicted.max(where=known, initial=0))), classes)
+    return known
+
+
+def _check_labels(highest: int, classes: int) -> None:
     if highest >= classes:
         raise EvaluationError(f"label {highest} is not one of {classes} classes; map values to class indices first")
-    return known
 
 
 def check_shapes(truth: NDArray[Any], *others: NDArray[Any]) -> None:

@@ -1,6 +1,6 @@
 """How well objects are found: pairs of true and predicted objects, and precision, recall, F1 and average precision.
 
-It knows arrays of object numbers, nothing of classes: objects of each class are matched by themselves.
+It knows numbers of objects and what they share, nothing of classes: objects of each class are matched by themselves.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.classes import check_shapes
+from geoseg.evaluation.overlaps import Overlaps, overlaps_of
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -109,19 +110,30 @@ def match_instances(
         If the shapes differ, or there is not one score an object.
     """
     check_shapes(truth, predicted)
-    trues, own = np.unique(truth[truth > 0], return_counts=True)
-    found, others = np.unique(predicted[predicted > 0], return_counts=True)
+    return match_overlaps(overlaps_of(truth, predicted), threshold, scores)
+
+
+def match_overlaps(overlaps: Overlaps, threshold: float = 0.5, scores: NDArray[Any] | None = None) -> Matches:
+    """Pair segments whose overlaps are known, as `match_instances` does.
+
+    A predicted one without a partner that lies by more than half where the truth is not known is left out.
+
+    Raises
+    ------
+    EvaluationError
+        There is not one score an object.
+    """
+    found = overlaps.found
     sure = np.ones(len(found)) if scores is None else np.asarray(scores, np.float64)
     if sure.shape != found.shape:
         raise EvaluationError(f"{len(found)} objects have scores of shape {sure.shape}; give one score an object")
-    pairs, shared = shared_areas(truth, predicted)
-    first, second = np.searchsorted(trues, pairs[:, 0]), np.searchsorted(found, pairs[:, 1])
-    iou = shared / (own[first] + others[second] - shared)
+    first, second, iou = overlaps.first, overlaps.second, overlaps.iou
     order = np.lexsort((-iou, -sure[second]))
     chosen = _choose(first, second, order[iou[order] >= threshold])
     partners, fits = np.zeros(len(found), np.int64), np.zeros(len(found))
-    partners[second[chosen]], fits[second[chosen]] = trues[first[chosen]], iou[chosen]
-    return Matches(partners, fits, sure, len(trues))
+    partners[second[chosen]], fits[second[chosen]] = overlaps.trues[first[chosen]], iou[chosen]
+    judged = (partners > 0) | ~overlaps.unjudged
+    return Matches(partners[judged], fits[judged], sure[judged], len(overlaps.trues))
 
 
 def _choose(first: Integers, second: Integers, order: Integers) -> list[int]:
@@ -134,23 +146,3 @@ def _choose(first: Integers, second: Integers, order: Integers) -> list[int]:
             taken[0].add(first[pair])
             taken[1].add(second[pair])
     return chosen
-
-
-def shared_areas(truth: NDArray[Any], predicted: NDArray[Any]) -> tuple[Integers, Integers]:
-    """Pixels that each pair of segments shares.
-
-    Parameters
-    ----------
-    truth, predicted : NDArray
-        Integers, the same shape: numbers of segments; pixels that are 0 on either side are left out.
-
-    Returns
-    -------
-    pairs, areas : NDArray
-        int64, shape (pair, 2): the numbers, and shape (pair,): px.
-    """
-    both = (truth > 0) & (predicted > 0)
-    (trues, first), (found, second) = (np.unique(side[both], return_inverse=True) for side in (truth, predicted))
-    codes, areas = np.unique(first * np.int64(len(found)) + second, return_counts=True)
-    rows, cols = np.divmod(codes, max(1, len(found)))
-    return np.stack([trues[rows], found[cols]], axis=1).astype(np.int64), areas.astype(np.int64)

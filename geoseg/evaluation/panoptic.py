@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.evaluation.classes import check_shapes, known_pixels, ratio
-from geoseg.evaluation.matching import shared_areas
+from geoseg.evaluation.overlaps import NOTHING, VOID, Overlaps, overlaps_of
 
 Labels = NDArray[np.uint8]
 Segments = NDArray[np.int64]
@@ -54,16 +54,26 @@ def count_panoptic(
     """
     check_shapes(truth[0], truth[1], *predicted)
     sides = [_segments(labels, objects, isthing) for labels, objects in (truth, predicted)]
-    (trues, own), (found, others) = (np.unique(side[side > 0], return_counts=True) for side in sides)
-    hidden = _areas(sides[1][sides[0] == 0], found)
-    pairs, shared = shared_areas(*sides)
-    first, second = np.searchsorted(trues, pairs[:, 0]), np.searchsorted(found, pairs[:, 1])
-    iou = shared / (own[first] + others[second] - hidden[second] - shared)
-    good = (iou > 0.5) & (pairs[:, 0] >> BITS == pairs[:, 1] >> BITS)  # more than half: no segment has two partners
+    return count_segments(overlaps_of(np.where(sides[0] > NOTHING, sides[0], VOID), sides[1]), len(isthing))
+
+
+def count_segments(overlaps: Overlaps, classes: int) -> Counts:
+    """Match segments whose overlaps are known, as `count_panoptic` does.
+
+    Parameters
+    ----------
+    overlaps : Overlaps
+        Of segments whose numbers are ``(class index + 1 << 32) + object``; void is not known.
+    classes : int
+        Number of classes.
+    """
+    trues, found, first, second = overlaps.trues, overlaps.found, overlaps.first, overlaps.second
+    alike = _classes(trues[first]) == _classes(found[second])
+    good = (overlaps.iou > 0.5) & alike  # more than half: no segment has two partners
     missed = np.delete(trues, first[good])
-    spurious = np.delete(found, np.union1d(second[good], np.flatnonzero(2 * hidden > others)))
-    columns = [np.bincount(_classes(pairs[good, 0]), iou[good], len(isthing))]
-    columns += [np.bincount(_classes(numbers), None, len(isthing)) for numbers in (pairs[good, 0], spurious, missed)]
+    spurious = np.delete(found, np.union1d(second[good], np.flatnonzero(overlaps.unjudged)))
+    columns = [np.bincount(_classes(trues[first[good]]), overlaps.iou[good], classes)]
+    columns += [np.bincount(_classes(numbers), None, classes) for numbers in (trues[first[good]], spurious, missed)]
     return np.stack(columns, axis=1).astype(np.float64)
 
 
@@ -78,14 +88,6 @@ def _segments(labels: Labels, objects: NDArray[Any], isthing: Sequence[bool]) ->
 def _classes(segments: Segments) -> Segments:
     """Class of each segment's number."""
     return (segments >> BITS) - 1
-
-
-def _areas(segments: Segments, numbers: Segments) -> Segments:
-    """Pixels of each of some segments."""
-    here, areas = np.unique(segments[segments > 0], return_counts=True)
-    result = np.zeros(len(numbers), np.int64)
-    result[np.searchsorted(numbers, here)] = areas
-    return result
 
 
 @dataclass(frozen=True)
