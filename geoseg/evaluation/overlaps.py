@@ -83,7 +83,8 @@ class Overlaps:
         ]
         (true_numbers, true_areas), (found_numbers, found_areas) = sides
         dark = (one == VOID) & (other > NOTHING)
-        hidden = np.bincount(np.searchsorted(found_numbers, other[dark]), areas[dark], len(found_numbers))
+        hidden = np.zeros(len(found_numbers))
+        hidden[np.searchsorted(found_numbers, other[dark])] = areas[dark]
         both = (one > NOTHING) & (other > NOTHING)
         first, second = np.searchsorted(true_numbers, one[both]), np.searchsorted(found_numbers, other[both])
         return cls(true_numbers, found_numbers, true_areas, found_areas, hidden, first, second, areas[both])
