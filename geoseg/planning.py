@@ -7,6 +7,7 @@ making one reads headers, never pixels, and opens no network.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -171,7 +172,14 @@ class Plan:
             return None
         refine = self.spec.refine
         refining = refine.seconds_per_mpx(len(self.spec.stuff)) if refine else 0.0
-        return (self.spec.seconds_per_mpx + refining) * self.tile_count * self.grid.tiling.size**2 / 1e6 / self.workers
+        looks = self.spec.tta.work if self.spec.tta else 1.0
+        return (
+            (self.spec.seconds_per_mpx * looks + refining)
+            * self.tile_count
+            * self.grid.tiling.size**2
+            / 1e6
+            / self.workers
+        )
 
     @cached_property
     def worker_bytes(self) -> dict[str, int]:
@@ -198,6 +206,7 @@ class Plan:
         refining = spec.refine.bytes_per_pixel(len(spec.stuff), len(spec.bands)) * side**2 if spec.refine else 0
         # networks that can be asked look at every tile in the size that they were made for
         looked_at = max(side, spec.tile_size) if is_promptable(spec) else side
+        looked_at = round(looked_at * (spec.tta.largest if spec.tta else 1))
         return int(max(self.batch_size * looked_at**2 * spec.activation_bytes, refining))
 
     @property
@@ -256,8 +265,8 @@ def tiling_of(
 ) -> Tiling:
     """How tiles of a raster overlap: as the model wants it, unless said otherwise.
 
-    What follows the network within a tile adds its reach to the model's halo, rounded up so that the network's
-    down-sampling fits.
+    What follows the network within a tile adds its reach to the model's halo, and smaller views of test-time
+    augmentation see farther; the sum is rounded up so that the network's down-sampling fits.
 
     Parameters
     ----------
@@ -270,8 +279,9 @@ def tiling_of(
     """
     overlap = next(item for item in (ramp, spec.ramp, RAMP) if item is not None)
     margin = spec.halo if halo is None else halo
-    if halo is None and spec.refine is not None:
-        margin += spec.refine.reach
+    if halo is None and (spec.refine is not None or spec.tta is not None):
+        margin = math.ceil(margin * spec.tta.widest) if spec.tta else margin
+        margin += spec.refine.reach if spec.refine else 0
         margin += next(
             (more for more in range(spec.multiple) if (2 * (margin + more) + overlap) % spec.multiple == 0), 0
         )

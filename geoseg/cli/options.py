@@ -23,6 +23,7 @@ Prompts = Annotated[str | None, typer.Option(help="A vector file: points, boxes 
 Text = Annotated[str | None, typer.Option(help="What objects are to be, in words.")]
 MinScore = Annotated[float | None, typer.Option(help="Objects with a lower score are left out, 0 to 1.")]
 Refine = Annotated[str | None, typer.Option(help="crf: boundaries follow the imagery.")]
+Tta = Annotated[str | None, typer.Option(help="Average several views of a tile: flips,rotations,scales.")]
 TileSize = Annotated[int | None, typer.Option(help="Px that the model reads at once.")]
 Halo = Annotated[int | None, typer.Option(help="Px of context discarded on each side of a tile.")]
 Ramp = Annotated[int | None, typer.Option(help="Px over which neighbouring tiles are blended.")]

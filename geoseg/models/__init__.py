@@ -73,6 +73,8 @@ PROMPTABLE = ("transformers.Sam*",)
 SPOKEN = ("transformers.Sam3Model",)
 """Those of them that are asked in words only."""
 
+SEMANTIC: Task = "semantic-segmentation"
+
 KINDS: dict[Task, str] = {
     "semantic-segmentation": "geoseg.models.semantic.SemanticModel",
     "instance-segmentation": "geoseg.models.instance.InstanceModel",
@@ -206,12 +208,21 @@ def load_model(
         parts = (load_model(part, device, precision=precision, compile=compile) for part in spec.parts)
         return import_module("geoseg.models.together").Together(spec, *parts)
     adapter = import_module(_adapter_name(spec))
-    if spec.task not in getattr(adapter, "TASKS", ("semantic-segmentation",)):
+    if (spec.task if spec.watershed is None else SEMANTIC) not in getattr(adapter, "TASKS", (SEMANTIC,)):
         raise ModelError(
             f"model '{spec.name}' does {spec.task}, which {spec.architecture or spec.framework} cannot; correct "
             "mlm:tasks or mlm:architecture in its entry."
         )
-    return _model(spec, adapter.open_network, device, precision, compile)
+    return _model(spec, _augmented(spec, adapter.open_network), device, precision, compile)
+
+
+def _augmented(spec: ModelSpec, opener: Callable[..., Any]) -> Callable[..., Any]:
+    """Put before an adapter what looks several times, and what makes objects of scores, where the spec has them."""
+    if spec.tta is not None:
+        if spec.watershed is None and spec.task != SEMANTIC:
+            raise ModelError(f"tta averages scores, and model '{spec.name}' finds objects without them; leave tta out.")
+        opener = import_module("geoseg.models.averaging").averager(opener)
+    return opener if spec.watershed is None else import_module("geoseg.models.separating").separator(opener)
 
 
 def wrap(network: Callable[..., Any], spec: ModelSpec, device: str = "cpu") -> Any:
@@ -233,7 +244,8 @@ def wrap(network: Callable[..., Any], spec: ModelSpec, device: str = "cpu") -> A
     Model, ObjectModel or PanopticModel
         By the spec's task.
     """
-    return _model(spec, import_module("geoseg.models.module").opener(network), device, "auto", False)
+    opener = _augmented(spec, import_module("geoseg.models.module").opener(network))
+    return _model(spec, opener, device, "auto", False)
 
 
 def is_promptable(spec: ModelSpec) -> bool:

@@ -7,9 +7,9 @@ tiling needs beyond it (``geoseg:``, every field optional). It opens no weights 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 from urllib.parse import urlsplit
 
 from geoseg.errors import WorkflowError
@@ -23,10 +23,14 @@ from geoseg.models.item_signature import (
     read_task,
     read_tile_size,
 )
-from geoseg.models.refinement import Refinement, read_refinement
+from geoseg.models.refinement import read_refinement
 from geoseg.models.spec import Activation, ModelSpec
 from geoseg.models.stac import Json, absolute
+from geoseg.models.tta import read_tta
+from geoseg.models.watershed import read_watershed
 from geoseg.models.weights import hub_name
+
+_Settings = TypeVar("_Settings")
 
 MULTIHASH = "1220"
 """Prefix of a SHA-256 in ``file:checksum``: code 0x12, 0x20 bytes (https://github.com/multiformats/multihash)."""
@@ -83,7 +87,9 @@ def read_model_item(path: str | Path) -> ModelSpec:
         seconds_per_mpx=document.optional("geoseg:seconds_per_mpx"),
         ramp=document.optional("geoseg:ramp", int),
         min_score=_min_score(document),
-        refine=_refine(document),
+        refine=_settings(document, "geoseg:refine", read_refinement),
+        watershed=_settings(document, "geoseg:watershed", read_watershed),
+        tta=_settings(document, "geoseg:tta", read_tta),
         description=need(properties, "description", str, ""),
         license=_license(document),
         metrics=tuple(need(properties, "geoseg:metrics", dict, {}).items()),
@@ -176,12 +182,12 @@ def _edge_errors(document: Document) -> tuple[tuple[int, float], ...]:
     return tuple(sorted(pairs))
 
 
-def _refine(document: Document) -> Refinement | None:
-    """What follows the network, as in a workflow."""
+def _settings(document: Document, field: str, read: Callable[[Any], _Settings | None]) -> _Settings | None:
+    """What precedes or follows the network, as in a workflow."""
     try:
-        return read_refinement(document.properties.get("geoseg:refine"))
+        return read(document.properties.get(field))
     except WorkflowError as error:
-        raise document.error("geoseg:refine", f"cannot be used: {error}") from error
+        raise document.error(field, f"cannot be used: {error}") from error
 
 
 def _frozen(values: Json) -> tuple[tuple[str, Any], ...]:

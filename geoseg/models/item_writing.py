@@ -129,6 +129,8 @@ def _extras(spec: ModelSpec) -> dict[str, Any]:
         "fixed_size": spec.fixed_size or None,
         "min_score": spec.min_score if spec.things else None,
         "refine": asdict(spec.refine) if spec.refine else None,
+        "watershed": asdict(spec.watershed) if spec.watershed else None,
+        "tta": asdict(spec.tta) if spec.tta else None,
         "edge_errors": {str(distance): error for distance, error in spec.edge_errors} or None,
         "metrics": dict(spec.metrics) or None,
     }

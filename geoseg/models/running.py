@@ -57,7 +57,7 @@ class Runner:
         compile: bool = False,  # noqa: A002 - the word of the option
     ) -> None:
         self.spec, self.device = spec, find_device(device)
-        self._dtype = _dtype(precision, self.device)
+        self._dtype = inner_type(precision, self.device)
         network = opener(spec, self.device)
         self._scaler = Scaler(spec, self.device, memory_format(network, self.device))
         self._network = torch.compile(network) if compile and isinstance(network, torch.nn.Module) else network
@@ -106,8 +106,14 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The type that autocast uses."""
+def inner_type(precision: Precision, device: torch.device) -> torch.dtype:
+    """The type that autocast uses.
+
+    Raises
+    ------
+    ModelError
+        There is no such precision, or the device is no good at it.
+    """
     if precision not in get_args(Precision):
         raise ModelError(f"'{precision}' is not a precision; use {', '.join(get_args(Precision))}.")
     if precision == "auto":

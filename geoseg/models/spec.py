@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geoseg.models.refinement import Refinement
+from geoseg.models.tta import TestTimeAugmentation
+from geoseg.models.watershed import Watershed
 
 NODATA = 255
 """The label of pixels that hold no data; never a class."""
@@ -132,6 +134,10 @@ class ModelSpec:
         Two models that work together: one that scores stuff, and one that finds things; see `geoseg.models.together`.
     refine : Refinement or None
         What follows the network within each tile; its reach is not part of ``halo``.
+    watershed : Watershed or None
+        How objects come from a network that scores them and their boundaries; see `geoseg.models.separating`.
+    tta : TestTimeAugmentation or None
+        Views of a tile that are averaged; how much farther they see is not part of ``halo``.
     edge_errors : tuple of (int, float)
         Largest error of a probability at distances from a tile's edge, px, as measured.
     """
@@ -158,6 +164,8 @@ class ModelSpec:
     ramp: int | None = None
     min_score: float = 0.5
     refine: Refinement | None = None
+    watershed: Watershed | None = None
+    tta: TestTimeAugmentation | None = None
     parts: tuple[ModelSpec, ...] = ()
     description: str = ""
     license: str = ""

@@ -17,8 +17,8 @@ from geoseg.training.recipe import Recipe, load_recipe, parse_recipe
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from geoseg.evaluation import Scores
     from geoseg.models.spec import ModelSpec
+    from geoseg.training.goals import Judgement
     from geoseg.training.loop import Epoch
 
 __all__ = ["Recipe", "TrainResult", "load_recipe", "parse_recipe", "train"]
@@ -34,18 +34,18 @@ class TrainResult:
         The catalog entry: item, weights, card, log.
     spec : ModelSpec
         The trained model, as the entry describes it.
-    scores : Scores
-        On the held-out labelled pixels.
-    by_layer : tuple of (str, Scores)
-        The same pixels, apart by the label layer that labelled them.
+    judgement : Judgement
+        Scores on the held-out labels: of pixels, of objects, by image and by label layer.
+    layers : tuple of str
+        Names of the label layers.
     log : tuple of Epoch
         Loss and score, epoch by epoch.
     """
 
     folder: Path
     spec: ModelSpec
-    scores: Scores
-    by_layer: tuple[tuple[str, Scores], ...]
+    judgement: Judgement
+    layers: tuple[str, ...]
     log: tuple[Epoch, ...]
 
 
@@ -86,6 +86,10 @@ def train(
         If the labels do not overlap the images, have unknown classes, or leave nothing to train or validate on.
     OutputError
         If the entry cannot be written.
+
+    Notes
+    -----
+    The same call continues a run that was interrupted, from the last epoch on, and gives the same weights.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
@@ -95,7 +99,8 @@ def train(
     runner = import_module("geoseg.training.run")
     result: TrainResult = runner.run(recipe, folder, _reporter(recipe, progress, console))
     if console is not None:
-        console.print(f"{result.folder}: mean IoU {result.scores.mean_iou:.3f}, agreement {result.scores.accuracy:.1%}")
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in result.spec.metrics)
+        console.print(f"{result.folder}: {figures}", soft_wrap=True)
     return result
 
 
@@ -107,7 +112,7 @@ def _reporter(
     def report(epoch: Epoch) -> None:
         if console is not None:
             console.print(
-                f"step {epoch.step}/{recipe.steps}  loss {epoch.loss:.3f}  mean IoU {epoch.score:.3f} "
+                f"step {epoch.step}/{recipe.steps}  loss {epoch.loss:.3f}  score {epoch.score:.3f} "
                 f"(best {epoch.best:.3f})  {epoch.seconds:.0f} s"
             )
         if progress is not None:

@@ -5,9 +5,9 @@ It writes what training measured and nothing more: a score against a teacher is 
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import safetensors.torch
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from geoseg.evaluation import Scores
 from geoseg.models.spec import ModelSpec
-from geoseg.training.loop import Epoch
-from geoseg.training.recipe import Recipe, TeacherLabels
+from geoseg.training.goals import Judgement
+from geoseg.training.picture import CAPTIONS, PICTURE
+from geoseg.training.recipe import Recipe
+from geoseg.training.recipe_parts import TeacherLabels
 
 
 def write_weights(weights: dict[str, Tensor], path: Path) -> None:
@@ -27,34 +29,23 @@ def write_weights(weights: dict[str, Tensor], path: Path) -> None:
     os.replace(temporary, path)
 
 
-def write_log(epochs: Iterable[Epoch], path: Path) -> None:
-    """Write one CSV row an epoch."""
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["step", "loss", "mean_iou", "best", "seconds"])
-        for epoch in epochs:
-            writer.writerow(
-                [epoch.step, f"{epoch.loss:.4f}", f"{epoch.score:.4f}", f"{epoch.best:.4f}", f"{epoch.seconds:.0f}"]
-            )
-    os.replace(temporary, path)
-
-
-def write_card(
-    recipe: Recipe, spec: ModelSpec, scores: Scores, by_layer: Sequence[tuple[str, Scores]], path: Path
-) -> None:
+def write_card(recipe: Recipe, spec: ModelSpec, judgement: Judgement, layers: Sequence[str], path: Path) -> None:
     """Write the card: what the model is, what it was judged by, and what that does not say.
 
-    A picture ``map.jpg`` in the same folder is shown; making it is left to a person.
+    A picture `PICTURE` in the same folder is shown.
     """
     parts = [f"# {recipe.title or recipe.name}", recipe.description.strip()]
-    if (path.parent / "map.jpg").exists():
-        parts.append("![Left: the imagery. Right: the map of this model.](map.jpg)")
-    parts += [_facts(spec), "## Scores", _what_it_means(recipe, scores), _class_table(scores)]
-    parts += ["By source of the label:", _layer_table(by_layer)]
+    if (path.parent / PICTURE).exists():
+        parts.append(f"![{CAPTIONS[recipe.picture]}]({PICTURE})")
+    parts += [_facts(spec), "## Scores", _what_it_means(recipe, judgement), _class_table(judgement.scores)]
+    parts += ["By image:", _site_table(judgement)]
+    if len(layers) > 1:
+        parts += ["By source of the label:", _layer_table(layers, judgement)]
+    if recipe.failures.strip():
+        parts += ["## Known failures", recipe.failures.strip()]
     if recipe.provenance.strip():
         parts += ["## Provenance", recipe.provenance.strip()]
-    parts += ["## Licence", recipe.license]
+    parts += ["## Training", _training(recipe), "## Licence", recipe.license]
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
     os.replace(temporary, path)
@@ -75,12 +66,19 @@ def _facts(spec: ModelSpec) -> str:
     return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows)])
 
 
-def _what_it_means(recipe: Recipe, scores: Scores) -> str:
+def _what_it_means(recipe: Recipe, judgement: Judgement) -> str:
     """Say in words what the figures are, by where the labels come from."""
-    text = (
-        f"On {scores.pixels:,} labelled pixels that were held out, {scores.accuracy:.1%} have the label's class; "
-        f"mean IoU of the classes that occur there: {scores.mean_iou:.3f}. They also chose the best epoch."
-    )
+    scores, objects = judgement.scores, judgement.objects
+    text = f"On {scores.pixels:,} labelled pixels that were held out, {scores.accuracy:.1%} have the label's class"
+    if objects is None:
+        text += f"; mean IoU of the classes that occur there: {scores.mean_iou:.3f}."
+    else:
+        text += (
+            f". Of {objects.truths:,} objects {objects.recall:.1%} are found, and of {len(objects.partners):,} that "
+            f"are found {objects.precision:.1%} are true, at an IoU of at least 0.5: F1 {objects.f1:.3f}, average "
+            f"precision {objects.average_precision:.3f}."
+        )
+    text += " They also chose the best epoch."
     teachers = [layer.teacher for layer in recipe.labels if isinstance(layer, TeacherLabels)]
     if teachers:
         text += (
@@ -88,6 +86,32 @@ def _what_it_means(recipe: Recipe, scores: Scores) -> str:
             "images named here, not accuracy against ground truth."
         )
     return text
+
+
+def _training(recipe: Recipe) -> str:
+    """How it was trained, in a sentence."""
+    start = "random weights" if recipe.encoder_weights is None else f"an encoder with {recipe.encoder_weights} weights"
+    start = start if recipe.init is None else f"the model {recipe.init}"
+    return (
+        f"`geoseg train` on {len(recipe.images)} images from {start}: at most {recipe.steps:,} steps of "
+        f"{recipe.batch_size} windows of {recipe.window} px, seed {recipe.seed}, geoseg {version('geoseg')}, torch "
+        f"{version('torch')}. `log.csv` has loss and score of each epoch."
+    )
+
+
+def _site_table(judgement: Judgement) -> str:
+    """One row an image: IoU of each class that occurs, and F1 of objects."""
+    names = judgement.scores.names
+    counted = [item for item in judgement.sites if item.objects is not None]
+    head = ["image", *(f"IoU {name}" for name in names), *(["objects", "F1 of objects"] if counted else [])]
+    rows = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
+    for site in judgement.sites:
+        occurs = site.scores.counts.sum(axis=1) > 0
+        figures = [f"{iou:.3f}" if here else "-" for iou, here in zip(site.scores.iou, occurs, strict=True)]
+        found = site.objects
+        figures += [] if found is None else [f"{found.truths:,}", f"{found.f1:.3f}"]
+        rows.append(f"| {' | '.join([site.name, *figures])} |")
+    return "\n".join(rows)
 
 
 def _class_table(scores: Scores) -> str:
@@ -99,8 +123,9 @@ def _class_table(scores: Scores) -> str:
     return "\n".join(rows)
 
 
-def _layer_table(by_layer: Sequence[tuple[str, Scores]]) -> str:
+def _layer_table(layers: Sequence[str], judgement: Judgement) -> str:
     """One row a label layer: held-out pixels and the share with the label's class."""
     rows = ["| labels | held-out pixels | same class |", "| --- | ---: | ---: |"]
-    rows += [f"| {name} | {item.pixels:,} | {item.accuracy:.1%} |" for name, item in by_layer if item.pixels]
+    named = zip(layers, judgement.by_layer, strict=False)
+    rows += [f"| {name} | {item.pixels:,} | {item.accuracy:.1%} |" for name, item in named if item.pixels]
     return "\n".join(rows)

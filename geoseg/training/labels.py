@@ -21,8 +21,16 @@ from geoseg.evaluation import IGNORE
 from geoseg.grid import Window
 from geoseg.raster import open_raster
 from geoseg.training.conditions import band_names, holds
-from geoseg.training.data import read_image
-from geoseg.training.recipe import Image, LabelLayer, PolygonLabels, RasterLabels, Recipe, TeacherLabels
+from geoseg.training.recipe import Recipe
+from geoseg.training.recipe_parts import (
+    Image,
+    InstanceLabels,
+    LabelLayer,
+    PolygonLabels,
+    RasterLabels,
+    TeacherLabels,
+)
+from geoseg.training.scenes import BACKGROUND, read_image
 from geoseg.training.teacher import teacher_labels
 
 UNTOUCHED = 254
@@ -36,13 +44,16 @@ class LabelMap:
     Attributes
     ----------
     labels : NDArray
-        uint8, shape (y, x), class indices, 255 = none.
+        uint8, shape (y, x), class indices, 253 = no object at all, 255 = none.
     layers : NDArray
         uint8, shape (y, x), number of the layer that decided the pixel, 255 = none.
+    instances : NDArray
+        uint32, shape (y, x), numbers of objects, 0 = none.
     """
 
     labels: NDArray[np.uint8]
     layers: NDArray[np.uint8]
+    instances: NDArray[np.uint32]
 
 
 def make_labels(recipe: Recipe, image: Image, number: int, geobox: GeoBox) -> LabelMap:
@@ -66,27 +77,91 @@ def make_labels(recipe: Recipe, image: Image, number: int, geobox: GeoBox) -> La
     """
     labels = np.full(geobox.shape, IGNORE, np.uint8)
     layers = np.full(geobox.shape, IGNORE, np.uint8)
+    instances = np.zeros(geobox.shape, np.uint32)
     for place, layer in enumerate(recipe.labels):
-        found = _layer(recipe, layer, image, number, geobox)
+        found, objects = _layer(recipe, layer, image, number, geobox)
         said = found != UNTOUCHED
         if layer.where is not None:
             names = band_names(layer.where)
             pixels, mask, _, _ = read_image(recipe, image, names)
             said = said & mask & holds(layer.where, dict(zip(names, pixels, strict=True)))
         labels[said], layers[said] = found[said], place
+        numbers = np.where(objects > 0, objects + instances.max(initial=0), 0)
+        instances[said] = numbers[said]
     layers[labels == IGNORE] = IGNORE
-    return LabelMap(labels, layers)
+    return LabelMap(labels, layers, instances)
 
 
-def _layer(recipe: Recipe, layer: LabelLayer, image: Image, number: int, geobox: GeoBox) -> NDArray[np.uint8]:
-    """Return one layer on the image's grid: class indices, 255 = ignore, 254 = nothing said."""
+def _layer(
+    recipe: Recipe, layer: LabelLayer, image: Image, number: int, geobox: GeoBox
+) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
+    """One layer on the image's grid: class indices, 255 = ignore, 254 = nothing said; and numbers of objects."""
+    none = np.zeros(geobox.shape, np.uint32)
     if isinstance(layer, TeacherLabels):
         labels = teacher_labels(recipe, layer, image)
         labels[labels == IGNORE] = UNTOUCHED
-        return labels
+        return labels, none
     if isinstance(layer, RasterLabels):
-        return raster_labels(recipe, layer, number, geobox)
+        return raster_labels(recipe, layer, number, geobox), none
+    if isinstance(layer, InstanceLabels):
+        return instance_labels(recipe, layer, number, geobox)
     return polygon_labels(recipe, layer, geobox)
+
+
+def _file_of(recipe: Recipe, files: str | tuple[str | None, ...], number: int) -> Path | None:
+    """The file of a layer for an image; None where the list has none for it.
+
+    Raises
+    ------
+    TrainingError
+        If the list is too short.
+    """
+    paths = (files,) if isinstance(files, str) else files
+    if number >= len(paths):
+        raise TrainingError(
+            f"image {number + 1} has no label raster, {len(paths)} are listed; list one file for each image"
+        )
+    path = paths[number]
+    return None if path is None else recipe.find(path)
+
+
+def instance_labels(
+    recipe: Recipe, layer: InstanceLabels, number: int, geobox: GeoBox
+) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
+    """Read numbers of objects onto the image's grid, by nearest neighbour.
+
+    Returns
+    -------
+    tuple of NDArray
+        Class indices uint8 (y, x), 254 = nothing said; numbers of objects uint32 (y, x), 0 = none.
+
+    Raises
+    ------
+    TrainingError
+        If there is no file for this image, or it does not overlap it.
+    """
+    path = _file_of(recipe, layer.instances, number)
+    labels, numbers = np.full(geobox.shape, UNTOUCHED, np.uint8), np.zeros(geobox.shape, np.uint32)
+    if path is None:
+        return labels, numbers
+    index = _index(recipe, layer.class_, path)
+    values = _read(recipe, path, number, geobox)
+    labels[values > 0] = index
+    if recipe.finds_objects:
+        labels[values == 0] = BACKGROUND
+    return labels, np.where(values > 0, values, 0).astype(np.uint32)
+
+
+def _read(recipe: Recipe, path: Path, number: int, geobox: GeoBox) -> NDArray[np.int64]:
+    """Read whole numbers onto the image's grid, -1 where there are none."""
+    raster = open_raster(
+        path, bands=[1], geobox=geobox, resampling="nearest", require_crs=recipe.resolution is not None
+    )
+    pixels, mask = raster.read(Window(0, 0, *geobox.shape))
+    values: NDArray[np.int64] = np.where(mask, pixels[0].astype(np.int64), -1)
+    if not mask.any():
+        raise TrainingError(f"label raster {path} does not overlap image {number + 1}; give labels of the same place")
+    return values
 
 
 def raster_labels(recipe: Recipe, layer: RasterLabels, number: int, geobox: GeoBox) -> NDArray[np.uint8]:
@@ -97,27 +172,27 @@ def raster_labels(recipe: Recipe, layer: RasterLabels, number: int, geobox: GeoB
     TrainingError
         If there is no file for this image, the raster does not overlap it, or a value is no class.
     """
-    paths = (layer.raster,) if isinstance(layer.raster, str) else layer.raster
-    if number >= len(paths):
-        raise TrainingError(
-            f"image {number + 1} has no label raster, {len(paths)} are listed; list one file for each image"
-        )
-    path = recipe.find(paths[number])
-    raster = open_raster(path, bands=[1], geobox=geobox, resampling="nearest")
-    pixels, mask = raster.read(Window(0, 0, *geobox.shape))
-    values = np.where(mask, pixels[0].astype(np.int64), -1)
-    table = np.full(int(values.max(initial=0)) + 1 if values.size else 1, UNTOUCHED, np.uint8)
+    path = _file_of(recipe, layer.raster, number)
+    result = np.full(geobox.shape, UNTOUCHED, np.uint8)
+    if path is None:
+        return result
+    values = _read(recipe, path, number, geobox)
+    table = np.full(int(values.max(initial=0)) + 1, UNTOUCHED, np.uint8)
     for value in np.unique(values[values >= 0]):
-        table[value] = _index(recipe, int(value), path)
-    result = np.full(values.shape, UNTOUCHED, np.uint8)
+        table[value] = IGNORE if value in layer.ignore else _index(recipe, int(value), path)
     result[values >= 0] = table[values[values >= 0]]
-    if (result == UNTOUCHED).all():
-        raise TrainingError(f"label raster {path} does not overlap image {number + 1}; give labels of the same place")
     return result
 
 
-def polygon_labels(recipe: Recipe, layer: PolygonLabels, geobox: GeoBox) -> NDArray[np.uint8]:
+def polygon_labels(
+    recipe: Recipe, layer: PolygonLabels, geobox: GeoBox
+) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
     """Burn polygons into the image's grid; a pixel belongs to a polygon when its centre does, later features win.
+
+    Returns
+    -------
+    tuple of NDArray
+        Class indices uint8 (y, x), 254 = nothing said; numbers of polygons uint32 (y, x), 0 = none.
 
     Raises
     ------
@@ -136,11 +211,16 @@ def polygon_labels(recipe: Recipe, layer: PolygonLabels, geobox: GeoBox) -> NDAr
         chosen = f" with {layer.select}" if layer.select else ""
         raise TrainingError(f"no polygon of {path}{chosen} overlaps the image; give labels of the same place")
     classes = frame[layer.column] if layer.column is not None else [layer.class_] * len(frame)
-    shapes = [(shape, _index(recipe, item, path)) for shape, item in zip(frame.geometry, classes, strict=True)]
-    burnt: NDArray[np.uint8] = rasterize(
-        shapes, out_shape=geobox.shape, transform=geobox.transform, fill=UNTOUCHED, dtype="uint8"
+    table = np.array([UNTOUCHED, *(_index(recipe, item, path) for item in classes)], np.uint8)
+    if recipe.finds_objects:
+        table[0] = BACKGROUND
+    numbers: NDArray[np.uint32] = rasterize(
+        zip(frame.geometry, range(1, len(frame) + 1), strict=True),
+        out_shape=geobox.shape,
+        transform=geobox.transform,
+        dtype="uint32",
     )
-    return burnt
+    return table[numbers], numbers
 
 
 def _features(path: Path, layer: PolygonLabels) -> Any:
@@ -180,7 +260,7 @@ def check_layers(recipe: Recipe) -> None:
     """
     names = [item.name for item in recipe.classes]
     named = [name for layer in recipe.labels if isinstance(layer, TeacherLabels) for name in layer.ignore]
-    burnt = [layer.class_ for layer in recipe.labels if isinstance(layer, PolygonLabels)]
+    burnt = [layer.class_ for layer in recipe.labels if isinstance(layer, PolygonLabels | InstanceLabels)]
     named += [name for name in burnt if isinstance(name, str)]
     for name in [*named, *recipe.loss.class_weights]:
         if name not in (*names, "ignore"):

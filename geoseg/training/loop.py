@@ -1,25 +1,26 @@
 """The training loop: steps, a moving average of the weights, and early stopping on a validation score.
 
-It knows a network, batches and a score; it writes nothing and opens nothing.
+It knows a network, batches, a goal and a score; it writes nothing and opens nothing.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from geoseg.training.losses import segmentation_loss
+from geoseg.models.running import inner_type
+from geoseg.training.goals import Goal
 from geoseg.training.recipe import Recipe
-
-Batch = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.uint8]]
+from geoseg.training.sampling import Batch
 
 
 @dataclass(frozen=True)
@@ -72,88 +73,128 @@ def follow(average: nn.Module, network: nn.Module, decay: float, step: int) -> N
                 old.copy_(new)
 
 
-def fit(
-    network: nn.Module,
-    recipe: Recipe,
-    draw: Callable[[int], Batch],
-    prepare: Callable[[NDArray[np.float32], NDArray[np.bool_]], Tensor],
-    validate: Callable[[nn.Module], float],
-    progress: Callable[[Epoch], None],
-) -> dict[str, Tensor]:
-    """Train ``network`` in place and return the averaged weights of the best epoch.
+@dataclass
+class Fitting:
+    """A network that is being trained: what changes from step to step.
 
     Parameters
     ----------
     network : torch.nn.Module
-        On its device; float32 (n, band, y, x) -> logits (n, class, y, x).
+        On its device.
     recipe : Recipe
-        Steps, rates, loss, patience.
-    draw : callable
-        Batch size -> a batch of digital numbers, masks and labels.
+        Steps, rates, precision, patience.
+    goal : Goal
+        How wrong an answer is.
     prepare : callable
         Digital numbers and mask -> what the network sees, on its device.
-    validate : callable
-        The averaged network in eval mode -> its score, higher is better; NaN counts as the worst.
-    progress : callable
-        Called once an epoch.
     """
-    average = deepcopy(network).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(_groups(network, recipe.weight_decay), lr=recipe.learning_rate)
-    weights = {name: tensor.clone() for name, tensor in average.state_dict().items()}
-    best, behind, total, since, start = -math.inf, 0, 0.0, 0, time.monotonic()
-    for step in range(recipe.steps):
-        total, since = total + _step(network, optimizer, recipe, step, draw, prepare), since + 1
-        follow(average, network, recipe.ema, step)
-        if (step + 1) % recipe.steps_per_epoch and step + 1 < recipe.steps:
-            continue
-        score = validate(average)
-        behind += 1
-        if score > best:
-            best, behind = score, 0
-            weights = {name: tensor.clone() for name, tensor in average.state_dict().items()}
-        progress(Epoch(step + 1, total / since, score, best, time.monotonic() - start))
-        total, since = 0.0, 0
-        if recipe.early_stopping is not None and behind >= recipe.early_stopping:
-            break
-    return weights
+
+    network: nn.Module
+    recipe: Recipe
+    goal: Goal
+    prepare: Callable[[NDArray[np.float32], NDArray[np.bool_]], Tensor]
+    step: int = 0
+    best: float = -math.inf
+    behind: int = 0
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Begin with the averaged weights equal to the network's."""
+        self.average = deepcopy(self.network).eval().requires_grad_(False)
+        groups = _groups(self.network, self.recipe.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
+        self.kept = _copied(self.average)
+        self._device = next(self.network.parameters()).device
+        self._dtype = inner_type(self.recipe.precision, self._device)
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._dtype is torch.float16)
+
+    def advance(self, batch: Batch) -> float:
+        """Do one step of the optimizer and return its loss."""
+        self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.recipe)
+        inputs = self.prepare(batch.pixels, batch.mask)
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not torch.float32):
+            loss = self.goal.loss(self.network, inputs, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        follow(self.average, self.network, self.recipe.ema, self.step)
+        self.step += 1
+        return float(loss.detach())
+
+    def keep(self, score: float) -> None:
+        """Keep the averaged weights when they are the best so far; NaN counts as the worst."""
+        self.behind += 1
+        if score > self.best:
+            self.best, self.behind, self.kept = score, 0, _copied(self.average)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps are done, or no epoch has been better for long enough."""
+        patience = self.recipe.early_stopping
+        return self.step >= self.recipe.steps or (patience is not None and self.behind >= patience)
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on from here, for `Checkpoints`."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "kept": self.kept,
+            **{name: getattr(self, name) for name in ("step", "best", "behind", "seconds")},
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        self.kept = {name: tensor.to(self._device) for name, tensor in state["kept"].items()}
+        for name in ("step", "best", "behind", "seconds"):
+            setattr(self, name, state[name])
 
 
-def _step(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    step: int,
+def fit(
+    fitting: Fitting,
     draw: Callable[[int], Batch],
-    prepare: Callable[[NDArray[np.float32], NDArray[np.bool_]], Tensor],
-) -> float:
-    """Do one step of the optimizer and return its loss."""
-    network.train()
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(step, recipe)
-    pixels, mask, labels = draw(recipe.batch_size)
-    inputs = prepare(pixels, mask)
-    truth = torch.from_numpy(labels).to(inputs.device).long()
-    loss = segmentation_loss(
-        network(inputs),
-        truth,
-        cross_entropy=recipe.loss.cross_entropy,
-        dice=recipe.loss.dice,
-        label_smoothing=recipe.loss.label_smoothing,
-        class_weights=_class_weights(recipe, inputs),
-    )
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-    optimizer.step()
-    return float(loss.detach())
+    validate: Callable[[nn.Module], float],
+    progress: Callable[[Epoch], None],
+) -> dict[str, Tensor]:
+    """Train until it is done and return the averaged weights of the best epoch.
+
+    Parameters
+    ----------
+    fitting : Fitting
+        At its beginning, or where it was left.
+    draw : callable
+        Batch size -> a batch.
+    validate : callable
+        The averaged network in evaluation mode -> its score, higher is better.
+    progress : callable
+        Called once an epoch, after the weights were kept.
+    """
+    recipe, losses = fitting.recipe, list[float]()
+    since = time.monotonic() - fitting.seconds
+    while not fitting.is_done:
+        losses.append(fitting.advance(draw(recipe.batch_size)))
+        if fitting.step % recipe.steps_per_epoch and fitting.step < recipe.steps:
+            continue
+        score = validate(fitting.average)
+        fitting.keep(score)
+        fitting.seconds = time.monotonic() - since
+        progress(Epoch(fitting.step, sum(losses) / len(losses), score, fitting.best, fitting.seconds))
+        losses.clear()
+    return fitting.kept
 
 
-def _class_weights(recipe: Recipe, like: Tensor) -> Tensor | None:
-    """Weights of the classes in the cross entropy, 1 where the recipe names none."""
-    named = recipe.loss.class_weights
-    if not named:
-        return None
-    return torch.tensor([named.get(item.name, 1.0) for item in recipe.classes], device=like.device)
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
 def _groups(network: nn.Module, decay: float) -> list[dict[str, object]]:

@@ -7,141 +7,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
 from geoseg.models.spec import ClassSpec, Scaling
+from geoseg.models.watershed import Watershed
+from geoseg.training.recipe_parts import (
+    LAYERS,
+    Augmentation,
+    ClassEntry,
+    Image,
+    LabelLayer,
+    Loss,
+    ScalingEntry,
+    Strict,
+    Validation,
+    WatershedEntry,
+)
 
-Image = str | dict[str, str]
-"""One scene: a file, or one file for each band."""
-
-
-class _Strict(BaseModel):
-    """Unknown keys are errors; values do not change after they are read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ClassEntry(_Strict):
-    """One class: its value in the label rasters, its name and its colour."""
-
-    value: int = Field(ge=0, le=254)
-    name: str
-    color: str = Field(default="#808080", pattern="^#[0-9a-fA-F]{6}$")
-    description: str = ""
+OBJECTS = "instance-segmentation"
 
 
-class ScalingEntry(_Strict):
-    """How digital numbers become what the network sees, for all bands or for one; as in the STAC MLM extension."""
+class Recipe(Strict):
+    """Everything that decides a training run; the same recipe and libraries give the same weights on one thread.
 
-    type: Literal["min-max", "z-score", "clip", "clip-min", "clip-max", "offset", "scale", "processing", "none"]
-    minimum: float | None = None
-    maximum: float | None = None
-    mean: float | None = None
-    stddev: float | None = None
-    value: float | None = None
-    expression: str | None = None
-
-
-class TeacherLabels(_Strict):
-    """Labels of another model: its most probable class where that is probable enough."""
-
-    teacher: str
-    weights: str | None = None
-    min_confidence: float = Field(default=0.0, ge=0, le=1)
-    ignore: tuple[str, ...] = ()
-    where: str | None = None
-
-
-class RasterLabels(_Strict):
-    """Labels of a raster of class values, brought onto the image's grid by nearest neighbour; one file an image."""
-
-    raster: str | tuple[str, ...]
-    where: str | None = None
-
-
-class PolygonLabels(_Strict):
-    """Labels of polygons: class names or values from a column, or one class for all.
-
-    ``select`` keeps the features whose attributes have these values; class ``ignore`` takes labels away.
+    ``workflows/train_buildings.yaml`` and its siblings explain the keys by example. ``edge`` is half the width of the
+    boundaries that a model of objects learns, px; ``picture`` says whether the card's picture may show the imagery.
     """
-
-    polygons: str
-    layer: str | None = None
-    column: str | None = None
-    class_: str | int | None = Field(default=None, alias="class")
-    select: dict[str, str | int] = Field(default_factory=dict)
-    where: str | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> PolygonLabels:
-        if (self.column is None) == (self.class_ is None):
-            raise ValueError("polygons take their class from 'column' or from 'class'; name exactly one of the two")
-        return self
-
-
-LabelLayer = TeacherLabels | RasterLabels | PolygonLabels
-LAYERS: dict[str, type[TeacherLabels] | type[RasterLabels] | type[PolygonLabels]] = {
-    "teacher": TeacherLabels,
-    "raster": RasterLabels,
-    "polygons": PolygonLabels,
-}
-
-
-class Validation(_Strict):
-    """Where the network is judged and never trained; exactly one key.
-
-    A fraction of the image at one side, ``bounds`` (left, bottom, right, top; CRS of the image), a ``region`` file
-    of polygons, or other ``images`` (label rasters then list one file for each image, training images first).
-    """
-
-    east: float | None = Field(default=None, gt=0, lt=1)
-    west: float | None = Field(default=None, gt=0, lt=1)
-    north: float | None = Field(default=None, gt=0, lt=1)
-    south: float | None = Field(default=None, gt=0, lt=1)
-    bounds: tuple[float, float, float, float] | None = None
-    region: str | None = None
-    images: tuple[Image, ...] | None = None
-
-    @model_validator(mode="after")
-    def _one_key(self) -> Validation:
-        if len(self.model_fields_set) != 1:
-            raise ValueError(f"'validation' takes exactly one of {', '.join(type(self).model_fields)}")
-        return self
-
-
-class Loss(_Strict):
-    """Weights of the terms of the loss."""
-
-    cross_entropy: float = Field(default=1.0, ge=0)
-    dice: float = Field(default=1.0, ge=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    class_weights: dict[str, float] = Field(default_factory=dict)
-
-
-class Augmentation(_Strict):
-    """How windows are varied; digital numbers are multiplied by ``exp`` of normal numbers with these deviations."""
-
-    flips: bool = True
-    rotations: bool = True
-    gain: float = Field(default=0.0, ge=0)
-    band_gain: float = Field(default=0.0, ge=0)
-    haze: float = Field(default=0.0, ge=0)
-    noise: float = Field(default=0.0, ge=0)
-
-
-class Recipe(_Strict):
-    """Everything that decides a training run; the same recipe and libraries give the same weights on one thread."""
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
+    task: Literal["semantic-segmentation", "instance-segmentation"] = "semantic-segmentation"
     title: str = ""
     description: str = ""
     license: str = "proprietary"
     provenance: str = ""
+    failures: str = ""
+    picture: Literal["imagery", "map"] = "imagery"
     data: str = "data"
     output: str = "catalogs/models"
     images: tuple[Image, ...]
@@ -149,11 +54,14 @@ class Recipe(_Strict):
     common_names: dict[str, str] = Field(default_factory=dict)
     resolution: float | None = Field(default=None, gt=0)
     labels: tuple[LabelLayer, ...] = Field(min_length=1)
-    classes: tuple[ClassEntry, ...] = Field(min_length=2)
+    classes: tuple[ClassEntry, ...] = Field(min_length=1)
     validation: Validation
     architecture: str = "smp.Unet"
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     init: str | None = None
+    encoder_weights: str | None = None
+    watershed: WatershedEntry | None = None
+    edge: int = Field(default=2, ge=1, le=16)
     scaling: tuple[ScalingEntry, ...] = ()
     tile_size: int = Field(default=1024, ge=64)
     window: int = Field(default=128, ge=32)
@@ -170,6 +78,8 @@ class Recipe(_Strict):
     early_stopping: int | None = Field(default=None, ge=1)
     seed: int = 0
     device: str = "cpu"
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    tensorboard: bool = False
     threads: int = Field(default=1, ge=1)
     folder: str = Field(default=".", exclude=True)
 
@@ -180,7 +90,23 @@ class Recipe(_Strict):
             twice = sorted({str(item) for item in seen if seen.count(item) > 1})
             if twice:
                 raise ValueError(f"class {key} {twice[0]} stands twice in 'classes'; every class needs its own")
+        if len(self.classes) < 2 and self.task != OBJECTS:
+            raise ValueError("a recipe for semantic segmentation needs two classes or more; add what else there is")
+        if self.init is not None and self.encoder_weights is not None:
+            raise ValueError("'init' gives all weights and 'encoder_weights' those of an encoder; name one of the two")
         return self
+
+    @property
+    def finds_objects(self) -> bool:
+        """Whether objects are told apart."""
+        return self.task == OBJECTS
+
+    @property
+    def watershed_settings(self) -> Watershed | None:
+        """How objects come from scores; None for semantic segmentation."""
+        if not self.finds_objects:
+            return None
+        return Watershed(**(self.watershed or WatershedEntry()).model_dump())
 
     @property
     def class_specs(self) -> tuple[ClassSpec, ...]:
@@ -256,8 +182,8 @@ def _list(value: object) -> list[Any]:
 
 def _layer(content: Any) -> LabelLayer:
     """Read one label layer; its kind is the key it has."""
-    if isinstance(content, TeacherLabels | RasterLabels | PolygonLabels):
-        return content
+    if isinstance(content, tuple(LAYERS.values())):
+        return cast(LabelLayer, content)
     kinds = [kind for kind in LAYERS if isinstance(content, dict) and kind in content]
     if len(kinds) != 1:
         raise WorkflowError(f"label layer {content!r} needs exactly one of the keys {', '.join(LAYERS)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,30 @@ from torch import Tensor, nn
 
 from geoseg.catalog import find_model, write_model_item
 from geoseg.errors import OutputError, RegionError, TrainingError
-from geoseg.evaluation import IGNORE, Scores, confusion
-from geoseg.models import load_model, smp, wrap
-from geoseg.models.probe import measure_cost, measure_halo
+from geoseg.evaluation import IGNORE
+from geoseg.models import load_model, smp
+from geoseg.models.probe import measure_cost, measure_edge
+from geoseg.models.running import find_device
 from geoseg.models.scaling import Scaler
+from geoseg.models.separating import scoring_spec
 from geoseg.models.spec import Band, ModelSpec
 from geoseg.models.weights import read_state, resolve_weights
 from geoseg.training import TrainResult
-from geoseg.training.data import Sampler, Scene, read_image
-from geoseg.training.entry import write_card, write_log, write_weights
+from geoseg.training.checkpoints import Checkpoints
+from geoseg.training.encoders import load_encoder
+from geoseg.training.entry import write_card, write_weights
+from geoseg.training.goals import Judgement, goal_of
 from geoseg.training.labels import check_layers, make_labels
-from geoseg.training.loop import Epoch, fit
-from geoseg.training.recipe import RasterLabels, Recipe, TeacherLabels, Validation
-from geoseg.training.teacher import predict_image
+from geoseg.training.log import Log
+from geoseg.training.loop import Epoch, Fitting, fit
+from geoseg.training.picture import PICTURE, write_picture
+from geoseg.training.recipe import Recipe
+from geoseg.training.recipe_parts import InstanceLabels, RasterLabels, TeacherLabels, Validation
+from geoseg.training.sampling import Sampler
+from geoseg.training.scenes import Scene, image_name, read_image
+
+WIDEST = 1 / 8
+"""Part of a tile that a halo may take on each side."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +60,22 @@ class Trained:
         The model, without weights file.
     weights : dict of str to Tensor
         Averaged weights of the best epoch, on the CPU.
-    scores : Scores
+    judgement : Judgement
         On the held-out labelled pixels.
-    by_layer : tuple of (str, Scores)
-        The same, apart by label layer.
+    layers : tuple of str
+        Names of the label layers.
     log : tuple of Epoch
         One entry an epoch.
-    geoboxes : tuple of GeoBox
-        Where the images lie.
+    scenes : tuple of Scene
+        The images.
     """
 
     spec: ModelSpec
     weights: dict[str, Tensor]
-    scores: Scores
-    by_layer: tuple[tuple[str, Scores], ...]
+    judgement: Judgement
+    layers: tuple[str, ...]
     log: tuple[Epoch, ...]
-    geoboxes: tuple[GeoBox, ...]
+    scenes: tuple[Scene, ...]
 
 
 def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainResult:
@@ -74,45 +85,69 @@ def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainR
     except OSError as error:
         reason = error.strerror
         raise OutputError(f"output folder {folder} cannot be made ({reason}); name one that can be written") from error
-    trained = fit_recipe(recipe, report)
+    checkpoints = Checkpoints.of(folder, recipe)
+    with Log(folder, tensorboard=recipe.tensorboard) as log:
+        trained = fit_recipe(recipe, report, checkpoints, log)
     path = folder / f"{recipe.name}.safetensors"
     write_weights(trained.weights, path)
-    write_log(trained.log, folder / "log.csv")
-    spec = measured(trained.spec.with_weights(path), trained.scores, recipe)
-    write_model_item(spec, folder, **_extent(trained.geoboxes))
-    write_card(recipe, spec, trained.scores, trained.by_layer, folder / "README.md")
-    return TrainResult(folder, spec, trained.scores, trained.by_layer, trained.log)
+    spec = measured(trained.spec.with_weights(path), trained.judgement, recipe)
+    write_model_item(spec, folder, **_extent(trained.scenes))
+    write_picture(recipe, trained.scenes, spec, folder / PICTURE)
+    write_card(recipe, spec, trained.judgement, trained.layers, folder / "README.md")
+    checkpoints.remove()
+    return TrainResult(folder, spec, trained.judgement, trained.layers, trained.log)
 
 
-def measured(spec: ModelSpec, scores: Scores, recipe: Recipe) -> ModelSpec:
+def measured(spec: ModelSpec, judgement: Judgement, recipe: Recipe) -> ModelSpec:
     """Return the spec with its scores, and with halo and cost of the network as measured.
 
-    The halo is rounded up to a multiple of the network's down-sampling.
+    The halo is rounded up to a multiple of the network's down-sampling. One that would be more than `WIDEST` of a tile,
+    or that no tile is large enough for, is cut to that: the entry says what it leaves, and the ramp does the rest.
     """
+    scoring = scoring_spec(spec) if spec.watershed else spec
     with _reproducible(recipe):
         cost = measure_cost(load_model(spec, recipe.device))
-        halo = measure_halo(load_model(spec, recipe.device))
-    metrics = {"mean_iou": scores.mean_iou, "agreement": scores.accuracy}
-    metrics |= {f"iou_{name}": value for name, value in scores.per_class().items()}
+        edge = measure_edge(load_model(scoring, recipe.device))
+    widest = int(spec.tile_size * WIDEST) // spec.multiple * spec.multiple
+    halo = widest if edge.halo is None else min(widest, -(-edge.halo // spec.multiple) * spec.multiple)
     return replace(
         spec,
-        metrics=tuple((name, round(value, 4)) for name, value in metrics.items()),
-        halo=-(-halo // spec.multiple) * spec.multiple,
+        metrics=tuple((name, round(value, 4)) for name, value in metrics_of(judgement).items()),
+        halo=halo,
+        edge_errors=tuple((distance, float(f"{error:.2g}")) for distance, error in edge.errors.items()),
         activation_bytes=round(cost.activation_bytes, 1),
         seconds_per_mpx=round(cost.seconds_per_mpx, 3),
     )
 
 
-def _extent(geoboxes: tuple[GeoBox, ...]) -> dict[str, Any]:
-    """Return the bounds, in degrees, of the images that were trained on."""
-    bounds = [geobox.geographic_extent.boundingbox for geobox in geoboxes]
+def metrics_of(judgement: Judgement) -> dict[str, float]:
+    """The scores that stand in an entry."""
+    scores, objects = judgement.scores, judgement.objects
+    if objects is None:
+        found = {"mean_iou": scores.mean_iou, "agreement": scores.accuracy}
+        return found | {f"iou_{name}": value for name, value in scores.per_class().items()}
+    found = {"f1": objects.f1, "precision": objects.precision, "recall": objects.recall}
+    found["average_precision"] = objects.average_precision
+    return found | {f"iou_{name}": value for name, value in scores.per_class().items() if name != "none"}
+
+
+def _extent(scenes: tuple[Scene, ...]) -> dict[str, Any]:
+    """The bounds, in degrees, of the images that were trained on; nothing when some are not placed on the ground."""
+    if any(scene.geobox.crs is None for scene in scenes):
+        return {}
+    bounds = [scene.geobox.geographic_extent.boundingbox for scene in scenes]
     sides = [min(item.left for item in bounds), min(item.bottom for item in bounds)]
     sides += [max(item.right for item in bounds), max(item.top for item in bounds)]
     return {"bbox": [round(side, 6) for side in sides]}
 
 
-def fit_recipe(recipe: Recipe, progress: Callable[[Epoch], None] | None = None) -> Trained:
-    """Train the network of a recipe; nothing is written.
+def fit_recipe(
+    recipe: Recipe,
+    progress: Callable[[Epoch], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    log: Log | None = None,
+) -> Trained:
+    """Train the network of a recipe; nothing is written but the log and the checkpoints.
 
     Raises
     ------
@@ -123,27 +158,35 @@ def fit_recipe(recipe: Recipe, progress: Callable[[Epoch], None] | None = None) 
     with _reproducible(recipe):
         scenes, spec = read_scenes(recipe)
         network = make_network(recipe, spec)
-        device, log = torch.device(recipe.device), list[Epoch]()
+        device, epochs = find_device(recipe.device), list[Epoch]()
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         rng = np.random.default_rng(recipe.seed)
         training = tuple(scene for scene in scenes if not scene.held_out.all())
         sampler = Sampler(training, recipe.window, recipe.balance, recipe.augmentation, rng)
-
-        def validate(average: nn.Module) -> float:
-            return _validate(average, spec, scenes)[0].mean_iou
+        goal = goal_of(recipe, spec)
+        fitting = Fitting(network, recipe, goal, Scaler(spec, device, torch.channels_last))
+        state = checkpoints.read(rng) if checkpoints else None
+        if state is not None:
+            epochs += [Epoch(**epoch) for epoch in state.pop("epochs")]
+            fitting.resume(state)
+        if log is not None:
+            log.begin(epochs)
 
         def report(epoch: Epoch) -> None:
-            log.append(epoch)
+            epochs.append(epoch)
+            if checkpoints is not None:
+                checkpoints.write({**fitting.state(), "epochs": [asdict(item) for item in epochs]}, rng)
+            if log is not None:
+                log.add(epoch)
             if progress is not None:
                 progress(epoch)
 
-        weights = fit(network, recipe, sampler.batch, Scaler(spec, device, torch.channels_last), validate, report)
+        weights = fit(fitting, sampler.batch, lambda average: goal.judge(average, scenes).score, report)
         network.load_state_dict(weights)
-        scores, by_layer = _validate(network.eval(), spec, scenes)
-    names = tuple(layer_name(recipe, number) for number in range(len(recipe.labels)))
-    geoboxes = tuple(scene.geobox for scene in scenes)
+        judgement = goal.judge(network.eval(), scenes)
+    layers = tuple(layer_name(recipe, number) for number in range(len(recipe.labels)))
     cpu = {name: tensor.cpu() for name, tensor in weights.items()}
-    return Trained(spec, cpu, scores, tuple(zip(names, by_layer, strict=False)), tuple(log), geoboxes)
+    return Trained(spec, cpu, judgement, layers, tuple(epochs), scenes)
 
 
 @contextmanager
@@ -176,7 +219,8 @@ def read_scenes(recipe: Recipe) -> tuple[tuple[Scene, ...], ModelSpec]:
         held_out = np.ones(mask.shape, np.bool_) if number >= len(recipe.images) else held_out_mask(recipe, geobox)
         found = make_labels(recipe, image, number, geobox)
         labels = np.where(mask, found.labels, np.uint8(IGNORE))
-        scenes.append(Scene(pixels, mask, labels, found.layers, held_out, geobox))
+        instances = found.instances if recipe.finds_objects else None
+        scenes.append(Scene(image_name(image), pixels, mask, labels, found.layers, held_out, geobox, instances))
     if not any((scene.held_out & (scene.labels != IGNORE)).any() for scene in scenes):
         raise TrainingError(
             "no labelled pixel lies in the validation part; make 'validation' larger or move it onto labels"
@@ -192,7 +236,7 @@ def make_spec(recipe: Recipe) -> ModelSpec:
     bands = tuple(Band(name, recipe.common_names.get(name)) for name in recipe.bands)
     return ModelSpec(
         name=recipe.name,
-        task="semantic-segmentation",
+        task=recipe.task,
         bands=bands or (start.bands if start else ()),
         classes=recipe.class_specs,
         scalings=recipe.scalings or (start.scalings if start else ()),
@@ -201,6 +245,8 @@ def make_spec(recipe: Recipe) -> ModelSpec:
         multiple=start.multiple if start else 2 ** int(recipe.hyperparameters.get("encoder_depth", 5)),
         architecture=start.architecture if start else recipe.architecture,
         hyperparameters=start.hyperparameters if start else hyperparameters,
+        activation="sigmoid" if recipe.finds_objects else "softmax",
+        watershed=recipe.watershed_settings,
         description=recipe.title or recipe.description,
         license=recipe.license,
     )
@@ -221,8 +267,9 @@ def make_network(recipe: Recipe, spec: ModelSpec) -> nn.Module:
     """
     if not spec.architecture.startswith("smp."):
         raise TrainingError(f"architecture '{spec.architecture}' cannot be trained; name one such as smp.Unet")
-    network = smp.build(spec)
+    network = smp.build(scoring_spec(spec) if spec.watershed else spec)
     if recipe.init is None:
+        load_encoder(network, recipe, len(spec.bands))
         return network
     start, own = read_state(resolve_weights(find_model(recipe.init))), network.state_dict()
     fitting = {name: tensor for name, tensor in start.items() if name in own and own[name].shape == tensor.shape}
@@ -278,24 +325,6 @@ def _validation_shapes(recipe: Recipe, geobox: GeoBox) -> list[BaseGeometry]:
     return list(frame.to_crs(str(geobox.crs)).geometry)
 
 
-def _validate(network: nn.Module, spec: ModelSpec, scenes: tuple[Scene, ...]) -> tuple[Scores, list[Scores]]:
-    """Score a network on held-out labelled pixels: all together, and for each label layer."""
-    count, device = len(spec.classes), str(next(network.parameters()).device)
-    layers = 1 + max(int(scene.layers[scene.labels != IGNORE].max(initial=0)) for scene in scenes)
-    sums = [np.zeros((count, count), np.int64) for _ in range(layers)]
-    model = wrap(network, spec, device)
-    for scene in scenes:
-        judged = scene.held_out & (scene.labels != IGNORE)
-        if not judged.any():
-            continue
-        classes, _ = predict_image(model, scene.pixels, scene.mask, judged)
-        for layer in range(layers):
-            here = judged & (scene.layers == layer)
-            sums[layer] += confusion(scene.labels[here], classes[here], count)
-    names = tuple(spec.class_names)
-    return Scores(np.sum(sums, axis=0), names), [Scores(item, names) for item in sums]
-
-
 def layer_name(recipe: Recipe, number: int) -> str:
     """Say in words where a label layer comes from."""
     layer = recipe.labels[number]
@@ -304,6 +333,8 @@ def layer_name(recipe: Recipe, number: int) -> str:
         return f"teacher {layer.teacher}, confidence at least {layer.min_confidence:g}{condition}"
     if isinstance(layer, RasterLabels):
         return f"label raster{condition}"
+    if isinstance(layer, InstanceLabels):
+        return f"objects: {layer.class_}{condition}"
     chosen = " ".join(str(value) for value in layer.select.values())
     kind = layer.class_ if layer.class_ is not None else f"column {layer.column}"
     return f"{chosen + ' ' if chosen else ''}polygons: {kind}{condition}"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from geoseg.catalog import find_model
 from geoseg.errors import TrainingError
@@ -16,8 +17,9 @@ from geoseg.evaluation import IGNORE
 from geoseg.grid import Window
 from geoseg.models import Model, load_model
 from geoseg.models.spec import ModelSpec
-from geoseg.training.data import read_image
-from geoseg.training.recipe import Image, Recipe, TeacherLabels
+from geoseg.training.recipe import Recipe
+from geoseg.training.recipe_parts import Image, TeacherLabels
+from geoseg.training.scenes import read_image
 
 TEACHER_TILE = 512
 """Side of a teacher's tile at most, px: bounds its memory."""
@@ -107,20 +109,43 @@ def predict_image(
     tuple of NDArray
         Class indices uint8 (y, x), 255 = invalid or left out, and their probabilities float32 (y, x).
     """
-    spec, (height, width) = model.spec, mask.shape
     classes, confidence = np.full(mask.shape, IGNORE, np.uint8), np.zeros(mask.shape, np.float32)
     wanted = mask if keep is None else mask & keep
+    for core, probabilities in _predictions(model, pixels, mask, wanted):
+        best = probabilities.max(0)
+        classes[core.slices()], confidence[core.slices()] = best.indices.numpy(), best.values.numpy()
+    classes[~wanted] = IGNORE
+    return classes, confidence
+
+
+def predict_scores(
+    model: Model, pixels: NDArray[np.generic], mask: NDArray[np.bool_], keep: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Predict the probabilities of all classes of an image in memory; arguments as in `predict_image`.
+
+    Returns
+    -------
+    NDArray
+        float32, shape (class, y, x); 0 where left out or invalid.
+    """
+    found = np.zeros((len(model.spec.classes), *mask.shape), np.float32)
+    wanted = mask if keep is None else mask & keep
+    for core, probabilities in _predictions(model, pixels, mask, wanted):
+        found[:, *core.slices()] = probabilities.numpy()
+    return np.where(mask, found, np.float32(0))
+
+
+def _predictions(
+    model: Model, pixels: NDArray[np.generic], mask: NDArray[np.bool_], wanted: NDArray[np.bool_]
+) -> Iterator[tuple[Window, Tensor]]:
+    """Tile by tile: what is kept of a tile, and its probabilities (class, y, x) on the CPU."""
+    spec, (height, width) = model.spec, mask.shape
     for tile, core in tiles(height, width, min(spec.tile_size, TEACHER_TILE), spec.halo, spec.multiple):
         if not wanted[core.slices()].any():
             continue
         rows, columns = reflected(tile.y, tile.height, height), reflected(tile.x, tile.width, width)
-        window = np.ix_(rows, columns)
-        best = model.predict(pixels[:, rows[:, None], columns][None], mask[window][None]).max(1)
-        inside = core.relative_to(tile).slices()
-        classes[core.slices()] = best.indices[0].cpu().numpy()[inside]
-        confidence[core.slices()] = best.values[0].cpu().numpy()[inside]
-    classes[~wanted] = IGNORE
-    return classes, confidence
+        found = model.predict(pixels[:, rows[:, None], columns][None], mask[np.ix_(rows, columns)][None])[0]
+        yield core, found[:, *core.relative_to(tile).slices()].cpu()
 
 
 def reflected(start: int, count: int, length: int) -> NDArray[np.intp]:

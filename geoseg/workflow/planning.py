@@ -14,6 +14,7 @@ from geoseg.models import is_promptable, needs_words
 from geoseg.models.combining import combine
 from geoseg.models.refinement import read_refinement
 from geoseg.models.spec import HUB, ModelSpec
+from geoseg.models.tta import read_tta
 from geoseg.planning import Plan, RegionMask, core_count, tiling_of
 from geoseg.prompting import PromptLayer, read_prompts
 from geoseg.raster import Raster, open_raster
@@ -79,7 +80,8 @@ def _find_spec(wanted: Workflow) -> ModelSpec:
         raise WorkflowError(
             f"refine works on models for semantic segmentation, and '{spec.name}' does {spec.task}; leave refine out."
         )
-    spec = replace(spec, refine=refine)
+    tta = read_tta(wanted.tta) if wanted.tta is not None else spec.tta
+    spec = replace(spec, refine=refine, tta=tta)
     if wanted.things is not None:
         spec = combine(spec, find_model(wanted.things))
     return spec if wanted.min_score is None else with_min_score(spec, wanted.min_score)

@@ -82,6 +82,9 @@ class Workflow(OutlineSettings):
         Objects with a lower score are left out, 0 to 1; the model's own unless given.
     refine : str, dict or None
         ``crf``, or its parameters, `geoseg.models.refinement.Refinement`: boundaries follow the imagery.
+    tta : bool, str, dict or None
+        Test-time augmentation: true, words of ``flips,rotations,scales``, or the fields of
+        `geoseg.models.tta.TestTimeAugmentation`; probabilities of the views are averaged.
     tile_size, halo, ramp : int or None
         Px; the model's own unless given, and a ramp of 32.
     block_tiles : int, (int, int) or None
@@ -118,6 +121,7 @@ class Workflow(OutlineSettings):
     text: str | None = None
     min_score: float | None = Field(default=None, ge=0, le=1)
     refine: str | dict[str, Any] | None = None
+    tta: bool | str | dict[str, Any] | None = None
     tile_size: PositiveInt | None = None
     halo: int | None = Field(default=None, ge=0)
     ramp: int | None = Field(default=None, ge=0)

@@ -1,0 +1,78 @@
+"""Where a training run stands, on disk, so that the same command continues one that was interrupted.
+
+It knows tensors and numbers by name, not what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from geoseg.errors import TrainingError
+from geoseg.training.recipe import Recipe
+
+NAME = "state.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The file that holds the state of a run.
+
+    Attributes
+    ----------
+    path : Path
+        It.
+    digest : str
+        Of the recipe: a run is continued only by the recipe that began it.
+    """
+
+    path: Path
+    digest: str
+
+    @classmethod
+    def of(cls, folder: Path, recipe: Recipe) -> Checkpoints:
+        """The checkpoints of a recipe in the folder of its entry."""
+        kept = recipe.model_dump_json(exclude={"threads", "device", "output", "tensorboard"})
+        return cls(folder / NAME, sha256(kept.encode()).hexdigest())
+
+    def write(self, state: dict[str, Any], rng: np.random.Generator) -> None:
+        """Write a state, and where chance stands, to a temporary name that is then renamed."""
+        chance = {"numpy": json.dumps(rng.bit_generator.state), "torch": torch.get_rng_state()}
+        temporary = self.path.with_name(f".{self.path.name}.part")
+        torch.save({**state, "chance": chance, "digest": self.digest}, temporary)
+        os.replace(temporary, self.path)
+
+    def read(self, rng: np.random.Generator) -> dict[str, Any] | None:
+        """Read the state, and put chance back where it stood; None when there is none.
+
+        Raises
+        ------
+        TrainingError
+            The file is damaged, or of another recipe.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            digest, chance = state.pop("digest"), state.pop("chance")
+        except Exception as error:
+            raise TrainingError(f"{self.path} cannot be read ({error}); delete it to train from the start.") from error
+        if digest != self.digest:
+            raise TrainingError(
+                f"{self.path} was left by a run of another recipe; delete it to train from the start, or give another "
+                "output folder."
+            )
+        rng.bit_generator.state = json.loads(chance["numpy"])
+        torch.set_rng_state(chance["torch"])
+        return state
+
+    def remove(self) -> None:
+        """Forget the state: the run is done."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,267 @@
+"""What a network is trained for: what it must answer, how wrong an answer is, and how good the network is in the end.
+
+A goal knows labels, losses and scores of its task; the loop that uses it knows none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter
+from torch import Tensor, nn
+
+from geoseg.evaluation import IGNORE, Matches, Scores, confusion, match_instances
+from geoseg.models import wrap
+from geoseg.models.separating import scoring_spec, separate
+from geoseg.models.spec import ModelSpec
+from geoseg.models.watershed import Watershed
+from geoseg.training.losses import object_loss, segmentation_loss
+from geoseg.training.recipe import Recipe
+from geoseg.training.sampling import Batch
+from geoseg.training.scenes import BACKGROUND, Scene
+from geoseg.training.teacher import predict_image, predict_scores
+
+
+@dataclass(frozen=True)
+class Site:
+    """How good a network is on the held-out part of one image.
+
+    Attributes
+    ----------
+    name : str
+        The image's.
+    scores : Scores
+        Of its pixels.
+    objects : Matches or None
+        Of its objects at an IoU of 0.5.
+    """
+
+    name: str
+    scores: Scores
+    objects: Matches | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How good a network is on held-out labels.
+
+    Attributes
+    ----------
+    score : float
+        What chooses the best epoch, higher is better.
+    scores : Scores
+        Of all pixels.
+    sites : tuple of Site
+        Image by image.
+    by_layer : tuple of Scores
+        Of the pixels that each label layer decided.
+    """
+
+    score: float
+    scores: Scores
+    sites: tuple[Site, ...]
+    by_layer: tuple[Scores, ...]
+
+    @property
+    def objects(self) -> Matches | None:
+        """Of all objects; None for semantic segmentation."""
+        found = [site.objects for site in self.sites if site.objects is not None]
+        if not found:
+            return None
+        total = found[0]
+        for item in found[1:]:
+            total = total + item
+        return total
+
+
+class Goal(Protocol):
+    """One task of training."""
+
+    def loss(self, network: nn.Module, inputs: Tensor, batch: Batch) -> Tensor:
+        """How wrong the network is on a batch whose scaled pixels are ``inputs``, on its device."""
+
+    def judge(self, network: nn.Module, scenes: Sequence[Scene]) -> Judgement:
+        """How good the network, in evaluation mode, is on held-out labels."""
+
+
+class SemanticGoal:
+    """A class for every pixel.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Loss and class weights.
+    spec : ModelSpec
+        The model.
+    """
+
+    def __init__(self, recipe: Recipe, spec: ModelSpec) -> None:
+        self._recipe, self._spec = recipe, spec
+
+    def loss(self, network: nn.Module, inputs: Tensor, batch: Batch) -> Tensor:
+        """See `Goal.loss`."""
+        truth = torch.from_numpy(batch.labels).to(inputs.device).long()
+        weights = class_weights(self._recipe, inputs.device)
+        return segmentation_loss(network(inputs).float(), truth, self._recipe.loss, weights)
+
+    def judge(self, network: nn.Module, scenes: Sequence[Scene]) -> Judgement:
+        """See `Goal.judge`: the score is the mean IoU of all held-out pixels."""
+        model, count = wrap(network, self._spec, _device(network)), len(self._spec.classes)
+        names, sites = tuple(self._spec.class_names), []
+        by_layer = [np.zeros((count, count), np.int64) for _ in range(_layers(scenes))]
+        for scene, judged in _judged(scenes):
+            classes, _ = predict_image(model, scene.pixels, scene.mask, judged)
+            sites.append(Site(scene.name, Scores(confusion(scene.labels[judged], classes[judged], count), names)))
+            for layer, counts in enumerate(by_layer):
+                here = judged & (scene.layers == layer)
+                counts += confusion(scene.labels[here], classes[here], count)
+        scores = Scores(np.sum([site.scores.counts for site in sites], axis=0), names)
+        return Judgement(scores.mean_iou, scores, tuple(sites), tuple(Scores(item, names) for item in by_layer))
+
+
+class ObjectGoal:
+    """Objects, by a network that scores them and their boundaries.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Loss, class weights, and the width of boundaries.
+    spec : ModelSpec
+        The model, with its watershed.
+    """
+
+    def __init__(self, recipe: Recipe, spec: ModelSpec) -> None:
+        self._recipe, self._spec = recipe, spec
+
+    def loss(self, network: nn.Module, inputs: Tensor, batch: Batch) -> Tensor:
+        """See `Goal.loss`."""
+        targets = torch.from_numpy(object_targets(batch, len(self._spec.classes), self._recipe.edge))
+        known = torch.from_numpy(batch.labels != IGNORE).to(inputs.device)
+        named = class_weights(self._recipe, inputs.device)
+        objects = torch.ones(len(self._spec.classes), device=inputs.device) if named is None else named
+        weights = torch.cat([objects, objects.new_tensor([self._recipe.loss.edges])])
+        return object_loss(network(inputs).float(), targets.to(inputs.device), known, self._recipe.loss, weights)
+
+    def judge(self, network: nn.Module, scenes: Sequence[Scene]) -> Judgement:
+        """See `Goal.judge`: the score is the mean over images of IoU of pixels and F1 of objects, half each."""
+        model = wrap(network, scoring_spec(self._spec), _device(network))
+        settings = self._spec.watershed or Watershed()
+        names, sites = (*self._spec.class_names, "none"), list[Site]()
+        by_layer = [np.zeros((len(names), len(names)), np.int64) for _ in range(_layers(scenes))]
+        for scene, judged in _judged(scenes):
+            probabilities = predict_scores(model, scene.pixels, scene.mask, judged)
+            labels, instances, certain = paint_objects(probabilities, settings)
+            truth = np.where(scene.labels == BACKGROUND, len(names) - 1, scene.labels)
+            objects = Matches(*(np.empty(0, np.int64), np.empty(0), np.empty(0)), 0)
+            for number in range(len(names) - 1):
+                own = np.where(judged & (scene.labels == number), _numbers(scene), 0)
+                found = np.where(judged & (labels == number), instances, 0)
+                kept = np.unique(found[found > 0])
+                objects = objects + match_instances(own, found, 0.5, certain[kept - 1])
+            counts = confusion(truth[judged], labels[judged], len(names))
+            sites.append(Site(scene.name, Scores(counts, names), objects))
+            for layer, sums in enumerate(by_layer):
+                here = judged & (scene.layers == layer)
+                sums += confusion(truth[here], labels[here], len(names))
+        scores = Scores(np.sum([site.scores.counts for site in sites], axis=0), names)
+        score = float(np.mean([(np.nanmean(s.scores.iou[:-1]) + s.objects.f1) / 2 for s in sites if s.objects]))
+        return Judgement(score, scores, tuple(sites), tuple(Scores(item, names) for item in by_layer))
+
+
+def object_targets(batch: Batch, classes: int, edge: int) -> NDArray[np.float32]:
+    """What a network of objects and boundaries is to answer.
+
+    A pixel is at a boundary when the square of ``2 edge + 1`` px around it holds two objects, or an object and none.
+
+    Parameters
+    ----------
+    batch : Batch
+        Labels and numbers of objects.
+    classes : int
+        How many there are.
+    edge : int
+        Px.
+
+    Returns
+    -------
+    NDArray
+        float32, shape (n, class + 1, y, x), 0 or 1; the last channel is the boundary.
+    """
+    size = (1, 2 * edge + 1, 2 * edge + 1)
+    numbers = batch.instances.astype(np.int64)
+    boundary = maximum_filter(numbers, size, mode="nearest") != minimum_filter(numbers, size, mode="nearest")
+    inside = [batch.labels == number for number in range(classes)]
+    return np.stack([*inside, boundary], axis=1).astype(np.float32)
+
+
+def paint_objects(
+    probabilities: NDArray[np.float32], settings: Watershed
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]]:
+    """Objects of a whole image; where two classes claim a pixel, the first has it.
+
+    Parameters
+    ----------
+    probabilities : NDArray
+        float32, shape (class + 1, y, x), the last of boundaries.
+    settings : Watershed
+        Thresholds.
+
+    Returns
+    -------
+    tuple of NDArray
+        Class indices uint8 (y, x), the number of classes where there is no object; numbers of objects, int64 (y, x),
+        0 = none; and the mean probability of each.
+    """
+    classes = len(probabilities) - 1
+    labels = np.full(probabilities.shape[1:], classes, np.uint8)
+    instances, certain = np.zeros(labels.shape, np.int64), [np.empty(0)]
+    for number in range(classes):
+        found = separate(probabilities[number], probabilities[-1], settings)
+        values, dense = np.unique(np.where(instances > 0, 0, found), return_inverse=True)
+        dense = dense.reshape(labels.shape)
+        sizes = np.bincount(dense.ravel(), minlength=len(values))[1:]
+        sums = np.bincount(dense.ravel(), probabilities[number].ravel().astype(np.float64), len(values))[1:]
+        before = sum(len(item) for item in certain)
+        instances[dense > 0] = dense[dense > 0] + before
+        labels[dense > 0] = number
+        certain.append(sums / np.maximum(sizes, 1))
+    return labels, instances, np.concatenate(certain)
+
+
+def class_weights(recipe: Recipe, device: torch.device) -> Tensor | None:
+    """Weights of the classes in the cross entropy, 1 where the recipe names none."""
+    named = recipe.loss.class_weights
+    if not named:
+        return None
+    return torch.tensor([named.get(item.name, 1.0) for item in recipe.classes], device=device)
+
+
+def goal_of(recipe: Recipe, spec: ModelSpec) -> Goal:
+    """The goal of a recipe's task."""
+    return ObjectGoal(recipe, spec) if recipe.finds_objects else SemanticGoal(recipe, spec)
+
+
+def _judged(scenes: Sequence[Scene]) -> Iterator[tuple[Scene, NDArray[np.bool_]]]:
+    """Scenes that have held-out labels, and where."""
+    for scene in scenes:
+        judged = scene.held_out & scene.mask & (scene.labels != IGNORE)
+        if judged.any():
+            yield scene, judged
+
+
+def _layers(scenes: Sequence[Scene]) -> int:
+    return 1 + max(int(scene.layers[scene.layers != IGNORE].max(initial=0)) for scene in scenes)
+
+
+def _numbers(scene: Scene) -> NDArray[np.int64]:
+    """Numbers of objects; one object a class where the scene tells none apart."""
+    return np.zeros(scene.labels.shape, np.int64) if scene.instances is None else scene.instances.astype(np.int64)
+
+
+def _device(network: nn.Module) -> str:
+    return str(next(network.parameters()).device)

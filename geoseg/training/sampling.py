@@ -1,0 +1,126 @@
+"""Windows drawn from scenes on the fly: where, how large, how turned.
+
+It turns scenes into batches; what the network does with a batch is not known here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.errors import TrainingError
+from geoseg.evaluation import IGNORE
+from geoseg.training.augmentation import Sample, View, augment, look
+from geoseg.training.recipe_parts import Augmentation
+from geoseg.training.scenes import Scene
+
+INDEX_LIMIT = 200_000
+"""Pixels of one class that a scene's balanced draw chooses from."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows that are learnt from together.
+
+    Attributes
+    ----------
+    pixels : NDArray
+        float32, shape (n, band, y, x), digital numbers.
+    mask : NDArray
+        bool, shape (n, y, x), True = valid.
+    labels : NDArray
+        uint8, shape (n, y, x), as in `Scene`.
+    instances : NDArray
+        uint32, shape (n, y, x), as in `Scene`; all 0 where the scenes have none.
+    """
+
+    pixels: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    labels: NDArray[np.uint8]
+    instances: NDArray[np.uint32]
+
+
+@dataclass
+class Sampler:
+    """Draws windows from the training part of scenes.
+
+    Half of them (``balance``) are centred, with jitter, on a pixel of a class that is drawn first, all classes being
+    equally likely; the others lie anywhere. Held-out pixels are hidden: they are invalid and have no label.
+    """
+
+    scenes: tuple[Scene, ...]
+    window: int
+    balance: float
+    augmentation: Augmentation
+    rng: np.random.Generator
+    positions: dict[int, list[tuple[int, NDArray[np.int64]]]] = field(init=False)
+    """For each class, scenes and flat positions of its training pixels."""
+
+    def __post_init__(self) -> None:
+        """Index the labelled pixels by class."""
+        self.positions = {}
+        for number, scene in enumerate(self.scenes):
+            usable = np.where(scene.held_out | ~scene.mask, IGNORE, scene.labels).ravel()
+            for value in np.unique(usable[usable != IGNORE]):
+                found = np.flatnonzero(usable == value)
+                if found.size > INDEX_LIMIT:
+                    found = np.sort(self.rng.choice(found, INDEX_LIMIT, replace=False))
+                self.positions.setdefault(int(value), []).append((number, found))
+        if not self.positions:
+            raise TrainingError(
+                "no labelled pixel is left for training after the validation part is held out; "
+                "label more of the images or make 'validation' smaller"
+            )
+
+    def batch(self, size: int) -> Batch:
+        """Draw ``size`` windows."""
+        drawn = [self._draw() for _ in range(size)]
+        return Batch(*(np.stack(items) for items in zip(*drawn, strict=True)))
+
+    def _draw(self) -> Sample:
+        number, y, x = self._centre()
+        scene, wanted = self.scenes[number], self.augmentation
+        is_moved = wanted.angle or wanted.scale != (1.0, 1.0)
+        drawn = self._moved(scene, y, x) if is_moved else self._cut(scene, y, x)
+        return augment(drawn, wanted, self.rng, limit=255.0 if scene.pixels.dtype == np.uint8 else None)
+
+    def _cut(self, scene: Scene, y: int, x: int) -> Sample:
+        """A window of the scene as it is, shifted inwards where it would reach beyond."""
+        half, (height, width) = self.window // 2, scene.labels.shape
+        jitter = self.rng.integers(-half // 2, half // 2 + 1, size=2)
+        y = int(np.clip(y + jitter[0] - half, 0, max(0, height - self.window)))
+        x = int(np.clip(x + jitter[1] - half, 0, max(0, width - self.window)))
+        place = slice(y, y + self.window), slice(x, x + self.window)
+        mask = scene.mask[place] & ~scene.held_out[place]
+        labels = np.where(mask, scene.labels[place], np.uint8(IGNORE))
+        pixels = scene.pixels[:, *place].astype(np.float32)
+        instances = np.zeros(mask.shape, np.uint32) if scene.instances is None else scene.instances[place]
+        short = (0, self.window - mask.shape[0]), (0, self.window - mask.shape[1])
+        return (
+            np.pad(pixels, ((0, 0), *short)),
+            np.pad(mask, short),
+            np.pad(labels, short, constant_values=IGNORE),
+            np.pad(instances, short),
+        )
+
+    def _moved(self, scene: Scene, y: int, x: int) -> Sample:
+        """A window at any angle and scale around a pixel."""
+        rng, wanted = self.rng, self.augmentation
+        low, high = np.log(wanted.scale)
+        scale = float(np.exp(rng.uniform(low, high)))
+        angle = float(np.radians(rng.uniform(-wanted.angle, wanted.angle)))
+        shift = rng.uniform(-self.window / 4, self.window / 4, size=2) / scale
+        return look(scene, View(y + 0.5 + shift[0], x + 0.5 + shift[1], 1 / scale, angle), self.window)
+
+    def _centre(self) -> tuple[int, int, int]:
+        if self.rng.random() < self.balance:
+            entries = self.positions[int(self.rng.choice(sorted(self.positions)))]
+        else:
+            entries = [entry for value in sorted(self.positions) for entry in self.positions[value]]
+        sizes = np.array([found.size for _, found in entries], dtype=np.float64)
+        number, found = entries[int(self.rng.choice(len(entries), p=sizes / sizes.sum()))]
+        position = int(found[self.rng.integers(found.size)])
+        y, x = divmod(position, self.scenes[number].labels.shape[1])
+        return number, y, x

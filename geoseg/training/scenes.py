@@ -1,0 +1,96 @@
+"""Scenes: images in memory with their labels, and how one is read.
+
+It turns recipe paths into arrays; what a label means is not known here. Scenes are held in their file's data type:
+imagery with labels is small beside the imagery that is mapped with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from geoseg.grid import Window
+from geoseg.raster import open_raster
+from geoseg.raster.bands import BandRequest
+from geoseg.training.recipe import Recipe
+from geoseg.training.recipe_parts import Image
+
+BACKGROUND = 253
+"""Label of a pixel that is known to lie in no object."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image with its labels.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in tables: the name of its first file.
+    pixels : NDArray
+        The file's data type, shape (band, y, x).
+    mask : NDArray
+        bool, shape (y, x), True = valid.
+    labels : NDArray
+        uint8, shape (y, x), class indices, 253 = no object at all, 255 = no label.
+    layers : NDArray
+        uint8, shape (y, x), number of the label layer that decided the pixel, 255 = none.
+    held_out : NDArray
+        bool, shape (y, x), True = for validation only.
+    geobox : GeoBox
+        Where the pixels lie.
+    instances : NDArray, optional
+        uint32, shape (y, x), numbers of objects, 0 = none.
+    """
+
+    name: str
+    pixels: NDArray[Any]
+    mask: NDArray[np.bool_]
+    labels: NDArray[np.uint8]
+    layers: NDArray[np.uint8]
+    held_out: NDArray[np.bool_]
+    geobox: GeoBox
+    instances: NDArray[np.uint32] | None = None
+
+
+def read_image(
+    recipe: Recipe, image: Image, bands: Sequence[BandRequest] = ()
+) -> tuple[NDArray[Any], NDArray[np.bool_], GeoBox, tuple[str, ...]]:
+    """Read one image whole, at the recipe's resolution.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Gives the folder of the files and the resolution; without one, images that are not placed on the ground are
+        read too.
+    image : str or dict
+        A file, or one file for each band: the first gives the grid, the others are resampled onto it.
+    bands : sequence, optional
+        Names or numbers of bands, or bands of a model; all of them when left out.
+
+    Returns
+    -------
+    tuple
+        Pixels (band, y, x) in the file's data type, mask bool (y, x), geobox, band names.
+    """
+    placed = recipe.resolution is not None
+    if isinstance(image, dict):
+        files = {band: recipe.find(path) for band, path in image.items()}
+        first = next(iter(files.values()))
+        grid = open_raster(first, bands=[1], resolution=recipe.resolution, require_crs=placed).geobox
+        raster = open_raster(files, bands=bands or None, geobox=grid, require_crs=placed)
+    else:
+        raster = open_raster(recipe.find(image), bands=bands or None, resolution=recipe.resolution, require_crs=placed)
+    pixels, mask = raster.read(Window(0, 0, *raster.geobox.shape))
+    return pixels, mask, raster.geobox, raster.bands
+
+
+def image_name(image: Image) -> str:
+    """What an image is called: the name of its (first) file, without its ending."""
+    return Path(next(iter(image.values())) if isinstance(image, dict) else image).stem
