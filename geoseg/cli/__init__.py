@@ -10,7 +10,7 @@ import warnings
 
 import typer
 
-from geoseg.cli import models, runs, training
+from geoseg.cli import evaluation, models, runs, training
 from geoseg.cli.console import errors
 from geoseg.errors import BlockError, GeosegError, GeosegWarning
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From imagery of any size to maps and polygons.",
 )
-for command in (runs.run, runs.plan, runs.polygonize, training.train, models.probe):
+for command in (runs.run, runs.plan, runs.polygonize, training.train, evaluation.evaluate, models.probe):
     app.command()(command)
 app.add_typer(models.app, name="models")
 

@@ -107,6 +107,16 @@ class Scores:
         return ratio(2 * np.diag(self.counts), self.counts.sum(axis=0) + self.counts.sum(axis=1))
 
     @property
+    def precision(self) -> NDArray[np.float64]:
+        """Per class the share of its predicted pixels that truly have it; NaN where none is predicted."""
+        return ratio(np.diag(self.counts), self.counts.sum(axis=0))
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Per class the share of its true pixels that are predicted; NaN where there is none."""
+        return ratio(np.diag(self.counts), self.counts.sum(axis=1))
+
+    @property
     def mean_iou(self) -> float:
         """Mean IoU of the classes that truly occur; NaN when none does."""
         occurs = self.counts.sum(axis=1) > 0

@@ -123,17 +123,35 @@ def match_overlaps(overlaps: Overlaps, threshold: float = 0.5, scores: NDArray[A
     EvaluationError
         There is not one score an object.
     """
-    found = overlaps.found
-    sure = np.ones(len(found)) if scores is None else np.asarray(scores, np.float64)
-    if sure.shape != found.shape:
-        raise EvaluationError(f"{len(found)} objects have scores of shape {sure.shape}; give one score an object")
-    first, second, iou = overlaps.first, overlaps.second, overlaps.iou
-    order = np.lexsort((-iou, -sure[second]))
-    chosen = _choose(first, second, order[iou[order] >= threshold])
-    partners, fits = np.zeros(len(found), np.int64), np.zeros(len(found))
-    partners[second[chosen]], fits[second[chosen]] = overlaps.trues[first[chosen]], iou[chosen]
+    sure = np.ones(len(overlaps.found)) if scores is None else np.asarray(scores, np.float64)
+    first, second, iou = pair_overlaps(overlaps, threshold, sure)
+    partners, fits = np.zeros(len(sure), np.int64), np.zeros(len(sure))
+    partners[second], fits[second] = overlaps.trues[first], iou
     judged = (partners > 0) | ~overlaps.unjudged
     return Matches(partners[judged], fits[judged], sure[judged], len(overlaps.trues))
+
+
+def pair_overlaps(overlaps: Overlaps, threshold: float, scores: Floats) -> tuple[Integers, Integers, Floats]:
+    """Pair segments whose overlaps are known, as `match_instances` does.
+
+    Returns
+    -------
+    first, second, iou : NDArray
+        Shape (pair,): positions in ``overlaps.trues`` and ``overlaps.found``, and intersection over union.
+
+    Raises
+    ------
+    EvaluationError
+        There is not one score an object.
+    """
+    if scores.shape != overlaps.found.shape:
+        raise EvaluationError(
+            f"{len(overlaps.found)} objects have scores of shape {scores.shape}; give one score an object"
+        )
+    first, second, iou = overlaps.first, overlaps.second, overlaps.iou
+    order = np.lexsort((-iou, -scores[second]))
+    chosen = _choose(first, second, order[iou[order] >= threshold])
+    return first[chosen], second[chosen], iou[chosen]
 
 
 def _choose(first: Integers, second: Integers, order: Integers) -> list[int]:

@@ -7,7 +7,7 @@ segments and areas; whether the areas are pixels or square metres is the caller'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ _PENDING = 2**20
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +61,23 @@ class Overlaps:
         return self.shared / (self.true_areas[self.first] + known[self.second] - self.shared)
 
     @property
-    def unjudged(self) -> NDArray[np.bool_]:
+    def unjudged(self) -> Bools:
         """Predicted segments of which more than half lies where the truth is not known: no fault without a partner."""
-        result: NDArray[np.bool_] = 2 * self.hidden > self.found_areas
+        result: Bools = 2 * self.hidden > self.found_areas
         return result
+
+    def among(self, trues: Bools, found: Bools) -> Overlaps:
+        """Those of some segments only, which are told by position."""
+        kept = trues[self.first] & found[self.second]
+        places = (np.cumsum(side) - 1 for side in (trues, found))
+        first, second = (place[old[kept]] for place, old in zip(places, (self.first, self.second), strict=True))
+        sides = self.trues[trues], self.found[found], self.true_areas[trues], self.found_areas[found]
+        return Overlaps(*sides, self.hidden[found], first, second, self.shared[kept])
+
+    def alike(self, trues: Integers, found: Integers) -> Overlaps:
+        """The same segments, and those of their pairs whose two sides have one class."""
+        kept = trues[self.first] == found[self.second]
+        return replace(self, first=self.first[kept], second=self.second[kept], shared=self.shared[kept])
 
     @classmethod
     def of_tallies(cls, pairs: Tally, trues: Tally | None = None, found: Tally | None = None) -> Overlaps:

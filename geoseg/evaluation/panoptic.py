@@ -134,18 +134,19 @@ class PanopticScores:
     @property
     def mean_pq(self) -> float:
         """Mean panoptic quality of the classes that occur; NaN when none does."""
-        return self._mean(np.ones(len(self.names), np.bool_))
+        return self.mean(self.pq)
 
     @property
     def mean_pq_things(self) -> float:
         """The same of things."""
-        return self._mean(np.array(self.isthing, np.bool_))
+        return self.mean(self.pq, isthing=True)
 
     @property
     def mean_pq_stuff(self) -> float:
         """The same of stuff."""
-        return self._mean(~np.array(self.isthing, np.bool_))
+        return self.mean(self.pq, isthing=False)
 
-    def _mean(self, wanted: NDArray[np.bool_]) -> float:
-        here = wanted & self.occurs
-        return float(self.pq[here].mean()) if here.any() else float("nan")
+    def mean(self, values: Counts, *, isthing: bool | None = None) -> float:
+        """Mean of a value per class over the classes that occur, all or one kind; NaN when none does."""
+        here = self.occurs & (True if isthing is None else np.array(self.isthing, np.bool_) == isthing)
+        return float(values[here].mean()) if here.any() else float("nan")

@@ -1,0 +1,170 @@
+"""Prediction and truth to scores: finds what is given, which task it is, and hands it over.
+
+It knows sides and tasks; how a task is judged is the matter of its own module.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from rasterio.errors import NotGeoreferencedWarning
+
+from geoseg.errors import EvaluationError, OutputError
+from geoseg.evaluation.instance_maps import evaluate_instances
+from geoseg.evaluation.objects import Progress
+from geoseg.evaluation.panoptic_maps import evaluate_panoptic
+from geoseg.evaluation.picture import save_confusion
+from geoseg.evaluation.polygon_layers import evaluate_layers
+from geoseg.evaluation.report import Scored, Table, plain
+from geoseg.evaluation.semantic_maps import SemanticScores, evaluate_semantic
+from geoseg.evaluation.settings import Settings
+from geoseg.evaluation.sides import Side, find_side
+from geoseg.vector import Region, read_region
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How good a prediction is.
+
+    Attributes
+    ----------
+    task : str
+        What was judged: ``"semantic"``, ``"instance"``, ``"panoptic"`` or ``"polygons"``.
+    prediction, truth : str
+        As they were given.
+    scores : SemanticScores, InstanceScores, PanopticMapScores or PolygonScores
+        The numbers, of the task.
+    settings : Settings
+        Options.
+    """
+
+    task: str
+    prediction: str
+    truth: str
+    scores: Scored
+    settings: Settings
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know beside the numbers."""
+        notes: tuple[str, ...] = getattr(self.scores, "notes", ())
+        share = self.scores.summary().get("compared", math.nan)
+        if share < 1:
+            notes = (*notes, f"{share:.1%} of the known truth is compared; elsewhere the prediction says nothing")
+        return notes
+
+    def summary(self) -> dict[str, Any]:
+        """Every number by name, as JSON can hold it: None where there is none."""
+        head = {"task": self.task, "prediction": self.prediction, "truth": self.truth, "geoseg": version("geoseg")}
+        given = {key: value for key, value in vars(self.settings).items() if value != getattr(Settings, key)}
+        given = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
+        result: dict[str, Any] = plain(
+            {**head, "settings": given, "notes": self.notes, "scores": self.scores.summary()}
+        )
+        return result
+
+    def tables(self) -> list[Table]:
+        """The numbers for people."""
+        return self.scores.tables()
+
+    def write_json(self, path: str | Path) -> None:
+        """Write `summary` to a file.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
+        try:
+            Path(path).expanduser().write_text(json.dumps(self.summary(), indent=2, allow_nan=False) + "\n")
+        except OSError as error:
+            raise OutputError(f"'{path}' cannot be written ({error.strerror}); choose another file") from error
+
+    def write_confusion(self, path: str | Path) -> None:
+        """Draw the confusion of classes, as a PNG.
+
+        Raises
+        ------
+        EvaluationError
+            The task has no classes of pixels.
+        OutputError
+            The file cannot be written.
+        """
+        if not isinstance(self.scores, SemanticScores):
+            raise EvaluationError(f"the task '{self.task}' has no confusion; it is one of the task 'semantic'")
+        save_confusion(self.scores.pixels, Path(path).expanduser())
+
+
+Evaluate = Callable[[Side, Side, Settings, Region | None, Progress | None], Scored]
+"""Truth, prediction, options, region and progress to scores."""
+
+_TASKS: Mapping[str, Evaluate] = MappingProxyType(
+    {
+        "semantic": evaluate_semantic,
+        "instance": evaluate_instances,
+        "panoptic": evaluate_panoptic,
+        "polygons": lambda truth, prediction, settings, region, _: evaluate_layers(truth, prediction, settings, region),
+    }
+)
+
+
+def evaluate(
+    prediction: str | Path, truth: str | Path, *, progress: Progress | None = None, **settings: Any
+) -> Evaluation:
+    """Say how good a prediction is, from files of any size.
+
+    Parameters
+    ----------
+    prediction, truth : path
+        Rasters of classes or of numbers of objects, vector files of polygons, or the folder of a run. A prediction on
+        another grid than the truth's is brought onto it by the nearest pixel.
+    progress : callable, optional
+        Called with the number of windows that are done, and that of all.
+    **settings
+        Options of `Settings`, such as ``task="instance"`` and ``region="aoi.geojson"``.
+
+    Returns
+    -------
+    Evaluation
+        The numbers.
+
+    Raises
+    ------
+    GeosegError
+        Something that was given cannot be used, or the two cannot be compared.
+    """
+    wanted = Settings.of(**settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        region = None if wanted.region is None else read_region(wanted.region)
+        sides = (
+            find_side(truth, "truth", wanted.truth_instances),
+            find_side(prediction, "prediction", wanted.instances),
+        )
+        task = wanted.task or find_task(*sides)
+        scores = _TASKS[task](*sides, wanted, region, progress)
+    return Evaluation(task, str(prediction), str(truth), scores, wanted)
+
+
+def find_task(truth: Side, prediction: Side) -> str:
+    """Find the task that two sides are meant for.
+
+    Both with labels and instances: panoptic. Features, and something that has features: polygons. A raster that looks
+    like numbers of objects, or objects without labels: instance. Else semantic.
+    """
+    sides = (truth, prediction)
+    if all(side.is_panoptic for side in sides):
+        return "panoptic"
+    if any(side.is_layer for side in sides) and all(side.layer is not None for side in sides):
+        return "polygons"
+    if any(side.is_wide or (side.labels is None and side.instances is not None) for side in sides):
+        return "instance"
+    return "semantic"

@@ -1,0 +1,161 @@
+"""The task instance: how well objects are found, from rasters of numbers and from polygons, counted in windows.
+
+It brings sides onto one ground; what is counted there, and how it is scored, stands elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from odc.geo.geobox import GeoBox
+
+from geoseg.errors import EvaluationError
+from geoseg.evaluation.burning import Burnt
+from geoseg.evaluation.confidences import UNSCORED, find_scores
+from geoseg.evaluation.features import Features, read_features
+from geoseg.evaluation.ground import Ground, bring_onto, make_ground
+from geoseg.evaluation.object_classes import Classed, judge_classes
+from geoseg.evaluation.object_scores import ObjectScores, score_objects
+from geoseg.evaluation.objects import (
+    ObjectSource,
+    PolygonObjects,
+    Progress,
+    RasterObjects,
+    count_labels,
+    count_objects,
+)
+from geoseg.evaluation.overlaps import Floats, Integers
+from geoseg.evaluation.polygon_layers import evaluate_layers
+from geoseg.evaluation.report import Table
+from geoseg.evaluation.settings import Settings
+from geoseg.evaluation.sides import Side
+from geoseg.raster import Raster, read_legend
+from geoseg.vector import Region
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceScores:
+    """Scores of a map of objects.
+
+    Attributes
+    ----------
+    objects : ObjectScores
+        All numbers of objects.
+    known, compared : int
+        Pixels of known truth, and those among them on which the prediction says something.
+    notes : tuple of str
+        What a person should know.
+    """
+
+    objects: ObjectScores
+    known: int
+    compared: int
+    notes: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """Every number by name."""
+        share = self.compared / self.known if self.known else math.nan
+        return self.objects.summary() | {"pixels": self.compared, "compared": share}
+
+    def tables(self) -> list[Table]:
+        """Those of the objects."""
+        return self.objects.tables()
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """A side on the ground."""
+
+    side: Side
+    source: ObjectSource
+    features: Features | None
+    labels: Raster | None
+
+
+def evaluate_instances(
+    truth: Side, prediction: Side, settings: Settings, region: Region | None = None, progress: Progress | None = None
+) -> InstanceScores:
+    """Judge a map of objects; two vector files are compared by their exact shapes, without any grid.
+
+    Parameters
+    ----------
+    truth, prediction : Side
+        With instances or features.
+    settings : Settings
+        Options.
+    region : Region, optional
+        What counts; objects are cut to it on both sides.
+    progress : callable, optional
+        Called after each window.
+
+    Raises
+    ------
+    EvaluationError
+        They cannot be compared.
+    """
+    rasters = [side.instances for side in (truth, prediction) if side.instances is not None]
+    if not rasters:
+        layers = evaluate_layers(truth, prediction, settings, region)
+        return InstanceScores(layers.objects, 0, 0, layers.notes)
+    geobox = rasters[0].geobox
+    one, other = (_given(side, truth, geobox, settings) for side in (truth, prediction))
+    ground = make_ground(geobox, rasters, region)
+    counts = count_objects(one.source, other.source, ground, ignore=_numbers(settings, truth), progress=progress)
+    overlaps = counts.overlaps
+    scale = 1.0 if ground.pixel_size is None else ground.pixel_size**2
+    classed = (
+        _classed(one, overlaps.trues, overlaps.true_areas * scale, ground),
+        _classed(other, overlaps.found, overlaps.found_areas * scale, ground),
+    )
+    scores, remarks = _scores(other, overlaps.found, settings)
+    judged, notes = judge_classes(overlaps, classed, scores, settings)
+    unit = "px" if ground.pixel_size is None else "m2"
+    objects = score_objects(judged, counts.both / counts.either if counts.either else math.nan, settings.sizes, unit)
+    return InstanceScores(objects, counts.known, counts.compared, (*notes, *remarks))
+
+
+def _given(side: Side, truth: Side, geobox: GeoBox, settings: Settings) -> _Given:
+    """Bring the objects of a side onto the grid."""
+    if side.instances is None:
+        if side.layer is None:
+            raise EvaluationError(
+                f"{side.name} has no objects, neither a raster of their numbers nor features; give one"
+            )
+        features = read_features(
+            Path(side.layer), side.role, class_column=settings.class_column, score_column=settings.score_column
+        )
+        return _Given(side, PolygonObjects(Burnt(features, geobox), len(features)), features, None)
+    placed = bring_onto(side.instances, geobox, (side.name, truth.name))
+    labels = None if side.is_file or side.labels is None else bring_onto(side.labels, geobox, (side.name, truth.name))
+    return _Given(side, RasterObjects.of(placed), None, labels)
+
+
+def _classed(given: _Given, numbers: Integers, sizes: Floats, ground: Ground) -> Classed:
+    """What classes the objects of a side have."""
+    if given.features is not None:
+        values = None if given.features.classes is None else given.features.classes[numbers - 1]
+        return Classed(given.side, sizes, values, given.features.names, given.features.worded)
+    if given.labels is None:
+        return Classed(given.side, sizes)
+    values = count_labels(given.source, given.labels, ground, numbers)
+    return Classed(given.side, sizes, values, read_legend(given.labels).names)
+
+
+def _scores(given: _Given, numbers: Integers, settings: Settings) -> tuple[Floats | None, list[str]]:
+    """How sure the prediction is of each of its objects, and what a person should know of that."""
+    if given.features is None:
+        return find_scores(given.side, numbers, settings)
+    return (None, [UNSCORED]) if given.features.scores is None else (given.features.scores[numbers - 1], [])
+
+
+def _numbers(settings: Settings, truth: Side) -> tuple[int, ...]:
+    """Numbers of the truth that stand for unknown ground."""
+    for entry in settings.ignore:
+        if not isinstance(entry, int) or truth.instances is None:
+            raise EvaluationError(
+                f"objects of {truth.name} cannot be ignored by '{entry}'; give numbers of a raster of objects"
+            )
+    return tuple(int(entry) for entry in settings.ignore)

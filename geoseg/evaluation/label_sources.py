@@ -1,0 +1,142 @@
+"""Classes of a side by window: a raster's values, or those of polygons that are burnt onto the grid.
+
+It knows sides, grids and windows; which values are one class stands elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from geoseg.errors import EvaluationError
+from geoseg.evaluation.burning import Burnt
+from geoseg.evaluation.features import NO_CLASS, Features, read_features
+from geoseg.evaluation.ground import Ground, bring_onto, make_ground
+from geoseg.evaluation.metric import metric_features
+from geoseg.evaluation.naming import Naming
+from geoseg.evaluation.settings import Settings
+from geoseg.evaluation.sides import Side
+from geoseg.grid import Window
+from geoseg.raster import Raster, read_legend
+from geoseg.vector import Region
+
+PRESENT, ABSENT = 1, 0
+"""Values of pixels inside and outside of polygons that have no classes."""
+
+
+class LabelSource(Protocol):
+    """Values of classes by window."""
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values, integers (y, x), and where there is one, bool (y, x)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class RasterValues:
+    """Values of a raster that lies on the ground."""
+
+    raster: Raster
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values and mask."""
+        pixels, mask = self.raster.read(window)
+        return pixels[0], mask
+
+
+@dataclass(frozen=True, eq=False)
+class BurntValues:
+    """Values of polygons; later ones lie over earlier ones."""
+
+    burnt: Burnt
+    values: NDArray[np.int64]
+    background: int
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values and mask."""
+        painted = self.burnt.paint(window, self.values, self.background)
+        return painted, painted != NO_CLASS
+
+
+@dataclass(frozen=True, eq=False)
+class LabelPair:
+    """Classes of two sides on one ground."""
+
+    ground: Ground
+    truth: LabelSource
+    prediction: LabelSource
+    naming: Naming
+
+
+def pair_labels(truth: Side, prediction: Side, settings: Settings, region: Region | None) -> LabelPair:
+    """Bring the classes of two sides onto one ground: the truth's grid, or the prediction's where that is the raster.
+
+    Raises
+    ------
+    EvaluationError
+        A side has no classes, two vector files come without a resolution, or classes cannot be told to be alike.
+    """
+    sides = [_given(side, settings) for side in (truth, prediction)]
+    geobox = _grid_of(sides[0], sides[1], settings)
+    placed = [
+        bring_onto(given, geobox, (side.name, truth.name)) if isinstance(given, Raster) else given
+        for given, side in zip(sides, (truth, prediction), strict=True)
+    ]
+    ground = make_ground(geobox, [item for item in placed if isinstance(item, Raster)], region)
+    sources = [_source(item, geobox, settings) for item in placed]
+    names = [read_legend(item).names if isinstance(item, Raster) else item.names for item in placed]
+    naming = Naming(names[0], names[1], settings.classes, settings.ignore)
+    check_words(naming, truth, prediction, [isinstance(item, Features) and item.worded for item in placed])
+    return LabelPair(ground, sources[0], sources[1], naming)
+
+
+def check_words(naming: Naming, truth: Side, prediction: Side, worded: list[bool]) -> None:
+    """Refuse classes that are words on one side and numbers without names on the other."""
+    if any(worded) and not naming.by_name:
+        one, other = (truth, prediction) if worded[0] else (prediction, truth)
+        raise EvaluationError(
+            f"classes of {one.name} are words and those of {other.name} numbers without names; name the numbers: "
+            "--classes 1=water,2=forest"
+        )
+
+
+def _given(side: Side, settings: Settings) -> Raster | Features:
+    """The labels of a side, or its features."""
+    if side.labels is not None:
+        return side.labels
+    if side.layer is None:
+        raise EvaluationError(f"{side.name} has numbers of objects but no classes; give labels, or the task 'instance'")
+    return read_features(Path(side.layer), side.role, class_column=settings.class_column, objects=False)
+
+
+def _grid_of(truth: Raster | Features, prediction: Raster | Features, settings: Settings) -> GeoBox:
+    """The grid on which classes are compared."""
+    if isinstance(truth, Raster):
+        return truth.geobox
+    if isinstance(prediction, Raster):
+        return prediction.geobox
+    if settings.resolution is None:
+        raise EvaluationError(
+            "two vector files are compared by class on a grid; say how fine it is: --resolution 1 (metres)"
+        )
+    both = metric_features(truth, prediction)
+    if not any(len(item) for item in both):
+        raise EvaluationError("neither of the two vector files has a feature; give the ones that were meant")
+    bounds = np.array([item.bounds for item in both if len(item)])
+    (left, bottom), (right, top) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
+    return GeoBox.from_bbox((left, bottom, right, top), both[0].crs, resolution=settings.resolution)
+
+
+def _source(given: Raster | Features, geobox: GeoBox, settings: Settings) -> LabelSource:
+    if isinstance(given, Raster):
+        return RasterValues(given)
+    classes = given.classes
+    values = np.full(len(given), PRESENT, np.int64) if classes is None else classes
+    background = (ABSENT if classes is None else NO_CLASS) if settings.background is None else settings.background
+    chosen = values != NO_CLASS
+    return BurntValues(Burnt(given.take(chosen), geobox), values[chosen], background)

@@ -1,0 +1,185 @@
+"""Classes of two sides brought together: by name where both sides have names, else by value.
+
+It knows values and names, and turns values of pixels into indices that both sides share; indices are given out in the
+order in which classes are first seen, so that nobody needs to know beforehand which classes there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.errors import EvaluationError, nearest
+from geoseg.evaluation.classes import IGNORE
+
+TRUTH, PREDICTION = 0, 1
+"""Positions of the sides."""
+
+OTHER = "other"
+"""All classes that were not asked for."""
+
+CAPACITY = IGNORE
+"""Classes that there may be."""
+
+_VALUES = 2**16  # values of classes are below
+_UNSEEN = -1
+
+Key = int | str
+"""What a class is known by on both sides."""
+
+
+class Naming:
+    """Indices of classes.
+
+    Parameters
+    ----------
+    truth, prediction : mapping of int to str
+        Names of values, as each side has them; empty where it has none.
+    classes : sequence of str or int, or mapping of int to str, optional
+        The only classes that are judged, by value or name, or names for values of sides that have none; every other
+        class becomes one, ``"other"``.
+    ignore : sequence of str or int
+        Truth that is no class, by value or name.
+
+    Attributes
+    ----------
+    by_name : bool
+        Whether classes are known by name.
+
+    Raises
+    ------
+    EvaluationError
+        A name is not known.
+    """
+
+    def __init__(
+        self,
+        truth: Mapping[int, str],
+        prediction: Mapping[int, str],
+        classes: Sequence[str | int] | Mapping[int, str] | None = None,
+        ignore: Sequence[str | int] = (),
+    ) -> None:
+        given = dict(classes) if isinstance(classes, Mapping) else {}
+        self._names = tuple(dict(names) or given for names in (truth, prediction))
+        self.by_name = all(self._names)
+        self._tables = tuple(np.full(_VALUES, _UNSEEN, np.int16) for _ in self._names)
+        self._values: dict[Key, int] = {}
+        self._keys: list[Key] = []
+        self._wanted = None if classes is None else {self.key(entry) for entry in classes}
+        ignored = {self.key(entry) for entry in ignore}
+        self._ignored = ignored
+        for number, names in enumerate(self._names):
+            for value in sorted(names):
+                self._values.setdefault(self._key(number, value), value)
+
+    def indices(self, side: int, values: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+        """Class indices of values.
+
+        Parameters
+        ----------
+        side : int
+            `TRUTH` or `PREDICTION`.
+        values : NDArray
+            Integers, any shape.
+        mask : NDArray, optional
+            Bool, the same shape: True = the value counts.
+
+        Returns
+        -------
+        NDArray
+            uint8, the same shape, 255 = no class.
+
+        Raises
+        ------
+        EvaluationError
+            A value cannot be that of a class, or there are too many.
+        """
+        values = values if mask is None else np.where(mask, values, 0)
+        lowest, highest = int(values.min(initial=0)), int(values.max(initial=0))
+        if lowest < 0 or highest >= _VALUES:
+            raise EvaluationError(
+                f"the value {lowest if lowest < 0 else highest} is no class, classes have values from 0 to 65,535; "
+                "evaluate numbers of objects with the task 'instance'"
+            )
+        table = self._tables[side]
+        found = table[values]
+        unseen = found == _UNSEEN
+        if mask is not None:
+            unseen &= mask
+        if unseen.any():
+            for value in np.unique(values[unseen]).tolist():
+                table[value] = self._index(side, value)
+            found = table[values]
+        result: NDArray[np.uint8] = found.astype(np.uint8)
+        if mask is not None:
+            result[~mask] = IGNORE
+        return result
+
+    def in_order(self) -> list[int]:
+        """Indices of the classes that were seen or asked for, by value; "other" is the last."""
+        for key in sorted(self._wanted or (), key=str):
+            self._place(key)
+        return sorted(range(len(self._keys)), key=lambda index: (self.is_other(index), self._value(index)))
+
+    def key(self, entry: str | int) -> Key:
+        """The class that a person means by a value of the truth, or by a name."""
+        if isinstance(entry, int):
+            return self._key(TRUTH, entry)
+        for names in self._names:
+            for value, name in names.items():
+                if name == entry:
+                    return entry if self.by_name else value
+        known = sorted({name for names in self._names for name in names.values()})
+        raise EvaluationError(f"no class is called '{entry}'; {nearest(entry, known)}, or give its value")
+
+    def key_at(self, index: int) -> Key:
+        """What a class is known by."""
+        return self._keys[index]
+
+    def name(self, index: int) -> str:
+        """What a class is called: its name on either side, else its value."""
+        key = self._keys[index]
+        if isinstance(key, str):
+            return key
+        return next((names[key] for names in self._names if key in names), str(key))
+
+    def value(self, index: int) -> int | None:
+        """The value of a class in the truth, or else in the prediction; None where several are one class."""
+        return None if self.is_other(index) else self._value(index)
+
+    def is_other(self, index: int) -> bool:
+        """Whether an index stands for all classes that were not asked for."""
+        return self._wanted is not None and self._keys[index] == OTHER and OTHER not in self._wanted
+
+    def share(self, first: Iterable[int], second: Iterable[int]) -> bool:
+        """Whether values of the truth and of the prediction have a class in common."""
+        keys = [{self._key(side, value) for value in values} for side, values in enumerate((first, second))]
+        return bool(keys[TRUTH] & keys[PREDICTION])
+
+    def _value(self, index: int) -> int:
+        key = self._keys[index]
+        return key if isinstance(key, int) else self._values.get(key, _VALUES)
+
+    def _index(self, side: int, value: int) -> int:
+        """The index of a value that was not seen before."""
+        key = self._key(side, value)
+        self._values.setdefault(key, value)
+        if side == TRUTH and key in self._ignored:
+            return IGNORE
+        return self._place(key if self._wanted is None or key in self._wanted else OTHER)
+
+    def _place(self, key: Key) -> int:
+        """The index of a class, a new one where it has none."""
+        if key not in self._keys:
+            if len(self._keys) == CAPACITY:
+                raise EvaluationError(
+                    f"there are more than {CAPACITY} classes; evaluate numbers of objects with the task 'instance'"
+                )
+            self._keys.append(key)
+        return self._keys.index(key)
+
+    def _key(self, side: int, value: int) -> Key:
+        return self._names[side].get(value, str(value)) if self.by_name else value

@@ -1,0 +1,209 @@
+"""The task polygons: how well two layers of polygons agree, by their exact shapes, in metres.
+
+It knows features; which are alike, and how far outlines are apart, stands elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+
+from geoseg.errors import EvaluationError
+from geoseg.evaluation.confidences import UNSCORED
+from geoseg.evaluation.features import Features, areal, read_features
+from geoseg.evaluation.metric import metric_features
+from geoseg.evaluation.object_classes import Classed, judge_classes
+from geoseg.evaluation.object_scores import ObjectScores, score_objects
+from geoseg.evaluation.overlaps import Floats, Integers, Overlaps
+from geoseg.evaluation.report import Table
+from geoseg.evaluation.settings import Settings
+from geoseg.evaluation.shapes import Shapes, hausdorff_distances, polis_distances
+from geoseg.evaluation.sides import Side
+from geoseg.vector import Region
+
+BATCH = 100_000
+"""Pairs of polygons that are cut with each other at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class PolygonScores:
+    """Scores of a layer of polygons.
+
+    Attributes
+    ----------
+    objects : ObjectScores
+        Pairs, precision, recall and average precision, by exact shapes.
+    polis, hausdorff : NDArray
+        float64, shape (pair,), m: how far the outlines of each pair are apart.
+    areas : NDArray
+        float64, shape (pair, 2), m2: true and predicted area.
+    vertices : NDArray
+        int64, shape (pair, 2): true and predicted number of vertices.
+    totals : NDArray
+        float64, shape (2,), m2: area of all true and of all predicted polygons.
+    invalid : (int, int)
+        True and predicted features that were not valid, and repaired.
+    notes : tuple of str
+        What a person should know.
+    """
+
+    objects: ObjectScores
+    polis: Floats
+    hausdorff: Floats
+    areas: Floats
+    vertices: Integers
+    totals: Floats
+    invalid: tuple[int, int]
+    notes: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """Every number by name."""
+        true, predicted = self.areas.sum(axis=0).tolist()
+        corners = self.vertices.sum(axis=0).tolist()
+        return self.objects.summary() | {
+            "polis_m": _mean(self.polis),
+            "polis_median_m": _median(self.polis),
+            "hausdorff_m": _mean(self.hausdorff),
+            "hausdorff_median_m": _median(self.hausdorff),
+            "area_bias": predicted / true - 1 if true else math.nan,
+            "area_bias_m2": _mean(self.areas[:, 1] - self.areas[:, 0]),
+            "true_area_m2": self.totals[0],
+            "predicted_area_m2": self.totals[1],
+            "true_vertices": _mean(self.vertices[:, 0]),
+            "predicted_vertices": _mean(self.vertices[:, 1]),
+            "vertex_ratio": corners[1] / corners[0] if corners[0] else math.nan,
+            "true_invalid": self.invalid[0],
+            "predicted_invalid": self.invalid[1],
+        }
+
+    def tables(self) -> list[Table]:
+        """The shapes of pairs, after the objects."""
+        summary = self.summary()
+        rows = tuple((label, summary[key]) for key, label in LABELS.items())
+        first, *others = self.objects.tables()
+        return [first, Table("shapes of pairs", ("", ""), rows), *others]
+
+
+LABELS = {
+    "polis_m": "PoLiS, mean, m",
+    "polis_median_m": "PoLiS, median, m",
+    "hausdorff_m": "Hausdorff, mean, m",
+    "hausdorff_median_m": "Hausdorff, median, m",
+    "area_bias": "area, predicted / true - 1",
+    "area_bias_m2": "area, mean difference, m2",
+    "true_vertices": "vertices, mean, true",
+    "predicted_vertices": "vertices, mean, predicted",
+    "vertex_ratio": "vertices, predicted / true",
+    "true_area_m2": "area of all, true, m2",
+    "predicted_area_m2": "area of all, predicted, m2",
+    "true_invalid": "invalid geometries, true",
+    "predicted_invalid": "invalid geometries, predicted",
+}
+"""What measures are called in the table."""
+
+
+def evaluate_layers(truth: Side, prediction: Side, settings: Settings, region: Region | None = None) -> PolygonScores:
+    """Judge a layer of polygons.
+
+    Parameters
+    ----------
+    truth, prediction : Side
+        With features.
+    settings : Settings
+        Options.
+    region : Region, optional
+        What counts; polygons are cut to it on both sides.
+
+    Raises
+    ------
+    EvaluationError
+        A side has no features, or they cannot be compared.
+    """
+    if settings.ignore:
+        raise EvaluationError(f"features of {truth.name} cannot be ignored; leave them out, or choose by --classes")
+    one, other = metric_features(_read(truth, settings), _read(prediction, settings))
+    one, other = _cut(one, region), _cut(other, region)
+    overlaps = overlap_shapes(one.shapes, other.shapes)
+    classed = (
+        Classed(truth, overlaps.true_areas, one.classes, one.names, one.worded),
+        Classed(prediction, overlaps.found_areas, other.classes, other.names, other.worded),
+    )
+    judged, notes = judge_classes(overlaps, classed, other.scores, settings)
+    trues, found = one.shapes[judged.overlaps.trues - 1], other.shapes[judged.overlaps.found - 1]
+    objects = score_objects(judged, _area_iou(trues, found), settings.sizes, "m2")
+    if other.scores is None:
+        notes.append(UNSCORED)
+    first, second = judged.overlaps.trues[objects.first] - 1, judged.overlaps.found[objects.second] - 1
+    pairs = one.shapes[first], other.shapes[second]
+    return PolygonScores(
+        objects,
+        polis_distances(*pairs),
+        hausdorff_distances(*pairs),
+        np.stack([shapely.area(side) for side in pairs], axis=1),
+        np.stack([one.vertices[first], other.vertices[second]], axis=1),
+        np.array([shapely.area(side).sum() for side in (trues, found)]),
+        (one.invalid, other.invalid),
+        tuple(notes),
+    )
+
+
+def overlap_shapes(trues: Shapes, found: Shapes) -> Overlaps:
+    """Overlaps of polygons by their exact shapes; the number of each is its position plus 1."""
+    tree = shapely.STRtree(trues)
+    second, first = tree.query(found, predicate="intersects")
+    shared = np.empty(len(first))
+    for start in range(0, len(first), BATCH):
+        some = slice(start, start + BATCH)
+        shared[some] = shapely.area(shapely.intersection(trues[first[some]], found[second[some]]))
+    real = np.flatnonzero(shared > 0)
+    order = real[np.lexsort((second[real], first[real]))]
+    return Overlaps(
+        trues=np.arange(1, len(trues) + 1),
+        found=np.arange(1, len(found) + 1),
+        true_areas=shapely.area(trues),
+        found_areas=shapely.area(found),
+        hidden=np.zeros(len(found)),
+        first=first[order],
+        second=second[order],
+        shared=shared[order],
+    )
+
+
+def _read(side: Side, settings: Settings) -> Features:
+    if side.layer is None:
+        raise EvaluationError(f"{side.name} has no features; give a vector file, or the task 'instance'")
+    return read_features(side.layer, side.role, class_column=settings.class_column, score_column=settings.score_column)
+
+
+def _cut(features: Features, region: Region | None) -> Features:
+    """What lies in a region."""
+    if region is None:
+        return features
+    outline = region.to_crs(features.crs).geometry
+    shapely.prepare(outline)
+    near = np.flatnonzero(shapely.intersects(outline, features.shapes))
+    kept = features.take(near)
+    crossing = np.flatnonzero(~shapely.covers(outline, kept.shapes))
+    shapes = kept.shapes.copy()
+    shapes[crossing] = areal(shapely.intersection(shapes[crossing], outline))
+    return kept.reshaped(shapes).take(~shapely.is_empty(shapes))
+
+
+def _area_iou(trues: Shapes, found: Shapes) -> float:
+    """Intersection over union of what all polygons of either side cover."""
+    one, other = (shapely.get_parts(shapely.union_all(side)) for side in (trues, found))
+    both = overlap_shapes(one, other).shared.sum()
+    either = shapely.area(one).sum() + shapely.area(other).sum() - both
+    return float(both / either) if either else math.nan
+
+
+def _mean(values: Any) -> float:
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def _median(values: Any) -> float:
+    return float(np.median(values)) if len(values) else math.nan

@@ -1,0 +1,217 @@
+"""The task semantic: how well two maps of classes agree, pixel by pixel and along boundaries, read in windows.
+
+It knows label sources; scores of counts are `Scores` and `BoundaryScores`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.errors import EvaluationError
+from geoseg.evaluation.boundaries import BoundaryScores, count_boundaries
+from geoseg.evaluation.classes import IGNORE, Scores, confusion
+from geoseg.evaluation.ground import Ground
+from geoseg.evaluation.label_sources import LabelPair, pair_labels
+from geoseg.evaluation.naming import CAPACITY, PREDICTION, TRUTH, Naming
+from geoseg.evaluation.objects import Progress
+from geoseg.evaluation.report import Table
+from geoseg.evaluation.settings import Settings
+from geoseg.evaluation.sides import Side
+from geoseg.grid import Window
+from geoseg.vector import Region
+
+
+@dataclass(frozen=True, eq=False)
+class SemanticScores:
+    """Scores of a map of classes.
+
+    Attributes
+    ----------
+    pixels : Scores
+        Confusion counts of all classes, and what follows from them.
+    boundaries : BoundaryScores
+        The same of boundary pixels.
+    values : tuple of (int or None)
+        Value of each class; None for ``"other"``, all classes that were not asked for, which no mean counts.
+    tolerance : float
+        Px that boundaries may be apart.
+    pixel_size : float or None
+        Side of a pixel, m.
+    known, compared : int
+        Pixels of known truth, and those among them that have a prediction.
+    """
+
+    pixels: Scores
+    boundaries: BoundaryScores
+    values: tuple[int | None, ...]
+    tolerance: float
+    pixel_size: float | None
+    known: int
+    compared: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.pixels.names
+
+    def mean(self, values: NDArray[np.float64], occurs: NDArray[np.bool_]) -> float:
+        """Mean of a value per class, over the classes that truly occur and were asked for; NaN when there are none."""
+        counted = occurs & np.array([value is not None for value in self.values], np.bool_)
+        return float(values[counted].mean()) if counted.any() else float("nan")
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean IoU."""
+        return self.mean(self.pixels.iou, self._occurs)
+
+    @property
+    def mean_f1(self) -> float:
+        """Mean F1."""
+        return self.mean(self.pixels.f1, self._occurs)
+
+    @property
+    def mean_boundary_f1(self) -> float:
+        """Mean F1 of boundary pixels, over the classes that truly have a boundary."""
+        return self.mean(self.boundaries.f1, self.boundaries.counts[:, 3] > 0)
+
+    @property
+    def _occurs(self) -> NDArray[np.bool_]:
+        occurs: NDArray[np.bool_] = self.pixels.counts.sum(axis=1) > 0
+        return occurs
+
+    def summary(self) -> dict[str, Any]:
+        """Every number by name."""
+        metres = None if self.pixel_size is None else self.tolerance * self.pixel_size
+        return {
+            "accuracy": self.pixels.accuracy,
+            "mean_iou": self.mean_iou,
+            "mean_f1": self.mean_f1,
+            "boundary_f1": self.mean_boundary_f1,
+            "tolerance_px": self.tolerance,
+            "tolerance_m": metres,
+            "pixels": self.compared,
+            "compared": self.compared / self.known if self.known else math.nan,
+            "classes": {name: self._class(place) for place, name in enumerate(self.names)},
+            "confusion": {"classes": self.names, "counts": self.pixels.counts},
+        }
+
+    def _class(self, place: int) -> dict[str, Any]:
+        """The numbers of a class."""
+        pixels, boundaries = self.pixels, self.boundaries
+        return {
+            "value": self.values[place],
+            "iou": pixels.iou[place],
+            "f1": pixels.f1[place],
+            "precision": pixels.precision[place],
+            "recall": pixels.recall[place],
+            "boundary_f1": boundaries.f1[place],
+            "true_pixels": pixels.counts[place].sum(),
+            "predicted_pixels": pixels.counts[:, place].sum(),
+        }
+
+    def tables(self) -> list[Table]:
+        """All classes, and their means; then the confusion, unless it is too wide to be read."""
+        columns = ("iou", "f1", "precision", "recall", "boundary_f1", "true_pixels", "predicted_pixels")
+        rows = [(name, *(self._class(place)[key] for key in columns)) for place, name in enumerate(self.names)]
+        means = ("mean", self.mean_iou, self.mean_f1, None, None, self.mean_boundary_f1, self.compared, self.compared)
+        headings = ("class", "IoU", "F1", "precision", "recall", "boundary F1", "true px", "predicted px")
+        tables = [Table(f"classes (accuracy {self.pixels.accuracy:.4f})", headings, (*rows, means))]
+        if len(self.names) <= WIDEST:
+            counts = self.pixels.counts.tolist()
+            confused = tuple((name, *row) for name, row in zip(self.names, counts, strict=True))
+            tables.append(Table("px of each true class (rows) by prediction", ("", *self.names), confused))
+        return tables
+
+
+WIDEST = 10
+"""Classes of the widest confusion that is printed."""
+
+
+def evaluate_semantic(
+    truth: Side, prediction: Side, settings: Settings, region: Region | None = None, progress: Progress | None = None
+) -> SemanticScores:
+    """Judge a map of classes.
+
+    Parameters
+    ----------
+    truth, prediction : Side
+        With labels, or features that are burnt onto the other's grid.
+    settings : Settings
+        Options.
+    region : Region, optional
+        What counts.
+    progress : callable, optional
+        Called after each window.
+
+    Raises
+    ------
+    EvaluationError
+        They cannot be compared.
+    """
+    pair = pair_labels(truth, prediction, settings, region)
+    tolerance = _pixels(settings, pair.ground)
+    counts, edges = np.zeros((CAPACITY, CAPACITY), np.int64), np.zeros((CAPACITY, 4), np.int64)
+    known = 0
+    windows = pair.ground.windows()
+    for done, window in enumerate(windows, 1):
+        true, found, core = _read(pair, window, int(tolerance) + 1)
+        place = core.slices()
+        counts += confusion(true[place], found[place], CAPACITY)
+        edges += count_boundaries(true, found, CAPACITY, tolerance, core)
+        known += int(np.count_nonzero(true[place] != IGNORE))
+        if progress is not None:
+            progress(done, len(windows))
+    compared = int(counts.sum())
+    if not compared:
+        raise EvaluationError(
+            f"{prediction.name} says nothing where {truth.name} has classes; give two that hold classes of one place"
+        )
+    order, naming = pair.naming.in_order(), pair.naming
+    names = unique_names(naming, order)
+    return SemanticScores(
+        Scores(counts[np.ix_(order, order)], names),
+        BoundaryScores(edges[order], names),
+        tuple(naming.value(index) for index in order),
+        tolerance,
+        pair.ground.pixel_size,
+        known,
+        compared,
+    )
+
+
+def unique_names(naming: Naming, order: list[int]) -> tuple[str, ...]:
+    """Names of classes, with the value behind those that are alike."""
+    names = [naming.name(index) for index in order]
+    return tuple(
+        name if names.count(name) == 1 else f"{name} ({naming.value(index)})"
+        for name, index in zip(names, order, strict=True)
+    )
+
+
+def _read(pair: LabelPair, window: Window, margin: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Window]:
+    """Class indices of a window and its surroundings, and where the window lies in them."""
+    wide = Window(window.y - margin, window.x - margin, window.height + 2 * margin, window.width + 2 * margin)
+    seen = wide.intersect(pair.ground.whole)
+    inside = pair.ground.inside(seen)
+    sides = []
+    for side, source in ((TRUTH, pair.truth), (PREDICTION, pair.prediction)):
+        values, mask = source.read(seen)
+        sides.append(pair.naming.indices(side, values, mask & inside))
+    return sides[0], sides[1], window.relative_to(seen)
+
+
+def _pixels(settings: Settings, ground: Ground) -> float:
+    """The tolerance in px of the ground."""
+    length, unit = settings.length()
+    if unit == "px":
+        return length
+    if ground.pixel_size is None:
+        raise EvaluationError(
+            f"a tolerance of {length:g} m means nothing without a coordinate reference system; give pixels, such as 2px"
+        )
+    return length / ground.pixel_size
