@@ -88,6 +88,10 @@ class BlockError(GeosegError, RuntimeError):
     """Blocks that failed after every retry; the rest of the run is finished."""
 
 
+class ReportError(GeosegError, ValueError):
+    """A run folder that no report or picture can be made from."""
+
+
 class WorkerError(GeosegError, RuntimeError):
     """A worker or scheduler that cannot be reached or does not fit the plan."""
 
@@ -98,6 +102,10 @@ class GeosegWarning(UserWarning):
 
 class FormatWarning(GeosegWarning):
     """A vector format that cannot hold everything that is written to it."""
+
+
+class ReportWarning(GeosegWarning):
+    """A report or a picture that could not be made, or lacks a part; the results themselves are whole."""
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
