@@ -23,9 +23,10 @@ from geoseg.evaluation import IGNORE
 from geoseg.models import load_model
 from geoseg.training import load_recipe, parse_recipe, train
 from geoseg.training.conditions import holds
-from geoseg.training.data import Sampler, augment
+from geoseg.training.augmentation import augment
+from geoseg.training.sampling import Sampler
 from geoseg.training.losses import segmentation_loss, soft_dice
-from geoseg.training.recipe import Augmentation
+from geoseg.training.recipe_parts import Augmentation
 from geoseg.training.run import fit_recipe, read_scenes
 from geoseg.training.teacher import predict_image, reflected, tiles
 
@@ -109,8 +110,8 @@ def recipe_content(folder: Path, **changes: Any) -> dict[str, Any]:
 )
 def test_a_network_learns_from_a_persons_raster_and_labels(fields: Path, layer: dict[str, Any]) -> None:
     trained = fit_recipe(parse_recipe(recipe_content(fields, labels=[layer])))
-    assert trained.scores.mean_iou > 0.9
-    assert trained.scores.pixels == SIDE * round(0.34 * SIDE)
+    assert trained.judgement.scores.mean_iou > 0.9
+    assert trained.judgement.scores.pixels == SIDE * round(0.34 * SIDE)
 
 
 def test_a_run_leaves_an_entry_that_the_catalog_reads_and_that_maps_the_image(fields: Path) -> None:
@@ -148,7 +149,7 @@ def test_training_can_start_from_a_model_of_the_catalog(fields: Path) -> None:
     start = train(parse_recipe(recipe_content(fields)), output=fields / "entry")
     item = next(start.folder.glob("*.json"))
     again = recipe_content(fields, init=str(item), steps=1, steps_per_epoch=1, learning_rate=1e-9)
-    assert fit_recipe(parse_recipe(again)).scores.mean_iou == pytest.approx(start.scores.mean_iou, abs=0.02)
+    assert fit_recipe(parse_recipe(again)).judgement.scores.mean_iou == pytest.approx(start.judgement.scores.mean_iou, abs=0.02)
 
 
 def test_early_stopping_ends_a_run_that_no_longer_improves(fields: Path) -> None:
@@ -235,7 +236,7 @@ def test_a_missing_image_is_an_error_that_says_where_it_was_looked_for(fields: P
         ({"lerning_rate": 1}, "unknown key 'lerning_rate' in the recipe; did you mean 'learning_rate'"),
         ({"loss": {"dise": 1}}, "unknown key 'loss.dise' in the recipe; did you mean 'dice'"),
         ({"labels": [{"polygons": "a", "colum": "b"}]}, "did you mean 'column'"),
-        ({"labels": [{"vector": "a"}]}, "exactly one of the keys teacher, raster, polygons"),
+        ({"labels": [{"vector": "a"}]}, "exactly one of the keys teacher, raster, polygons, instances"),
         ({"labels": [{"polygons": "a"}]}, "name exactly one of the two"),
         ({"validation": {"east": 0.2, "west": 0.2}}, "'validation' takes exactly one of"),
         ({"steps": 0}, "recipe key 'steps' is 0"),
@@ -318,10 +319,10 @@ def test_windows_never_show_held_out_pixels(fields: Path) -> None:
     scenes, _ = read_scenes(parse_recipe(recipe_content(fields)))
     sampler = Sampler(scenes, 64, 0.5, Augmentation(flips=False, rotations=False), np.random.default_rng(0))
     shown = {tuple(column) for column in scenes[0].pixels[:, ~scenes[0].held_out].T.astype(float)}
-    pixels, mask, labels = sampler.batch(16)
-    assert (~mask).any()
-    assert (labels[~mask] == IGNORE).all()
-    assert {tuple(column) for column in np.moveaxis(pixels, 1, -1)[mask].astype(float)} <= shown
+    batch = sampler.batch(16)
+    assert (~batch.mask).any()
+    assert (batch.labels[~batch.mask] == IGNORE).all()
+    assert {tuple(column) for column in np.moveaxis(batch.pixels, 1, -1)[batch.mask].astype(float)} <= shown
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -329,7 +330,9 @@ def test_flips_and_rotations_keep_pixels_and_labels_together(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, (6, 6), dtype=np.uint8)
     pixels = np.stack([labels, labels * 10]).astype(np.float32)
-    turned, mask, turned_labels = augment(pixels, labels > 0, labels, Augmentation(), rng)
+    sample = pixels, labels > 0, labels, labels.astype(np.uint32)
+    turned, mask, turned_labels, numbers = augment(sample, Augmentation(), rng)
+    assert np.array_equal(numbers, turned_labels)
     assert np.array_equal(turned[0], turned_labels)
     assert np.array_equal(turned[1], turned_labels * 10.0)
     assert np.array_equal(mask, turned_labels > 0)

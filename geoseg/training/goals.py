@@ -5,7 +5,7 @@ A goal knows labels, losses and scores of its task; the loop that uses it knows 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +25,10 @@ from geoseg.training.recipe import Recipe
 from geoseg.training.sampling import Batch
 from geoseg.training.scenes import BACKGROUND, Scene
 from geoseg.training.teacher import predict_image, predict_scores
+
+Found = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]]
+"""Objects of an image: class indices uint8 (y, x), the number of classes where there is none; their numbers int64 (y,
+x), 0 = none; and how sure each number is, from 1 on, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class SemanticGoal:
 
     def judge(self, network: nn.Module, scenes: Sequence[Scene]) -> Judgement:
         """See `Goal.judge`: the score is the mean IoU of all held-out pixels."""
-        model, count = wrap(network, self._spec, _device(network)), len(self._spec.classes)
+        model, count = wrap(network, self._spec, device_of(network)), len(self._spec.classes)
         names, sites = tuple(self._spec.class_names), []
         by_layer = [np.zeros((count, count), np.int64) for _ in range(_layers(scenes))]
         for scene, judged in _judged(scenes):
@@ -148,29 +152,49 @@ class ObjectGoal:
         return object_loss(network(inputs).float(), targets.to(inputs.device), known, self._recipe.loss, weights)
 
     def judge(self, network: nn.Module, scenes: Sequence[Scene]) -> Judgement:
-        """See `Goal.judge`: the score is the mean over images of IoU of pixels and F1 of objects, half each."""
-        model = wrap(network, scoring_spec(self._spec), _device(network))
+        """See `Goal.judge`: the score is that of `judge_objects`."""
+        model = wrap(network, scoring_spec(self._spec), device_of(network))
         settings = self._spec.watershed or Watershed()
-        names, sites = (*self._spec.class_names, "none"), list[Site]()
-        by_layer = [np.zeros((len(names), len(names)), np.int64) for _ in range(_layers(scenes))]
-        for scene, judged in _judged(scenes):
-            probabilities = predict_scores(model, scene.pixels, scene.mask, judged)
-            labels, instances, certain = paint_objects(probabilities, settings)
-            truth = np.where(scene.labels == BACKGROUND, len(names) - 1, scene.labels)
-            objects = Matches(*(np.empty(0, np.int64), np.empty(0), np.empty(0)), 0)
-            for number in range(len(names) - 1):
-                own = np.where(judged & (scene.labels == number), _numbers(scene), 0)
-                found = np.where(judged & (labels == number), instances, 0)
-                kept = np.unique(found[found > 0])
-                objects = objects + match_instances(own, found, 0.5, certain[kept - 1])
-            counts = confusion(truth[judged], labels[judged], len(names))
-            sites.append(Site(scene.name, Scores(counts, names), objects))
-            for layer, sums in enumerate(by_layer):
-                here = judged & (scene.layers == layer)
-                sums += confusion(truth[here], labels[here], len(names))
-        scores = Scores(np.sum([site.scores.counts for site in sites], axis=0), names)
-        score = float(np.mean([(np.nanmean(s.scores.iou[:-1]) + s.objects.f1) / 2 for s in sites if s.objects]))
-        return Judgement(score, scores, tuple(sites), tuple(Scores(item, names) for item in by_layer))
+
+        def find(scene: Scene, judged: NDArray[np.bool_]) -> Found:
+            return paint_objects(predict_scores(model, scene.pixels, scene.mask, judged), settings)
+
+        return judge_objects(self._spec, scenes, find)
+
+
+def judge_objects(
+    spec: ModelSpec, scenes: Sequence[Scene], find: Callable[[Scene, NDArray[np.bool_]], Found]
+) -> Judgement:
+    """Judge what finds objects: the score is the mean over images of IoU of pixels and F1 of objects, half each.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Gives the classes.
+    scenes : sequence of Scene
+        Those without held-out labels are left out.
+    find : callable
+        Scene and its pixels that are judged, bool (y, x) -> its objects.
+    """
+    names, sites = (*spec.class_names, "none"), list[Site]()
+    by_layer = [np.zeros((len(names), len(names)), np.int64) for _ in range(_layers(scenes))]
+    for scene, judged in _judged(scenes):
+        labels, instances, certain = find(scene, judged)
+        truth = np.where(scene.labels == BACKGROUND, len(names) - 1, scene.labels)
+        objects = Matches(*(np.empty(0, np.int64), np.empty(0), np.empty(0)), 0)
+        for number in range(len(names) - 1):
+            own = np.where(judged & (scene.labels == number), _numbers(scene), 0)
+            found = np.where(judged & (labels == number), instances, 0)
+            kept = np.unique(found[found > 0])
+            objects = objects + match_instances(own, found, 0.5, certain[kept - 1])
+        counts = confusion(truth[judged], labels[judged], len(names))
+        sites.append(Site(scene.name, Scores(counts, names), objects))
+        for layer, sums in enumerate(by_layer):
+            here = judged & (scene.layers == layer)
+            sums += confusion(truth[here], labels[here], len(names))
+    scores = Scores(np.sum([site.scores.counts for site in sites], axis=0), names)
+    score = float(np.mean([(np.nanmean(s.scores.iou[:-1]) + s.objects.f1) / 2 for s in sites if s.objects]))
+    return Judgement(score, scores, tuple(sites), tuple(Scores(item, names) for item in by_layer))
 
 
 def object_targets(batch: Batch, classes: int, edge: int) -> NDArray[np.float32]:
@@ -199,9 +223,7 @@ def object_targets(batch: Batch, classes: int, edge: int) -> NDArray[np.float32]
     return np.stack([*inside, boundary], axis=1).astype(np.float32)
 
 
-def paint_objects(
-    probabilities: NDArray[np.float32], settings: Watershed
-) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]]:
+def paint_objects(probabilities: NDArray[np.float32], settings: Watershed) -> Found:
     """Objects of a whole image; where two classes claim a pixel, the first has it.
 
     Parameters
@@ -213,9 +235,8 @@ def paint_objects(
 
     Returns
     -------
-    tuple of NDArray
-        Class indices uint8 (y, x), the number of classes where there is no object; numbers of objects, int64 (y, x),
-        0 = none; and the mean probability of each.
+    Found
+        Sure is the mean probability of an object's pixels.
     """
     classes = len(probabilities) - 1
     labels = np.full(probabilities.shape[1:], classes, np.uint8)
@@ -241,11 +262,6 @@ def class_weights(recipe: Recipe, device: torch.device) -> Tensor | None:
     return torch.tensor([named.get(item.name, 1.0) for item in recipe.classes], device=device)
 
 
-def goal_of(recipe: Recipe, spec: ModelSpec) -> Goal:
-    """The goal of a recipe's task."""
-    return ObjectGoal(recipe, spec) if recipe.finds_objects else SemanticGoal(recipe, spec)
-
-
 def _judged(scenes: Sequence[Scene]) -> Iterator[tuple[Scene, NDArray[np.bool_]]]:
     """Scenes that have held-out labels, and where."""
     for scene in scenes:
@@ -263,5 +279,6 @@ def _numbers(scene: Scene) -> NDArray[np.int64]:
     return np.zeros(scene.labels.shape, np.int64) if scene.instances is None else scene.instances.astype(np.int64)
 
 
-def _device(network: nn.Module) -> str:
+def device_of(network: nn.Module) -> str:
+    """Name of the device that a network is on."""
     return str(next(network.parameters()).device)

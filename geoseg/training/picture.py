@@ -16,7 +16,8 @@ from PIL import Image
 from geoseg.models import load_model
 from geoseg.models.separating import scoring_spec
 from geoseg.models.spec import ModelSpec
-from geoseg.training.goals import paint_objects
+from geoseg.training.detection import detect_image
+from geoseg.training.goals import Found, paint_objects
 from geoseg.training.recipe import Recipe
 from geoseg.training.scenes import Scene
 from geoseg.training.teacher import predict_image, predict_scores
@@ -53,7 +54,7 @@ def write_picture(recipe: Recipe, scenes: tuple[Scene, ...], spec: ModelSpec, pa
     rows, cols = (np.flatnonzero(scene.held_out.any(axis)) for axis in (1, 0))
     place = tuple(_middle(int(found[0]), int(found[-1]) + 1) for found in (rows, cols))
     pixels, mask = scene.pixels[:, *place], scene.mask[place]
-    drawn = _objects(recipe, spec, pixels, mask) if spec.watershed else _classes(recipe, spec, pixels, mask)
+    drawn = _objects(recipe, spec, pixels, mask) if recipe.finds_objects else _classes(recipe, spec, pixels, mask)
     if recipe.picture == "imagery":
         drawn = np.concatenate([_shown(pixels, mask, spec), drawn], axis=1)
     temporary = path.with_name(f".{path.name}.part")
@@ -77,9 +78,7 @@ def _classes(recipe: Recipe, spec: ModelSpec, pixels: NDArray[Any], mask: NDArra
 
 def _objects(recipe: Recipe, spec: ModelSpec, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """The objects in shades of their class's colour, with their edges."""
-    assert spec.watershed is not None  # noqa: S101 - asked by the caller
-    model = load_model(scoring_spec(spec), recipe.device)
-    labels, instances, _ = paint_objects(predict_scores(model, pixels, mask), spec.watershed)
+    labels, instances, _ = _found(recipe, spec, pixels, mask)
     colors = np.array([*(_rgb(item.color) for item in spec.classes), PAPER], np.float64)
     shades = np.random.default_rng(0).uniform(0.55, 1.25, instances.max(initial=0) + 1)
     shades[0] = 1.0
@@ -89,6 +88,14 @@ def _objects(recipe: Recipe, spec: ModelSpec, pixels: NDArray[Any], mask: NDArra
     edges[:, 1:] |= instances[:, 1:] != instances[:, :-1]
     drawn[edges] = 30
     return drawn
+
+
+def _found(recipe: Recipe, spec: ModelSpec, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> Found:
+    """The objects, by watershed of scores or as the model itself finds them."""
+    if spec.watershed is None:
+        return detect_image(load_model(spec, recipe.device), pixels, mask)
+    model = load_model(scoring_spec(spec), recipe.device)
+    return paint_objects(predict_scores(model, pixels, mask), spec.watershed)
 
 
 def _shown(pixels: NDArray[Any], mask: NDArray[np.bool_], spec: ModelSpec) -> NDArray[np.uint8]:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from geoseg.catalog import find_model, write_model_item
 from geoseg.errors import OutputError, RegionError, TrainingError
 from geoseg.evaluation import IGNORE
-from geoseg.models import load_model, smp
+from geoseg.models import load_model
 from geoseg.models.probe import measure_cost, measure_edge
 from geoseg.models.running import find_device
 from geoseg.models.scaling import Scaler
@@ -36,7 +36,8 @@ from geoseg.training import TrainResult
 from geoseg.training.checkpoints import Checkpoints
 from geoseg.training.encoders import load_encoder
 from geoseg.training.entry import write_card, write_weights
-from geoseg.training.goals import Judgement, goal_of
+from geoseg.training.families import family_of
+from geoseg.training.goals import Judgement
 from geoseg.training.labels import check_layers, make_labels
 from geoseg.training.log import Log
 from geoseg.training.loop import Epoch, Fitting, fit
@@ -163,7 +164,7 @@ def fit_recipe(
         rng = np.random.default_rng(recipe.seed)
         training = tuple(scene for scene in scenes if not scene.held_out.all())
         sampler = Sampler(training, recipe.window, recipe.balance, recipe.augmentation, rng)
-        goal = goal_of(recipe, spec)
+        goal = family_of(recipe, spec.architecture).goals[recipe.task](recipe, spec)
         fitting = Fitting(network, recipe, goal, Scaler(spec, device, torch.channels_last))
         state = checkpoints.read(rng) if checkpoints else None
         if state is not None:
@@ -234,6 +235,8 @@ def make_spec(recipe: Recipe) -> ModelSpec:
     start = find_model(recipe.init) if recipe.init is not None else None
     hyperparameters = tuple(sorted((name, _frozen(value)) for name, value in recipe.hyperparameters.items()))
     bands = tuple(Band(name, recipe.common_names.get(name)) for name in recipe.bands)
+    architecture = start.architecture if start else recipe.architecture
+    detects = family_of(recipe, architecture).detects
     return ModelSpec(
         name=recipe.name,
         task=recipe.task,
@@ -243,10 +246,10 @@ def make_spec(recipe: Recipe) -> ModelSpec:
         resolution=recipe.resolution,
         tile_size=recipe.tile_size,
         multiple=start.multiple if start else 2 ** int(recipe.hyperparameters.get("encoder_depth", 5)),
-        architecture=start.architecture if start else recipe.architecture,
+        architecture=architecture,
         hyperparameters=start.hyperparameters if start else hyperparameters,
-        activation="sigmoid" if recipe.finds_objects else "softmax",
-        watershed=recipe.watershed_settings,
+        activation="none" if detects else "sigmoid" if recipe.finds_objects else "softmax",
+        watershed=None if detects else recipe.watershed_settings,
         description=recipe.title or recipe.description,
         license=recipe.license,
     )
@@ -265,9 +268,7 @@ def make_network(recipe: Recipe, spec: ModelSpec) -> nn.Module:
     TrainingError
         If the architecture is not one that can be trained, or nothing of ``init`` fits.
     """
-    if not spec.architecture.startswith("smp."):
-        raise TrainingError(f"architecture '{spec.architecture}' cannot be trained; name one such as smp.Unet")
-    network = smp.build(scoring_spec(spec) if spec.watershed else spec)
+    network = family_of(recipe, spec.architecture).build(spec)
     if recipe.init is None:
         load_encoder(network, recipe, len(spec.bands))
         return network

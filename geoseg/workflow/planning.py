@@ -83,7 +83,7 @@ def _find_spec(wanted: Workflow) -> ModelSpec:
     tta = read_tta(wanted.tta) if wanted.tta is not None else spec.tta
     spec = replace(spec, refine=refine, tta=tta)
     if wanted.things is not None:
-        spec = combine(spec, find_model(wanted.things))
+        spec = combine(spec, replace(find_model(wanted.things), tta=tta))
     return spec if wanted.min_score is None else with_min_score(spec, wanted.min_score)
 
 
@@ -151,13 +151,18 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
             f"{len(bands)} bands are chosen ({', '.join(map(str, bands))}) and model {spec.name} needs "
             f"{len(spec.bands)} ({', '.join(spec.band_names)}); name as many, in that order."
         )
-    return open_raster(resolve_input(wanted.input), bands=bands, resolution=spec.resolution)
+    raster = open_raster(
+        resolve_input(wanted.input), bands=bands, resolution=wanted.resolution or spec.resolution, crs=wanted.crs
+    )
+    if wanted.resolution is not None and raster.is_plain:
+        raise WorkflowError("plain pixels have no metres to resample to; leave resolution out, or give their real crs.")
+    return raster
 
 
 def _open_region(wanted: Workflow, raster: Raster) -> RegionMask | None:
     if wanted.region is None:
         return None
-    region = read_region(wanted.region).to_crs(raster.crs)
+    region = read_region(wanted.region, crs=raster.crs if raster.is_plain else None).to_crs(raster.crs)
     check_region(region, raster.geobox)
     return RegionMask(region, raster.geobox)
 
