@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -134,9 +135,9 @@ def _sizes(text: str | None) -> tuple[float, ...] | None:
 
 
 def _drawn(table: Table) -> RichTable:
-    drawn = RichTable(title=Text(table.title), title_justify="left", show_header=any(table.columns))
+    drawn = RichTable(box=SIMPLE_HEAD, title=Text(table.title), title_justify="left", show_header=any(table.columns))
     for place, column in enumerate(table.columns):
-        drawn.add_column(Text(column), justify="left" if place == 0 else "right", overflow="fold")
+        drawn.add_column(Text(column), justify="left" if place == 0 else "right", no_wrap=place == 0)
     for row in table.rows:
         drawn.add_row(*(Text(_text(cell)) for cell in row))
     return drawn

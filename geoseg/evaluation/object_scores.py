@@ -107,6 +107,10 @@ class ObjectScores:
             "ar": self.coco.average_recall(size, number),
         }
 
+    def _has(self, size: int) -> bool:
+        """Whether there are objects of a size, which is not all."""
+        return size > 0 and bool(self.counts[:, size].any())
+
     def _size(self, size: int) -> dict[str, Any]:
         truths, found, pairs = self.counts[:, size].sum(axis=0).tolist()
         counts = {"true_objects": truths, "predicted_objects": found, "pairs": pairs}
@@ -126,16 +130,16 @@ class ObjectScores:
         every = self.measures()
         rows: list[tuple[Cell, ...]] = [(LABELS[key], value) for key, value in every.items()]
         rows += [("mean IoU of pairs", self.mean_iou), ("IoU of all they cover", self.area_iou)]
-        small, large = (f"{limit:g}" for limit in self.limits)
-        spans = ("", f"below {small} {self.unit}", f"{small} to {large} {self.unit}", f"above {large} {self.unit}")
-        columns = ("true_objects", "predicted_objects", "pairs", "recall", "ap50", "ap75", "ap", "ar")
+        small, large = (f"{limit:,g} {self.unit}" for limit in self.limits)
+        spans = ("", f"small, < {small}", "medium", f"large, > {large}")
+        columns = ("true_objects", "predicted_objects", "recall", "ap50", "ap", "ar")
         headings = tuple(LABELS[key] for key in columns)
         sizes = [
-            (f"{name}, {span}", *(self._size(size)[key] for key in columns))
-            for size, (name, span) in enumerate(zip(SIZES, spans, strict=True))
-            if size
+            (span, *(self._size(size)[key] for key in columns)) for size, span in enumerate(spans) if self._has(size)
         ]
-        tables = [Table("objects", ("", ""), tuple(rows)), Table("by size", ("size", *headings), tuple(sizes))]
+        tables = [Table("objects", ("", ""), tuple(rows))]
+        if len(sizes) > 1:
+            tables.append(Table("by size", ("size", *headings), tuple(sizes)))
         if len(self.names) > 1:
             kinds = tuple((name, *self.measures(number).values()) for number, name in enumerate(self.names))
             tables.append(Table("by class", ("class", *LABELS.values()), kinds))

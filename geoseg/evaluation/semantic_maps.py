@@ -105,26 +105,27 @@ class SemanticScores:
         pixels, boundaries = self.pixels, self.boundaries
         return {
             "value": self.values[place],
-            "iou": pixels.iou[place],
-            "f1": pixels.f1[place],
-            "precision": pixels.precision[place],
-            "recall": pixels.recall[place],
-            "boundary_f1": boundaries.f1[place],
-            "true_pixels": pixels.counts[place].sum(),
-            "predicted_pixels": pixels.counts[:, place].sum(),
+            "iou": float(pixels.iou[place]),
+            "f1": float(pixels.f1[place]),
+            "precision": float(pixels.precision[place]),
+            "recall": float(pixels.recall[place]),
+            "boundary_f1": float(boundaries.f1[place]),
+            "true_pixels": int(pixels.counts[place].sum()),
+            "predicted_pixels": int(pixels.counts[:, place].sum()),
         }
 
     def tables(self) -> list[Table]:
         """All classes, and their means; then the confusion, unless it is too wide to be read."""
-        columns = ("iou", "f1", "precision", "recall", "boundary_f1", "true_pixels", "predicted_pixels")
+        columns = ("iou", "f1", "precision", "recall", "boundary_f1", "true_pixels")
         rows = [(name, *(self._class(place)[key] for key in columns)) for place, name in enumerate(self.names)]
-        means = ("mean", self.mean_iou, self.mean_f1, None, None, self.mean_boundary_f1, self.compared, self.compared)
-        headings = ("class", "IoU", "F1", "precision", "recall", "boundary F1", "true px", "predicted px")
-        tables = [Table(f"classes (accuracy {self.pixels.accuracy:.4f})", headings, (*rows, means))]
+        means = ("mean", self.mean_iou, self.mean_f1, None, None, self.mean_boundary_f1, self.compared)
+        headings = ("class", "IoU", "F1", "precision", "recall", "boundary F1", "px")
+        title = f"accuracy {self.pixels.accuracy:.4f}; boundaries within {self.tolerance:g} px"
+        tables = [Table(title, headings, (*rows, means))]
         if len(self.names) <= WIDEST:
             counts = self.pixels.counts.tolist()
             confused = tuple((name, *row) for name, row in zip(self.names, counts, strict=True))
-            tables.append(Table("px of each true class (rows) by prediction", ("", *self.names), confused))
+            tables.append(Table("px of each true class, a row, by prediction", ("", *self.names), confused))
         return tables
 
 
