@@ -17,6 +17,7 @@ import torch
 import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
+from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
 
 from geoseg.blending import Labels, Sums
@@ -38,6 +39,8 @@ def segment(
     *,
     spec: ModelSpec | None = None,
     bands: list[str | int] | None = None,
+    crs: str | int | None = None,
+    resolution: float | None = None,
     tile_size: int | None = None,
     halo: int | None = None,
     ramp: int | None = None,
@@ -57,6 +60,10 @@ def segment(
         What a network of your own promises; required with one.
     bands : list of str or int, optional
         The raster's bands, in the model's order.
+    crs : str or int, optional
+        CRS of rasters that have none: an EPSG code, or ``"local"`` for plain pixels.
+    resolution : float, optional
+        Metres on the ground per pixel at which the model looks; its own unless given.
     tile_size, halo, ramp : int, optional
         Px; the model's own unless given.
     block_tiles : int
@@ -69,7 +76,7 @@ def segment(
     Returns
     -------
     xarray.DataArray
-        uint8 (y, x), 255 = nodata, with coordinates, CRS and class names; the same labels as `geoseg.run` writes.
+        uint8 (y, x), 255 = nodata, with coordinates, CRS and class names (no CRS where pixels are plain); the same labels as `geoseg.run` writes.
 
     Raises
     ------
@@ -88,7 +95,9 @@ def segment(
     opened = (
         raster
         if isinstance(raster, Raster)
-        else open_raster(resolve_input(raster), bands=bands or promised.bands, resolution=promised.resolution)
+        else open_raster(
+            resolve_input(raster), bands=bands or promised.bands, resolution=resolution or promised.resolution, crs=crs
+        )
     )
     tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)
     grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
@@ -98,8 +107,15 @@ def segment(
         "flag_values": [item.value for item in promised.classes],
         "flag_meanings": " ".join(name.replace(" ", "_") for name in promised.class_names),
     }
-    result: xr.DataArray = wrap_xr(labels, opened.geobox, nodata=NODATA, **attributes)
+    result: xr.DataArray = wrap_xr(labels, _labelled_grid(opened), nodata=NODATA, **attributes)
     return result.rename("labels")
+
+
+def _labelled_grid(raster: Raster) -> GeoBox:
+    """The raster's grid; without its CRS where that is a local one, which odc-geo has no names of axes for."""
+    crs = raster.crs
+    is_local = crs is not None and crs.proj.is_engineering
+    return GeoBox(raster.shape, raster.transform, None) if is_local else raster.geobox
 
 
 def _found(model: str | Network) -> ModelSpec:

@@ -169,7 +169,7 @@ def without_rasters(folder: Path) -> Path:
         (empty, RasterError, r"empty\.tif' is not a raster .* GeoTIFF"),
         (beheaded, RasterError, r"beheaded\.tif' is not a raster .* copy the file again"),
         (vector, RasterError, r"fields\.geojson' holds no pixels .* must be a raster"),
-        (unplaced, CrsError, r"no coordinate reference system; .* `rio edit-info --crs .*`gdal_edit\.py -a_srs"),
+        (unplaced, CrsError, r"no coordinate reference system; give `crs: EPSG:32618` .*`crs: local`"),
         (without_transform, CrsError, r"no transform, .*`gdal_edit\.py -a_ullr"),
         (with_control_points, CrsError, "4 ground control points .* `gdalwarp -tps"),
     ],

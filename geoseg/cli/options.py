@@ -18,6 +18,10 @@ Inputs = Annotated[
 ]
 Output = Annotated[str | None, typer.Option(help="The folder that receives the results.")]
 Bands = Annotated[str | None, typer.Option(help="Names or numbers of bands, in the model's order: 3,2,1,4.")]
+Crs = Annotated[str | None, typer.Option(help="CRS of rasters that have none: EPSG:32618, or local for plain pixels.")]
+Resolution = Annotated[
+    float | None, typer.Option(help="Metres per pixel at which the model looks; its own unless given.")
+]
 Region = Annotated[str | None, typer.Option(help="A vector file, or minx,miny,maxx,maxy with an optional CRS.")]
 Prompts = Annotated[str | None, typer.Option(help="A vector file: points, boxes and polygons mark what is wanted.")]
 Text = Annotated[str | None, typer.Option(help="What objects are to be, in words.")]

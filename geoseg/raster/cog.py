@@ -31,7 +31,7 @@ from rasterio.errors import RasterioError
 
 from geoseg.errors import OutputError, WindowError
 from geoseg.grid import Window
-from geoseg.raster.handles import configure
+from geoseg.raster.handles import configure, unplaced_allowed
 
 BLOCK = 512
 """Side of the file's tiles, px; overviews go down until one tile holds the raster."""
@@ -148,7 +148,7 @@ def _create(
     items: Mapping[str, str],
 ) -> int:
     """Make the empty file with its overviews; return how many."""
-    with rasterio.open(draft, "w", **profile) as dataset:
+    with unplaced_allowed(), rasterio.open(draft, "w", **profile) as dataset:
         dataset.set_band_description(1, description)
         dataset.update_tags(**items)
         if colors is not None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import rasterio
 from rasterio.env import set_gdal_config
+from rasterio.errors import NotGeoreferencedWarning
 
 MAX_OPEN = 32
 """Datasets that one thread keeps open."""
@@ -59,7 +63,16 @@ def open_dataset(path: str) -> rasterio.DatasetReader:
         When GDAL cannot open it.
     """
     configure()
-    return rasterio.open(path)
+    with unplaced_allowed():
+        return rasterio.open(path)
+
+
+@contextmanager
+def unplaced_allowed() -> Iterator[None]:
+    """Keep rasterio from warning of rasters without a place: whether that is a fault is decided elsewhere."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
 
 
 def dataset(path: str) -> rasterio.DatasetReader:

@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.errors import WindowError
 from geoseg.grid import Window
-from geoseg.raster.placing import footprint, ground_resolution, pixel_offset
+from geoseg.raster.placing import footprint, ground_resolution, is_plain, pixel_offset
 from geoseg.raster.resample import Resampled, Resampling
 from geoseg.raster.source import Source, files_of
 
@@ -139,6 +139,11 @@ class Raster:
         return self.geobox.crs
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the pixels have no place on the ground."""
+        return is_plain(self.geobox)
+
+    @property
     def resolution(self) -> tuple[float, float]:
         """Height and width of a pixel in metres on the ground, at the centre."""
         return ground_resolution(self.geobox)
@@ -224,7 +229,9 @@ class Raster:
             "shape": list(self.shape),
             "crs": None if self.crs is None else str(self.crs),
             "transform": list(self.transform)[:6],
-            "resolution_m": None if self.crs is None else [round(metres, 6) for metres in self.resolution],
+            "resolution_m": None
+            if self.crs is None or self.is_plain
+            else [round(metres, 6) for metres in self.resolution],
             "resampled": self.is_resampled,
         }
 

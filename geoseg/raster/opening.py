@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.errors import BandError, CrsError, InputNotFoundError, RasterError
 from geoseg.raster.bands import BandRequest, FileBand, band_name, match_bands
+from geoseg.raster.header import Header, read_header
 from geoseg.raster.mosaic import Layer, Piece, Raster
-from geoseg.raster.placing import at_resolution, covering
+from geoseg.raster.placing import UPRIGHT, at_resolution, covering, is_plain, named_crs
 from geoseg.raster.resample import Resampling
-from geoseg.raster.source import Header, Source, read_header
+from geoseg.raster.source import Source
 
 RASTER_SUFFIXES = {".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".bil", ".ntf", ".asc"}
 """What is taken for a raster in a folder; a file that is named is opened whatever its suffix."""
@@ -37,6 +38,7 @@ def open_raster(
     resolution: float | None = None,
     geobox: GeoBox | None = None,
     resampling: Resampling = "auto",
+    crs: str | int | None = None,
     require_crs: bool = True,
 ) -> Raster:
     """Open one or many raster files as one raster, on one grid.
@@ -60,6 +62,9 @@ def open_raster(
         Read onto this grid instead, such as the grid of another raster.
     resampling : str
         ``"nearest"`` for rasters of labels.
+    crs : str or int, optional
+        CRS of rasters that have none: an EPSG code, or ``"local"`` for plain pixels, which have no metres and so are
+        read at their own resolution.
     require_crs : bool
         False also takes rasters that are not placed on the ground; their ``crs`` is None.
 
@@ -81,7 +86,12 @@ def open_raster(
     """
     if resolution is not None and not (np.isfinite(resolution) and resolution > 0):
         raise RasterError(f"a resolution of {resolution} is not a length; give metres per pixel, such as 10.")
-    names, groups = _choose(input, bands, require_crs=require_crs)
+    default = None if crs is None else named_crs(crs)
+    names, groups = _choose(
+        input, bands, lambda path, given: read_header(path, given, crs=default, require_crs=require_crs)
+    )
+    for _, sources in groups:
+        _check_apart(sources)
     dtype = np.result_type(*(source.dtype for _, sources in groups for source in sources))
     if geobox is None:
         geobox = _grid([source.geobox for _, sources in groups for source in sources], resolution)
@@ -146,12 +156,12 @@ def _is_raster(path: Path) -> bool:
 
 
 def _choose(
-    given: Input, bands: Sequence[BandRequest] | None, *, require_crs: bool
+    given: Input, bands: Sequence[BandRequest] | None, read: Callable[[str, str], Header]
 ) -> tuple[tuple[str, ...], list[_Group]]:
     """Read the headers and decide which bands come from which files."""
 
     def headers(paths: str | Path | Sequence[str | Path]) -> list[Header]:
-        return [read_header(path, name, require_crs=require_crs) for name, path in list_files(paths)]
+        return [read(path, name) for name, path in list_files(paths)]
 
     if isinstance(given, Mapping):
         return _by_band({name: headers(paths) for name, paths in given.items()}, bands)
@@ -223,10 +233,20 @@ def _is_called(item: BandRequest, band: FileBand) -> bool:
         return False
 
 
+def _check_apart(sources: list[Source]) -> None:
+    """Refuse several rasters of plain pixels, which would lie upon one another."""
+    plain = [source for source in sources if is_plain(source.geobox) and source.geobox.transform == UPRIGHT]
+    if len(plain) > 1:
+        raise CrsError(
+            f"{len(plain)} rasters have no place, such as '{plain[0].given}' and '{plain[1].given}', and would lie "
+            "upon one another; map each of them in a run of its own."
+        )
+
+
 def _grid(geoboxes: list[GeoBox], resolution: float | None) -> GeoBox:
     """Return the grid of the first raster, over all of them, at a resolution."""
     first = geoboxes[0]
     if any((other.crs is None) != (first.crs is None) for other in geoboxes):
         raise CrsError("some files have a coordinate reference system and some have none; assign the missing ones.")
     geobox = first if all(other == first for other in geoboxes) else covering(first, geoboxes[1:])
-    return geobox if resolution is None else at_resolution(geobox, resolution)
+    return geobox if resolution is None or is_plain(geobox) else at_resolution(geobox, resolution)

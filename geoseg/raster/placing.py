@@ -1,4 +1,4 @@
-"""Grids on the ground: metres per pixel, the grid of a wanted resolution, the grid that covers many files.
+"""Grids on the ground: the CRS that is meant, metres per pixel, the grid of a resolution, that which covers many files.
 
 Arithmetic of geoboxes: it knows no file and no pixel.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
-from pyproj.exceptions import ProjError
+from pyproj.exceptions import CRSError, ProjError
 
 from geoseg.errors import CrsError
 from geoseg.grid import Window
@@ -26,8 +26,50 @@ SAME_RESOLUTION = 0.01
 SAME_GRID = 1e-3
 """Grids whose pixels differ by this part of a pixel or less, anywhere, are one."""
 
+LOCAL = "local"
+"""What a person writes for the CRS of plain pixels."""
+
+PLAIN_PIXELS = CRS('LOCAL_CS["plain pixels",UNIT["pixel",1],AXIS["x",EAST],AXIS["y",NORTH]]')
+"""The CRS of rasters without a place on the ground, such as photographs: px to the right and upwards of the corner."""
+
+UPRIGHT = Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+"""From px to plain pixels where a raster has no transform: rows go down, so y is negative, as in GIS programs."""
+
 _METRES = 100.0  # length over which the scale of a projection is measured
 _EDGE = 21  # points on each edge of a raster that is brought to another CRS
+
+
+def named_crs(name: str | int) -> CRS:
+    """Return the CRS that a person means.
+
+    Parameters
+    ----------
+    name : str or int
+        Whatever PROJ understands, the number of an EPSG code, or ``"local"`` for plain pixels.
+
+    Raises
+    ------
+    CrsError
+        When PROJ does not know it.
+    """
+    text = str(name).strip()
+    if text.lower() == LOCAL:
+        return PLAIN_PIXELS
+    try:
+        return CRS(f"EPSG:{text}" if text.isdigit() else text)
+    except CRSError as error:
+        raise CrsError(
+            f"the CRS '{text}' is not known; write an EPSG code such as EPSG:32618, or local for plain pixels."
+        ) from error
+
+
+def is_plain(geobox: GeoBox) -> bool:
+    """Say whether a grid has no place on the ground but counts plain pixels.
+
+    Its CRS is known by its name: a GeoTIFF keeps neither the unit nor the datum of such a CRS.
+    """
+    crs = geobox.crs
+    return crs is not None and crs.proj.is_engineering and crs.proj.name == PLAIN_PIXELS.proj.name
 
 
 def ground_resolution(geobox: GeoBox) -> tuple[float, float]:
@@ -39,7 +81,8 @@ def ground_resolution(geobox: GeoBox) -> tuple[float, float]:
     Returns
     -------
     (float, float)
-        Metres along a column and along a row: height and width of a pixel.
+        Metres along a column and along a row: height and width of a pixel. Plain pixels have no metres: 1, or as
+        their transform says.
 
     Raises
     ------

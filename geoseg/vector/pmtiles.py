@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from geoseg.errors import FormatWarning, VectorError
-from geoseg.vector.gdal import earth_transformer, write_layer
+from geoseg.vector.gdal import EARTHLY, earth_transformer, write_layer
 from geoseg.vector.stream import FeatureStream
 from geoseg.vector.wkb import decode
 
@@ -70,7 +70,7 @@ def write_pmtiles(path: Path, stream: FeatureStream, layer: str) -> None:
             f"'{path.name}' is refused: GDAL {pyogrio.__gdal_version_string__} cannot write PMTiles; "
             "install pyogrio from its wheel, or write .fgb"
         )
-    transformer = earth_transformer(stream.crs, "EPSG:3857", "PMTiles hold places")
+    transformer = earth_transformer(stream.crs, "EPSG:3857", EARTHLY["PMTiles"])
     batches = stream.record_batches()
     first = next(batches, None)
     if first is None:

@@ -16,7 +16,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 from shapely.affinity import affine_transform, translate
 
 from geoseg.errors import CrsError, RegionError
@@ -64,7 +64,10 @@ class Region:
         if target == self.crs:
             return self
         dense = shapely.segmentize(self.geometry, max(self.geometry.length / PIECES, 1e-12))
-        transformer = Transformer.from_crs(self.crs, target, always_xy=True)
+        try:
+            transformer = Transformer.from_crs(self.crs, target, always_xy=True)
+        except ProjError as error:
+            raise _out_of_place(self, target) from error
         moved = shapely.transform(dense, transformer.transform, interleaved=False)
         if not _comes_back(dense, moved, transformer, self.crs):
             raise _out_of_place(self, target)
@@ -104,13 +107,15 @@ class Region:
         return bool(shapely.intersects(self.geometry, _outline(window, transform)))
 
 
-def read_region(region: str | Path) -> Region:
+def read_region(region: str | Path, *, crs: Any = None) -> Region:
     """Read a region of interest.
 
     Parameters
     ----------
     region : str or Path
-        A vector file of polygons, or bounds ``"minx,miny,maxx,maxy"`` in degrees, or with a CRS as fifth part.
+        A vector file of polygons, or bounds ``"minx,miny,maxx,maxy"``, with a CRS as fifth part or without.
+    crs : anything pyproj takes, optional
+        CRS of bounds that do not say; degrees of WGS 84 unless given.
 
     Returns
     -------
@@ -127,7 +132,9 @@ def read_region(region: str | Path) -> Region:
         The file has no CRS, or the CRS of the bounds is not known.
     """
     bounds = _BOUNDS.match(str(region))
-    return _from_bounds(str(region), *bounds.groups()) if bounds else _from_file(Path(region))
+    return (
+        _from_bounds(str(region), *bounds.groups(), default=crs or "EPSG:4326") if bounds else _from_file(Path(region))
+    )
 
 
 def check_region(region: Region, geobox: GeoBox) -> None:
@@ -156,12 +163,12 @@ def check_region(region: Region, geobox: GeoBox) -> None:
         )
 
 
-def _from_bounds(text: str, left: str, bottom: str, right: str, top: str, crs: str | None) -> Region:
+def _from_bounds(text: str, left: str, bottom: str, right: str, top: str, crs: str | None, *, default: Any) -> Region:
     corners = [float(number) for number in (left, bottom, right, top)]
     if not (corners[0] < corners[2] and corners[1] < corners[3]):
         raise RegionError(f"the region '{text}' is empty; write minx,miny,maxx,maxy with minx < maxx and miny < maxy")
     try:
-        return Region(shapely.box(*corners), CRS.from_user_input(crs or "EPSG:4326"))
+        return Region(shapely.box(*corners), CRS.from_user_input(crs or default))
     except CRSError as error:
         raise CrsError(f"the CRS '{crs}' of the region is not known; write it like EPSG:4326") from error
 

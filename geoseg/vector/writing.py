@@ -21,7 +21,7 @@ from pyproj import CRS
 
 from geoseg.errors import CrsError, GeosegError, OutputError, VectorError
 from geoseg.vector import styles
-from geoseg.vector.gdal import write_geojson, write_layer, write_shapefile
+from geoseg.vector.gdal import EARTHLY, earth_transformer, write_geojson, write_layer, write_shapefile
 from geoseg.vector.geoparquet import write_geoparquet
 from geoseg.vector.pmtiles import write_pmtiles
 from geoseg.vector.stream import FeatureStream
@@ -55,18 +55,28 @@ COLUMNS: Mapping[str, str] = {
 """Columns of a layer of polygons and their NumPy types."""
 
 
-def check_format(path: Path) -> str:
+def check_format(path: Path, crs: Any = None) -> str:
     """Find the format of a file by its ending.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it need not be there.
+    crs : anything pyproj takes, optional
+        Of what will be written.
 
     Raises
     ------
     VectorError
-        Names the known endings.
+        Names the known endings; or the format holds places on earth, and the CRS has none.
     """
     ending = path.suffix.lower()
     if ending not in FORMATS:
         raise VectorError(f"the ending '{path.suffix}' of '{path}' is no known vector format; use {', '.join(FORMATS)}")
-    return FORMATS[ending]
+    name = FORMATS[ending]
+    if crs is not None and name in EARTHLY:
+        earth_transformer(CRS.from_user_input(crs), "EPSG:4326", EARTHLY[name])
+    return name
 
 
 def write_features(

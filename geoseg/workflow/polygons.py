@@ -36,6 +36,8 @@ class Polygonizing(OutlineSettings):
         A classified raster, or several that lie on one grid.
     output : str
         The vector file; its ending chooses the format.
+    crs : str, int or None
+        CRS of rasters that have none: an EPSG code, or ``local`` for plain pixels.
     region : str or None
         A vector file, or ``minx,miny,maxx,maxy`` with an optional CRS; polygons are clipped to it.
     block_size : int
@@ -50,6 +52,7 @@ class Polygonizing(OutlineSettings):
 
     input: str | list[str]
     output: str
+    crs: str | int | None = None
     region: str | None = None
     block_size: PositiveInt = 2048
     workers: PositiveInt | None = None
@@ -123,7 +126,8 @@ def polygonize(
     check_format(path)
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
-    raster = open_raster(wanted.input, bands=[1], resampling="nearest")
+    raster = open_raster(wanted.input, bands=[1], resampling="nearest", crs=wanted.crs)
+    check_format(path, raster.crs)
     if raster.dtype.kind not in "iu":
         raise RasterError(
             f"'{wanted.input}' holds {raster.dtype} numbers, not classes; give a raster of integers like labels.tif."
@@ -186,7 +190,7 @@ def _plan(
 def _region(wanted: Polygonizing, raster: Raster) -> RegionMask | None:
     if wanted.region is None:
         return None
-    region = read_region(wanted.region).to_crs(raster.crs)
+    region = read_region(wanted.region, crs=raster.crs if raster.is_plain else None).to_crs(raster.crs)
     check_region(region, raster.geobox)
     return RegionMask(region, raster.geobox)
 

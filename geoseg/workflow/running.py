@@ -61,7 +61,7 @@ def run(
     if wanted.scheduler is None and client is None:
         made.check_memory()
     for name in wanted.features:
-        check_format(Path(name))
+        check_format(Path(name), made.raster.crs)
     folder = RunFolder(Path(wanted.output))
     with folder.locked():
         started = time.perf_counter()

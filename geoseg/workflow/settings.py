@@ -71,6 +71,11 @@ class Workflow(OutlineSettings):
         The folder that receives the results.
     bands : list or None
         Names or 1-based numbers of the raster's bands, in the model's order.
+    crs : str, int or None
+        CRS of rasters that have none: an EPSG code, or ``local`` for plain pixels, such as those of a photograph: they
+        are read as they are, and areas are counted in pixels.
+    resolution : float or None
+        Metres on the ground per pixel at which the model looks; the model's own unless given.
     region : str or None
         A vector file, or ``minx,miny,maxx,maxy`` with an optional CRS.
     prompts : str or None
@@ -116,6 +121,8 @@ class Workflow(OutlineSettings):
     input: Input | None = None
     output: str = "out"
     bands: list[str | int] | None = None
+    crs: str | int | None = None
+    resolution: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     region: str | None = None
     prompts: str | None = None
     text: str | None = None

@@ -1,0 +1,234 @@
+"""What one raster file promises: place, bands, types, nodata, masks; everything but its pixels.
+
+It opens a file once and closes it again; reading pixels is the matter of `geoseg.raster.source`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
+from rasterio.enums import MaskFlags
+from rasterio.errors import RasterioError
+
+from geoseg.errors import CrsError, RasterError
+from geoseg.raster.bands import BandRequest, FileBand, band_name, match_bands
+from geoseg.raster.handles import open_dataset
+from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT
+from geoseg.raster.source import Source, reason
+
+_VECTOR_SUFFIXES = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet", ".kml", ".gml", ".csv"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself before a pixel is read.
+
+    Attributes
+    ----------
+    given : str
+        The path as the user wrote it, for messages and the fingerprint.
+    path : str
+        The path that is opened, absolute when it is a local file.
+    geobox : GeoBox
+        Shape, transform and CRS.
+    bands : tuple of FileBand
+        Every band, alpha included.
+    dtypes : tuple of numpy dtype
+        Type of each band.
+    nodata : tuple of (float or None)
+        Declared nodata value of each band; None where a pixel of the band's type cannot hold it.
+    masked : tuple of bool
+        True for the bands whose validity stands in a mask of the file (internal, ``.msk``, per band).
+    """
+
+    given: str
+    path: str
+    geobox: GeoBox
+    bands: tuple[FileBand, ...]
+    dtypes: tuple[np.dtype[Any], ...]
+    nodata: tuple[float | None, ...]
+    masked: tuple[bool, ...]
+
+    def select(self, wanted: Sequence[BandRequest] | None) -> tuple[Source, tuple[str, ...]]:
+        """Choose bands.
+
+        Parameters
+        ----------
+        wanted : sequence of band requests, or None
+            What to read, in this order; None takes all but alpha.
+
+        Returns
+        -------
+        source : Source
+            The file, reduced to these bands.
+        names : tuple of str
+            The names of the bands.
+
+        Raises
+        ------
+        BandError
+            When the file does not have them.
+        RasterError
+            When their values are complex numbers.
+        """
+        if wanted is None:
+            wanted = [band.index for band in self.bands if band.color != "alpha"]
+        indexes = match_bands(wanted, self.bands, file=self.given)
+        dtype = np.result_type(*(self.dtypes[index - 1] for index in indexes))
+        if dtype.kind not in "iuf":
+            raise RasterError(
+                f"'{self.given}' holds {dtype} values, which no model takes; "
+                "turn them into real numbers first, such as the amplitude."
+            )
+        alpha = next((band.index for band in self.bands if band.color == "alpha" and band.index not in indexes), None)
+        source = Source(
+            given=self.given,
+            path=self.path,
+            geobox=self.geobox,
+            indexes=indexes,
+            dtype=dtype,
+            nodata=tuple(self.nodata[index - 1] for index in indexes),
+            alpha=alpha,
+            masked=tuple(index for index in indexes if self.masked[index - 1]),
+        )
+        return source, tuple(band_name(item, self.bands, index) for item, index in zip(wanted, indexes, strict=True))
+
+
+def read_header(path: str, given: str, *, crs: CRS | None = None, require_crs: bool = True) -> Header:
+    """Open a file and note what it says of itself.
+
+    Parameters
+    ----------
+    path, given : str
+        What is opened, and what the user wrote.
+    crs : CRS, optional
+        Of a raster that has none; plain pixels are placed without a transform too.
+    require_crs : bool
+        False also takes a raster without CRS or transform.
+
+    Raises
+    ------
+    RasterError
+        When GDAL cannot open it as a raster, or it holds no band.
+    CrsError
+        When it is not placed on the ground by a CRS and a transform.
+    """
+    try:
+        opened = open_dataset(path)
+    except RasterioError as error:
+        raise RasterError(_unreadable(given, reason(error))) from error
+    with opened:
+        _check_bands(opened, given)
+        dtypes = tuple(np.dtype(_numpy_name(name)) for name in opened.dtypes)
+        return Header(
+            given=given,
+            path=path,
+            geobox=_geobox(opened, given, crs, require_crs=require_crs),
+            bands=tuple(
+                FileBand(index, opened.descriptions[index - 1] or "", opened.colorinterp[index - 1].name)
+                for index in opened.indexes
+            ),
+            dtypes=dtypes,
+            nodata=tuple(_usable(value, dtype) for value, dtype in zip(opened.nodatavals, dtypes, strict=True)),
+            masked=tuple(_has_mask(flags) for flags in opened.mask_flag_enums),
+        )
+
+
+def _has_mask(flags: list[MaskFlags]) -> bool:
+    """Say whether GDAL's mask knows more than the nodata value and the alpha band, which are looked at anyway."""
+    return not flags or (MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags)
+
+
+def _usable(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
+    """Return a nodata value as the band's type holds it; None when no finite pixel can equal it."""
+    if nodata is None or not np.isfinite(nodata):
+        return None
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return int(nodata) if float(nodata).is_integer() and limits.min <= nodata <= limits.max else None
+    with np.errstate(over="ignore"):
+        value = float(dtype.type(nodata)) if dtype.kind == "f" else None
+    return value if value is not None and np.isfinite(value) else None
+
+
+def _check_bands(opened: rasterio.DatasetReader, given: str) -> None:
+    if opened.count:
+        return
+    if parts := list(opened.subdatasets):
+        raise RasterError(
+            f"'{given}' is a container of {len(parts)} rasters; name the one to read as input, such as '{parts[0]}'."
+        )
+    raise RasterError(f"'{given}' holds no band of pixels; give a raster file such as a GeoTIFF.")
+
+
+def _geobox(opened: rasterio.DatasetReader, given: str, default: CRS | None, *, require_crs: bool) -> GeoBox:
+    transform, crs = opened.transform, opened.crs
+    has_place = not transform.is_identity
+    if transform.is_degenerate:
+        raise RasterError(f"'{given}' has pixels of size 0 ({tuple(transform)[:6]}); correct its transform.")
+    if default == PLAIN_PIXELS and not (crs is not None and has_place):
+        return GeoBox(opened.shape, transform if has_place else UPRIGHT, PLAIN_PIXELS)
+    if crs is None and default is not None and has_place:
+        return GeoBox(opened.shape, transform, default)
+    if require_crs and (crs is None or not has_place):
+        raise _unplaced(opened, given)
+    return GeoBox(opened.shape, transform, None if crs is None else _crs(crs.to_wkt(), crs.to_epsg(), given))
+
+
+def _unplaced(opened: rasterio.DatasetReader, given: str) -> CrsError:
+    """Say why a raster has no place, and how it gets one."""
+    if points := opened.gcps[0]:
+        return CrsError(
+            f"'{given}' is placed by {len(points)} ground control points instead of a transform; "
+            f"warp it first: `gdalwarp -tps '{given}' warped.tif`."
+        )
+    if opened.rpcs is not None:
+        return CrsError(
+            f"'{given}' is placed by rational polynomial coefficients instead of a transform; "
+            f"orthorectify it first: `gdalwarp -rpc '{given}' warped.tif`."
+        )
+    if opened.crs is None and not opened.transform.is_identity:
+        return CrsError(
+            f"'{given}' has no coordinate reference system; give `crs: EPSG:32618` or another, or `crs: local` for "
+            "plain pixels."
+        )
+    if opened.crs is None:
+        return CrsError(
+            f"'{given}' has no coordinate reference system and no transform, so it has no place on the ground; "
+            "give `crs: local` to map its plain pixels, or georeference it."
+        )
+    return CrsError(
+        f"'{given}' has a coordinate reference system but no transform, so its place is unknown; write it into "
+        f"the file: `gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM '{given}'`, or give `crs: local` for plain pixels."
+    )
+
+
+def _crs(wkt: str, epsg: int | None, given: str) -> CRS:
+    try:
+        return CRS(f"EPSG:{epsg}" if epsg is not None else wkt)
+    except CRSError as error:
+        raise CrsError(
+            f"'{given}' has a coordinate reference system that PROJ does not know ({wkt[:60]}...); "
+            "assign a known one: `rio edit-info --crs EPSG:32618 FILE`."
+        ) from error
+
+
+def _unreadable(given: str, cause: str) -> str:
+    if Path(given).suffix.lower() in _VECTOR_SUFFIXES:
+        return f"'{given}' holds no pixels but looks like vector data; the input must be a raster such as a GeoTIFF."
+    return (
+        f"'{given}' is not a raster that GDAL can read ({cause}); give a raster such as a GeoTIFF, "
+        "or copy the file again if it is damaged."
+    )
+
+
+def _numpy_name(name: str) -> str:
+    return "complex64" if name in ("complex_int16", "complex_int32") else name
