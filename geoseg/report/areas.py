@@ -1,0 +1,146 @@
+"""How much ground each class covers: pixels of the label raster, counted where they lie and weighed on the ellipsoid.
+
+Strategy. A pixel's area changes slowly over a raster, so pixels are counted in cells some kilometres wide, and each
+cell is measured exactly, as features are. Every pixel is read once, in windows, by a few threads: memory is theirs.
+It knows a label raster; nothing of runs.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import rasterio.windows
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from geoseg.arcs.rings import Rings
+from geoseg.grid import Window
+from geoseg.planning import core_count
+from geoseg.report.framing import Frame
+from geoseg.vectorize.areas import measure
+
+SIDE = 2048
+"""Side of the windows that are read, px; four blocks of the file."""
+
+CELL_METRES = 8_000.0
+"""Widest cell on the ground: over it a pixel of UTM changes by 1e-4, one of EPSG:4326 at 60 degrees by 2e-3, and what
+is left of that when classes are spread over it is far less."""
+
+SMALLEST_CELL = 16
+"""Px, where pixels are kilometres wide."""
+
+MAX_THREADS = 4
+
+
+@dataclass(frozen=True)
+class ClassArea:
+    """What one label covers.
+
+    Attributes
+    ----------
+    pixels : int
+        Number of pixels.
+    area : float
+        m2 on the ellipsoid; square pixels where the raster has no place on one.
+    """
+
+    pixels: int
+    area: float
+
+
+def class_areas(path: Path, frame: Frame) -> dict[int, ClassArea]:
+    """Measure every label of a raster, nodata too.
+
+    Parameters
+    ----------
+    path : Path
+        The label raster, uint8.
+    frame : Frame
+        Of the raster.
+    """
+    counting = _Counting(path, frame)
+    threads = min(MAX_THREADS, core_count())
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(counting.run) for _ in range(threads)]:
+            done.result()
+    pixels, areas = counting.pixels, counting.areas
+    return {int(value): ClassArea(int(pixels[value]), float(areas[value])) for value in np.flatnonzero(pixels)}
+
+
+class _Counting:
+    """What several threads share: the windows that are left, and the sums.
+
+    Parameters
+    ----------
+    path : Path
+        The label raster.
+    frame : Frame
+        Of the raster.
+    """
+
+    def __init__(self, path: Path, frame: Frame) -> None:
+        self._path, self._frame, self._cell = path, frame, _cell(frame)
+        self._left, self._lock = _windows(*map(int, frame.raster.shape)), threading.Lock()
+        self.pixels, self.areas = np.zeros(256, np.int64), np.zeros(256)
+
+    def run(self) -> None:
+        """Take one window after the other until none is left."""
+        with rasterio.open(self._path) as source:
+            while (window := self._next()) is not None:
+                where = rasterio.windows.Window(window.x, window.y, window.width, window.height)
+                counts = _counts(source.read(1, window=where), self._cell)
+                with self._lock:
+                    self.pixels += counts.sum(axis=0)
+                    self.areas += _pixel_areas(window, self._cell, self._frame) @ counts
+
+    def _next(self) -> Window | None:
+        with self._lock:
+            return next(self._left, None)
+
+
+def _windows(height: int, width: int) -> Iterator[Window]:
+    for y in range(0, height, SIDE):
+        for x in range(0, width, SIDE):
+            yield Window(y, x, min(SIDE, height - y), min(SIDE, width - x))
+
+
+def _cell(frame: Frame) -> int:
+    """Side of a cell, px: a power of two, so that windows are whole cells."""
+    if not frame.has_place:
+        return SIDE
+    width = (frame.metres or 1.0) / frame.factor
+    wanted = CELL_METRES / (width * max(1.0, frame.aspect))
+    return int(min(SIDE, max(SMALLEST_CELL, 2 ** math.floor(math.log2(max(1.0, wanted))))))
+
+
+def _counts(labels: NDArray[np.uint8], cell: int) -> NDArray[np.int64]:
+    """Pixels by cell, in raster order, and label: int64 (cell, 256)."""
+    return np.stack([np.bincount(labels[rows, cols].ravel(), minlength=256) for rows, cols in _cells(labels.shape, cell)])
+
+
+def _cells(shape: tuple[int, ...], cell: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of each cell of a window."""
+    for y in range(0, shape[0], cell):
+        for x in range(0, shape[1], cell):
+            yield slice(y, min(y + cell, shape[0])), slice(x, min(x + cell, shape[1]))
+
+
+def _pixel_areas(window: Window, cell: int, frame: Frame) -> NDArray[np.float64]:
+    """Mean area of a pixel of each cell of a window, m2; of a cell without a place on the ellipsoid 0."""
+    cells = [(rows.start, cols.start, rows.stop, cols.stop) for rows, cols in _cells(window.shape, cell)]
+    corners = np.array(cells) + (window.y, window.x, window.y, window.x)
+    top, left, bottom, right = corners.T
+    xy = np.stack([left, top, left, bottom, right, bottom, right, top, left, top], axis=1).reshape(-1, 2)
+    count = len(corners)
+    rings = Rings(xy.astype(np.int32), np.arange(0, 5 * count + 1, 5), np.arange(count + 1))
+    if frame.raster.crs is None or not frame.has_place:
+        return np.full(count, abs(frame.raster.transform.determinant))
+    sizes = measure(rings, frame.raster.transform, CRS.from_user_input(frame.raster.crs.proj)).area
+    return np.nan_to_num(sizes / ((bottom - top) * (right - left)))

@@ -1,0 +1,199 @@
+"""Polygons of a run, counted and measured as a stream: how many, how large, how sure, by class.
+
+Files are read in batches and only what is counted is kept, so memory does not depend on their number. It knows vector
+files as geoseg writes them; nothing of pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pyogrio
+from numpy.typing import NDArray
+
+BATCH = 32_768
+"""Features that are read at once."""
+
+MAX_GEOJSON = 64 * 2**20
+"""Bytes of GeoJSON that are read; GDAL holds such a file in memory as a whole."""
+
+DECADES = range(-6, 16)
+"""Powers of ten of m2 between which sizes are counted."""
+
+BINS_PER_DECADE = 60
+"""A bin is 4 % wide: so exact are medians."""
+
+EDGES: NDArray[np.float64] = np.logspace(DECADES.start, DECADES.stop - 1, (len(DECADES) - 1) * BINS_PER_DECADE + 1)
+
+
+@dataclass
+class ClassFeatures:
+    """Polygons or objects of one class.
+
+    Attributes
+    ----------
+    count : int
+        How many.
+    area : float
+        Sum, m2.
+    smallest, largest : float
+        m2.
+    weighted : float
+        Sum of confidence times pixels, or of objects' scores.
+    weight : float
+        Sum of pixels, or number of objects.
+    sizes : int64 (bin,)
+        Counts between `EDGES`.
+    """
+
+    count: int = 0
+    area: float = 0.0
+    smallest: float = np.inf
+    largest: float = 0.0
+    weighted: float = 0.0
+    weight: float = 0.0
+    sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(EDGES) - 1, np.int64))
+
+    @property
+    def confidence(self) -> float:
+        """Mean confidence of pixels, or score of objects, 0 to 1."""
+        return self.weighted / self.weight if self.weight else float("nan")
+
+    @property
+    def median(self) -> float:
+        """Median area, m2, within 2 %."""
+        return quantile(self.sizes, 0.5)
+
+    def add(self, area: NDArray[np.float64], confidence: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
+        """Count features."""
+        self.count += len(area)
+        self.area += float(np.nansum(area))
+        known = area[np.isfinite(area)]
+        if len(known):
+            self.smallest = min(self.smallest, float(known.min()))
+            self.largest = max(self.largest, float(known.max()))
+            self.sizes += np.histogram(known.clip(EDGES[0], EDGES[-1]), EDGES)[0]
+        self.weighted += float(np.nansum(confidence * weight))
+        self.weight += float(weight[np.isfinite(confidence)].sum())
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """A polygon file of a run.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    layer : str
+        Its layer, where the format has several.
+    """
+
+    path: Path
+    layer: str
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether it can be read in flat memory."""
+        return self.path.suffix.lower() != ".geojson" or self.path.stat().st_size <= MAX_GEOJSON
+
+    @property
+    def is_in_degrees(self) -> bool:
+        """Whether its coordinates are longitude and latitude, whatever the run's CRS is."""
+        return self.path.suffix.lower() == ".geojson"
+
+    def columns(self) -> list[str]:
+        """Names of the columns but the geometry."""
+        if self.path.suffix.lower() == ".parquet":
+            return [name for name in pq.read_schema(self.path).names if name not in ("geometry", "bbox")]
+        return [str(name) for name in pyogrio.read_info(self.path, layer=self._layer)["fields"]]
+
+    def batches(
+        self, columns: Sequence[str], *, min_area: float | None = None, geometry: bool = False
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Read columns, batch by batch.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            Which.
+        min_area : float, optional
+            Leave out features with a smaller ``area_m2``.
+        geometry : bool
+            Whether to read ``geometry`` too, as WKB.
+
+        Yields
+        ------
+        dict
+            Columns by name.
+        """
+        if self.path.suffix.lower() == ".parquet":
+            tables = self._parquet_batches([*columns, *(["geometry"] if geometry else [])], min_area)
+        else:
+            tables = self._ogr_batches(columns, min_area, geometry=geometry)
+        for table in tables:
+            if len(table):
+                names = [*columns, *(["geometry"] if geometry else [])]
+                yield {name: table.column(name).to_numpy(zero_copy_only=False) for name in names}
+
+    def _parquet_batches(self, columns: list[str], min_area: float | None) -> Iterator[pa.RecordBatch]:
+        with closing(pq.ParquetFile(self.path)) as file:
+            for batch in file.iter_batches(BATCH, columns=columns):
+                yield batch if min_area is None else batch.filter(pc.greater_equal(batch.column("area_m2"), min_area))
+
+    def _ogr_batches(
+        self, columns: Sequence[str], min_area: float | None, *, geometry: bool
+    ) -> Iterator[pa.RecordBatch]:
+        where = None if min_area is None else f"area_m2 >= {min_area!r}"
+        options = {"columns": list(columns), "where": where, "read_geometry": geometry, "batch_size": BATCH}
+        with pyogrio.raw.open_arrow(self.path, layer=self._layer, use_pyarrow=True, **options) as (meta, reader):
+            name = meta["geometry_name"] or "wkb_geometry"
+            for batch in reader:
+                yield batch.rename_columns(["geometry" if item == name else item for item in batch.schema.names])
+
+    @property
+    def _layer(self) -> str | None:
+        """Only GeoPackages have several: styles are layers too."""
+        return self.layer if self.path.suffix.lower() == ".gpkg" else None
+
+
+def count_features(file: FeatureFile) -> dict[int, ClassFeatures]:
+    """Count and measure the features of a file, by the value of their class."""
+    has_scores = "score" in file.columns()
+    columns = ["class", "area_m2", "score" if has_scores else "confidence", *([] if has_scores else ["pixels"])]
+    totals: dict[int, ClassFeatures] = {}
+    for batch in file.batches(columns):
+        classes = batch["class"].astype(np.int64)
+        weight = np.ones(len(classes)) if has_scores else batch["pixels"].astype(np.float64)
+        for value in np.unique(classes):
+            of_class = classes == value
+            confidence = batch["score" if has_scores else "confidence"]
+            totals.setdefault(int(value), ClassFeatures()).add(
+                batch["area_m2"][of_class], confidence[of_class], weight[of_class]
+            )
+    return totals
+
+
+def quantile(sizes: NDArray[np.int64], part: float) -> float:
+    """Area below which a part of the counted features lies, m2; NaN of none."""
+    total = int(sizes.sum())
+    if not total:
+        return float("nan")
+    index = int(np.searchsorted(np.cumsum(sizes), part * total))
+    return float(np.sqrt(EDGES[index] * EDGES[index + 1]))
+
+
+def smallest_of_largest(sizes: NDArray[np.int64], count: int) -> float | None:
+    """Area from which on there are about so many features; None when there are no more altogether."""
+    if sizes.sum() <= count:
+        return None
+    larger = np.cumsum(sizes[::-1])[::-1]
+    return float(EDGES[int(np.flatnonzero(larger >= count)[-1])])

@@ -1,0 +1,171 @@
+"""The largest polygons of a run, in a picture's pixels: as many as a page or a picture can hold.
+
+Batches are read, simplified to what the picture can show, and reduced to the largest so far; memory depends on the
+limits. It knows polygon files and a frame; nothing of colours.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pyproj import Transformer
+
+from geoseg.report.features import FeatureFile
+from geoseg.report.framing import Frame
+
+TOLERANCE = 0.35
+"""How far boundaries may stray on a picture that is coarser than the raster, px."""
+
+PART = 8
+"""No polygon takes more than this part of the vertices: one coast must not push out all fields."""
+
+SUBPIXEL = 8
+"""Steps of a coordinate within a picture's pixel, as they are encoded."""
+
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be kept.
+
+    Attributes
+    ----------
+    count : int
+        Polygons.
+    vertices : int
+        Their vertices, after simplification.
+    """
+
+    count: int
+    vertices: int
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Polygons in px of a picture, the largest first.
+
+    Attributes
+    ----------
+    polygons : object (shape,)
+        Shapely polygons and multipolygons; (0, 0) is the picture's upper left corner.
+    columns : dict
+        What is known of them, by column.
+    """
+
+    polygons: NDArray[np.object_]
+    columns: Columns
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self.polygons)
+
+    def largest(self, limits: Limits) -> Shapes:
+        """Keep the largest that fit."""
+        order = np.argsort(-self.columns["area_m2"], kind="stable")[: limits.count]
+        vertices = np.cumsum(shapely.get_num_coordinates(self.polygons[order]))
+        fitting = int(np.searchsorted(vertices, limits.vertices, side="right"))
+        order = order[: max(1, fitting)]
+        return Shapes(self.polygons[order], {name: values[order] for name, values in self.columns.items()})
+
+
+def read_shapes(file: FeatureFile, frame: Frame, limits: Limits, min_area: float | None = None) -> Shapes:
+    """Read the largest polygons of a file.
+
+    Parameters
+    ----------
+    file : FeatureFile
+        The file.
+    frame : Frame
+        The picture.
+    limits : Limits
+        How many.
+    min_area : float, optional
+        m2; smaller ones are not even looked at.
+    """
+    known = [name for name in ("class", "area_m2", "confidence", "score", "instance") if name in file.columns()]
+    kept = Shapes(np.empty(0, object), {name: np.empty(0) for name in known})
+    place = _placing(file, frame)
+    for batch in file.batches(known, min_area=min_area, geometry=True):
+        polygons = place(shapely.from_wkb(batch.pop("geometry")))
+        polygons = _tamed(polygons, max(16, limits.vertices // PART))
+        found = Shapes(polygons, {name: np.asarray(values, np.float64) for name, values in batch.items()})
+        joined = {name: np.concatenate([kept.columns[name], found.columns[name]]) for name in known}
+        kept = Shapes(np.concatenate([kept.polygons, found.polygons]), joined).largest(limits)
+    return kept
+
+
+def _tamed(polygons: NDArray[np.object_], most: int) -> NDArray[np.object_]:
+    """Simplify polygons with more than so many vertices, ever more, until they have no more."""
+    tolerance = TOLERANCE
+    while (large := shapely.get_num_coordinates(polygons) > most).any() and tolerance < TOLERANCE * 2**6:
+        tolerance *= 2
+        polygons[large] = shapely.simplify(polygons[large], tolerance, preserve_topology=False)
+    return polygons
+
+
+def _placing(file: FeatureFile, frame: Frame) -> Callable[[NDArray[np.object_]], NDArray[np.object_]]:
+    """From a file's coordinates to a picture's pixels, without what its pixels cannot show."""
+    inverse = ~frame.transform
+    from_degrees = None
+    if file.is_in_degrees and frame.has_place:
+        from_degrees = Transformer.from_crs("OGC:CRS84", frame.raster.crs.proj, always_xy=True)
+    tolerance = 0.0 if frame.factor == 1 else TOLERANCE
+
+    def to_pixels(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = xy.T if from_degrees is None else from_degrees.transform(*xy.T)
+        return np.column_stack(inverse @ (np.asarray(x), np.asarray(y)))
+
+    def place(polygons: NDArray[np.object_]) -> NDArray[np.object_]:
+        placed = shapely.transform(polygons, to_pixels)
+        simple: NDArray[np.object_] = shapely.simplify(placed, tolerance) if tolerance else placed
+        return simple
+
+    return place
+
+
+def encode(shapes: Shapes) -> bytes:
+    """Polygons as compressed integers, for a page to draw.
+
+    Returns
+    -------
+    bytes
+        Deflated (RFC 1950) variable-length integers, seven bits a byte, lowest first: for each polygon the number of
+        rings, for each ring the number of points, and for each point the steps in x and y from the point before, in
+        1 / `SUBPIXEL` px, zigzag-coded (0, -1, 1, -2, ...). Rings are not closed, and the first point of all is a
+        step from (0, 0).
+    """
+    parts, owner = shapely.get_parts(shapes.polygons, return_index=True)
+    kind, xy, (rings, polygons) = shapely.to_ragged_array(parts) if len(parts) else (None, np.empty((0, 2)), ([0], [0]))
+    points = np.rint(xy * SUBPIXEL).astype(np.int64)
+    is_last = np.zeros(len(points), bool)
+    is_last[np.asarray(rings[1:], np.int64) - 1] = True
+    points, lengths = points[~is_last], np.diff(rings) - 1
+    counts = np.bincount(owner, weights=np.diff(polygons), minlength=len(shapes)).astype(np.int64)
+    steps = np.diff(points, axis=0, prepend=np.zeros((1, 2), np.int64))
+    zigzag = np.where(steps < 0, -2 * steps - 1, 2 * steps).ravel()
+    # Heads stand before what they count: ring lengths before their points, ring counts before the first length.
+    first_points = np.cumsum(lengths) - lengths
+    stream = np.insert(zigzag, 2 * first_points, lengths)
+    first_rings = np.cumsum(counts) - counts
+    heads = 2 * np.append(first_points, len(points))[first_rings] + first_rings
+    return zlib.compress(_variable_length(np.insert(stream, heads, counts)), 9)
+
+
+def _variable_length(values: NDArray[np.int64]) -> bytes:
+    """Integers of seven bits a byte, lowest first; the highest bit says that more follow."""
+    sizes = np.ones(len(values), np.int64)
+    for shift in range(7, 63, 7):
+        sizes += values >= 1 << shift
+    ends = np.cumsum(sizes)
+    owner = np.repeat(np.arange(len(values)), sizes)
+    position = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - sizes, sizes)
+    data = (values[owner] >> (7 * position)) & 0x7F
+    data[position < sizes[owner] - 1] |= 0x80
+    return bytes(data.astype(np.uint8))
