@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geoseg.evaluation import evaluate
     from geoseg.lazy import segment
     from geoseg.models.spec import Band, ClassSpec, ModelSpec, Scaling
     from geoseg.raster import open_raster
@@ -26,6 +27,7 @@ _HOMES = {
     "RunResult": "geoseg.workflow",
     "Scaling": "geoseg.models.spec",
     "Workflow": "geoseg.workflow",
+    "evaluate": "geoseg.evaluation",
     "open_raster": "geoseg.raster",
     "plan": "geoseg.workflow",
     "polygonize": "geoseg.workflow",
@@ -42,6 +44,7 @@ __all__ = [
     "RunResult",
     "Scaling",
     "Workflow",
+    "evaluate",
     "open_raster",
     "plan",
     "polygonize",

@@ -180,6 +180,18 @@ def test_truth_that_is_ignored_is_left_out_and_its_class_may_still_be_predicted(
     assert ious == pytest.approx(expected.tolist())
 
 
+def test_truth_below_zero_can_be_ignored(tmp_path: Path) -> None:
+    truth, predicted = (side.astype(np.int16) for side in maps(6))
+    truth[10:30] = -9999
+    paths = write_pair(tmp_path, truth, predicted)
+    result = scores_of(*paths, task="semantic", ignore=[-9999])
+    assert (
+        result["confusion"]["counts"] == metrics.confusion_matrix(*(s[truth >= 0] for s in (truth, predicted))).tolist()
+    )
+    with pytest.raises(EvaluationError, match="the value -9999 is no class"):
+        evaluate(*paths, task="semantic")
+
+
 def test_classes_that_are_not_asked_for_become_one_that_no_mean_counts(tmp_path: Path) -> None:
     truth, predicted = maps(7)
     paths = write_pair(tmp_path, truth, predicted)

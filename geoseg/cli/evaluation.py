@@ -106,7 +106,7 @@ def _entries(text: str | None) -> list[str | int] | None:
     if text is None:
         return None
     words = [word.strip() for word in text.split(",")]
-    return [int(word) if word.isdigit() else word for word in words if word]
+    return [int(word) if word.removeprefix("-").isdigit() else word for word in words if word]
 
 
 def _classes(text: str | None) -> list[str | int] | dict[int, str] | None:

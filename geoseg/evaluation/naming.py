@@ -69,8 +69,8 @@ class Naming:
         self._values: dict[Key, int] = {}
         self._keys: list[Key] = []
         self._wanted = None if classes is None else {self.key(entry) for entry in classes}
-        ignored = {self.key(entry) for entry in ignore}
-        self._ignored = ignored
+        self._ignored = {self.key(entry) for entry in ignore}
+        self._beyond = [entry for entry in ignore if isinstance(entry, int) and not 0 <= entry < _VALUES]
         for number, names in enumerate(self._names):
             for value in sorted(names):
                 self._values.setdefault(self._key(number, value), value)
@@ -97,6 +97,9 @@ class Naming:
         EvaluationError
             A value cannot be that of a class, or there are too many.
         """
+        if side == TRUTH and self._beyond:
+            known = ~np.isin(values, self._beyond)
+            mask = known if mask is None else mask & known
         values = values if mask is None else np.where(mask, values, 0)
         lowest, highest = int(values.min(initial=0)), int(values.max(initial=0))
         if lowest < 0 or highest >= _VALUES:

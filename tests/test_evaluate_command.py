@@ -1,0 +1,150 @@
+"""The command evaluate: what it is given, what it prints and writes, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+from PIL import Image
+from shapely.geometry import box
+
+import geoseg
+from geoseg.cli import main
+from geoseg.evaluation import evaluate
+from geoseg.evaluation.settings import Settings
+from tests.rasters import TEN_METRES, write_raster
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Labels, objects and polygons of one place, and the folders of a semantic and of an instance run."""
+    labels = np.random.default_rng(0).integers(0, 3, (10, 12)).repeat(5, 0).repeat(5, 1).astype(np.uint8)
+    objects = np.zeros((50, 60), np.uint16)
+    objects[10:20, 10:20], objects[30:40, 40:50] = 1, 2
+    shapes = [box(*(TEN_METRES @ (x, y + 10)), *(TEN_METRES @ (x + 10, y))) for y, x in ((10, 10), (30, 40))]
+    columns = {"class": [1, 1], "name": ["house", "house"], "instance": [1, 2], "score": [0.9, 0.4]}
+    frame = gpd.GeoDataFrame(columns, geometry=shapes, crs=32618)
+    (tmp_path / "objects").mkdir()
+    (tmp_path / "classes").mkdir()
+    write_raster(tmp_path / "labels.tif", labels)
+    write_raster(tmp_path / "instances.tif", objects)
+    write_raster(tmp_path / "classes" / "labels.tif", np.roll(labels, 1, 0), nodata=255)
+    frame.to_file(tmp_path / "buildings.geojson")
+    frame.to_file(tmp_path / "objects" / "buildings.gpkg")
+    write_raster(tmp_path / "objects" / "instances.tif", objects.astype(np.uint32), nodata=0)
+    write_raster(tmp_path / "objects" / "labels.tif", np.where(objects, 1, 255).astype(np.uint8), nodata=255)
+    results = {"results": ["labels.tif", "instances.tif", "buildings.gpkg"]}
+    (tmp_path / "objects" / "run.json").write_text(json.dumps(results))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("prediction", "truth", "task"),
+    [
+        ("labels.tif", "labels.tif", "semantic"),
+        ("classes", "labels.tif", "semantic"),
+        ("classes", "buildings.geojson", "semantic"),
+        ("instances.tif", "instances.tif", "instance"),
+        ("objects", "instances.tif", "instance"),
+        ("instances.tif", "buildings.geojson", "instance"),
+        ("objects", "buildings.geojson", "polygons"),
+        ("buildings.geojson", "buildings.geojson", "polygons"),
+        ("objects", "objects", "panoptic"),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_the_task_is_found_from_what_is_given(prediction: str, truth: str, task: str) -> None:
+    assert evaluate(prediction, truth).task == task
+    assert main(["evaluate", prediction, truth]) == 0
+
+
+def test_scores_of_a_runs_objects_come_from_its_features(folder: Path) -> None:
+    found = evaluate("objects", "instances.tif").summary()["scores"]
+    assert (found["ap50"], found["pairs"]) == (pytest.approx(1), 2)
+    gpd.read_file(folder / "objects" / "buildings.gpkg")[:1].to_file(folder / "objects" / "buildings.gpkg")
+    few = evaluate("objects", "instances.tif")
+    assert few.summary()["scores"]["ap50"] == pytest.approx(1)
+    assert few.notes == (f"1 objects have no score in '{Path('objects') / 'buildings.gpkg'}' and come last",)
+
+
+def test_numbers_are_printed_and_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["classes", "labels.tif", "--classes", "0=water,1=[b]trees,2=built", "--tolerance", "1px"]
+    assert main(["evaluate", *arguments, "--json", "scores.json", "--confusion", "confusion.png"]) == 0
+    printed = capsys.readouterr().out
+    written = json.loads((folder / "scores.json").read_text())
+    assert written["task"] == "semantic"
+    assert written["settings"] == {"classes": {"0": "water", "1": "[b]trees", "2": "built"}, "tolerance": "1px"}
+    assert (
+        written["scores"]
+        == evaluate("classes", "labels.tif", classes={0: "water", 1: "[b]trees", 2: "built"}, tolerance=1).summary()[
+            "scores"
+        ]
+    )
+    assert f"accuracy {written['scores']['accuracy']:.4f}" in printed
+    assert "[b]trees" in printed
+    assert f"{written['scores']['classes']['built']['iou']:.4f}" in printed
+    assert Image.open(folder / "confusion.png").format == "PNG"
+
+
+def test_tables_show_what_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "objects", "buildings.geojson", "--sizes", "5000,20000", "--json", "scores.json"]) == 0
+    printed = capsys.readouterr().out
+    scores = json.loads((folder / "scores.json").read_text())["scores"]
+    assert scores["sizes"]["medium"]["true_objects"] == 2
+    for label, value in (("PoLiS, mean, m", scores["polis_m"]), ("AP50", scores["ap50"])):
+        line = next(line for line in printed.splitlines() if label in line)
+        assert f"{value:.4f}" in line
+    assert main(["evaluate", "instances.tif", "instances.tif"]) == 0
+    printed = capsys.readouterr().out
+    assert next(line for line in printed.splitlines() if "AP50:95" in line).split()[-1] == "-"
+    assert "note: the prediction has no scores" in printed
+    assert main(["evaluate", "objects", "objects", "--thing-classes", "1"]) == 0
+    assert "thing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere.tif", "labels.tif"], "'nowhere.tif' does not exist"),
+        (["nowhere.gpkg", "labels.tif"], "the prediction 'nowhere.gpkg' does not exist"),
+        (["labels.tif", "labels.tif", "--task", "semantics"], "no task is called 'semantics'; did you mean"),
+        (["labels.tif", "labels.tif", "--tolerance", "2 miles"], "a tolerance of '2 miles' is not a length"),
+        (["labels.tif", "labels.tif", "--sizes", "100"], "are not two ascending areas"),
+        (["labels.tif", "labels.tif", "--sizes", "a,b"], "are not two ascending areas"),
+        (["labels.tif", "labels.tif", "--classes", "a=1"], "'a' in --classes is no value"),
+        (["labels.tif", "labels.tif", "--resolution", "-1"], "a resolution of -1.0 is not a length"),
+        (["labels.tif", "labels.tif", "--task", "polygons"], "the truth 'labels.tif' has no features"),
+        (["labels.tif", "labels.tif", "--task", "panoptic"], "the truth 'labels.tif' lacks labels or instances"),
+        (["classes", "instances.tif"], "the prediction 'classes' has no objects"),
+        (["classes", "buildings.geojson", "--instances", "nowhere.tif"], "'nowhere.tif' does not exist"),
+        (["buildings.geojson", "labels.tif", "--instances", "instances.tif"], "has no labels that the instances"),
+        (["instances.tif", "instances.tif", "--confusion", "c.png"], "the task 'instance' has no confusion"),
+        (["labels.tif", "labels.tif", "--json", "no/where.json"], "'no/where.json' cannot be written"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("folder")
+def test_what_cannot_be_used_is_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert sentence in error
+    assert "\n" not in error
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_option_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(geoseg.errors.EvaluationError, match="no option of evaluate is called 'ignored'; did you mean"):
+        evaluate("labels.tif", "labels.tif", ignored=[0])
+    assert Settings.of(task=None) == Settings()
+
+
+@pytest.mark.usefixtures("folder")
+def test_it_can_be_called_in_python() -> None:
+    result = geoseg.evaluate("labels.tif", "labels.tif")
+    assert result.scores.mean_iou == 1
+    assert result.summary()["scores"]["accuracy"] == 1
