@@ -58,6 +58,7 @@ FRAMEWORKS = {
 FAMILIES = {
     "smp.*": "geoseg.models.smp",
     "torchvision.maskrcnn_*": "geoseg.models.maskrcnn",
+    "torchvision.MaskRCNN": "geoseg.models.maskrcnn",
     "torchvision.*": "geoseg.models.torchvision",
     "geoseg.*": "geoseg.models.deeplab",
     "transformers.Sam*": "geoseg.models.sam",

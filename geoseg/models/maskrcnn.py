@@ -1,4 +1,4 @@
-"""Adapter for torchvision's Mask R-CNN on three trunks: objects, each with its own mask.
+"""Adapter for torchvision's Mask R-CNN, on its own trunks or on any encoder: objects, each with its own mask.
 
 It knows the library's builders, its background class and its list of categories. Pixels come scaled by the spec, so
 the library is kept from scaling and resampling them once more.
@@ -6,6 +6,7 @@ the library is kept from scaling and resampling them once more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 from torchvision.models import detection
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import mobilenet_backbone
-from torchvision.models.detection.roi_heads import expand_boxes, expand_masks, paste_mask_in_image
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from geoseg.errors import ModelError, WeightsError, nearest
 from geoseg.models import fitting
 from geoseg.models.detections import Detections, Integers, Mask
+from geoseg.models.maskrcnn_compact import build_compact, build_mobilenet
 from geoseg.models.prompts import Prompts
 from geoseg.models.running import Network, settle
 from geoseg.models.spec import HUB, ModelSpec
@@ -37,8 +37,22 @@ SETTINGS = (
     "rpn_score_thresh",
     "rpn_pre_nms_top_n_test",
     "rpn_post_nms_top_n_test",
+    "rpn_pre_nms_top_n_train",
+    "rpn_post_nms_top_n_train",
+    "rpn_fg_iou_thresh",
+    "rpn_bg_iou_thresh",
+    "rpn_batch_size_per_image",
+    "rpn_positive_fraction",
+    "box_fg_iou_thresh",
+    "box_bg_iou_thresh",
+    "box_batch_size_per_image",
+    "box_positive_fraction",
 )
-"""Hyperparameters that choose among what the network finds, named as `torchvision.models.detection.MaskRCNN` does."""
+"""Hyperparameters that choose among what the network finds, and, the later ten, among what it learns from; named as
+`torchvision.models.detection.MaskRCNN` does."""
+
+PREFIXES = ("box_", "rpn_", "mask_")
+"""How hyperparameters begin that can only be meant for the library's class."""
 
 MOST = 300
 """Objects kept of one tile unless ``box_detections_per_img`` says otherwise."""
@@ -53,27 +67,11 @@ SCORED = "roi_heads.box_predictor.cls_score.weight"
 """The tensor that has a row for each category."""
 
 
-def build_mobilenet(*, num_classes: int, weights_backbone: Any = None, **settings: Any) -> Any:
-    """Put Mask R-CNN's heads on the trunk and anchors of torchvision's ``fasterrcnn_mobilenet_v3_large_fpn``.
-
-    The trunk is that of Howard et al. 2019 (arXiv:1905.02244), the heads are those of He et al. 2017
-    (arXiv:1703.06870).
-    """
-    trunk = mobilenet_backbone(
-        backbone_name="mobilenet_v3_large",
-        fpn=True,
-        weights=weights_backbone,
-        norm_layer=nn.BatchNorm2d,
-        trainable_layers=6,
-    )
-    anchors = AnchorGenerator(((32, 64, 128, 256, 512),) * 3, ((0.5, 1.0, 2.0),) * 3)
-    return detection.MaskRCNN(trunk, num_classes, rpn_anchor_generator=anchors, **settings)
-
-
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "maskrcnn_resnet50_fpn": detection.maskrcnn_resnet50_fpn,
     "maskrcnn_resnet50_fpn_v2": detection.maskrcnn_resnet50_fpn_v2,
     "maskrcnn_mobilenet_v3_large_fpn": build_mobilenet,
+    "MaskRCNN": build_compact,
 }
 """What may be built, by the name after ``torchvision.``"""
 
@@ -116,7 +114,7 @@ class Finder(nn.Module):
     network : torch.nn.Module
         One of the library's, with `AsGiven` as its transform.
     positions : int64 array
-        Shape (category,): the position in the spec's classes of each of its categories, or `UNWANTED`.
+        Shape (category,): the position in the spec's classes of each of its categories, or `UNWANTED`; see `in_order`.
     """
 
     def __init__(self, name: str, network: nn.Module, positions: Integers) -> None:
@@ -151,7 +149,10 @@ class Finder(nn.Module):
 def _paste(masks: torch.Tensor, boxes: torch.Tensor, shape: tuple[int, int]) -> Iterator[Mask]:
     """Masks as pixels of the tile, one after the other: where a probability is above a half.
 
-    The library's own way of resampling (He et al. 2017, section 3.1), but within each box, because most are small.
+    Pixel i of an axis of m cells between box edges a and b reads the mask at ``m (i - a) / (b - a) - 1 / 2``,
+    bilinearly, 0 beyond. That undoes exactly how the library cuts the masks that a network learns, where the centre of
+    pixel i is the whole number i (``project_masks_on_boxes``). Its own way back shifts and widens them: roofs of 30 px
+    become 5 % larger.
 
     Parameters
     ----------
@@ -162,14 +163,23 @@ def _paste(masks: torch.Tensor, boxes: torch.Tensor, shape: tuple[int, int]) -> 
     shape : (int, int)
         Of the tile: y, x, px.
     """
-    padded, scale = expand_masks(masks, padding=1)
-    for mask, box in zip(padded, expand_boxes(boxes, scale).long(), strict=True):
-        left, top = (max(int(start), 0) for start in box[:2])
-        right, bottom = (min(int(end) + 1, most) for end, most in zip(box[2:], shape[::-1], strict=True))
-        within = box - torch.tensor([left, top, left, top])
+    for mask, box in zip(masks, boxes.tolist(), strict=True):
+        rows, cols = (_within(box[axis], box[axis + 2], shape[1 - axis]) for axis in (1, 0))
+        places = [
+            2 * (torch.arange(start, stop) - box[axis]) / (box[axis + 2] - box[axis]) - 1
+            for axis, (start, stop) in ((1, rows), (0, cols))
+        ]
+        down, right = torch.meshgrid(*places, indexing="ij")
+        sampled = functional.grid_sample(mask[None], torch.stack([right, down], -1)[None], align_corners=False)
         pasted = np.zeros(shape, np.bool_)
-        pasted[top:bottom, left:right] = paste_mask_in_image(mask[0], within, bottom - top, right - left) > 0.5
+        pasted[slice(*rows), slice(*cols)] = sampled[0, 0] > 0.5
         yield pasted
+
+
+def _within(low: float, high: float, length: int) -> tuple[int, int]:
+    """The first pixel from an edge of a box on, and the one after the last up to the other, of so many; may be none."""
+    start = min(max(0, math.ceil(low)), length)
+    return start, max(start, min(math.floor(high) + 1, length))
 
 
 def build(spec: ModelSpec, categories: int | None = None) -> nn.Module:
@@ -188,18 +198,31 @@ def build(spec: ModelSpec, categories: int | None = None) -> nn.Module:
         The architecture or a hyperparameter does not exist, or they do not fit together.
     """
     builder = fitting.find_architecture(spec, ARCHITECTURES)
-    fitting.check_hyperparameters(spec, detection.MaskRCNN, ("box_", "rpn_", "mask_"))
     chosen = {name: value for name, value in spec.hyperparameters if name in SETTINGS}
-    decided = {
-        "weights_backbone": None,
-        "num_classes": categories or len(spec.classes) + 1,
-        "box_score_thresh": spec.min_score,
-        "box_detections_per_img": MOST,
-    }
-    network = fitting.build(spec, builder, **decided | chosen)
+    decided: dict[str, Any] = {"num_classes": categories or len(spec.classes) + 1, "box_score_thresh": spec.min_score}
+    if builder is build_compact:
+        fitting.check_hyperparameters(spec, builder, (*PREFIXES, "encoder_", "fpn_", "anchor_"), SETTINGS)
+        decided["in_channels"] = len(spec.bands)
+    else:
+        fitting.check_hyperparameters(spec, detection.MaskRCNN, PREFIXES)
+        decided["weights_backbone"] = None
+    network: Any = fitting.build(spec, builder, **{"box_detections_per_img": MOST} | decided | chosen)
     network.register_module("transform", AsGiven())
+    for part in (network.backbone, network.rpn.head, network.roi_heads.box_predictor):
+        part.register_forward_hook(_in_full)
     take_bands(network, len(spec.bands))
-    return network
+    built: nn.Module = network
+    return built
+
+
+def _in_full(part: nn.Module, inputs: Any, output: Any) -> Any:
+    """Give what boxes are computed from as float32: the 8 bits of bfloat16 would set them on a grid of 4 px."""
+    kind: Any = type(output)
+    if isinstance(output, torch.Tensor):
+        return output.float()
+    if isinstance(output, Mapping):
+        return kind((name, item.float()) for name, item in output.items())
+    return kind(_in_full(part, inputs, item) for item in output)
 
 
 def open_network(spec: ModelSpec, device: torch.device) -> Network:
@@ -243,7 +266,7 @@ def _positions(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> Integers:
     categories: list[str] = published.DEFAULT.meta["categories"] if published else []
     found, ours = len(state.get(SCORED, ())), len(spec.classes) + 1
     if not str(spec.weights).startswith(HUB) and (found == ours or found != len(categories)):
-        return np.arange(ours, dtype=np.int64) - 1
+        return in_order(spec)
     named = [name for name in categories if name not in ("__background__", "N/A")]
     for name in spec.class_names:
         if name not in named:
@@ -252,6 +275,11 @@ def _positions(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> Integers:
             )
     names = spec.class_names
     return np.array([names.index(name) if name in names else UNWANTED for name in categories], np.int64)
+
+
+def in_order(spec: ModelSpec) -> Integers:
+    """Positions for `Finder` of categories that are background and then the spec's classes."""
+    return np.arange(len(spec.classes) + 1, dtype=np.int64) + UNWANTED
 
 
 def _thaw(network: nn.Module, state: dict[str, torch.Tensor], eps: float) -> None:
