@@ -186,3 +186,17 @@ def _table(tiles: dict[tuple[int, int], TileObjects], grid: TileGrid) -> Table:
         np.concatenate([getattr(tiles[place], name) for place in places]) for name in ("classes", "scores", "prompts")
     ]
     return Table(np.concatenate(keys).astype(np.int64), *columns)
+
+
+def probed(spec: ModelSpec, scenes: Sequence[Scene]) -> dict[str, Any]:
+    """What `geoseg.models.probe.measure_edge` is to look at: in made-up pixels a detector finds nothing that differs.
+
+    Returns
+    -------
+    dict
+        Its ``size`` and ``pixels``, of the largest image, in tiles of half its side at most; nothing when all images are
+        too small.
+    """
+    largest = max(scenes, key=lambda scene: min(scene.mask.shape))
+    size = min(spec.tile_size, min(largest.mask.shape) // 2) // (2 * spec.multiple) * 2 * spec.multiple
+    return {"size": size, "pixels": largest.pixels} if size else {}

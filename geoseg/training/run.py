@@ -34,6 +34,7 @@ from geoseg.models.spec import Band, ModelSpec
 from geoseg.models.weights import read_state, resolve_weights
 from geoseg.training import TrainResult
 from geoseg.training.checkpoints import Checkpoints
+from geoseg.training.detection import probed
 from geoseg.training.encoders import load_encoder
 from geoseg.training.entry import write_card, write_weights
 from geoseg.training.families import family_of
@@ -91,7 +92,7 @@ def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainR
         trained = fit_recipe(recipe, report, checkpoints, log)
     path = folder / f"{recipe.name}.safetensors"
     write_weights(trained.weights, path)
-    spec = measured(trained.spec.with_weights(path), trained.judgement, recipe)
+    spec = measured(trained.spec.with_weights(path), trained, recipe)
     write_model_item(spec, folder, **_extent(trained.scenes))
     write_picture(recipe, trained.scenes, spec, folder / PICTURE)
     write_card(recipe, spec, trained.judgement, trained.layers, folder / "README.md")
@@ -99,21 +100,22 @@ def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainR
     return TrainResult(folder, spec, trained.judgement, trained.layers, trained.log)
 
 
-def measured(spec: ModelSpec, judgement: Judgement, recipe: Recipe) -> ModelSpec:
+def measured(spec: ModelSpec, trained: Trained, recipe: Recipe) -> ModelSpec:
     """Return the spec with its scores, and with halo and cost of the network as measured.
 
     The halo is rounded up to a multiple of the network's down-sampling. One that would be more than `WIDEST` of a tile,
     or that no tile is large enough for, is cut to that: the entry says what it leaves, and the ramp does the rest.
     """
     scoring = scoring_spec(spec) if spec.watershed else spec
+    detects = family_of(recipe, spec.architecture).detects
     with _reproducible(recipe):
         cost = measure_cost(load_model(spec, recipe.device))
-        edge = measure_edge(load_model(scoring, recipe.device))
+        edge = measure_edge(load_model(scoring, recipe.device), **(probed(spec, trained.scenes) if detects else {}))
     widest = int(spec.tile_size * WIDEST) // spec.multiple * spec.multiple
     halo = widest if edge.halo is None else min(widest, -(-edge.halo // spec.multiple) * spec.multiple)
     return replace(
         spec,
-        metrics=tuple((name, round(value, 4)) for name, value in metrics_of(judgement).items()),
+        metrics=tuple((name, round(value, 4)) for name, value in metrics_of(trained.judgement).items()),
         halo=halo,
         edge_errors=tuple((distance, float(f"{error:.2g}")) for distance, error in edge.errors.items()),
         activation_bytes=round(cost.activation_bytes, 1),
