@@ -10,7 +10,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from geoseg.engine import Compiling, Event, Started, Writing
+from geoseg.engine import Compiling, Event, Said, Started, Writing
 
 
 class Monitor:
@@ -45,7 +45,7 @@ class Monitor:
         if self._bars:
             self._progress.stop()
 
-    def __call__(self, event: Started | Compiling | Event | Writing) -> None:
+    def __call__(self, event: Said) -> None:
         """Draw an event."""
         if isinstance(event, Started):
             self._start(event)
@@ -53,7 +53,7 @@ class Monitor:
             self._console.print("compiling, once on this machine: about 30 s", highlight=False)
         elif isinstance(event, Writing):
             self._console.print(f"writing {event.path}", highlight=False)
-        else:
+        elif isinstance(event, Event):
             self._advance(event)
 
     def _start(self, event: Started) -> None:

@@ -4,17 +4,37 @@ It knows which task needs which, and that results go through files; it does not 
 """
 
 from geoseg.engine.cluster import WORKER_ENVIRONMENT, connect
-from geoseg.engine.events import Compiling, Event, Listener, Outcome, Started, Writing, ignore
+from geoseg.engine.events import (
+    Compiling,
+    Ended,
+    Event,
+    Layout,
+    Listener,
+    Opened,
+    Outcome,
+    Said,
+    Stage,
+    Started,
+    Writing,
+    announced,
+    ignore,
+)
 from geoseg.engine.execution import execute, outline
 
 __all__ = [
     "WORKER_ENVIRONMENT",
     "Compiling",
+    "Ended",
     "Event",
+    "Layout",
     "Listener",
+    "Opened",
     "Outcome",
+    "Said",
+    "Stage",
     "Started",
     "Writing",
+    "announced",
     "connect",
     "execute",
     "ignore",

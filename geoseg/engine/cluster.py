@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,8 +25,12 @@ WORKER_ENVIRONMENT = {
 }
 
 
+DASHBOARD = "127.0.0.1:8787"
+"""Where the dashboard of a local cluster is served: for this machine alone."""
+
+
 @contextmanager
-def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
+def connect(scheduler: str | None, workers: int, dashboard: str = DASHBOARD) -> Iterator[Client]:
     """Connect to a scheduler, or start workers on this machine.
 
     Parameters
@@ -34,11 +39,13 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
         Address such as ``"tcp://host:8786"``; None starts a local cluster on the loopback interface.
     workers : int
         Processes of the local cluster, one thread each.
+    dashboard : str
+        Address and port of the local cluster's dashboard; another port when that one is taken.
 
     Raises
     ------
     WorkerError
-        Nothing answers at the address.
+        Nothing answers at the address, or the dashboard cannot be served at its own.
     """
     if scheduler is not None:
         try:
@@ -59,16 +66,43 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
     }
     with (
         dask.config.set(configuration),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:8787",
-            memory_limit=0,
-            silence_logs=logging.ERROR,
-        ) as cluster,
+        _local_cluster(workers, dashboard) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         # A failing task is an event, told in one sentence; the traceback of each try would bury it.
         client.run(logging.getLogger("distributed.worker").setLevel, logging.CRITICAL)
         yield client
+
+
+def _local_cluster(workers: int, dashboard: str) -> LocalCluster:
+    """Start workers that leave Ctrl-C to this process."""
+    with _interrupts_wait():
+        try:
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address=dashboard,
+                memory_limit=0,
+                silence_logs=logging.ERROR,
+            )
+        except RuntimeError as error:
+            raise WorkerError(
+                f"workers do not start with a dashboard at {dashboard} ({error.__cause__ or error}); give --dashboard "
+                "an address and a port of this machine, such as 127.0.0.1:8787."
+            ) from error
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let threads and processes that are started here never see Ctrl-C; this thread sees it afterwards.
+
+    A terminal sends the signal to every process of the run. Workers that die of it would each print a traceback, and be
+    started again, while this process is about to close them. A blocked signal is inherited, also by what is started
+    from a thread that was started here, and by every later worker.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

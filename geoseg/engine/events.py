@@ -3,12 +3,54 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from distributed import Client
+from numpy.typing import NDArray
+
+from geoseg.grid import Window
+from geoseg.vector import StyledClass
 
 Stage = Literal["predict", "finish", "unite", "number", "survey", "merge", "sift", "trace", "join"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the blocks of a run lie, and what can be seen of their labels.
+
+    Attributes
+    ----------
+    rows, cols : tuple of int
+        Where rows and columns of blocks begin, px, and the end of the raster.
+    places : frozenset, optional
+        Rows and columns of the blocks that run; all of them unless given.
+    classes : tuple of StyledClass
+        The classes that are known beforehand.
+    nodata : int or None
+        The label that is no class.
+    final : str
+        The stage after which labels of a block can be read.
+    read : callable
+        Labels, integers (y, x), of a window.
+    """
+
+    rows: tuple[int, ...]
+    cols: tuple[int, ...]
+    places: frozenset[tuple[int, int]] | None
+    classes: tuple[StyledClass, ...]
+    nodata: int | None
+    final: Stage
+    read: Callable[[Window], NDArray[Any]]
+
+    def window(self, row: int, col: int) -> Window:
+        """The pixels of a block."""
+        top, bottom = self.rows[row : row + 2]
+        left, right = self.cols[col : col + 2]
+        return Window(top, left, bottom - top, right - left)
 
 
 @dataclass(frozen=True)
@@ -23,11 +65,36 @@ class Started:
         Address of the Dask dashboard.
     totals : mapping of str to int
         How many tasks each stage has.
+    layout : Layout, optional
+        Its blocks.
+    client : Client, optional
+        Where it runs, for whoever asks how workers are.
+    planned_bytes : int, optional
+        Peak memory of one worker, as planned.
+    estimated_seconds : float, optional
+        What the forward passes take, as planned.
     """
 
     title: str
     dashboard: str
     totals: Mapping[str, int]
+    layout: Layout | None = None
+    client: Client | None = field(default=None, compare=False, repr=False)
+    planned_bytes: int | None = None
+    estimated_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Every worker is ready, and the blocks begin.
+
+    Attributes
+    ----------
+    name : str
+        The run's, which stands in the keys of its tasks: ``(f"{stage}-{name}", *place)``.
+    """
+
+    name: str
 
 
 @dataclass(frozen=True)
@@ -79,12 +146,37 @@ class Compiling:
     """Loops are compiled, which happens once on a machine and takes about half a minute."""
 
 
-Said = Started | Compiling | Event | Writing
+@dataclass(frozen=True)
+class Ended:
+    """Nothing more will be said; workers are still there.
+
+    Attributes
+    ----------
+    error : BaseException, optional
+        What ended it before its time, such as a `KeyboardInterrupt`.
+    """
+
+    error: BaseException | None = None
+
+
+Said = Started | Compiling | Opened | Event | Writing | Ended
 Listener = Callable[[Said], None]
 
 
 def ignore(event: Said) -> None:
     """Listen to nothing."""
+
+
+@contextmanager
+def announced(listen: Listener, started: Started) -> Iterator[None]:
+    """Say that a run begins, and that it has ended, however it does."""
+    try:
+        listen(started)
+        yield
+    except BaseException as error:
+        listen(Ended(error))
+        raise
+    listen(Ended())
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from distributed import Client
 
-from geoseg.engine.events import Compiling, Listener, Outcome, ignore
+from geoseg.engine.events import Compiling, Listener, Opened, Outcome, ignore
 from geoseg.engine.flow import Flow, Place
 from geoseg.engine.nodes import NodeFlow
 from geoseg.outlines import OutlineJob, OutlinePlan, is_compiled
@@ -47,7 +47,7 @@ def execute(
     retries : int
         How often a failing block is tried again.
     listen : callable
-        Called with each `Event`.
+        Called with everything that is said from `Opened` to the last `Event`.
 
     Returns
     -------
@@ -74,6 +74,7 @@ def execute(
         if nodes:
             _warm_up(nodes, listen)
         opened = time.perf_counter()
+        listen(Opened(flow.name))
         final = nodes.on_final if nodes else _tell_nobody
         objects = ObjectFlow(flow, job, final) if plan.has_things else None
         blocks = BlockFlow(flow, job, objects.on_finished if objects else final)
@@ -104,6 +105,7 @@ def outline(plan: OutlinePlan, client: Client, *, retries: int = 2, listen: List
     with _nodes(flow, plan) as nodes:
         _warm_up(nodes, listen)
         started = time.perf_counter()
+        listen(Opened(flow.name))
         nodes.start()
         pending = nodes.all_final()
 
