@@ -20,6 +20,8 @@ from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model
 from geoseg.models.item import read_model_item
 from geoseg.models.item_writing import write_model_item
 from geoseg.models.refinement import Refinement
+from geoseg.models.tta import TestTimeAugmentation
+from geoseg.models.watershed import Watershed
 from geoseg.raster.bands import FileBand, match_bands
 
 # stac-model is the extension's own package: of eight broken items (task, shape, scaling, class, data type and so on) it
@@ -54,9 +56,19 @@ SEMANTIC = ModelSpec(
     fixed_size=True,
     edge_errors=((0, 0.3), (8, 0.1), (128, 0.02)),
 )
-INSTANCE = replace(SEMANTIC, task="instance-segmentation", activation="none", refine=None, min_score=0.25)
+INSTANCE = replace(
+    SEMANTIC,
+    task="instance-segmentation",
+    activation="sigmoid",
+    refine=None,
+    min_score=0.25,
+    watershed=Watershed(0.4, 0.6, 5, 9),
+    tta=TestTimeAugmentation(flips=False, scales=(0.5,)),
+)
 PANOPTIC = replace(
-    INSTANCE, task="panoptic-segmentation", classes=(SEMANTIC.classes[0], replace(SEMANTIC.classes[1], isthing=True))
+    replace(INSTANCE, watershed=None),
+    task="panoptic-segmentation",
+    classes=(SEMANTIC.classes[0], replace(SEMANTIC.classes[1], isthing=True)),
 )
 TASKS = pytest.mark.parametrize("spec", [SEMANTIC, INSTANCE, PANOPTIC], ids=lambda spec: spec.task)
 
@@ -338,6 +350,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "errors that are no numbers": ({"properties": {"geoseg:edge_errors": {"8": "big"}}}, "8"),
     "a ramp of half a pixel": ({"properties": {"geoseg:ramp": 0.5}}, "geoseg:ramp"),
     "a misspelt refinement": ({"properties": {"geoseg:refine": {"iteration": 5}}}, "geoseg:refine"),
+    "a misspelt watershed": ({"properties": {"geoseg:watershed": {"sead": 0.5}}}, "geoseg:watershed"),
+    "an unknown view": ({"properties": {"geoseg:tta": "mirrors"}}, "geoseg:tta"),
     "a refinement in words": ({"properties": {"geoseg:refine": {"iterations": "five"}}}, "geoseg:refine"),
     "a refinement that is a word": ({"properties": {"geoseg:refine": "smooth"}}, "geoseg:refine"),
     "a mark that is no truth": (

@@ -79,6 +79,34 @@ def test_models_that_do_not_fit_together_are_refused() -> None:
         combine(replace(COVER, classes=many), THINGS)
 
 
+def test_stuff_of_coarser_pixels_sees_averages_and_is_interpolated() -> None:
+    fine = replace(THINGS, resolution=0.1, halo=24)
+    spec = combine(COVER, fine)
+    assert (spec.resolution, spec.multiple) == (0.1, 120)
+    assert (spec.tile_size % 120, (2 * spec.halo + 64) % 120) == (0, 0)
+    seen: list[torch.Tensor] = []
+
+    def cover(scaled: torch.Tensor) -> torch.Tensor:
+        seen.append(scaled)
+        return torch.cat([scaled, scaled[:, :1] * 3], 1)
+
+    def objects(scaled: torch.Tensor, _prompts: object) -> list[Detections]:
+        assert scaled.shape[2:] == (20, 30)
+        return [Detections.none()]
+
+    pixels = np.random.default_rng(3).integers(0, 99, (1, 3, 20, 30), dtype=np.uint8)
+    mask = np.ones((1, 20, 30), np.bool_)
+    mask[0, :5, :3] = False  # more than half of the first square
+    mask[0, 5:7, :5] = False  # less than half of the one below it
+    scores, _ = Together(spec, wrap(cover, COVER), wrap(objects, fine)).predict(pixels, mask)
+    assert scores.shape == (1, 2, 20, 30)
+    means = np.ma.array(pixels[0, 0], mask=~mask[0]).reshape(4, 5, 6, 5).mean((1, 3))
+    expected = np.rint(means.filled(0))
+    expected[0, 0] = 0
+    np.testing.assert_array_equal(seen[0][0, 0].numpy(), expected)
+    np.testing.assert_allclose(scores[0, 0, 2::5, 2::5].numpy(), expected, atol=1e-4)
+
+
 def test_each_model_sees_its_own_bands_and_stuff_alone_is_scored() -> None:
     rng = np.random.default_rng(3)
     pixels = rng.integers(0, 9, (1, 3, 8, 8), dtype=np.uint8)
