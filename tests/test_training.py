@@ -22,12 +22,12 @@ from geoseg.errors import InputNotFoundError, TrainingError, VectorError, Workfl
 from geoseg.evaluation import IGNORE
 from geoseg.models import load_model
 from geoseg.training import load_recipe, parse_recipe, train
-from geoseg.training.conditions import holds
 from geoseg.training.augmentation import augment
-from geoseg.training.sampling import Sampler
+from geoseg.training.conditions import holds
 from geoseg.training.losses import segmentation_loss, soft_dice
 from geoseg.training.recipe_parts import Augmentation
 from geoseg.training.run import fit_recipe, read_scenes
+from geoseg.training.sampling import Sampler
 from geoseg.training.teacher import predict_image, reflected, tiles
 
 CRS = "EPSG:32633"
@@ -149,7 +149,9 @@ def test_training_can_start_from_a_model_of_the_catalog(fields: Path) -> None:
     start = train(parse_recipe(recipe_content(fields)), output=fields / "entry")
     item = next(start.folder.glob("*.json"))
     again = recipe_content(fields, init=str(item), steps=1, steps_per_epoch=1, learning_rate=1e-9)
-    assert fit_recipe(parse_recipe(again)).judgement.scores.mean_iou == pytest.approx(start.judgement.scores.mean_iou, abs=0.02)
+    assert fit_recipe(parse_recipe(again)).judgement.scores.mean_iou == pytest.approx(
+        start.judgement.scores.mean_iou, abs=0.02
+    )
 
 
 def test_early_stopping_ends_a_run_that_no_longer_improves(fields: Path) -> None:
@@ -336,3 +338,21 @@ def test_flips_and_rotations_keep_pixels_and_labels_together(seed: int) -> None:
     assert np.array_equal(turned[0], turned_labels)
     assert np.array_equal(turned[1], turned_labels * 10.0)
     assert np.array_equal(mask, turned_labels > 0)
+
+
+def test_images_that_are_not_placed_on_the_ground_are_taken_as_they_are(fields: Path) -> None:
+    for name in ("image", "labels"):
+        with rasterio.open(fields / f"{name}.tif") as file:
+            write(fields / f"plain_{name}.tif", file.read(), crs=None, transform=rasterio.Affine.identity())
+    content = recipe_content(fields, images=["plain_image.tif"], labels=[{"raster": "plain_labels.tif"}], resolution=3)
+    plain, spec = read_scenes(parse_recipe(content))
+    placed, _ = read_scenes(parse_recipe(recipe_content(fields)))
+    assert spec.resolution == 3
+    assert np.array_equal(plain[0].pixels, placed[0].pixels)
+    assert np.array_equal(plain[0].labels, placed[0].labels)
+
+
+def test_values_that_are_ignored_are_no_labels(fields: Path) -> None:
+    layer = {"raster": "labels.tif", "ignore": [20]}
+    scenes, _ = read_scenes(parse_recipe(recipe_content(fields, labels=[layer])))
+    assert set(np.unique(scenes[0].labels)) == {0, 2, IGNORE}

@@ -145,18 +145,16 @@ def instance_labels(
     if path is None:
         return labels, numbers
     index = _index(recipe, layer.class_, path)
-    values = _read(recipe, path, number, geobox)
+    values = _read(path, number, geobox)
     labels[values > 0] = index
     if recipe.finds_objects:
         labels[values == 0] = BACKGROUND
     return labels, np.where(values > 0, values, 0).astype(np.uint32)
 
 
-def _read(recipe: Recipe, path: Path, number: int, geobox: GeoBox) -> NDArray[np.int64]:
+def _read(path: Path, number: int, geobox: GeoBox) -> NDArray[np.int64]:
     """Read whole numbers onto the image's grid, -1 where there are none."""
-    raster = open_raster(
-        path, bands=[1], geobox=geobox, resampling="nearest", require_crs=recipe.resolution is not None
-    )
+    raster = open_raster(path, bands=[1], geobox=geobox, resampling="nearest", require_crs=geobox.crs is not None)
     pixels, mask = raster.read(Window(0, 0, *geobox.shape))
     values: NDArray[np.int64] = np.where(mask, pixels[0].astype(np.int64), -1)
     if not mask.any():
@@ -176,7 +174,7 @@ def raster_labels(recipe: Recipe, layer: RasterLabels, number: int, geobox: GeoB
     result = np.full(geobox.shape, UNTOUCHED, np.uint8)
     if path is None:
         return result
-    values = _read(recipe, path, number, geobox)
+    values = _read(path, number, geobox)
     table = np.full(int(values.max(initial=0)) + 1, UNTOUCHED, np.uint8)
     for value in np.unique(values[values >= 0]):
         table[value] = IGNORE if value in layer.ignore else _index(recipe, int(value), path)

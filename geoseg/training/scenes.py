@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geoseg.grid import Window
-from geoseg.raster import open_raster
+from geoseg.raster import Raster, open_raster
 from geoseg.raster.bands import BandRequest
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import Image
@@ -67,8 +67,7 @@ def read_image(
     Parameters
     ----------
     recipe : Recipe
-        Gives the folder of the files and the resolution; without one, images that are not placed on the ground are
-        read too.
+        Gives the folder of the files and the resolution; images that are not placed on the ground are taken to have it.
     image : str or dict
         A file, or one file for each band: the first gives the grid, the others are resampled onto it.
     bands : sequence, optional
@@ -79,16 +78,22 @@ def read_image(
     tuple
         Pixels (band, y, x) in the file's data type, mask bool (y, x), geobox, band names.
     """
-    placed = recipe.resolution is not None
     if isinstance(image, dict):
         files = {band: recipe.find(path) for band, path in image.items()}
-        first = next(iter(files.values()))
-        grid = open_raster(first, bands=[1], resolution=recipe.resolution, require_crs=placed).geobox
-        raster = open_raster(files, bands=bands or None, geobox=grid, require_crs=placed)
+        grid = _open(next(iter(files.values())), recipe, [1]).geobox
+        raster = open_raster(files, bands=bands or None, geobox=grid, require_crs=grid.crs is not None)
     else:
-        raster = open_raster(recipe.find(image), bands=bands or None, resolution=recipe.resolution, require_crs=placed)
+        raster = _open(recipe.find(image), recipe, bands)
     pixels, mask = raster.read(Window(0, 0, *raster.geobox.shape))
     return pixels, mask, raster.geobox, raster.bands
+
+
+def _open(path: Path, recipe: Recipe, bands: Sequence[BandRequest]) -> Raster:
+    """Open a file at the recipe's resolution, or as it is where it is not placed on the ground."""
+    raster = open_raster(path, bands=bands or None, require_crs=False)
+    if recipe.resolution is None or raster.geobox.crs is None:
+        return raster
+    return open_raster(path, bands=bands or None, resolution=recipe.resolution)
 
 
 def image_name(image: Image) -> str:
