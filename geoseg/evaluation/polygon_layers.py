@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import shapely
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.confidences import UNSCORED
@@ -153,12 +155,8 @@ def evaluate_layers(truth: Side, prediction: Side, settings: Settings, region: R
 
 def overlap_shapes(trues: Shapes, found: Shapes) -> Overlaps:
     """Overlaps of polygons by their exact shapes; the number of each is its position plus 1."""
-    tree = shapely.STRtree(trues)
-    second, first = tree.query(found, predicate="intersects")
-    shared = np.empty(len(first))
-    for start in range(0, len(first), BATCH):
-        some = slice(start, start + BATCH)
-        shared[some] = shapely.area(shapely.intersection(trues[first[some]], found[second[some]]))
+    second, first = shapely.STRtree(trues).query(found, predicate="intersects")
+    shared = _shared_areas(trues, found, first, second)
     real = np.flatnonzero(shared > 0)
     order = real[np.lexsort((second[real], first[real]))]
     return Overlaps(
@@ -195,10 +193,32 @@ def _cut(features: Features, region: Region | None) -> Features:
 
 def _area_iou(trues: Shapes, found: Shapes) -> float:
     """Intersection over union of what all polygons of either side cover."""
-    one, other = (shapely.get_parts(shapely.union_all(side)) for side in (trues, found))
+    one, other = _united(trues), _united(found)
     both = overlap_shapes(one, other).shared.sum()
     either = shapely.area(one).sum() + shapely.area(other).sum() - both
     return float(both / either) if either else math.nan
+
+
+def _united(shapes: Shapes) -> Shapes:
+    """Shapes that share no area and cover the same: only those that lie over each other become one."""
+    first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    first, second = first[first < second], second[first < second]
+    crossing = _shared_areas(shapes, shapes, first, second) > 0
+    links = csr_matrix((crossing[crossing], (first[crossing], second[crossing])), (len(shapes), len(shapes)))
+    _, groups = connected_components(links, directed=False)
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    united = [shapes[some[0]] if len(some) == 1 else shapely.union_all(shapes[some]) for some in members if len(some)]
+    return np.array(united, object)
+
+
+def _shared_areas(one: Shapes, other: Shapes, first: Integers, second: Integers) -> Floats:
+    """What pairs of polygons, told by position, share."""
+    shared = np.empty(len(first))
+    for start in range(0, len(first), BATCH):
+        some = slice(start, start + BATCH)
+        shared[some] = shapely.area(shapely.intersection(one[first[some]], other[second[some]]))
+    return shared
 
 
 def _mean(values: Any) -> float:

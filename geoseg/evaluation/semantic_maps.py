@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.boundaries import BoundaryScores, count_boundaries
-from geoseg.evaluation.classes import IGNORE, Scores, confusion
+from geoseg.evaluation.classes import IGNORE, Scores, confusion, ratio
 from geoseg.evaluation.ground import Ground
 from geoseg.evaluation.label_sources import LabelPair, pair_labels
 from geoseg.evaluation.naming import CAPACITY, PREDICTION, TRUTH, Naming
@@ -123,9 +123,10 @@ class SemanticScores:
         title = f"accuracy {self.pixels.accuracy:.4f}; boundaries within {self.tolerance:g} px"
         tables = [Table(title, headings, (*rows, means))]
         if len(self.names) <= WIDEST:
-            counts = self.pixels.counts.tolist()
-            confused = tuple((name, *row) for name, row in zip(self.names, counts, strict=True))
-            tables.append(Table("px of each true class, a row, by prediction", ("", *self.names), confused))
+            counts = self.pixels.counts
+            shares = ratio(counts, np.broadcast_to(counts.sum(axis=1, keepdims=True), counts.shape)).tolist()
+            confused = tuple((name, *row) for name, row in zip(self.names, shares, strict=True))
+            tables.append(Table("share of each true class, a row, by prediction", ("", *self.names), confused))
         return tables
 
 
