@@ -76,6 +76,42 @@ def centres_inside(edges: Floats, window: Window) -> NDArray[np.bool_]:
     return inside
 
 
+def spans_inside(shapes: NDArray[np.object_], window: Window) -> tuple[Integers, Integers, Integers, Integers]:
+    """Give the pixels whose centres lie inside of each of many polygons, which may overlap, as spans along rows.
+
+    The rule is that of `centres_inside`, so a pixel belongs to the same polygons whatever the window.
+
+    Parameters
+    ----------
+    shapes : NDArray
+        Polygons and MultiPolygons, shape (polygon,), in pixels of the whole raster.
+    window : Window
+        The pixels.
+
+    Returns
+    -------
+    owner, row, start, stop : int64, shape (span,)
+        Position in ``shapes``, row, first column and the column after the last, from the window's corner; in the order
+        of the first three.
+    """
+    parts, shape = shapely.get_parts(shapes, return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    same = ring[1:] == ring[:-1]
+    x0, y0, x1, y1 = np.hstack([xy[:-1][same], xy[1:][same]]).T
+    up = y0 > y1
+    (y0, y1), (x0, x1) = (np.where(up, (b, a), (a, b)) for a, b in ((y0, y1), (x0, x1)))
+    edge, row = _rows(np.ceil(y0 - 0.5), np.ceil(y1 - 0.5), window)
+    crossing = x0[edge] + (row + 0.5 - y0[edge]) * ((x1 - x0)[edge] / (y1 - y0)[edge])
+    column = np.clip(np.ceil(crossing - 0.5) - window.x, 0, window.width).astype(np.int64)
+    owner = shape[part[ring[:-1][same]]].astype(np.int64)[edge]
+    order = np.lexsort((column, row, owner))
+    owner, row, column = owner[order][::2], row[order][::2] - window.y, column[order]
+    start, stop = column[::2], column[1::2]
+    real = start < stop
+    return owner[real], row[real], start[real], stop[real]
+
+
 def crossed(edges: Floats, window: Window) -> NDArray[np.bool_]:
     """Say of each pixel whether an edge passes through its open square; one along its border does not.
 
