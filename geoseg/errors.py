@@ -81,7 +81,7 @@ class TrainingError(GeosegError, ValueError):
 
 
 class EvaluationError(GeosegError, ValueError):
-    """Label maps that cannot be compared."""
+    """A prediction and a truth that cannot be compared."""
 
 
 class BlockError(GeosegError, RuntimeError):

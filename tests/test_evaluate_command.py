@@ -95,7 +95,7 @@ def test_tables_show_what_is_written(folder: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     scores = json.loads((folder / "scores.json").read_text())["scores"]
     assert scores["sizes"]["medium"]["true_objects"] == 2
-    for label, value in (("PoLiS, mean, m", scores["polis_m"]), ("AP50", scores["ap50"])):
+    for label, value in (("PoLiS, mean, m", scores["polis"]), ("AP50", scores["ap50"])):
         line = next(line for line in printed.splitlines() if label in line)
         assert f"{value:.4f}" in line
     assert main(["evaluate", "instances.tif", "instances.tif"]) == 0

@@ -20,6 +20,8 @@ from shapely.geometry import LineString, Point, Polygon, box
 from geoseg.errors import CrsError, EvaluationError
 from geoseg.evaluation import evaluate, hausdorff_distances, polis_distances
 from geoseg.evaluation.shapes import count_vertices
+from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT
+from tests.rasters import write_raster
 
 UTM = 32618
 CORNER = (440_000, 4_199_000)
@@ -127,10 +129,10 @@ def test_pairs_are_those_of_all_pairs(tmp_path: Path) -> None:
     assert (mine["pairs"], mine["true_objects"], mine["predicted_objects"]) == (len(pairs), len(truth), len(found))
     assert mine["precision"] == len(pairs) / len(found)
     assert mine["mean_iou"] == pytest.approx(np.mean([pair[2] for pair in pairs]))
-    assert mine["polis_m"] == pytest.approx(polis_distances(one, other).mean(), rel=1e-6)
-    assert mine["hausdorff_median_m"] == pytest.approx(np.median(hausdorff_distances(one, other)), rel=1e-6)
+    assert mine["polis"] == pytest.approx(polis_distances(one, other).mean(), rel=1e-6)
+    assert mine["hausdorff_median"] == pytest.approx(np.median(hausdorff_distances(one, other)), rel=1e-6)
     assert mine["area_bias"] == pytest.approx(shapely.area(other).sum() / shapely.area(one).sum() - 1)
-    assert mine["area_bias_m2"] == pytest.approx((shapely.area(other) - shapely.area(one)).mean())
+    assert mine["area_difference"] == pytest.approx((shapely.area(other) - shapely.area(one)).mean())
     assert mine["predicted_vertices"] == pytest.approx(count_vertices(other).mean())
     unions = shapely.union_all(truth), shapely.union_all(found)
     assert mine["area_iou"] == pytest.approx(unions[0].intersection(unions[1]).area / unions[0].union(unions[1]).area)
@@ -147,20 +149,20 @@ def test_lengths_and_areas_are_metres_on_the_ground(crs: int, tmp_path: Path) ->
     mine = summary_of(*paths)
     geodesic = Geod(ellps="WGS84")
     lonlat = gpd.read_file(paths[1]).to_crs(4326).geometry
-    assert mine["true_area_m2"] == pytest.approx(
+    assert mine["true_area"] == pytest.approx(
         sum(abs(geodesic.geometry_area_perimeter(s)[0]) for s in lonlat), rel=1e-5
     )
-    assert mine["polis_m"] == pytest.approx((0.5 + 1) / 2, rel=2e-3)
+    assert mine["polis"] == pytest.approx((0.5 + 1) / 2, rel=2e-3)
     assert mine["mean_iou"] == pytest.approx((19 / 21 + 18 / 22) / 2, rel=1e-4)
-    assert mine["hausdorff_m"] == pytest.approx((1 + 2) / 2, rel=2e-3)
+    assert mine["hausdorff"] == pytest.approx((1 + 2) / 2, rel=2e-3)
     mixed = summary_of(write(tmp_path / "utm.gpkg", found), paths[1])
-    assert mixed["polis_m"] == pytest.approx(mine["polis_m"], rel=1e-3)
+    assert mixed["polis"] == pytest.approx(mine["polis"], rel=1e-3)
 
 
 def test_a_crs_in_metres_is_kept(tmp_path: Path) -> None:
     paths = write(tmp_path / "p.gpkg", [box(1, 0, 21, 30)]), write(tmp_path / "t.gpkg", [box(0, 0, 20, 30)])
     mine = summary_of(*paths)
-    assert (mine["true_area_m2"], mine["polis_m"], mine["hausdorff_m"]) == pytest.approx((600, 0.5, 1), rel=1e-9)
+    assert (mine["true_area"], mine["polis"], mine["hausdorff"]) == pytest.approx((600, 0.5, 1), rel=1e-9)
 
 
 def test_invalid_features_are_counted_and_repaired(tmp_path: Path) -> None:
@@ -168,7 +170,7 @@ def test_invalid_features_are_counted_and_repaired(tmp_path: Path) -> None:
     prediction = write(tmp_path / "p.gpkg", [bow, box(40, 0, 50, 10)])
     mine = summary_of(prediction, write(tmp_path / "t.gpkg", [box(40, 0, 50, 10), box(0, 0, 5, 5)]))
     assert (mine["predicted_invalid"], mine["true_invalid"], mine["pairs"]) == (1, 0, 1)
-    assert mine["predicted_area_m2"] == pytest.approx(50 + 100)
+    assert mine["predicted_area"] == pytest.approx(50 + 100)
 
 
 def test_polygons_are_cut_to_the_region_on_both_sides(tmp_path: Path) -> None:
@@ -180,8 +182,8 @@ def test_polygons_are_cut_to_the_region_on_both_sides(tmp_path: Path) -> None:
     write(tmp_path / "aoi.geojson", [box(-10, -10, 65, 10)], 4326)
     mine = summary_of(*paths, region=tmp_path / "aoi.geojson")
     assert (mine["true_objects"], mine["predicted_objects"], mine["pairs"]) == (2, 2, 1)
-    assert mine["true_area_m2"] == pytest.approx(200 + 150, rel=1e-4)
-    assert mine["predicted_area_m2"] == pytest.approx(200 + 50, rel=1e-4)
+    assert mine["true_area"] == pytest.approx(200 + 150, rel=1e-4)
+    assert mine["predicted_area"] == pytest.approx(200 + 50, rel=1e-4)
 
 
 def test_features_of_classes_that_are_not_asked_for_are_left_out(tmp_path: Path) -> None:
@@ -220,6 +222,26 @@ def test_nothing_on_a_side_is_no_error(tmp_path: Path) -> None:
     nothing = tmp_path / "nothing.geojson"
     gpd.GeoDataFrame(geometry=[], crs=4326).to_file(nothing)
     missed, invented = summary_of(nothing, good), summary_of(good, nothing)
-    assert (missed["recall"], missed["precision"], missed["polis_m"]) == (0, None, None)
+    assert (missed["recall"], missed["precision"], missed["polis"]) == (0, None, None)
     assert (invented["recall"], invented["precision"], invented["area_iou"]) == (None, 0, 0)
     assert summary_of(nothing, nothing)["area_iou"] is None
+
+
+def test_plain_pixels_are_measured_in_pixels(tmp_path: Path) -> None:
+    """As a run on a photograph leaves them: y grows upwards, from the photograph's upper left corner."""
+    paths = []
+    for name, shapes in (("t", [box(10, -30, 30, -10)]), ("p", [box(11, -30, 31, -10)])):
+        paths.append(tmp_path / f"{name}.gpkg")
+        gpd.GeoDataFrame({"score": [1.0]}, geometry=shapes, crs=PLAIN_PIXELS.to_wkt()).to_file(paths[-1])
+    mine = summary_of(paths[1], paths[0])
+    assert (mine["polis"], mine["length_unit"], mine["size_unit"]) == (pytest.approx(0.5), "px", "px")
+    truth = np.zeros((50, 60), np.uint16)
+    truth[10:30, 10:30] = 1
+    nowhere = write_raster(tmp_path / "truth.tif", truth, crs=None, transform=None)
+    plain = write_raster(tmp_path / "plain.tif", truth, crs=PLAIN_PIXELS.to_wkt(), transform=UPRIGHT)
+    on_grid = [summary_of(paths[1], raster) for raster in (nowhere, plain)]
+    assert on_grid[0] == on_grid[1]
+    assert (on_grid[0]["mean_iou"], on_grid[0]["size_unit"]) == (pytest.approx(19 / 21), "px")
+    assert summary_of(plain, nowhere)["mean_iou"] == 1
+    with pytest.raises(CrsError, match="have no place in"):
+        evaluate(paths[1], write(tmp_path / "utm.gpkg", [box(0, 0, 20, 20)]))

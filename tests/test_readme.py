@@ -38,6 +38,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     region.to_crs(4326).to_file(tmp_path / "aoi.geojson")
     classes = np.random.default_rng(0).integers(0, 4, (1, 30, 40)).repeat(4, 1).repeat(4, 2).astype(np.uint8)
     write_raster(tmp_path / "labels.tif", classes, transform=transform)
+    write_raster(tmp_path / "truth.tif", np.roll(classes, 1, axis=2), transform=transform)
+    for name, side in (("buildings", 100), ("surveyed", 110)):
+        house = gpd.GeoDataFrame(geometry=[box(left, top - side, left + side, top)], crs="EPSG:32618")
+        house.to_file(tmp_path / f"{name}.gpkg")
     pixels = np.random.default_rng(1).integers(0, 256, (3, 128, 128), dtype=np.uint8)
     write_raster(tmp_path / "aerial.tif", pixels, colorinterp=["red", "green", "blue"])
     points = gpd.GeoDataFrame({"positive": [1]}, geometry=[Point(TEN_METRES @ (50, 60))], crs="EPSG:32618")

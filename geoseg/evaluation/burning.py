@@ -15,6 +15,7 @@ from geoseg.errors import CrsError
 from geoseg.evaluation.features import Features
 from geoseg.evaluation.ground import is_placed
 from geoseg.grid import Window
+from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT
 from geoseg.vector.pixels import spans_inside
 
 Integers = NDArray[np.int64]
@@ -33,10 +34,12 @@ class Burnt:
     Raises
     ------
     CrsError
-        The grid lies nowhere.
+        The grid lies nowhere, and the features do not count plain pixels.
     """
 
     def __init__(self, features: Features, geobox: GeoBox) -> None:
+        if features.crs.is_engineering and not is_placed(geobox):
+            geobox = GeoBox(geobox.shape, UPRIGHT, PLAIN_PIXELS)
         if not is_placed(geobox):
             raise CrsError(
                 "a raster without a coordinate reference system cannot be compared with features; give it one: "

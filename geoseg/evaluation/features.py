@@ -15,9 +15,10 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
+from pyproj.exceptions import ProjError
 from shapely import GeometryType
 
-from geoseg.errors import EvaluationError, nearest
+from geoseg.errors import CrsError, EvaluationError, nearest
 from geoseg.evaluation.shapes import count_vertices
 from geoseg.vector.tables import read_table
 
@@ -90,11 +91,22 @@ class Features:
         return replace(self, shapes=shapes, vertices=vertices)
 
     def to_crs(self, crs: Any) -> Features:
-        """The features in another CRS."""
+        """The features in another CRS; plain pixels are always the same.
+
+        Raises
+        ------
+        CrsError
+            There is no way from one to the other.
+        """
         target = CRS.from_user_input(crs)
-        if target == self.crs:
+        if target == self.crs or (target.is_engineering and self.crs.is_engineering):
             return self
-        moved = gpd.GeoSeries(self.shapes, crs=self.crs).to_crs(target).to_numpy()
+        try:
+            moved = gpd.GeoSeries(self.shapes, crs=self.crs).to_crs(target).to_numpy()
+        except ProjError as error:
+            raise CrsError(
+                f"features in '{self.crs.name}' have no place in '{target.name}'; give two sides of one place"
+            ) from error
         return replace(self, shapes=areal(moved), crs=target)
 
 

@@ -17,6 +17,7 @@ from geoseg.grid import Window
 from geoseg.raster import Raster, ground_resolution
 from geoseg.raster.handles import dataset
 from geoseg.raster.mosaic import Layer, Piece
+from geoseg.raster.placing import is_plain
 from geoseg.raster.source import Source
 from geoseg.vector import Region, check_region
 
@@ -50,7 +51,9 @@ class Ground:
     @property
     def pixel_size(self) -> float | None:
         """Side of a pixel in metres on the ground, at the grid's centre; None where the grid lies nowhere."""
-        return float(np.sqrt(np.prod(ground_resolution(self.geobox)))) if is_placed(self.geobox) else None
+        if not is_placed(self.geobox) or is_plain(self.geobox):
+            return None
+        return float(np.sqrt(np.prod(ground_resolution(self.geobox))))
 
     def windows(self) -> list[Window]:
         """The windows that hold something that counts; together they hold each pixel that does once."""
@@ -92,7 +95,7 @@ def make_ground(geobox: GeoBox, rasters: list[Raster], region: Region | None) ->
 
 
 def is_placed(geobox: GeoBox) -> bool:
-    """Say whether a grid lies somewhere on the ground."""
+    """Say whether a grid lies somewhere, on the ground or among plain pixels."""
     return geobox.crs is not None and not geobox.transform.is_identity
 
 

@@ -22,9 +22,9 @@ def metric_features(truth: Features, prediction: Features) -> tuple[Features, Fe
     Returns
     -------
     truth, prediction : Features
-        In the truth's CRS where that is metres on the ground; else in Lambert's azimuthal equal-area projection around
-        their middle, in which areas are exact, and lengths within 0.1 % up to 500 km away (Snyder 1987, "Map
-        projections: a working manual", page 185).
+        Those in plain pixels as they are. Others in the truth's CRS where that is metres on the ground; else in
+        Lambert's azimuthal equal-area projection around their middle, in which areas are exact, and lengths within
+        0.1 % up to 500 km away (Snyder 1987, "Map projections: a working manual", page 185).
     """
     crs = _metric_crs(truth if len(truth) else prediction)
     return truth.to_crs(crs), prediction.to_crs(crs)
@@ -33,9 +33,9 @@ def metric_features(truth: Features, prediction: Features) -> tuple[Features, Fe
 def _metric_crs(features: Features) -> CRS:
     """A CRS in metres for some features."""
     crs = features.crs
-    if not len(features):
+    if not len(features) or crs.is_engineering:
         return crs
-    if crs.geodetic_crs is None or not (crs.is_geographic or crs.is_projected):
+    if crs.geodetic_crs is None:
         raise CrsError(f"'{crs.name}' has no place on the ground, so nothing can be measured in metres; reproject it")
     left, bottom, right, top = features.bounds
     to_degrees = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)

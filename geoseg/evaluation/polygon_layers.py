@@ -39,14 +39,16 @@ class PolygonScores:
     ----------
     objects : ObjectScores
         Pairs, precision, recall and average precision, by exact shapes.
+    unit : str
+        Of lengths, ``"m"`` or ``"px"``.
     polis, hausdorff : NDArray
-        float64, shape (pair,), m: how far the outlines of each pair are apart.
+        float64, shape (pair,): how far the outlines of each pair are apart.
     areas : NDArray
-        float64, shape (pair, 2), m2: true and predicted area.
+        float64, shape (pair, 2): true and predicted area.
     vertices : NDArray
         int64, shape (pair, 2): true and predicted number of vertices.
     totals : NDArray
-        float64, shape (2,), m2: area of all true and of all predicted polygons.
+        float64, shape (2,): area of all true and of all predicted polygons.
     invalid : (int, int)
         True and predicted features that were not valid, and repaired.
     notes : tuple of str
@@ -54,6 +56,7 @@ class PolygonScores:
     """
 
     objects: ObjectScores
+    unit: str
     polis: Floats
     hausdorff: Floats
     areas: Floats
@@ -67,14 +70,15 @@ class PolygonScores:
         true, predicted = self.areas.sum(axis=0).tolist()
         corners = self.vertices.sum(axis=0).tolist()
         return self.objects.summary() | {
-            "polis_m": _mean(self.polis),
-            "polis_median_m": _median(self.polis),
-            "hausdorff_m": _mean(self.hausdorff),
-            "hausdorff_median_m": _median(self.hausdorff),
+            "length_unit": self.unit,
+            "polis": _mean(self.polis),
+            "polis_median": _median(self.polis),
+            "hausdorff": _mean(self.hausdorff),
+            "hausdorff_median": _median(self.hausdorff),
             "area_bias": predicted / true - 1 if true else math.nan,
-            "area_bias_m2": _mean(self.areas[:, 1] - self.areas[:, 0]),
-            "true_area_m2": self.totals[0],
-            "predicted_area_m2": self.totals[1],
+            "area_difference": _mean(self.areas[:, 1] - self.areas[:, 0]),
+            "true_area": self.totals[0],
+            "predicted_area": self.totals[1],
             "true_vertices": _mean(self.vertices[:, 0]),
             "predicted_vertices": _mean(self.vertices[:, 1]),
             "vertex_ratio": corners[1] / corners[0] if corners[0] else math.nan,
@@ -85,23 +89,24 @@ class PolygonScores:
     def tables(self) -> list[Table]:
         """The shapes of pairs, after the objects."""
         summary = self.summary()
-        rows = tuple((label, summary[key]) for key, label in LABELS.items())
+        units = {"length": self.unit, "area": self.objects.unit}
+        rows = tuple((label.format(**units), summary[key]) for key, label in LABELS.items())
         first, *others = self.objects.tables()
         return [first, Table("shapes of pairs", ("", ""), rows), *others]
 
 
 LABELS = {
-    "polis_m": "PoLiS, mean, m",
-    "polis_median_m": "PoLiS, median, m",
-    "hausdorff_m": "Hausdorff, mean, m",
-    "hausdorff_median_m": "Hausdorff, median, m",
+    "polis": "PoLiS, mean, {length}",
+    "polis_median": "PoLiS, median, {length}",
+    "hausdorff": "Hausdorff, mean, {length}",
+    "hausdorff_median": "Hausdorff, median, {length}",
     "area_bias": "area, predicted / true - 1",
-    "area_bias_m2": "area, mean difference, m2",
+    "area_difference": "area, mean difference, {area}",
     "true_vertices": "vertices, mean, true",
     "predicted_vertices": "vertices, mean, predicted",
     "vertex_ratio": "vertices, predicted / true",
-    "true_area_m2": "area of all, true, m2",
-    "predicted_area_m2": "area of all, predicted, m2",
+    "true_area": "area of all, true, {area}",
+    "predicted_area": "area of all, predicted, {area}",
     "true_invalid": "invalid geometries, true",
     "predicted_invalid": "invalid geometries, predicted",
 }
@@ -135,14 +140,16 @@ def evaluate_layers(truth: Side, prediction: Side, settings: Settings, region: R
         Classed(prediction, overlaps.found_areas, other.classes, other.names, other.worded),
     )
     judged, notes = judge_classes(overlaps, classed, other.scores, settings)
+    length, area = ("px", "px") if one.crs.is_engineering else ("m", "m2")
     trues, found = one.shapes[judged.overlaps.trues - 1], other.shapes[judged.overlaps.found - 1]
-    objects = score_objects(judged, _area_iou(trues, found), settings.sizes, "m2")
+    objects = score_objects(judged, _area_iou(trues, found), settings.sizes, area)
     if other.scores is None:
         notes.append(UNSCORED)
     first, second = judged.overlaps.trues[objects.first] - 1, judged.overlaps.found[objects.second] - 1
     pairs = one.shapes[first], other.shapes[second]
     return PolygonScores(
         objects,
+        length,
         polis_distances(*pairs),
         hausdorff_distances(*pairs),
         np.stack([shapely.area(side) for side in pairs], axis=1),
