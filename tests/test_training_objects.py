@@ -18,8 +18,9 @@ from geoseg.catalog import find_model
 from geoseg.errors import TrainingError, WorkflowError
 from geoseg.evaluation import IGNORE
 from geoseg.models import load_model
+from geoseg.models.watershed import Watershed
 from geoseg.training import load_recipe, parse_recipe, train
-from geoseg.training.goals import object_targets
+from geoseg.training.goals import object_targets, paint_objects
 from geoseg.training.run import fit_recipe, read_scenes
 from geoseg.training.sampling import Batch
 from geoseg.training.scenes import BACKGROUND
@@ -162,6 +163,22 @@ def test_boundary_pixels_are_those_near_another_object_or_none() -> None:
             axis=0,
         )
         assert np.array_equal(targets[sample, 1] > 0, far <= 2)
+
+
+def test_what_lies_beyond_an_image_makes_no_boundary() -> None:
+    instances = np.zeros((1, 8, 12), np.uint32)
+    instances[0, :, :6] = 3
+    labels = np.where(instances > 0, 0, IGNORE).astype(np.uint8)
+    labels[0, :2, 6:] = BACKGROUND
+    targets = object_targets(Batch(np.zeros((1, 1, 8, 12), np.float32), labels == 0, labels, instances), 1, 1)
+    assert np.argwhere(targets[0, 1]).tolist() == [[0, 5], [0, 6], [1, 5], [1, 6], [2, 5]]
+
+
+def test_objects_that_fill_an_image_are_painted() -> None:
+    labels, instances, sure = paint_objects(np.array([[[0.9] * 8] * 8, [[0.0] * 8] * 8], np.float32), Watershed())
+    assert (labels == 0).all()
+    assert (instances == 1).all()
+    assert sure == pytest.approx([0.9])
 
 
 def chessboard(mask: np.ndarray) -> np.ndarray:

@@ -30,6 +30,9 @@ Found = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]]
 """Objects of an image: class indices uint8 (y, x), the number of classes where there is none; their numbers int64 (y,
 x), 0 = none; and how sure each number is, from 1 on, 0 to 1."""
 
+NO_OBJECT = 1 << 40
+"""Larger than any number of an object; SciPy's filters compute in float64, which holds it."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -200,7 +203,8 @@ def judge_objects(
 def object_targets(batch: Batch, classes: int, edge: int) -> NDArray[np.float32]:
     """What a network of objects and boundaries is to answer.
 
-    A pixel is at a boundary when the square of ``2 edge + 1`` px around it holds two objects, or an object and none.
+    A pixel is at a boundary when the square of ``2 edge + 1`` px around it holds two objects, or an object and none;
+    pixels without a label, such as those beyond an image, are neither.
 
     Parameters
     ----------
@@ -217,8 +221,10 @@ def object_targets(batch: Batch, classes: int, edge: int) -> NDArray[np.float32]
         float32, shape (n, class + 1, y, x), 0 or 1; the last channel is the boundary.
     """
     size = (1, 2 * edge + 1, 2 * edge + 1)
-    numbers = batch.instances.astype(np.int64)
-    boundary = maximum_filter(numbers, size, mode="nearest") != minimum_filter(numbers, size, mode="nearest")
+    numbers, known = batch.instances.astype(np.int64), batch.labels != IGNORE
+    highest = maximum_filter(np.where(known, numbers, -1), size, mode="nearest")
+    lowest = minimum_filter(np.where(known, numbers, NO_OBJECT), size, mode="nearest")
+    boundary = known & (highest != lowest)
     inside = [batch.labels == number for number in range(classes)]
     return np.stack([*inside, boundary], axis=1).astype(np.float32)
 
@@ -243,8 +249,9 @@ def paint_objects(probabilities: NDArray[np.float32], settings: Watershed) -> Fo
     instances, certain = np.zeros(labels.shape, np.int64), [np.empty(0)]
     for number in range(classes):
         found = separate(probabilities[number], probabilities[-1], settings)
-        values, dense = np.unique(np.where(instances > 0, 0, found), return_inverse=True)
-        dense = dense.reshape(labels.shape)
+        free = np.where(instances > 0, 0, found).ravel()
+        values, dense = np.unique(np.append(0, free), return_inverse=True)  # 0 is none, also where objects fill all
+        dense = dense[1:].reshape(labels.shape)
         sizes = np.bincount(dense.ravel(), minlength=len(values))[1:]
         sums = np.bincount(dense.ravel(), probabilities[number].ravel().astype(np.float64), len(values))[1:]
         before = sum(len(item) for item in certain)
