@@ -1,7 +1,7 @@
 """What a run really needed: the peak of each process's memory, as the system has counted it.
 
-Nothing is watched while a run goes on; the system keeps the peak, and it is asked twice. Peaks are resident sets, so
-pages that processes share count in each of them.
+Nothing is watched while a run goes on; the system keeps the peak of each resident set, and it is asked twice. Of pages
+that processes share, such as those of torch's libraries, each counts its part, so that peaks may be summed up.
 """
 
 from __future__ import annotations
@@ -9,11 +9,29 @@ from __future__ import annotations
 import os
 import resource
 import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from distributed import Client
 
-_STATUS, _REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_SELF = Path("/proc/self")
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Peaks of memory, bytes.
+
+    Attributes
+    ----------
+    own : int
+        Of the process that asks.
+    workers : mapping of str to int
+        Of each process of workers, by ``"host:process id"``.
+    """
+
+    own: int
+    workers: Mapping[str, int]
 
 
 def forget_peaks(client: Client) -> None:
@@ -28,40 +46,44 @@ def forget_peaks(client: Client) -> None:
     client.run(_forget, on_error="ignore")
 
 
-def read_peaks(client: Client) -> tuple[int, dict[str, int]]:
+def read_peaks(client: Client) -> Peaks:
     """Ask each process for its peak.
 
     Parameters
     ----------
     client : Client
         Whose workers are asked. Workers that have died took their peak with them.
-
-    Returns
-    -------
-    own : int
-        This process, bytes.
-    workers : dict of str to int
-        Bytes by ``"host:process id"``; workers of one process are one.
     """
-    return _peak()[1], dict(client.run(_peak, on_error="ignore").values())
+    return Peaks(_peak()[1], dict(client.run(_peak, on_error="ignore").values()))
 
 
 def _forget() -> None:
     """Set the peak to what is resident now (``5`` in proc(5), clear_refs); where that cannot be, it stays."""
     try:
-        _REFERENCES.write_text("5")
+        (_SELF / "clear_refs").write_text("5")
     except OSError:
         return
 
 
 def _peak() -> tuple[str, int]:
-    """This process and its largest resident set, bytes.
+    """Name this process, and its largest resident set less what others hold of its pages now, bytes.
 
-    ``VmHWM``, because ``ru_maxrss`` also counts the process that this one was forked from.
+    ``VmHWM``, because ``ru_maxrss`` also counts the process that this one was forked from; what is shared hardly
+    changes once a process has loaded its libraries.
     """
     name = f"{socket.gethostname()}:{os.getpid()}"
     try:
-        lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines() if ":" in line)
-        return name, int(lines["VmHWM"].split()[0]) * 1024
+        peak = _kibibytes("status")["VmHWM"]
     except (OSError, KeyError):
         return name, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        now = _kibibytes("smaps_rollup")
+        return name, (peak - now["Rss"] + now["Pss"]) * 1024
+    except (OSError, KeyError):
+        return name, peak * 1024
+
+
+def _kibibytes(file: str) -> dict[str, int]:
+    """Sizes that the system tells of this process, KiB by name."""
+    lines = (line.split() for line in (_SELF / file).read_text().splitlines())
+    return {words[0].rstrip(":"): int(words[1]) for words in lines if words[-1:] == ["kB"]}

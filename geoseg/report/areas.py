@@ -18,7 +18,6 @@ import numpy as np
 import rasterio
 import rasterio.windows
 from numpy.typing import NDArray
-from pyproj import CRS
 
 from geoseg.arcs.rings import Rings
 from geoseg.grid import Window
@@ -122,7 +121,9 @@ def _cell(frame: Frame) -> int:
 
 def _counts(labels: NDArray[np.uint8], cell: int) -> NDArray[np.int64]:
     """Pixels by cell, in raster order, and label: int64 (cell, 256)."""
-    return np.stack([np.bincount(labels[rows, cols].ravel(), minlength=256) for rows, cols in _cells(labels.shape, cell)])
+    return np.stack(
+        [np.bincount(labels[rows, cols].ravel(), minlength=256) for rows, cols in _cells(labels.shape, cell)]
+    )
 
 
 def _cells(shape: tuple[int, ...], cell: int) -> Iterator[tuple[slice, slice]]:
@@ -135,12 +136,13 @@ def _cells(shape: tuple[int, ...], cell: int) -> Iterator[tuple[slice, slice]]:
 def _pixel_areas(window: Window, cell: int, frame: Frame) -> NDArray[np.float64]:
     """Mean area of a pixel of each cell of a window, m2; of a cell without a place on the ellipsoid 0."""
     cells = [(rows.start, cols.start, rows.stop, cols.stop) for rows, cols in _cells(window.shape, cell)]
-    corners = np.array(cells) + (window.y, window.x, window.y, window.x)
+    corners = np.array(cells) + np.array([window.y, window.x, window.y, window.x])
     top, left, bottom, right = corners.T
     xy = np.stack([left, top, left, bottom, right, bottom, right, top, left, top], axis=1).reshape(-1, 2)
     count = len(corners)
     rings = Rings(xy.astype(np.int32), np.arange(0, 5 * count + 1, 5), np.arange(count + 1))
-    if frame.raster.crs is None or not frame.has_place:
+    if frame.crs is None:
         return np.full(count, abs(frame.raster.transform.determinant))
-    sizes = measure(rings, frame.raster.transform, CRS.from_user_input(frame.raster.crs.proj)).area
-    return np.nan_to_num(sizes / ((bottom - top) * (right - left)))
+    sizes = measure(rings, frame.raster.transform, frame.crs).area
+    found: NDArray[np.float64] = np.nan_to_num(sizes / ((bottom - top) * (right - left)))
+    return found

@@ -17,10 +17,10 @@ from geoseg.report.record import LegendClass
 
 Colors = NDArray[np.uint8]
 
-STRETCH = (0.5, 99.5)
+STRETCH = (0.5, 99.0)
 """Percentiles of each band that become black and white."""
 
-GAMMA = 0.8
+GAMMA = 0.7
 """Below 1 brightens what is dark: reflectances crowd there."""
 
 LOWEST_QUALITY = 40
@@ -45,14 +45,15 @@ def stretched(pixels: Pixels) -> tuple[Colors, NDArray[np.bool_]]:
     mask : bool (y, x)
         True = data.
     """
-    mask = ~np.isnan(pixels).any(axis=0)
+    mask = ~np.asarray(np.isnan(pixels).any(axis=0))
     shown = np.zeros((*mask.shape, len(pixels)), np.uint8)
     for band, layer in enumerate(pixels):
         if mask.any():
             low, high = np.percentile(layer[mask], STRETCH)
             part = ((layer[mask] - low) / max(float(high - low), 1e-9)).clip(0, 1)
             shown[mask, band] = np.rint(255 * part**GAMMA)
-    return np.repeat(shown, 3, axis=2) if len(pixels) == 1 else shown, mask
+    colors: Colors = np.repeat(shown, 3, axis=2) if len(pixels) == 1 else shown
+    return colors, mask
 
 
 def palette_of(classes: Sequence[LegendClass], background: tuple[int, int, int]) -> Colors:

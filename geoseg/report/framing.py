@@ -76,10 +76,15 @@ class Frame:
         return (left, height - bottom, right, height - top) if self.is_mirrored else (left, top, right, bottom)
 
     @property
+    def crs(self) -> CRS | None:
+        """The raster's CRS if it lies on an ellipsoid; plain pixels do not."""
+        crs: CRS | None = None if self.raster.crs is None else self.raster.crs.proj
+        return crs if crs is not None and crs.geodetic_crs is not None else None
+
+    @property
     def has_place(self) -> bool:
-        """Whether the raster lies on an ellipsoid; plain pixels do not."""
-        crs = self.raster.crs
-        return crs is not None and crs.proj.geodetic_crs is not None
+        """Whether the raster lies on an ellipsoid."""
+        return self.crs is not None
 
     @cached_property
     def aspect(self) -> float:
@@ -101,9 +106,11 @@ class Frame:
         x, y = self.transform @ (width / 2, height / 2)
         longitude, latitude = self._to_earth.transform(x, y)
         step = 1e-5 if latitude < 89.9 else -1e-5  # degrees; there is nothing north of the pole
-        points = self._to_earth.transform([longitude] * 2, [latitude, latitude + step], direction="INVERSE")
-        columns, rows = ~self.transform @ np.array(points)
-        across, down = (columns[1] - columns[0]) * step, (rows[1] - rows[0]) * step * self.aspect
+        ends = zip(
+            *self._to_earth.transform([longitude] * 2, [latitude, latitude + step], direction="INVERSE"), strict=True
+        )
+        (column, row), (next_column, next_row) = (~self.transform @ end for end in ends)
+        across, down = (next_column - column) * step, (next_row - row) * step * self.aspect
         if not math.isfinite(across) or not math.isfinite(down) or across == down == 0:
             return None
         return math.degrees(math.atan2(across, -down))
@@ -119,8 +126,8 @@ class Frame:
         height, width = self.shape
         along = np.linspace(0, 1, count)
         columns, rows = np.meshgrid(along * width, along * height)
-        x, y = self.transform @ (columns, rows)
-        longitude, latitude = self._to_earth.transform(x, y)
+        a, b, c, d, e, f = tuple(self.transform)[:6]
+        longitude, latitude = self._to_earth.transform(a * columns + b * rows + c, d * columns + e * rows + f)
         places = np.stack([np.asarray(longitude), np.asarray(latitude)])
         places[:, ~np.isfinite(places).all(axis=0)] = np.nan
         places[0] -= 360 * np.round((places[0] - places[0, count // 2, count // 2]) / 360)
@@ -130,5 +137,5 @@ class Frame:
     @cached_property
     def _to_earth(self) -> Transformer:
         """From CRS units to longitude and latitude, degrees."""
-        crs: CRS = self.raster.crs.proj
-        return Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+        assert self.crs is not None  # noqa: S101 - asked by whoever calls
+        return Transformer.from_crs(self.crs, self.crs.geodetic_crs, always_xy=True)

@@ -71,7 +71,7 @@ class Imagery:
 
 
 def choose_bands(common_names: Sequence[str | None], names: Sequence[str]) -> tuple[int, ...]:
-    """Choose the bands that a picture shows: red, green and blue; else near infrared, red and green; else what is there.
+    """Choose the bands that a picture shows: red, green, blue; else near infrared, red, green; else the first ones.
 
     Parameters
     ----------
@@ -156,7 +156,9 @@ def _lay_piece(piece: Piece, wanted: list[tuple[int, int]], frame: Frame, imager
 
 def _names(source: CRS | None, target: CRS | None) -> tuple[str, str]:
     """Names of two CRS for GDAL; one name for both where they are the same, also where there is no ground."""
-    return (_FLAT, _FLAT) if source is None or target is None or source == target else (source.to_wkt(), target.to_wkt())
+    return (
+        (_FLAT, _FLAT) if source is None or target is None or source == target else (source.to_wkt(), target.to_wkt())
+    )
 
 
 @dataclass(frozen=True)

@@ -35,14 +35,11 @@ class LegendClass:
         For people: without underscores.
     color : str
         ``"#rrggbb"``.
-    isthing : bool
-        Whether its objects are told apart.
     """
 
     value: int
     name: str
     color: str
-    isthing: bool = False
 
     @property
     def rgb(self) -> tuple[int, int, int]:
@@ -120,14 +117,6 @@ class RunRecord:
         return found[0] if found else None
 
     @property
-    def classes(self) -> list[LegendClass]:
-        """Classes in the model's order; empty when the manifest does not have them."""
-        return [
-            LegendClass(int(item["value"]), spoken(item["name"]), str(item["color"]).lower(), bool(item.get("isthing")))
-            for item in self.model.get("classes") or []
-        ]
-
-    @property
     def failed(self) -> dict[str, str]:
         """Blocks and nodes that failed, with the stage and the reason."""
         return dict((self.content.get("blocks") or {}).get("failed") or {})
@@ -147,9 +136,7 @@ class RunRecord:
         """Pixels of the blocks that failed; nodes that join blocks have no place of their own."""
         grid = self.grid
         places = {name: _BLOCK.fullmatch(name) for name in self.failed}
-        return {
-            name: grid.block(int(place[1]), int(place[2])).core for name, place in places.items() if grid and place
-        }
+        return {name: grid.block(int(place[1]), int(place[2])).core for name, place in places.items() if grid and place}
 
 
 def read_record(folder: str | Path) -> RunRecord:

@@ -89,7 +89,8 @@ def read_shapes(file: FeatureFile, frame: Frame, limits: Limits, min_area: float
     min_area : float, optional
         m2; smaller ones are not even looked at.
     """
-    known = [name for name in ("class", "area_m2", "confidence", "score", "instance") if name in file.columns()]
+    columns = file.columns()
+    known: list[str] = [name for name in ("class", "area_m2", "confidence", "score", "instance") if name in columns]
     kept = Shapes(np.empty(0, object), {name: np.empty(0) for name in known})
     place = _placing(file, frame)
     for batch in file.batches(known, min_area=min_area, geometry=True):
@@ -114,8 +115,8 @@ def _placing(file: FeatureFile, frame: Frame) -> Callable[[NDArray[np.object_]],
     """From a file's coordinates to a picture's pixels, without what its pixels cannot show."""
     inverse = ~frame.transform
     from_degrees = None
-    if file.is_in_degrees and frame.has_place:
-        from_degrees = Transformer.from_crs("OGC:CRS84", frame.raster.crs.proj, always_xy=True)
+    if file.is_in_degrees and frame.crs is not None:
+        from_degrees = Transformer.from_crs("OGC:CRS84", frame.crs, always_xy=True)
     tolerance = 0.0 if frame.factor == 1 else TOLERANCE
 
     def to_pixels(xy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -142,7 +143,7 @@ def encode(shapes: Shapes) -> bytes:
         step from (0, 0).
     """
     parts, owner = shapely.get_parts(shapes.polygons, return_index=True)
-    kind, xy, (rings, polygons) = shapely.to_ragged_array(parts) if len(parts) else (None, np.empty((0, 2)), ([0], [0]))
+    _, xy, (rings, polygons) = shapely.to_ragged_array(parts) if len(parts) else (None, np.empty((0, 2)), ([0], [0]))
     points = np.rint(xy * SUBPIXEL).astype(np.int64)
     is_last = np.zeros(len(points), bool)
     is_last[np.asarray(rings[1:], np.int64) - 1] = True

@@ -1,0 +1,10 @@
+"""What a run has made, on one page and as one picture; whatever its size, in memory that does not depend on it.
+
+It reads a run folder, and imagery in overviews. It knows nothing of how a run goes, nor of Dask.
+"""
+
+from geoseg.report.page import write_report
+from geoseg.report.preview import write_preview
+from geoseg.report.record import RunRecord, read_record
+
+__all__ = ["RunRecord", "read_record", "write_preview", "write_report"]

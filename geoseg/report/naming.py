@@ -1,0 +1,28 @@
+"""What a run is called where people see it, and whose imagery it shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geoseg.catalog import find_imagery
+from geoseg.errors import CatalogError
+from geoseg.report import wording
+from geoseg.report.record import RunRecord
+
+
+def subject_of(record: RunRecord) -> str:
+    """What was mapped, in a few words: the imagery's name, or its files."""
+    given = record.workflow.get("input")
+    if isinstance(given, str):
+        return Path(given).stem or given
+    paths = list(given.values()) if isinstance(given, dict) else list(given or [])
+    return Path(str(paths[0])).stem if len(paths) == 1 else wording.plural(len(paths), "file")
+
+
+def credit_of(record: RunRecord) -> str:
+    """Whose imagery it is, as the catalog says; empty for imagery that is not in it."""
+    given = record.workflow.get("input")
+    try:
+        return find_imagery(given).attribution if isinstance(given, str) else ""
+    except CatalogError:
+        return ""

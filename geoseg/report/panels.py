@@ -1,0 +1,139 @@
+"""The panels of a preview: imagery, labels, and outlines over faded imagery, each as a picture of a wanted size.
+
+It knows what was read of a run; nothing of the sheet that panels lie on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from geoseg.models.spec import NODATA
+from geoseg.raster import Raster
+from geoseg.report.cartography import GROUND, draw_polygons
+from geoseg.report.coloring import Colors, palette_of, stretched
+from geoseg.report.findings import find_features, find_imagery, legend_of
+from geoseg.report.framing import Frame
+from geoseg.report.lettering import Color
+from geoseg.report.pictures import Picture, read_instances, read_labels
+from geoseg.report.record import LegendClass, RunRecord
+from geoseg.report.shapes import Limits, Shapes
+
+LIMITS = Limits(count=40_000, vertices=500_000)
+"""Polygons that are drawn; smaller ones are specks."""
+
+TINT = 0.45
+"""How much of a class's colour covers the imagery inside outlines."""
+
+EDGE: Color = (24, 26, 28)
+"""Colour of the edges of objects on labels."""
+
+Shape = tuple[int, int]
+"""Width and height of a picture, px, as Pillow has them."""
+
+
+@dataclass(frozen=True)
+class Panels:
+    """What panels are drawn from.
+
+    Attributes
+    ----------
+    frame : Frame
+        The grid of all pictures.
+    classes : list of LegendClass
+        The legend.
+    labels : uint8 (y, x)
+        255 = nodata.
+    instances : uint32 (y, x) or None
+        0 = none.
+    shapes : Shapes or None
+        The largest polygons.
+    colors : (uint8 (y, x, 3), bool (y, x)) or None
+        The imagery as the eye sees it, and where there is any.
+    """
+
+    frame: Frame
+    classes: list[LegendClass]
+    labels: Picture
+    instances: NDArray[np.uint32] | None
+    shapes: Shapes | None
+    colors: tuple[Colors, NDArray[np.bool_]] | None
+
+    @classmethod
+    def read(cls, record: RunRecord, raster: Raster | None, frame: Frame) -> Panels:
+        """Read a run; its imagery may be missing.
+
+        Raises
+        ------
+        ReportError
+            The run's labels cannot be read.
+        """
+        imagery = find_imagery(record, raster, frame)
+        return cls(
+            frame,
+            legend_of(record),
+            read_labels(record, frame),
+            read_instances(record, frame),
+            find_features(record, frame, LIMITS)[1],
+            None if imagery is None or np.isnan(imagery.pixels).all() else stretched(imagery.pixels),
+        )
+
+    def parts(self) -> list[tuple[LegendClass, float]]:
+        """Classes that are to be seen, with their part of what is labelled, the largest first."""
+        counts = np.bincount(self.labels.ravel(), minlength=256)
+        total = max(1, int(counts.sum() - counts[NODATA]))
+        found = [(item, counts[item.value] / total) for item in self.classes if counts[item.value]]
+        return sorted(found, key=lambda pair: -pair[1])
+
+    def draw(self, shape: Shape, line: float) -> list[tuple[str, Image.Image]]:
+        """Draw all panels, with their captions.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Width and height of each, px.
+        line : float
+            Width of lines, px.
+        """
+        imagery = self._imagery(shape)
+        labels = self._resized(self._painted_labels(), shape)
+        drawn = [("Imagery", imagery)] if imagery is not None else []
+        drawn.append(("Classes", labels))
+        if self.shapes is not None and len(self.shapes):
+            ground = Image.new("RGB", shape, GROUND) if imagery is None else imagery
+            drawn.append(("Polygons", self._outlined(ground, line)))
+        return drawn
+
+    def _imagery(self, shape: Shape) -> Image.Image | None:
+        if self.colors is None:
+            return None
+        colors, mask = self.colors
+        shown = np.where(mask[..., None], colors, np.array(GROUND, np.uint8))
+        return self._resized(shown, shape, Image.Resampling.LANCZOS)
+
+    def _painted_labels(self) -> Colors:
+        """Labels in their colours; objects have edges, so that neighbours stay two."""
+        painted = palette_of(self.classes, GROUND)[self.labels]
+        if self.instances is not None:
+            edges = np.zeros(self.labels.shape, bool)
+            for axis in (0, 1):
+                steps = np.diff(self.instances, axis=axis, prepend=self.instances.take([0], axis)) != 0
+                edges |= steps
+            painted[edges] = EDGE
+        return painted
+
+    def _resized(self, colors: Colors, shape: Shape, finer: Image.Resampling = Image.Resampling.NEAREST) -> Image.Image:
+        """A picture in another size: averaged to a smaller one; pixels stay pixels, or not, in a larger one."""
+        picture = Image.fromarray(np.ascontiguousarray(colors))
+        return picture.resize(shape, Image.Resampling.BOX if shape[0] < picture.width else finer)
+
+    def _outlined(self, ground: Image.Image, line: float) -> Image.Image:
+        assert self.shapes is not None  # noqa: S101 - asked by the caller
+        colors = {item.value: item.rgb for item in self.classes}
+        height, width = self.frame.shape
+        scale = ground.width / width, ground.height / height
+        chosen = [colors.get(int(value), EDGE) for value in self.shapes.columns["class"]]
+        return draw_polygons(ground, self.shapes.polygons, chosen, scale, line=line, tint=TINT)

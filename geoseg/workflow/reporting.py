@@ -1,0 +1,124 @@
+"""The report and the picture of a run: made when it ends, and again whenever somebody asks.
+
+It finds a run's imagery; what a report shows is the matter of `geoseg.report`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, performance_report
+
+from geoseg.errors import GeosegError, ReportWarning
+from geoseg.raster import Raster
+from geoseg.report import RunRecord, read_record, write_preview, write_report
+from geoseg.workflow.planning import plan
+
+
+def try_report(folder: Path, raster: Raster) -> Path | None:
+    """Write the report of a run that has just ended; what goes wrong is a warning, because the results are there.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    raster : Raster
+        Its imagery.
+
+    Returns
+    -------
+    Path or None
+        The page; None when there is none.
+    """
+    try:
+        return write_report(read_record(folder), raster)
+    except Exception as error:  # noqa: BLE001 - no page is worth a run
+        reason = (str(error) or type(error).__name__).rstrip(".")
+        _warn(f"the report of {folder} was not made ({reason}); 'geoseg report {folder}' tries again.")
+        return None
+
+
+def make_report(folder: str | Path) -> Path:
+    """Make the report of a run folder again.
+
+    Raises
+    ------
+    InputNotFoundError
+        The folder holds no run.
+    ReportError
+        Its results cannot be read.
+
+    Warns
+    -----
+    ReportWarning
+        The imagery is not there any more.
+    """
+    record = read_record(folder)
+    return write_report(record, _imagery(record))
+
+
+def make_preview(folder: str | Path, path: str | Path, **options: Any) -> Path:
+    """Draw imagery, labels and outlines of a run side by side.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The run's folder.
+    path : str or Path
+        The picture; its ending chooses the format.
+    **options
+        As of `geoseg.report.write_preview`.
+
+    Raises
+    ------
+    InputNotFoundError
+        The folder holds no run.
+    ReportError
+        Its results cannot be read.
+    OutputError
+        The picture cannot be written.
+
+    Warns
+    -----
+    ReportWarning
+        The imagery is not there any more.
+    """
+    record = read_record(folder)
+    return write_preview(record, _imagery(record), Path(path), **options)
+
+
+@contextmanager
+def performance(client: Client, path: Path, *, is_wanted: bool) -> Iterator[None]:
+    """Write Dask's own performance report of what runs within; it never costs a run either."""
+    if not is_wanted:
+        yield
+        return
+    with client.as_current():
+        report = performance_report(
+            filename=str(path), mode="inline"
+        )  # with its scripts inside, for pages without a net
+        report.__enter__()
+        try:
+            yield
+        finally:
+            try:
+                report.__exit__(None, None, None)
+            except Exception as error:  # noqa: BLE001 - no page is worth a run
+                _warn(f"{path} was not made ({error}); the results are whole.")
+
+
+def _imagery(record: RunRecord) -> Raster | None:
+    """The imagery of a run, found as the run found it."""
+    try:
+        return plan(record.workflow).raster
+    except GeosegError as error:
+        _warn(f"the imagery of {record.path} is not shown: {error}")
+        return None
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(ReportWarning(sentence), stacklevel=3)
