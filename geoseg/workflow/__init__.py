@@ -7,7 +7,19 @@ parts; it computes nothing of its own.
 from geoseg.workflow.manifest import RunResult
 from geoseg.workflow.planning import plan
 from geoseg.workflow.polygons import PolygonizeResult, Polygonizing, polygonize
+from geoseg.workflow.reporting import make_preview, make_report
 from geoseg.workflow.running import run
 from geoseg.workflow.settings import Workflow, read_workflow
 
-__all__ = ["PolygonizeResult", "Polygonizing", "RunResult", "Workflow", "plan", "polygonize", "read_workflow", "run"]
+__all__ = [
+    "PolygonizeResult",
+    "Polygonizing",
+    "RunResult",
+    "Workflow",
+    "make_preview",
+    "make_report",
+    "plan",
+    "polygonize",
+    "read_workflow",
+    "run",
+]

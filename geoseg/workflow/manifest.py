@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.engine import Outcome
-from geoseg.planning import Plan, environment
+from geoseg.engine.memory import Peaks
+from geoseg.planning import CLIENT_BYTES, Plan, environment
 from geoseg.store import RunFolder, write_json
+from geoseg.workflow.model_card import model_card
 from geoseg.workflow.settings import Workflow
 
 
@@ -36,6 +38,10 @@ class RunResult:
         Wall time by stage, s.
     instances : Path or None
         The raster of instances, where objects are told apart.
+    peaks : Peaks or None
+        Memory of the processes, as measured.
+    report : Path or None
+        The page that shows it all.
     """
 
     output: Path
@@ -46,6 +52,8 @@ class RunResult:
     outcome: Outcome
     seconds: dict[str, float]
     instances: Path | None = None
+    peaks: Peaks | None = None
+    report: Path | None = None
 
     @property
     def rasters(self) -> tuple[Path, ...]:
@@ -84,8 +92,11 @@ class Manifest:
                 "precision": made.precision,
                 "workers": made.workers,
                 "planned_bytes": made.total_bytes,
+                "worker_bytes": made.worker_bytes,
+                "client_bytes": CLIENT_BYTES,
                 "estimated_seconds": made.estimated_seconds,
             },
+            "model": model_card(self.workflow, made.spec),
             "versions": {"geoseg": version("geoseg"), **environment()},
         }
         if result is not None:
@@ -95,10 +106,11 @@ class Manifest:
 
 def _results(result: RunResult) -> dict[str, Any]:
     """The part of the manifest that is known when blocks are done."""
-    outcome = result.outcome
+    outcome, peaks = result.outcome, result.peaks
     return {
         "results": [path.name for path in (*result.rasters, *result.features)],
         "seconds": {key: round(value, 3) for key, value in result.seconds.items()},
         "worker_seconds": {key: round(value, 3) for key, value in outcome.seconds.items()},
+        "memory": None if peaks is None else {"client": peaks.own, "workers": dict(peaks.workers)},
         "blocks": {"done": dict(outcome.done), "kept": dict(outcome.kept), "failed": outcome.failed},
     }
