@@ -189,7 +189,7 @@ def test_spans_hold_the_pixels_whose_centres_lie_inside(seed: int, y: int, x: in
         for owner, row, start, stop in zip(owners, rows, starts, stops, strict=True):
             if owner == number:
                 mask[row, start:stop] = True
-            assert np.array_equal(mask, centres_inside(edges_of(polygon, Affine.identity()), window))
+        assert np.array_equal(mask, centres_inside(edges_of(polygon, Affine.identity()), window))
         assert np.array_equal(mask, ~geometry_mask([polygon], window.shape, Affine.translation(x, y)))
 
 
