@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geoseg.evaluation import evaluate
+    from geoseg.imagery import open_imagery
     from geoseg.lazy import segment
     from geoseg.models.spec import Band, ClassSpec, ModelSpec, Scaling
     from geoseg.raster import open_raster
@@ -28,6 +29,7 @@ _HOMES = {
     "Scaling": "geoseg.models.spec",
     "Workflow": "geoseg.workflow",
     "evaluate": "geoseg.evaluation",
+    "open_imagery": "geoseg.imagery",
     "open_raster": "geoseg.raster",
     "plan": "geoseg.workflow",
     "polygonize": "geoseg.workflow",
@@ -45,6 +47,7 @@ __all__ = [
     "Scaling",
     "Workflow",
     "evaluate",
+    "open_imagery",
     "open_raster",
     "plan",
     "polygonize",

@@ -21,6 +21,7 @@ from geoseg.models.spec import ModelSpec
 from geoseg.models.stac import absolute, item_path, read_json, relative, write_collection, write_item
 
 __all__ = [
+    "COLLECTION",
     "Imagery",
     "add_model",
     "catalogs_home",
@@ -37,6 +38,10 @@ __all__ = [
     "write_imagery_item",
     "write_model_item",
 ]
+
+
+COLLECTION = "collection.json"
+"""File of a STAC collection."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +172,8 @@ def add_model(item: str | Path, home: Path | None = None, *, overwrite: bool = F
     target = collection / name / f"{name}.json"
     if target.resolve() == Path(item).resolve():
         raise CatalogError(f"model '{name}' lies in this catalog ('{target}'); there is nothing to add.")
-    if not (collection / "collection.json").is_file():
-        write_collection(collection / "collection.json", "models", "Models that were added here.")
+    if not (collection / COLLECTION).is_file():
+        write_collection(collection / COLLECTION, "models", "Models that were added here.")
     return copy_model_item(Path(item), target)
 
 
@@ -184,7 +189,7 @@ def find_imagery(name: str | Path, home: Path | None = None) -> Imagery:
 
 
 def resolve_input(source: Any) -> Any:
-    """Replace a name of the catalog's imagery by its files; anything else, and any file or folder, stays as it is.
+    """Replace a name of the catalog's imagery by its entry; anything else, and any file or folder, stays as it is.
 
     Parameters
     ----------
@@ -197,14 +202,17 @@ def resolve_input(source: Any) -> Any:
         A plain word that is neither a file nor a name of the catalog.
     """
     is_word = isinstance(source, str) and not any(mark in source for mark in "/\\*?.")
-    return list(find_imagery(source).paths) if is_word and not Path(source).exists() else source
+    return str(_find("imagery", "imagery", source, None)) if is_word and not Path(source).exists() else source
 
 
 def _items(collection: str, home: Path | None) -> dict[str, Path]:
-    """Items of a collection, ``<name>/<name>.json``, by name; a person's own goes before a shipped one of its name."""
+    """Entries of a collection by name; a person's own goes before a shipped one of its name.
+
+    An item is ``<name>/<name>.json``, a collection of items ``<name>/collection.json``.
+    """
     homes = [catalogs_home(), own_catalog_home()] if home is None else [home]
     found = [path for folder in homes for path in (folder / collection).glob("*/*.json")]
-    known = {path.stem: path for path in found if path.stem == path.parent.name}
+    known = {path.parent.name: path for path in found if path.name in (COLLECTION, f"{path.parent.name}.json")}
     return {name: known[name] for name in sorted(known)}
 
 
@@ -225,7 +233,7 @@ def _find(collection: str, kind: str, name: str | Path, home: Path | None) -> Pa
 
 
 def read_imagery_item(path: str | Path) -> Imagery:
-    """Read an imagery item: its assets with the role ``data``, or all of them when none has it.
+    """Read an imagery item, its assets with the role ``data``, or all of them when none has it; or a collection.
 
     Raises
     ------
@@ -234,6 +242,8 @@ def read_imagery_item(path: str | Path) -> Imagery:
     """
     path = Path(path)
     item = read_json(path)
+    if item.get("type") == "Collection":
+        return _imagery_of_collection(item, path)
     properties = item.get("properties") or {}
     assets = list((item.get("assets") or {}).values())
     data = [asset for asset in assets if "data" in (asset.get("roles") or [])] or assets
@@ -247,6 +257,22 @@ def read_imagery_item(path: str | Path) -> Imagery:
         description=str(properties.get("description") or ""),
         license=str(properties.get("license") or ""),
         attribution=str(properties.get("attribution") or ""),
+    )
+
+
+def _imagery_of_collection(collection: Mapping[str, Any], path: Path) -> Imagery:
+    """All imagery of a collection's items, with the bands of the first."""
+    links = [link for link in collection.get("links") or [] if link.get("rel") == "item"]
+    items = [read_imagery_item(absolute(str(link["href"]), path)) for link in links]
+    if not items:
+        raise CatalogError(f"catalog entry '{path}' has no items; add some with `geoseg catalog add FOLDER`.")
+    return Imagery(
+        name=str(collection.get("id")),
+        paths=tuple(file for item in items for file in item.paths),
+        bands=items[0].bands,
+        description=str(collection.get("description") or ""),
+        license=str(collection.get("license") or ""),
+        attribution=items[0].attribution,
     )
 
 

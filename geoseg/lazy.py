@@ -7,7 +7,7 @@ Nothing is read and no model is opened until the array is computed, by any Dask 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,21 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
 
 from geoseg.blending import Labels, Sums
-from geoseg.catalog import find_model, resolve_input
+from geoseg.catalog import find_model
 from geoseg.errors import ModelError
 from geoseg.grid import TileGrid
+from geoseg.imagery import open_imagery
 from geoseg.models import Model, load_model, wrap
 from geoseg.models.spec import NODATA, ModelSpec
 from geoseg.planning import tiling_of
-from geoseg.raster import Raster, open_raster
+from geoseg.raster import Raster
 from geoseg.segmentation import Prediction, finish_block, predict_block
 
 Network = torch.nn.Module | Callable[[torch.Tensor], torch.Tensor]
 
 
 def segment(
-    raster: Raster | str | Path | list[str] | dict[str, str],
+    raster: Raster | str | Path | Sequence[str | Path] | Mapping[str, str],
     model: str | ModelSpec | Network,
     *,
     spec: ModelSpec | None = None,
@@ -47,6 +48,7 @@ def segment(
     block_tiles: int = 2,
     batch_size: int = 1,
     device: str = "cpu",
+    **imagery: Any,
 ) -> xr.DataArray:
     """Label a raster lazily.
 
@@ -72,11 +74,14 @@ def segment(
         Tiles per forward pass.
     device : str
         ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    **imagery
+        More arguments of `geoseg.open_imagery`, such as ``region=`` and ``mosaic=``.
 
     Returns
     -------
     xarray.DataArray
-        uint8 (y, x), 255 = nodata, with coordinates, CRS and class names (no CRS where pixels are plain); the same labels as `geoseg.run` writes.
+        uint8 (y, x), 255 = nodata, with coordinates, CRS and class names (no CRS where pixels are plain);
+        the same labels as `geoseg.run` writes.
 
     Raises
     ------
@@ -95,8 +100,8 @@ def segment(
     opened = (
         raster
         if isinstance(raster, Raster)
-        else open_raster(
-            resolve_input(raster), bands=bands or promised.bands, resolution=resolution or promised.resolution, crs=crs
+        else open_imagery(
+            raster, bands=bands or promised.bands, resolution=resolution or promised.resolution, crs=crs, **imagery
         )
     )
     tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)

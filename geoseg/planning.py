@@ -241,7 +241,11 @@ class Plan:
         """All that decides the labels, as JSON values: a run with another fingerprint cannot be continued."""
         return {
             "inputs": {f"{number}": item for number, item in enumerate(self.raster.fingerprint())},
-            "raster": {"shape": list(self.raster.shape), "transform": list(self.raster.transform)[:6]},
+            "raster": {
+                "shape": list(self.raster.shape),
+                "transform": list(self.raster.transform)[:6],
+                **self.raster.treatment(),
+            },
             "bands": list(self.raster.bands),
             "model": _model_facts(self.spec),
             "region": _region_digest(self.region),

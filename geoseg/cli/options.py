@@ -22,6 +22,15 @@ Crs = Annotated[str | None, typer.Option(help="CRS of rasters that have none: EP
 Resolution = Annotated[
     float | None, typer.Option(help="Metres per pixel at which the model looks; its own unless given.")
 ]
+Collections = Annotated[str | None, typer.Option(help="Ids of the collections of a STAC catalog that are wanted: a,b.")]
+Datetime = Annotated[str | None, typer.Option(help="When scenes were taken: 2024-06, or 2024-06-01/2024-08-31.")]
+Query = Annotated[list[str] | None, typer.Option(help="A condition on scenes: eo:cloud_cover<20; may be repeated.")]
+Mosaic = Annotated[str | None, typer.Option(help="Where scenes overlap: first, newest, least_cloudy or median.")]
+Mask = Annotated[str | None, typer.Option(help="Pixels not to use, by an asset that classifies them: scl:3,8,9,10.")]
+RemoveOffset = Annotated[
+    bool | None,
+    typer.Option("--remove-offset/--keep-offset", help="Take off the offset of digital numbers that STAC declares."),
+]
 Region = Annotated[str | None, typer.Option(help="A vector file, or minx,miny,maxx,maxy with an optional CRS.")]
 Prompts = Annotated[str | None, typer.Option(help="A vector file: points, boxes and polygons mark what is wanted.")]
 Text = Annotated[str | None, typer.Option(help="What objects are to be, in words.")]
@@ -38,11 +47,15 @@ Precision = Annotated[str | None, typer.Option(help="auto, float32, float16 or b
 Compile = Annotated[bool | None, typer.Option("--compile", help="Compile the network first: minutes, for long runs.")]
 Workers = Annotated[int | None, typer.Option(help="Local worker processes; one a core unless given.")]
 Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler to use: tcp://host:8786.")]
+Dashboard = Annotated[str | None, typer.Option(help="Where the dashboard is served: 127.0.0.1:8787, for you alone.")]
 Retries = Annotated[int | None, typer.Option(help="How often a failing block is tried again.")]
 Features = Annotated[
     list[str] | None, typer.Option(help="A polygon file; its ending chooses the format; may be repeated.")
 ]
 Simplify = Annotated[float | None, typer.Option(help="CRS units that a simplified boundary may stray; 0: not at all.")]
+Regularize = Annotated[
+    bool | None, typer.Option("--regularize", help="Straight walls, most at right angles: outlines of buildings.")
+]
 SimplifyMethod = Annotated[str | None, typer.Option(help="douglas-peucker or visvalingam-whyatt.")]
 MinArea = Annotated[float | None, typer.Option(help="m2; smaller faces go to a neighbouring class, objects just go.")]
 KeepClasses = Annotated[str | None, typer.Option(help="Values or names of classes whose small faces stay.")]
@@ -51,3 +64,9 @@ Connectivity = Annotated[int | None, typer.Option(help="4, or 8: what touches at
 MaxVertices = Annotated[int | None, typer.Option(help="Faces with a longer boundary are cut along a fixed grid.")]
 Layer = Annotated[str | None, typer.Option(help="Name of the polygon layer.")]
 Overwrite = Annotated[bool | None, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but what goes wrong.")]
+Json = Annotated[bool, typer.Option("--json", help="Say everything as JSON, an object a line.")]
+Report = Annotated[bool | None, typer.Option("--report/--no-report", help="Write report.html when all is done.")]
+PerformanceReport = Annotated[
+    bool | None, typer.Option("--performance-report", help="Write Dask's own report of every task, performance.html.")
+]

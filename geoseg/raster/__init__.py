@@ -10,11 +10,12 @@ from geoseg.raster.handles import CACHE_BYTES
 from geoseg.raster.legend import Legend, read_legend
 from geoseg.raster.mosaic import Raster
 from geoseg.raster.opening import Input, open_raster
-from geoseg.raster.placing import ground_resolution
+from geoseg.raster.placing import LOCAL, ground_resolution
 from geoseg.raster.resample import READ_BYTES
 
 __all__ = [
     "CACHE_BYTES",
+    "LOCAL",
     "READ_BYTES",
     "Input",
     "Legend",

@@ -109,6 +109,11 @@ def match_bands(wanted: Sequence[BandRequest], bands: Sequence[FileBand], *, fil
     return tuple(_find(item, wanted, bands, file) for item in wanted)
 
 
+def find_bands(item: str | NamedBand, bands: Sequence[FileBand]) -> list[int]:
+    """List the numbers of the bands that a name fits, as `match_bands` looks it up; none or several are no error."""
+    return _named(item, bands)
+
+
 def band_name(wanted: BandRequest, bands: Sequence[FileBand], index: int) -> str:
     """Return the name under which a matched band is known: the name asked for, or the file's for a number."""
     if isinstance(wanted, int):
@@ -125,8 +130,8 @@ def _find(item: BandRequest, wanted: Sequence[BandRequest], bands: Sequence[File
         return found[0]
     problem = "does not have" if not found else f"has {len(found)} bands called"
     raise BandError(
-        f"'{file}' {problem} the band {_spoken(item)}: it has {_listing(bands)}, and {len(wanted)} "
-        f"({', '.join(_spoken(each) for each in wanted)}) are needed; give their numbers in this order, "
+        f"'{file}' {problem} the band {spoken(item)}: it has {_listing(bands)}, and {len(wanted)} "
+        f"({', '.join(spoken(each) for each in wanted)}) are needed; give their numbers in this order, "
         "such as `bands: [3, 2, 1, 4]`."
     )
 
@@ -165,7 +170,8 @@ def _key(text: str) -> str:
     return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[^a-z0-9]", "", text.lower()))
 
 
-def _spoken(item: BandRequest) -> str:
+def spoken(item: BandRequest) -> str:
+    """Write a wanted band as a message names it."""
     if isinstance(item, int):
         return str(item)
     if isinstance(item, str):

@@ -7,6 +7,7 @@ when they are first read, closed when others are needed; a file that changed on 
 from __future__ import annotations
 
 import os
+import re
 import threading
 import warnings
 from collections import OrderedDict
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import rasterio
 from rasterio.env import set_gdal_config
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 MAX_OPEN = 32
 """Datasets that one thread keeps open."""
@@ -28,7 +29,27 @@ _SETTINGS = {
     "GDAL_CACHEMAX": CACHE_BYTES,
     # A truncated JPEG otherwise reads as grey pixels, with no error at all.
     "GDAL_ERROR_ON_LIBJPEG_WARNING": True,
+    # Beside a file, look for the few names that belong to it; a listing of a bucket may have millions.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
+    # The first request brings the header of nearly every COG whole.
+    "GDAL_INGESTED_BYTES_AT_OPEN": 32 * 1024,
+    # A busy server is asked again after 1, 2, 4 ... s; one that is gone or stalls fails the block, which is retried.
+    "GDAL_HTTP_MAX_RETRY": 5,
+    "GDAL_HTTP_RETRY_DELAY": 1,
+    "GDAL_HTTP_CONNECTTIMEOUT": 20,
+    "GDAL_HTTP_LOW_SPEED_LIMIT": 1024,
+    "GDAL_HTTP_LOW_SPEED_TIME": 60,
 }
+
+_ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+"""For files that a catalog names: nothing that belongs to them lies beside them unnamed, so nobody asks for it."""
+
+_ANEW = {
+    "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/vsi{name}/" for name in ("curl", "s3", "gs", "az", "adls", "oss", "swift"))
+}
+"""GDAL remembers for the life of a process that a file could not be reached; with this it asks again."""
+
+_REMOTE = re.compile(r"(/vsi(curl|s3|gs|az|adls|oss|swift)\b|[a-z][a-z0-9+.-]+://(?!/))", re.IGNORECASE)
 
 _Key = tuple[str, int, int]
 
@@ -38,24 +59,36 @@ class _Open(threading.local):
 
     def __init__(self) -> None:
         self.process = os.getpid()
+        self.is_configured = False
         self.datasets: OrderedDict[_Key, rasterio.DatasetReader] = OrderedDict()
 
 
 _open = _Open()
-_configured: set[int] = set()
 
 
 def configure() -> None:
-    """Set GDAL's options once a process; what the environment sets already is left alone."""
-    if os.getpid() not in _configured:
+    """Set GDAL's options once a thread, because they are a thread's own; those of the environment are left alone."""
+    if not _open.is_configured:
         for name, value in _SETTINGS.items():
             if name not in os.environ:
                 set_gdal_config(name, value)
-        _configured.add(os.getpid())
+        _open.is_configured = True
 
 
-def open_dataset(path: str) -> rasterio.DatasetReader:
+def is_remote(path: str) -> bool:
+    """Say whether a file is read over a network."""
+    return _REMOTE.match(path) is not None
+
+
+def open_dataset(path: str, *, alone: bool = False) -> rasterio.DatasetReader:
     """Open a dataset.
+
+    Parameters
+    ----------
+    path : str
+        A file, an address, or a name that GDAL understands.
+    alone : bool
+        Whether no mask or other file that belongs to it may lie beside it.
 
     Raises
     ------
@@ -63,8 +96,15 @@ def open_dataset(path: str) -> rasterio.DatasetReader:
         When GDAL cannot open it.
     """
     configure()
-    with unplaced_allowed():
-        return rasterio.open(path)
+    options = {name: value for name, value in (_ALONE if alone else {}).items() if name not in os.environ}
+    with unplaced_allowed(), rasterio.Env(**options):
+        try:
+            return rasterio.open(path)
+        except RasterioIOError:
+            if not is_remote(path):
+                raise
+            with rasterio.Env(**_ANEW):
+                return rasterio.open(path)
 
 
 @contextmanager
@@ -75,8 +115,8 @@ def unplaced_allowed() -> Iterator[None]:
         yield
 
 
-def dataset(path: str) -> rasterio.DatasetReader:
-    """Return this thread's open dataset of a file.
+def dataset(path: str, *, alone: bool = False) -> rasterio.DatasetReader:
+    """Return this thread's open dataset of a file; arguments as in `open_dataset`.
 
     Raises
     ------
@@ -85,7 +125,7 @@ def dataset(path: str) -> rasterio.DatasetReader:
     """
     if _open.process != os.getpid():
         # A fork shares file offsets with its parent, so it opens its own.
-        _open.process, _open.datasets = os.getpid(), OrderedDict()
+        _open.process, _open.is_configured, _open.datasets = os.getpid(), False, OrderedDict()
     key = (path, *_version(path))
     datasets = _open.datasets
     if key in datasets:
@@ -93,7 +133,7 @@ def dataset(path: str) -> rasterio.DatasetReader:
         return datasets[key]
     while len(datasets) >= MAX_OPEN:
         datasets.popitem(last=False)[1].close()
-    datasets[key] = open_dataset(path)
+    datasets[key] = open_dataset(path, alone=alone)
     return datasets[key]
 
 

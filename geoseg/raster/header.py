@@ -15,11 +15,11 @@ import rasterio
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from pyproj.exceptions import CRSError
-from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 
 from geoseg.errors import CrsError, RasterError
 from geoseg.raster.bands import BandRequest, FileBand, band_name, match_bands
+from geoseg.raster.facts import has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import open_dataset
 from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT
 from geoseg.raster.source import Source, reason
@@ -127,7 +127,7 @@ def read_header(path: str, given: str, *, crs: CRS | None = None, require_crs: b
         raise RasterError(_unreadable(given, reason(error))) from error
     with opened:
         _check_bands(opened, given)
-        dtypes = tuple(np.dtype(_numpy_name(name)) for name in opened.dtypes)
+        dtypes = tuple(numpy_type(name) for name in opened.dtypes)
         return Header(
             given=given,
             path=path,
@@ -137,26 +137,9 @@ def read_header(path: str, given: str, *, crs: CRS | None = None, require_crs: b
                 for index in opened.indexes
             ),
             dtypes=dtypes,
-            nodata=tuple(_usable(value, dtype) for value, dtype in zip(opened.nodatavals, dtypes, strict=True)),
-            masked=tuple(_has_mask(flags) for flags in opened.mask_flag_enums),
+            nodata=tuple(usable_nodata(value, dtype) for value, dtype in zip(opened.nodatavals, dtypes, strict=True)),
+            masked=tuple(has_mask(flags) for flags in opened.mask_flag_enums),
         )
-
-
-def _has_mask(flags: list[MaskFlags]) -> bool:
-    """Say whether GDAL's mask knows more than the nodata value and the alpha band, which are looked at anyway."""
-    return not flags or (MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags)
-
-
-def _usable(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
-    """Return a nodata value as the band's type holds it; None when no finite pixel can equal it."""
-    if nodata is None or not np.isfinite(nodata):
-        return None
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return int(nodata) if float(nodata).is_integer() and limits.min <= nodata <= limits.max else None
-    with np.errstate(over="ignore"):
-        value = float(dtype.type(nodata)) if dtype.kind == "f" else None
-    return value if value is not None and np.isfinite(value) else None
 
 
 def _check_bands(opened: rasterio.DatasetReader, given: str) -> None:
@@ -228,7 +211,3 @@ def _unreadable(given: str, cause: str) -> str:
         f"'{given}' is not a raster that GDAL can read ({cause}); give a raster such as a GeoTIFF, "
         "or copy the file again if it is damaged."
     )
-
-
-def _numpy_name(name: str) -> str:
-    return "complex64" if name in ("complex_int16", "complex_int32") else name

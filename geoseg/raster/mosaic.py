@@ -6,9 +6,10 @@ It knows sources on a common grid; how a file is opened or resampled stands else
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
@@ -18,11 +19,15 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.errors import WindowError
 from geoseg.grid import Window
+from geoseg.raster.asset import Asset
+from geoseg.raster.fingerprints import identify
+from geoseg.raster.overlay import Order, Overlay, Pixels
 from geoseg.raster.placing import footprint, ground_resolution, is_plain, pixel_offset
 from geoseg.raster.resample import Resampled, Resampling
-from geoseg.raster.source import Source, files_of
+from geoseg.raster.source import Source
 
-_SAMPLE_BYTES = 64 * 1024  # read from each end of a file for its fingerprint
+if TYPE_CHECKING:
+    from geoseg.raster.scenes import Scenes
 
 
 @dataclass(frozen=True)
@@ -65,37 +70,34 @@ class Piece:
 
 @dataclass(frozen=True)
 class Layer:
-    """Bands that come from one file at each place: the first file that is valid there.
+    """Bands that come from the same files.
 
     Attributes
     ----------
     positions : tuple of int
         Which bands of the raster they are, counted from 0.
     pieces : tuple of Piece
-        The files, the first wins.
+        The files, the first on top.
+    order : str
+        ``"first"`` or ``"median"``: what a pixel is where several are valid.
     """
 
     positions: tuple[int, ...]
     pieces: tuple[Piece, ...]
 
-    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    order: Order = "first"
+
+    @cached_property
+    def _overlay(self) -> Overlay:
+        return Overlay(self.pieces, len(self.positions), self.pieces[0].source.dtype, self.order)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send the recipe, never the index."""
+        return {"positions": self.positions, "pieces": self.pieces, "order": self.order}
+
+    def read(self, window: Window) -> Pixels:
         """Read a window: pixels (band, y, x), 0 where invalid, and the mask (y, x)."""
-        near = [piece for piece in self.pieces if piece.extent.intersect(window).area]
-        if near and near[0].extent.contains(window):
-            pixels, mask = near.pop(0).read(window)
-        else:
-            dtype = self.pieces[0].source.dtype
-            pixels, mask = np.zeros((len(self.positions), *window.shape), dtype), np.zeros(window.shape, np.bool_)
-        for piece in near:
-            shared = piece.extent.intersect(window)
-            rows, columns = shared.relative_to(window).slices()
-            missing = ~mask[rows, columns]
-            if missing.any():
-                found, valid = piece.read(shared)
-                valid &= missing
-                np.copyto(pixels[:, rows, columns], found, where=valid)
-                mask[rows, columns] |= valid
-        return pixels, mask
+        return self._overlay.read(window)
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,16 @@ class Raster:
     dtype : numpy dtype
         Type of the pixels: the common type of the bands.
     layers : tuple of Layer
-        Where the bands come from.
+        Where the bands come from; empty when they come from scenes.
+    scenes : Scenes or None
+        Where all bands of a pixel come from together.
     """
 
     geobox: GeoBox
     bands: tuple[str, ...]
     dtype: np.dtype[Any]
     layers: tuple[Layer, ...] = field(repr=False)
+    scenes: Scenes | None = field(default=None, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -151,12 +156,26 @@ class Raster:
     @property
     def sources(self) -> tuple[Source, ...]:
         """The files, band by band, in the order in which they win."""
-        return tuple(piece.source for layer in self.layers for piece in layer.pieces)
+        return tuple(piece.source for piece in self.pieces)
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The files where they lie, in the same order."""
+        scenes = () if self.scenes is None else self.scenes.scenes
+        return (
+            *(piece for layer in self.layers for piece in layer.pieces),
+            *(piece for scene in scenes for piece in scene.all_pieces),
+        )
+
+    @property
+    def order(self) -> Order:
+        """What a pixel is where several files are valid."""
+        return self.layers[0].order if self.scenes is None else self.scenes.order
 
     @property
     def is_resampled(self) -> bool:
         """Say whether some file is not on the raster's own grid."""
-        return any(piece.resampled is not None for layer in self.layers for piece in layer.pieces)
+        return any(piece.resampled is not None for piece in self.pieces)
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read a window.
@@ -188,6 +207,8 @@ class Raster:
                 f"{window} is empty or leaves the raster of {self.shape[0]} x {self.shape[1]} px; "
                 "read windows within it and pad outside."
             )
+        if self.scenes is not None:
+            return self.scenes.read(window)
         if len(self.layers) == 1:
             return self.layers[0].read(window)
         pixels = np.empty((len(self.bands), *window.shape), self.dtype)
@@ -206,24 +227,36 @@ class Raster:
         Returns
         -------
         list of dict
-            One a file, in the order of reading: ``path`` as given, ``absolute``, ``size`` in bytes, ``mtime_ns``, and
-            ``sha256`` of the size and the first and last 64 KiB. A file that is not local has no size, time and sum.
+            One a file, in the order of reading; see `geoseg.raster.fingerprints.identify`.
 
         Raises
         ------
         RasterReadError
             When a file is gone.
         """
-        given: dict[str, str] = {}
-        for source in self.sources:
-            for name in files_of(source.path):
-                given.setdefault(name, source.given if name == source.path else name)
-        return [_identify(path, absolute) for absolute, path in given.items()]
+        return identify(self.sources)
+
+    def treatment(self) -> dict[str, Any]:
+        """All besides the files' content that decides what is read, as JSON values; nothing that is as usual."""
+        scenes = () if self.scenes is None else self.scenes.scenes
+        screen = next((scene.screen for scene in scenes if scene.screen is not None), None)
+        rescaled = {
+            source.given: [list(source.gains), list(source.shifts)]
+            for source in self.sources
+            if isinstance(source, Asset) and source.gains
+        }
+        return {
+            **({} if self.order == "first" else {"mosaic": self.order}),
+            **({} if screen is None else {"exclude": list(screen.exclude), "bits": screen.bits}),
+            **({} if not rescaled else {"rescaled": hashlib.sha256(json.dumps(rescaled).encode()).hexdigest()}),
+        }
 
     def summary(self) -> dict[str, Any]:
         """Describe the raster in plain values, for a plan that is printed and for ``run.json``."""
         return {
             "files": len({source.path for source in self.sources}),
+            **({} if self.scenes is None else {"scenes": len(self.scenes.scenes)}),
+            "mosaic": self.order,
             "bands": list(self.bands),
             "dtype": self.dtype.name,
             "shape": list(self.shape),
@@ -234,22 +267,3 @@ class Raster:
             else [round(metres, 6) for metres in self.resolution],
             "resampled": self.is_resampled,
         }
-
-
-def _identify(path: str, absolute: str) -> dict[str, Any]:
-    file = Path(absolute)
-    if not file.is_file():
-        return {"path": path, "absolute": absolute, "size": None, "mtime_ns": None, "sha256": None}
-    status = file.stat()
-    digest = hashlib.sha256(str(status.st_size).encode())
-    with file.open("rb") as content:
-        digest.update(content.read(_SAMPLE_BYTES))
-        content.seek(max(_SAMPLE_BYTES, status.st_size - _SAMPLE_BYTES))
-        digest.update(content.read())
-    return {
-        "path": path,
-        "absolute": absolute,
-        "size": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-        "sha256": digest.hexdigest(),
-    }

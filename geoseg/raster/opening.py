@@ -18,6 +18,7 @@ from geoseg.errors import BandError, CrsError, InputNotFoundError, RasterError
 from geoseg.raster.bands import BandRequest, FileBand, band_name, match_bands
 from geoseg.raster.header import Header, read_header
 from geoseg.raster.mosaic import Layer, Piece, Raster
+from geoseg.raster.overlay import Order
 from geoseg.raster.placing import UPRIGHT, at_resolution, covering, is_plain, named_crs
 from geoseg.raster.resample import Resampling
 from geoseg.raster.source import Source
@@ -39,13 +40,14 @@ def open_raster(
     geobox: GeoBox | None = None,
     resampling: Resampling = "auto",
     crs: str | int | None = None,
+    mosaic: Order = "first",
     require_crs: bool = True,
 ) -> Raster:
     """Open one or many raster files as one raster, on one grid.
 
     One file keeps its own grid: its pixels are read as they are, rotated and south-up ones too. Several are laid
-    onto the grid of the first (its CRS, its pixels), extended to the bounds of all; where they overlap, the first
-    valid pixel wins. Files on that grid are read as they are, others are resampled.
+    onto the grid of the first (its CRS, its pixels), extended to the bounds of all. Files on that grid are read as
+    they are, others are resampled.
 
     Parameters
     ----------
@@ -65,6 +67,9 @@ def open_raster(
     crs : str or int, optional
         CRS of rasters that have none: an EPSG code, or ``"local"`` for plain pixels, which have no metres and so are
         read at their own resolution.
+    mosaic : str
+        What a pixel is where files overlap: ``"first"``, the first valid one, or ``"median"``, the median of all valid
+        ones, band by band.
     require_crs : bool
         False also takes rasters that are not placed on the ground; their ``crs`` is None.
 
@@ -98,7 +103,7 @@ def open_raster(
     layers = []
     for positions, sources in groups:
         pieces = tuple(Piece.of(replace(source, dtype=dtype), geobox, resampling) for source in sources)
-        layers.append(Layer(positions, pieces))
+        layers.append(Layer(positions, pieces, mosaic))
     return Raster(geobox, names, dtype, tuple(layers))
 
 

@@ -124,6 +124,7 @@ def covering(geobox: GeoBox, others: Sequence[GeoBox]) -> GeoBox:
     return GeoBox((bottom - top, right - left), geobox.transform @ Affine.translation(left, top), geobox.crs)
 
 
+@lru_cache(maxsize=1 << 16)
 def footprint(geobox: GeoBox, onto: GeoBox) -> Window:
     """Return the pixels of a grid that another raster touches; the window may lie outside the grid.
 

@@ -55,6 +55,11 @@ class Source:
     masked: tuple[int, ...]
 
     @property
+    def version(self) -> dict[str, str] | None:
+        """What a catalog says that changes with the file's content; None for a file that nobody describes."""
+        return None
+
+    @property
     def extent(self) -> Window:
         """Every pixel of the file."""
         return Window(0, 0, *self.geobox.shape)
@@ -83,17 +88,20 @@ class Source:
         RasterReadError
             When the file is gone, truncated or damaged.
         """
-        where = rasterio.windows.Window(window.x, window.y, window.width, window.height)
-        indexes = [*self.indexes, self.alpha] if self.alpha is not None else list(self.indexes)
         try:
-            opened = dataset(self.path)
-            layers = opened.read(indexes, window=where, out_dtype=self.dtype)
-            masks = opened.read_masks(list(self.masked), window=where) if self.masked else None
+            return self.read_opened(dataset(self.path), window)
         except RasterioError as error:
             raise RasterReadError(
                 f"'{self.given}' cannot be read at {window} ({reason(error)}); the file is truncated or damaged: "
                 "copy or download it again."
             ) from error
+
+    def read_opened(self, opened: rasterio.DatasetReader, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a window of a dataset that is open already; as `read`, but errors are rasterio's own."""
+        where = rasterio.windows.Window(window.x, window.y, window.width, window.height)
+        indexes = [*self.indexes, self.alpha] if self.alpha is not None else list(self.indexes)
+        layers = opened.read(indexes, window=where, out_dtype=self.dtype)
+        masks = opened.read_masks(list(self.masked), window=where) if self.masked else None
         pixels = layers[: len(self.indexes)]
         mask = self._valid(layers, masks)
         if mask is None:

@@ -4,7 +4,7 @@ Knows tables of polygons; not where they come from, nor anything of rasters but 
 """
 
 from geoseg.vector.clipping import clip_features
-from geoseg.vector.regions import Region, check_region, read_region
+from geoseg.vector.regions import Region, check_region, geographic_outline, read_region
 from geoseg.vector.styles import StyledClass
 from geoseg.vector.writing import COLUMNS, FORMATS, check_format, write_features
 
@@ -16,6 +16,7 @@ __all__ = [
     "check_format",
     "check_region",
     "clip_features",
+    "geographic_outline",
     "read_region",
     "write_features",
 ]

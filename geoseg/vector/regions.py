@@ -30,6 +30,9 @@ PIECES = 4_000
 STRAY = 1e-6
 """How far from itself a place may come back from another CRS, as a share of the earth's radius or of coordinates."""
 
+HALF_TURN = 180.0
+"""Degrees; the antimeridian."""
+
 _NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
 _BOUNDS = re.compile(rf"^{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}(?:,\s*(\S.*?)\s*)?$")
 
@@ -62,7 +65,7 @@ class Region:
         """
         target = CRS.from_user_input(crs)
         if target == self.crs:
-            return self
+            return Region(_across_antimeridian(self.geometry), target) if self._leaves_the_globe else self
         dense = shapely.segmentize(self.geometry, max(self.geometry.length / PIECES, 1e-12))
         try:
             transformer = Transformer.from_crs(self.crs, target, always_xy=True)
@@ -79,6 +82,12 @@ class Region:
         if not shapely.intersects(region.geometry, shapely.points(*_transformed(inside, transformer))).all():
             raise _out_of_place(self, target)
         return region
+
+    @property
+    def _leaves_the_globe(self) -> bool:
+        """Whether longitudes go beyond 180 degrees, as in bounds over the antimeridian."""
+        left, _, right, _ = self.geometry.bounds
+        return self.crs.is_geographic and (left < -HALF_TURN or right > HALF_TURN)
 
     def mask(self, window: Window, transform: Affine, *, all_touched: bool = False) -> NDArray[np.bool_]:
         """Say of each pixel whether its centre lies inside, or whether the region touches it at all.
@@ -113,7 +122,8 @@ def read_region(region: str | Path, *, crs: Any = None) -> Region:
     Parameters
     ----------
     region : str or Path
-        A vector file of polygons, or bounds ``"minx,miny,maxx,maxy"``, with a CRS as fifth part or without.
+        A vector file of polygons, or bounds ``"minx,miny,maxx,maxy"``, with a CRS as fifth part or without. In degrees
+        minx may be larger than maxx: such bounds reach over the antimeridian.
     crs : anything pyproj takes, optional
         CRS of bounds that do not say; degrees of WGS 84 unless given.
 
@@ -135,6 +145,18 @@ def read_region(region: str | Path, *, crs: Any = None) -> Region:
     return (
         _from_bounds(str(region), *bounds.groups(), default=crs or "EPSG:4326") if bounds else _from_file(Path(region))
     )
+
+
+def geographic_outline(region: Region) -> Shape:
+    """A region in degrees of WGS 84, cut at the antimeridian, as GeoJSON has it (RFC 7946, section 3.1.9).
+
+    Raises
+    ------
+    RegionError
+        The region has no place on the globe.
+    """
+    moved = region.to_crs("EPSG:4326").geometry
+    return _polygons_of(shapely.intersection(moved, shapely.box(-HALF_TURN, -90.0, HALF_TURN, 90.0)))
 
 
 def check_region(region: Region, geobox: GeoBox) -> None:
@@ -164,13 +186,16 @@ def check_region(region: Region, geobox: GeoBox) -> None:
 
 
 def _from_bounds(text: str, left: str, bottom: str, right: str, top: str, crs: str | None, *, default: Any) -> Region:
-    corners = [float(number) for number in (left, bottom, right, top)]
-    if not (corners[0] < corners[2] and corners[1] < corners[3]):
-        raise RegionError(f"the region '{text}' is empty; write minx,miny,maxx,maxy with minx < maxx and miny < maxy")
+    west, south, east, north = (float(number) for number in (left, bottom, right, top))
     try:
-        return Region(shapely.box(*corners), CRS.from_user_input(crs or default))
+        known = CRS.from_user_input(crs or default)
     except CRSError as error:
         raise CrsError(f"the CRS '{crs}' of the region is not known; write it like EPSG:4326") from error
+    if known.is_geographic and -HALF_TURN <= east < west <= HALF_TURN:
+        east += 2 * HALF_TURN
+    if not (west < east and south < north):
+        raise RegionError(f"the region '{text}' is empty; write minx,miny,maxx,maxy with minx < maxx and miny < maxy")
+    return Region(shapely.box(west, south, east, north), known)
 
 
 def _from_file(path: Path) -> Region:
@@ -213,6 +238,13 @@ def _comes_back(before: shapely.Geometry, after: shapely.Geometry, transformer: 
 
 
 def _out_of_place(region: Region, target: CRS) -> RegionError:
+    left, _, right, _ = region.geometry.bounds
+    if region.crs.is_geographic and right - left > HALF_TURN:
+        return RegionError(
+            f"the region {_bounds_text(region)} spans {right - left:.0f} degrees and has no place in "
+            f"{_crs_name(target)}, the CRS of the raster; one over the antimeridian is cut there into two polygons, "
+            "or given as bounds with minx larger than maxx"
+        )
     return RegionError(
         f"the region {_bounds_text(region)} has no place in {_crs_name(target)}, the CRS of the raster; "
         "give a smaller region around the raster"
@@ -228,8 +260,8 @@ def _on_sphere(lonlat: Floats) -> Floats:
 def _across_antimeridian(geometry: shapely.Geometry) -> shapely.Geometry:
     """Make outlines that jump from 180 to -180 degrees continuous, and repeat them on the other side."""
     continuous = [shapely.transform(part, _unwrap) for part in shapely.get_parts(geometry)]
-    beyond = [(part, 360.0) for part in continuous if part.bounds[0] < -180]
-    beyond += [(part, -360.0) for part in continuous if part.bounds[2] > 180]
+    beyond = [(part, 2 * HALF_TURN) for part in continuous if part.bounds[0] < -HALF_TURN]
+    beyond += [(part, -2 * HALF_TURN) for part in continuous if part.bounds[2] > HALF_TURN]
     copies = [translate(part, turn) for part, turn in beyond]
     return shapely.union_all(shapely.make_valid(np.array([*continuous, *copies])))
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from geoseg.catalog import find_model, resolve_input
+from geoseg.catalog import find_model
 from geoseg.errors import BandError, InputNotFoundError, RegionError, WorkflowError
 from geoseg.grid import TileGrid, Tiling
+from geoseg.imagery import open_imagery
 from geoseg.models import is_promptable, needs_words
 from geoseg.models.combining import combine
 from geoseg.models.refinement import read_refinement
@@ -17,7 +18,7 @@ from geoseg.models.spec import HUB, ModelSpec
 from geoseg.models.tta import read_tta
 from geoseg.planning import Plan, RegionMask, core_count, tiling_of
 from geoseg.prompting import PromptLayer, read_prompts
-from geoseg.raster import Raster, open_raster
+from geoseg.raster import LOCAL, Raster
 from geoseg.vector import check_region, read_region
 from geoseg.workflow.outlines import min_pixels, values_of
 from geoseg.workflow.settings import Workflow, read_workflow
@@ -151,8 +152,18 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
             f"{len(bands)} bands are chosen ({', '.join(map(str, bands))}) and model {spec.name} needs "
             f"{len(spec.bands)} ({', '.join(spec.band_names)}); name as many, in that order."
         )
-    raster = open_raster(
-        resolve_input(wanted.input), bands=bands, resolution=wanted.resolution or spec.resolution, crs=wanted.crs
+    raster = open_imagery(
+        wanted.input,
+        bands=bands,
+        resolution=wanted.resolution or spec.resolution,
+        region=None if wanted.region is None or wanted.crs == LOCAL else read_region(wanted.region),
+        crs=wanted.crs,
+        mosaic=wanted.mosaic,
+        mask=wanted.mask,
+        collections=wanted.collections,
+        datetime=wanted.datetime,
+        query=wanted.query,
+        remove_offset=wanted.remove_offset,
     )
     if wanted.resolution is not None and raster.is_plain:
         raise WorkflowError("plain pixels have no metres to resample to; leave resolution out, or give their real crs.")

@@ -11,7 +11,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from geoseg.catalog import workflows_home
+from geoseg.engine.cluster import DASHBOARD
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
+from geoseg.store import write_file
 
 Input = str | list[str] | dict[str, str]
 
@@ -24,6 +26,10 @@ class OutlineSettings(BaseModel):
     simplify : float
         How far a simplified boundary may stray, CRS units; 0 keeps every corner of the pixels. Neighbours always
         share their boundary, so there are no gaps and no overlaps at any value.
+    regularize : bool
+        Outlines become straight walls, most of them at right angles: for buildings. ``simplify`` is then how far walls
+        may stray, one and a half pixels unless given. All features that are written are regularized: objects, and
+        ``classes`` where a model has more than one.
     simplify_method : str
         ``douglas-peucker`` keeps within the distance; ``visvalingam-whyatt`` also removes only vertices whose triangle
         is smaller than its square, and looks smoother.
@@ -45,6 +51,7 @@ class OutlineSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     simplify: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    regularize: bool = False
     simplify_method: Literal["douglas-peucker", "visvalingam-whyatt"] = "douglas-peucker"
     min_area: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     keep_classes: list[int | str] | None = None
@@ -66,7 +73,8 @@ class Workflow(OutlineSettings):
     weights : str or None
         A weights file or folder that replaces the catalog's, or ``hub:NAME``.
     input : str, list, dict or None
-        A raster, several, a folder, a pattern, ``{band: file}``, or a name in the catalog's imagery.
+        A raster, several, a folder, a pattern, ``{band: file}``, or a name in the catalog's imagery; or STAC: an item,
+        an item collection, a catalog or collection, or the address of a STAC API.
     output : str
         The folder that receives the results.
     bands : list or None
@@ -76,8 +84,23 @@ class Workflow(OutlineSettings):
         are read as they are, and areas are counted in pixels.
     resolution : float or None
         Metres on the ground per pixel at which the model looks; the model's own unless given.
+    collections : list or None
+        Ids of the collections of a STAC catalog or API that are wanted.
+    datetime : str or None
+        When scenes were taken: ``2024-06-15``, ``2024-06``, or two of these with a slash between.
+    query : str, list, dict or None
+        Conditions on properties of scenes, such as ``eo:cloud_cover<20``; or in the words of the STAC query extension.
+    mosaic : str
+        Which pixel is taken where scenes overlap: of the ``first``, ``newest`` or ``least_cloudy`` one that is valid
+        there, or the ``median`` of all valid ones, band by band. Files know ``first`` and ``median``.
+    mask : str, dict or None
+        Pixels of a scene that are not used: ``{asset: scl, exclude: [3, 8, 9, 10]}``, or ``scl:3,8,9,10``; ``bits`` in
+        place of ``exclude`` names bits of a quality band.
+    remove_offset : bool
+        Whether the offset of digital numbers that STAC items declare is taken off, and all scenes are brought to the
+        scale of the first one: Sentinel-2 of before and after 2022 then mean the same.
     region : str or None
-        A vector file, or ``minx,miny,maxx,maxy`` with an optional CRS.
+        A vector file, or ``minx,miny,maxx,maxy`` with an optional CRS. With STAC only scenes that touch it are read.
     prompts : str or None
         A vector file whose points, boxes and polygons say which objects are wanted; a point with a false ``positive``
         says what is not. Only where there are prompts is the raster read.
@@ -107,12 +130,19 @@ class Workflow(OutlineSettings):
         Local worker processes; unless given one a core on a CPU, and one on a GPU.
     scheduler : str or None
         Address of a Dask scheduler to use instead.
+    dashboard : str
+        Address and port where the dashboard of local workers is served: for this machine alone unless given, and for
+        everyone who reaches it with ``0.0.0.0:8787``.
     retries : int
         How often a failing block is tried again.
     features : list of str
         Polygon files by name; the ending chooses the format.
     overwrite : bool
         Start anew in a folder that holds another run.
+    report : bool
+        Write ``report.html`` when all is done: the map, areas, timings and memory on one page.
+    performance_report : bool
+        Write Dask's own report of every task, ``performance.html``.
     """
 
     model: str
@@ -123,6 +153,12 @@ class Workflow(OutlineSettings):
     bands: list[str | int] | None = None
     crs: str | int | None = None
     resolution: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    collections: str | list[str] | None = None
+    datetime: str | None = None
+    query: str | list[str] | dict[str, Any] | None = None
+    mosaic: Literal["first", "newest", "least_cloudy", "median"] = "first"
+    mask: str | dict[str, Any] | None = None
+    remove_offset: bool = True
     region: str | None = None
     prompts: str | None = None
     text: str | None = None
@@ -139,9 +175,12 @@ class Workflow(OutlineSettings):
     compile: bool = False
     workers: PositiveInt | None = None
     scheduler: str | None = None
+    dashboard: str = DASHBOARD
     retries: int = Field(default=2, ge=0)
     features: list[str] = ["features.gpkg"]
     overwrite: bool = False
+    report: bool = True
+    performance_report: bool = False
 
 
 def read_workflow(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -> Workflow:
@@ -178,6 +217,35 @@ def read_workflow(workflow: str | Path | Workflow | Mapping[str, Any], **setting
         return Workflow(**{**content, **given})
     except ValidationError as error:
         raise WorkflowError(sentence(error, name, Workflow)) from error
+
+
+PATHS = ("model", "things", "weights", "input", "region", "prompts", "output")
+"""Keys whose values may be paths."""
+
+
+def write_workflow(workflow: Workflow, path: Path) -> None:
+    """Write the keys that a person has chosen as YAML, with paths that do not depend on where it is read.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        What ran.
+    path : Path
+        The file.
+    """
+    keys = workflow.model_dump(mode="json", exclude_defaults=True, exclude={"overwrite"}) | {"output": workflow.output}
+    keys |= {key: _absolute(keys[key]) for key in PATHS if key in keys}
+    head = f"# What made this folder. The same map again: geoseg run {path.name} --output ELSEWHERE\n"
+    write_file(path, lambda file: file.write_text(head + yaml.safe_dump(keys, sort_keys=False, allow_unicode=True)))
+
+
+def _absolute(value: Any) -> Any:
+    """A path, or all paths of a list or a dict, if they exist; names, patterns and addresses stay."""
+    if isinstance(value, list):
+        return [_absolute(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _absolute(item) for key, item in value.items()}
+    return str(Path(value).absolute()) if isinstance(value, str) and Path(value).exists() else value
 
 
 def _workflow_path(path: Path) -> Path:

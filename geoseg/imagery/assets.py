@@ -1,0 +1,225 @@
+"""Which assets of a STAC item hold the bands that are wanted, and what the item says of them.
+
+It reads items of STAC 1.1 (``bands``) and 1.0 (``eo:bands`` beside ``raster:bands``), with the projection extension of
+either version. It opens no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
+
+from geoseg.errors import BandError, CatalogError
+from geoseg.raster.bands import BandRequest, FileBand, find_bands, spoken
+
+Json = Mapping[str, Any]
+
+PICTURES = ("visual", "overview", "thumbnail", "preview", "rendered_preview", "tilejson", "tki", "tci", "true-color")
+"""Keys and roles of assets that show an item and are not its data."""
+
+_RASTERS = ("image/", "application/x-geotiff", "application/x-hdf", "application/netcdf", "application/vnd+zarr")
+_TIFF = ("tiff", "geotiff")
+_FAR = 1e9  # m; resolution of assets that say none
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One band that an item offers.
+
+    Attributes
+    ----------
+    asset : str
+        Key of the asset.
+    index : int
+        Number of the band in its file, counted from 1.
+    name, common_name : str
+        As the item has them; empty when it does not say.
+    dtype : numpy dtype or None
+        Type of the pixels.
+    nodata : float or None
+        Declared value.
+    scale, offset : float
+        What a digital number is: ``scale * x + offset``.
+    rank : tuple
+        Of several assets with one band, the lowest is taken: GeoTIFFs first, then the finest.
+    """
+
+    asset: str
+    index: int
+    name: str
+    common_name: str
+    dtype: np.dtype[Any] | None
+    nodata: float | None
+    scale: float
+    offset: float
+    rank: tuple[int, float, int]
+
+    @property
+    def label(self) -> str:
+        """What the raster's band is called."""
+        return self.name or self.common_name or self.asset
+
+
+def list_offers(item: Json) -> list[Offer]:
+    """List the bands of an item's data, of each asset in the order of its file."""
+    assets: Json = item["assets"]
+    data = {key: asset for key, asset in assets.items() if _is_data(key, asset)}
+    chosen = {key: asset for key, asset in data.items() if "data" in (asset.get("roles") or [])} or data
+    return [offer for number, (key, asset) in enumerate(chosen.items()) for offer in _offers(item, key, asset, number)]
+
+
+def choose(item: Json, offers: Sequence[Offer], wanted: Sequence[BandRequest] | None) -> list[Offer]:
+    """Find the wanted bands among those that an item offers.
+
+    Parameters
+    ----------
+    item : mapping
+        For the message.
+    offers : sequence of Offer
+        From `list_offers`.
+    wanted : sequence, optional
+        Names, numbers from 1, or bands of a model; everything when None.
+
+    Raises
+    ------
+    BandError
+        One of them is not there, or its name fits different bands.
+    """
+    if wanted is None:
+        return list(offers)
+    return [_choose_one(item, offers, request) for request in wanted]
+
+
+def find_asset(item: Json, name: str) -> Offer:
+    """Find the classification that a mask names: an asset by its key, or a band by its name.
+
+    Raises
+    ------
+    BandError
+        There is none.
+    """
+    assets: Json = item["assets"]
+    if name in assets:
+        return _offers(item, name, assets[name], 0)[0]
+    return _choose_one(item, [offer for key in assets for offer in _offers(item, key, assets[key], 0)], name)
+
+
+def grid_of(item: Json, key: str) -> GeoBox | None:
+    """The grid of an asset's pixels, as the projection extension has it; None when it does not say.
+
+    Raises
+    ------
+    CatalogError
+        The item names a CRS that PROJ does not know.
+    """
+    asset, properties = item["assets"][key], item.get("properties") or {}
+
+    def said(field: str) -> Any:
+        return asset.get(field) if asset.get(field) is not None else properties.get(field)
+
+    shape, transform = said("proj:shape"), said("proj:transform")
+    code, epsg = said("proj:code"), said("proj:epsg")
+    name = code or (f"EPSG:{epsg}" if epsg else None) or said("proj:wkt2") or said("proj:projjson")
+    if not (shape and transform and name):
+        return None
+    try:
+        crs = CRS(name)
+    except (CRSError, ValueError) as error:
+        raise CatalogError(
+            f"item '{item.get('id')}' names a CRS that PROJ does not know ({name}); correct it."
+        ) from error
+    return GeoBox(tuple(shape), Affine(*transform[:6]), crs)
+
+
+def _is_data(key: str, asset: Json) -> bool:
+    words = {key.lower(), *(str(role).lower() for role in asset.get("roles") or [])}
+    kind = str(asset.get("type") or "")
+    return not words & set(PICTURES) and not words & {"metadata"} and (not kind or kind.startswith(_RASTERS))
+
+
+def _offers(item: Json, key: str, asset: Json, number: int) -> list[Offer]:
+    """The bands of one asset; one without a name where it lists none."""
+    raster = asset.get("raster:bands") or []
+    named = asset.get("bands") or asset.get("eo:bands") or [{}] * max(1, len(raster))
+    rank = _rank(item, asset, [*named, *raster])
+    return [
+        _offer(key, asset, {**(raster[index] if index < len(raster) else {}), **band}, index + 1, (*rank, number))
+        for index, band in enumerate(named)
+    ]
+
+
+def _offer(key: str, asset: Json, band: Json, index: int, rank: tuple[int, float, int]) -> Offer:
+    def said(*fields: str) -> Any:
+        places = (band, asset)
+        return next((place[name] for place in places for name in fields if place.get(name) is not None), None)
+
+    scale, offset = said("raster:scale", "scale"), said("raster:offset", "offset")
+    return Offer(
+        asset=key,
+        index=index,
+        name=str(band.get("name") or ""),
+        common_name=str(band.get("eo:common_name") or band.get("common_name") or ""),
+        dtype=_dtype(said("data_type")),
+        nodata=_number(said("nodata")),
+        scale=1.0 if scale is None else float(scale),
+        offset=0.0 if offset is None else float(offset),
+        rank=rank,
+    )
+
+
+def _rank(item: Json, asset: Json, bands: Sequence[Json]) -> tuple[int, float]:
+    kind = str(asset.get("type") or "image/tiff")
+    sizes = [band.get("raster:spatial_resolution") or band.get("spatial_resolution") for band in bands]
+    own = [size for size in (asset.get("raster:spatial_resolution"), asset.get("gsd"), *sizes) if size]
+    properties = item.get("properties") or {}
+    return (0 if any(word in kind for word in _TIFF) else 1), float(own[0] if own else properties.get("gsd") or _FAR)
+
+
+def _choose_one(item: Json, offers: Sequence[Offer], request: BandRequest) -> Offer:
+    if isinstance(request, int):
+        found = [offers[request - 1]] if 1 <= request <= len(offers) else []
+    else:
+        found = [offer for offer in offers if offer.asset == request] or _named(offers, request)
+    different = {offer.label.lower() for offer in found}
+    if len(different) == 1:
+        return min(found, key=lambda offer: offer.rank)
+    listed = ", ".join(f"{offer.label} ({offer.asset})" if offer.name else offer.asset for offer in offers[:24])
+    problem = "has no band" if not found else f"has {len(different)} bands that are called"
+    raise BandError(
+        f"item '{item.get('id')}' {problem} {spoken(request)}: it has {listed or 'none'}; name the bands in the "
+        "model's order, such as `bands: [blue, green, red, nir]`."
+    )
+
+
+def _named(offers: Sequence[Offer], request: Any) -> list[Offer]:
+    """The offers that a name fits: the sensor's name, the common name, or the asset's key."""
+    named = [
+        FileBand(number, ", ".join(filter(None, (offer.name, offer.common_name))) or offer.asset, "undefined")
+        for number, offer in enumerate(offers)
+    ]
+    found = find_bands(request, named)
+    if not found:
+        found = find_bands(request, [FileBand(number, offer.asset, "undefined") for number, offer in enumerate(offers)])
+    return [offers[number] for number in found]
+
+
+def _dtype(name: Any) -> np.dtype[Any] | None:
+    try:
+        return None if name in (None, "other") else np.dtype(str(name))
+    except TypeError:
+        return None
+
+
+def _number(value: Any) -> float | None:
+    """A nodata value, which STAC may write as a word: nan, inf."""
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None

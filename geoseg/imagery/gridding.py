@@ -1,0 +1,76 @@
+"""The one grid on which scenes of many grids are read.
+
+Arithmetic of geoboxes and a region; it knows no catalog and no file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from geoseg.errors import RegionError
+from geoseg.grid import Window
+from geoseg.raster.placing import at_resolution, covering, ground_resolution
+from geoseg.vector import Region
+
+
+def common_grid(grids: Sequence[GeoBox], resolution: float | None, region: Region | None) -> GeoBox:
+    """Choose the grid that covers many others, or what a region holds of them.
+
+    Its CRS is that of most grids; its pixels are those of the finest one in that CRS, of several the one whose corner
+    is the smallest, so that the order of the grids does not matter. Scenes on it are read as they are.
+
+    Parameters
+    ----------
+    grids : sequence of GeoBox
+        At least one.
+    resolution : float, optional
+        Metres on the ground per pixel; that of the finest grid when None.
+    region : Region, optional
+        The grid ends at the pixels that it touches.
+
+    Raises
+    ------
+    RegionError
+        The region lies outside of every grid.
+    """
+    base = _base(grids)
+    base = base if resolution is None else at_resolution(base, resolution)
+    different = [grid for grid in dict.fromkeys(grids) if grid != base]
+    whole = covering(base, different)
+    if region is None:
+        return whole
+    shown = _window_of(region, base).intersect(_window_of_grid(whole, base))
+    if shown.area == 0:
+        raise RegionError(
+            "the region lies outside of all scenes that were found; give another region, or other scenes."
+        )
+    return GeoBox(shown.shape, base.transform @ Affine.translation(shown.x, shown.y), base.crs)
+
+
+def _base(grids: Sequence[GeoBox]) -> GeoBox:
+    counts = Counter(str(grid.crs) for grid in grids)
+    name = min(counts, key=lambda crs: (-counts[crs], crs))
+    return min(
+        (grid for grid in grids if str(grid.crs) == name),
+        key=lambda grid: (round(max(ground_resolution(grid)), 3), tuple(grid.transform)[:6]),
+    )
+
+
+def _window_of(region: Region, geobox: GeoBox) -> Window:
+    """The pixels that the bounds of a region touch; they may lie outside of the grid."""
+    left, bottom, right, top = region.to_crs(geobox.crs).geometry.bounds
+    corners = [~geobox.transform @ (x, y) for x in (left, right) for y in (bottom, top)]
+    (x, y), (far, low) = (map(pick, zip(*corners, strict=True)) for pick in (min, max))
+    first, last = (math.floor(y), math.floor(x)), (math.ceil(low), math.ceil(far))
+    return Window(*first, last[0] - first[0], last[1] - first[1])
+
+
+def _window_of_grid(grid: GeoBox, base: GeoBox) -> Window:
+    """The pixels of a grid that has grown by whole pixels from another."""
+    shift = ~base.transform @ grid.transform
+    return Window(round(shift.f), round(shift.c), *grid.shape)

@@ -1,0 +1,64 @@
+"""Which pixels of a scene are not to be used, as a person writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from geoseg.errors import WorkflowError
+
+FORM = "write `mask: {asset: scl, exclude: [3, 8, 9, 10]}`, or scl:3,8,9,10"
+
+
+@dataclass(frozen=True)
+class Masking:
+    """A classification or quality band, and what of it is not used.
+
+    Attributes
+    ----------
+    asset : str
+        Its name among the scene's assets, or its key in ``{band: file}``.
+    exclude : tuple of int
+        Values of pixels that are not used, such as clouds.
+    bits : tuple of int
+        Bits, counted from 0: pixels in whose value one of them is set are not used.
+    """
+
+    asset: str
+    exclude: tuple[int, ...] = ()
+    bits: tuple[int, ...] = ()
+
+    @property
+    def bit_mask(self) -> int:
+        """The bits as one number."""
+        return sum(1 << bit for bit in set(self.bits))
+
+
+def read_masking(given: str | Mapping[str, Any]) -> Masking:
+    """Read what a person wrote: the fields of `Masking`, or ``asset:value,value``.
+
+    Raises
+    ------
+    WorkflowError
+        It has another form.
+    """
+    if isinstance(given, str):
+        asset, _, values = given.partition(":")
+        given = {"asset": asset, "exclude": [word.strip() for word in values.split(",") if word.strip()]}
+    unknown = sorted(set(given) - {"asset", "exclude", "bits"})
+    if unknown:
+        raise WorkflowError(f"mask has an unknown key '{unknown[0]}'; {FORM}.")
+    try:
+        masking = Masking(
+            str(given["asset"]).strip(),
+            tuple(int(value) for value in given.get("exclude") or ()),
+            tuple(int(bit) for bit in given.get("bits") or ()),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorkflowError(f"mask {given!r} cannot be used; {FORM}.") from error
+    if not masking.asset or not (masking.exclude or masking.bits):
+        raise WorkflowError(f"mask {given!r} says not which asset, or excludes nothing; {FORM}.")
+    if not all(0 <= bit < 63 for bit in masking.bits):
+        raise WorkflowError(f"mask has the bits {list(masking.bits)}; count them from 0.")
+    return masking

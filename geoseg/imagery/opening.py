@@ -1,0 +1,172 @@
+"""From what a person names to one raster: items and searches here, files by `geoseg.raster.open_raster`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from geoseg.errors import CatalogError, RasterError, WorkflowError
+from geoseg.imagery.masking import Masking, read_masking
+from geoseg.raster import Raster, open_raster
+from geoseg.raster.bands import BandRequest
+from geoseg.raster.header import read_header
+from geoseg.raster.mosaic import Piece
+from geoseg.raster.opening import list_files
+from geoseg.raster.overlay import Order
+from geoseg.raster.scenes import Scene, Scenes, Screen
+from geoseg.vector import Region
+
+Mosaic = Literal["first", "newest", "least_cloudy", "median"]
+"""Which pixel is taken where scenes overlap: that of the first, newest or least cloudy one that is valid there, or the
+median of all valid ones, band by band."""
+
+
+def open_imagery(
+    input: Any,  # noqa: A002 - one word for the option, the key and the argument
+    *,
+    bands: Sequence[BandRequest] | None = None,
+    resolution: float | None = None,
+    region: Region | None = None,
+    crs: str | int | None = None,
+    mosaic: Mosaic = "first",
+    mask: Masking | str | Mapping[str, Any] | None = None,
+    collections: Sequence[str] | str | None = None,
+    datetime: str | None = None,
+    query: Any = None,
+    remove_offset: bool = True,
+) -> Raster:
+    """Open imagery of any kind as one raster.
+
+    Parameters
+    ----------
+    input : path, address, list or mapping
+        As `geoseg.raster.open_raster` takes it, a name of the catalog, or STAC: a file or address of an item, an item
+        collection, a catalog or a collection, or the address of a STAC API.
+    bands : sequence, optional
+        Which bands, in which order: names, common names, keys of assets, numbers, or bands of a model.
+    resolution : float, optional
+        Metres on the ground per pixel; that of the imagery when None.
+    region : Region, optional
+        With STAC only scenes that touch it are read, and the raster ends where it ends.
+    crs : str or int, optional
+        CRS of rasters that have none; see `geoseg.raster.open_raster`.
+    mosaic : str
+        ``"first"``, ``"newest"``, ``"least_cloudy"`` or ``"median"``.
+    mask : Masking, str or mapping, optional
+        Which pixels of each scene are not used, by a classification: ``"scl:3,8,9,10"``.
+    collections, datetime, query : optional
+        What of a catalog is wanted; see `geoseg.imagery.searching`.
+    remove_offset : bool
+        Whether the offset that a catalog declares is taken off the digital numbers, and all scenes are brought to the
+        scale of the first one. So Sentinel-2 of before and after 2022 mean the same.
+
+    Returns
+    -------
+    Raster
+        A recipe; nothing is read yet.
+
+    Raises
+    ------
+    CatalogError
+        Something is no STAC, or nothing in it is wanted.
+    WorkflowError
+        Words that do not fit the input.
+    GeosegError
+        As `geoseg.raster.open_raster`.
+    """
+    from geoseg.catalog import resolve_input
+    from geoseg.imagery.documents import is_document, read_items
+    from geoseg.imagery.searching import Search, read_query
+
+    if mosaic not in get_args(Mosaic):
+        raise WorkflowError(f"mosaic '{mosaic}' is not known; use {', '.join(get_args(Mosaic))}.")
+    masking = mask if mask is None or isinstance(mask, Masking) else read_masking(mask)
+    wanted = [collections] if isinstance(collections, str) else list(collections or ())
+    search = Search(tuple(wanted), datetime, read_query(query), region)
+    given = resolve_input(input)
+    if is_document(given):
+        items = read_items(given, search)
+        return _open_items(items, bands, resolution, region, mosaic, masking, remove_offset=remove_offset)
+    if not search.is_empty:
+        raise WorkflowError(
+            f"'{given}' is no catalog to search; give STAC, or leave collections, datetime and query out."
+        )
+    return _open_files(given, bands, resolution, crs, mosaic, masking)
+
+
+def _open_items(
+    items: Sequence[Mapping[str, Any]],
+    bands: Sequence[BandRequest] | None,
+    resolution: float | None,
+    region: Region | None,
+    mosaic: Mosaic,
+    masking: Masking | None,
+    *,
+    remove_offset: bool,
+) -> Raster:
+    """Lay the scenes of many items onto one grid."""
+    from geoseg.imagery.gridding import common_grid
+    from geoseg.imagery.shots import Reading, Shot
+
+    shots = Reading(bands, masking, remove_offset).read(items)
+    geobox = common_grid([file.geobox for shot in shots for file in shot.files], resolution, region)
+    orders: dict[Mosaic, Callable[[Shot], Any]] = {
+        "newest": lambda shot: (-shot.taken.timestamp(), shot.name),
+        "least_cloudy": lambda shot: (shot.cloud_cover, -shot.taken.timestamp(), shot.name),
+    }
+    if mosaic in orders:
+        shots.sort(key=orders[mosaic])
+
+    def scene(shot: Shot) -> Scene:
+        screen = None
+        if shot.screen is not None and masking is not None:
+            screen = Screen(Piece.of(shot.screen, geobox, "nearest"), masking.exclude, masking.bit_mask)
+        pieces = tuple(Piece.of(file, geobox) for file in shot.files)
+        return Scene(shot.name, pieces, shot.positions, shot.files[0].dtype, screen, shot.href)
+
+    scenes = tuple(found for found in map(scene, shots) if found.extent.area)
+    if not scenes:
+        raise CatalogError("no scene that was found has pixels in the region; ask for other scenes or another region.")
+    return Raster(geobox, shots[0].names, scenes[0].dtype, (), Scenes(scenes, _order(mosaic)))
+
+
+def _open_files(
+    given: Any,
+    bands: Sequence[BandRequest] | None,
+    resolution: float | None,
+    crs: str | int | None,
+    mosaic: Mosaic,
+    masking: Masking | None,
+) -> Raster:
+    """Open files, which have neither dates nor clouds; a classification only where each band has one file."""
+    if mosaic in ("newest", "least_cloudy"):
+        raise WorkflowError(
+            f"mosaic: {mosaic} needs dates or cloud cover, which files do not have; describe them first with `geoseg "
+            "catalog add`, or use first or median."
+        )
+    files = dict(given) if isinstance(given, Mapping) else given
+    if masking is None:
+        return open_raster(files, bands=bands, resolution=resolution, crs=crs, mosaic=_order(mosaic))
+    if not isinstance(files, dict) or masking.asset not in files:
+        raise WorkflowError(
+            f"mask names '{masking.asset}', which is not there; give STAC items with that asset, or name its file "
+            "among the bands: `input: {red: ..., scl: ...}`."
+        )
+    paths = list_files(files.pop(masking.asset))
+    raster = open_raster(files, bands=bands, resolution=resolution, crs=crs)
+    if len(paths) != 1 or any(len(layer.pieces) != 1 for layer in raster.layers):
+        raise WorkflowError("mask goes with one file a band; describe several scenes first with `geoseg catalog add`.")
+    classes, _ = read_header(paths[0][1], paths[0][0]).select([1])
+    if classes.dtype.kind not in "iu":
+        raise RasterError(f"'{paths[0][0]}' holds {classes.dtype} numbers, not classes; a mask needs whole numbers.")
+    screen = Screen(Piece.of(classes, raster.geobox, "nearest"), masking.exclude, masking.bit_mask)
+    positions = tuple(layer.positions for layer in raster.layers)
+    pieces = tuple(layer.pieces[0] for layer in raster.layers)
+    scene = Scene(Path(pieces[0].source.given).stem, pieces, positions, raster.dtype, screen)
+    return replace(raster, layers=(), scenes=Scenes((scene,)))
+
+
+def _order(mosaic: Mosaic) -> Order:
+    return "median" if mosaic == "median" else "first"

@@ -1,0 +1,213 @@
+"""From STAC items to files with a place: one shot an item, its files not opened where the item says what they are.
+
+It joins descriptions and headers; on which grid they are read is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from geoseg.errors import CatalogError
+from geoseg.imagery.assets import Offer, choose, find_asset, grid_of, list_offers
+from geoseg.imagery.masking import Masking
+from geoseg.imagery.searching import read_moment
+from geoseg.raster.asset import Asset
+from geoseg.raster.bands import BandRequest
+from geoseg.raster.facts import usable_nodata
+from geoseg.raster.header import Header, read_header
+
+Json = Mapping[str, Any]
+
+_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+_STAMPS = ("file:checksum", "file:size", "updated")
+_REMOVED = (
+    "earthsearch:boa_offset_applied",
+    "sentinel:boa_offset_applied",
+)  # the offset is taken off the pixels already
+_SIGNED = ".blob.core.windows.net"
+_SIGNING = "planetarycomputer.microsoft.com"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What one item describes.
+
+    Attributes
+    ----------
+    name : str
+        Its id.
+    href : str
+        Where it stands.
+    taken : datetime
+        When.
+    cloud_cover : float
+        Percent; infinite when it is not known.
+    files : tuple of Asset
+        What is read.
+    positions : tuple of tuple of int
+        Which bands of the raster each file has.
+    names : tuple of str
+        Names of the raster's bands.
+    screen : Asset or None
+        The classification that says which pixels are not used.
+    """
+
+    name: str
+    href: str
+    taken: datetime
+    cloud_cover: float
+    files: tuple[Asset, ...]
+    positions: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...]
+    screen: Asset | None = None
+
+
+@dataclass
+class Reading:
+    """How items are read: the same way for all of them, so that what one says holds for those that say nothing.
+
+    Attributes
+    ----------
+    bands : sequence or None
+        Which bands are wanted, in the raster's order; all of the first item when None.
+    masking : Masking or None
+        What is not used.
+    remove_offset : bool
+        Whether digital numbers are brought to one scale, without an offset.
+    """
+
+    bands: Sequence[BandRequest] | None = None
+    masking: Masking | None = None
+    remove_offset: bool = True
+    _headers: dict[str, Header] = field(default_factory=dict)
+    _types: dict[tuple[str, int], np.dtype[Any]] = field(default_factory=dict)
+    _scales: dict[int, float] = field(default_factory=dict)
+
+    def read(self, items: Sequence[Json]) -> list[Shot]:
+        """Read items; all files get the common type of their pixels.
+
+        Raises
+        ------
+        BandError
+            An item lacks a band.
+        CatalogError, RasterError
+            A file has no place.
+        """
+        shots = [self._shot(item) for item in items]
+        dtype = reduce(np.promote_types, (file.dtype for shot in shots for file in shot.files))
+        return [replace(shot, files=tuple(replace(file, dtype=dtype) for file in shot.files)) for shot in shots]
+
+    def _shot(self, item: Json) -> Shot:
+        offers = self._offers(item)
+        chosen = choose(item, offers, self.bands)
+        if not chosen:
+            raise CatalogError(f"item '{item.get('id')}' has no asset with pixels; give an item of imagery.")
+        if self.bands is None:
+            self.bands = [offer.label for offer in chosen]
+        keys = list(dict.fromkeys(offer.asset for offer in chosen))
+        groups = [[place for place, offer in enumerate(chosen) if offer.asset == key] for key in keys]
+        properties = item.get("properties") or {}
+        cloud_cover = properties.get("eo:cloud_cover")
+        screen = None if self.masking is None else self._screen(item, self.masking)
+        return Shot(
+            name=str(item.get("id")),
+            href=next((str(link["href"]) for link in item.get("links") or [] if link.get("rel") == "self"), ""),
+            taken=_taken(properties),
+            cloud_cover=np.inf if cloud_cover is None else float(cloud_cover),
+            files=tuple(self._file(item, [chosen[place] for place in group], group) for group in groups),
+            positions=tuple(map(tuple, groups)),
+            names=tuple(_name(request, offer) for request, offer in zip(self.bands, chosen, strict=True)),
+            screen=screen,
+        )
+
+    def _offers(self, item: Json) -> list[Offer]:
+        """The bands of an item; those of a single file that it does not list, by the file's header."""
+        offers = list_offers(item)
+        if len(offers) != 1 or offers[0].name or offers[0].common_name:
+            return offers
+        only = offers[0]
+        bands = [band for band in self._header(item, only.asset).bands if band.color != "alpha"]
+        return [replace(only, index=band.index, name="" if len(bands) == 1 else band.label) for band in bands]
+
+    def _screen(self, item: Json, masking: Masking) -> Asset:
+        return replace(self._file(item, [find_asset(item, masking.asset)], None), gains=(), shifts=())
+
+    def _file(self, item: Json, offers: Sequence[Offer], places: Sequence[int] | None) -> Asset:
+        """A file with some of its bands; opened only where neither its item nor one before says what it is."""
+        key = offers[0].asset
+        asset, grid = item["assets"][key], grid_of(item, key)
+        dtypes = [self._dtype(item, offer) for offer in offers]
+        gains, shifts = self._rescaling(item, offers, places or [])
+        return Asset(
+            given=str(asset["href"]),
+            path=_openable(item, str(asset["href"])),
+            geobox=self._header(item, key).geobox if grid is None else grid,
+            indexes=tuple(offer.index for offer in offers),
+            dtype=reduce(np.promote_types, dtypes),
+            nodata=tuple(usable_nodata(offer.nodata, dtype) for offer, dtype in zip(offers, dtypes, strict=True)),
+            alpha=None,
+            masked=(),
+            gains=gains,
+            shifts=shifts,
+            stamp=tuple((name, str(value)) for name in _STAMPS if (value := _said(item, asset, name)) is not None),
+        )
+
+    def _dtype(self, item: Json, offer: Offer) -> np.dtype[Any]:
+        """The type of a band; as that of the same band of an item before, when the item does not say."""
+        place = offer.asset, offer.index
+        if offer.dtype is not None:
+            self._types.setdefault(place, offer.dtype)
+            return offer.dtype
+        if place not in self._types:
+            self._types[place] = self._header(item, offer.asset).dtypes[offer.index - 1]
+        return self._types[place]
+
+    def _rescaling(
+        self, item: Json, offers: Sequence[Offer], places: Sequence[int]
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Bring digital numbers to the scale of the first item, without an offset."""
+        if not self.remove_offset or not places:
+            return (), ()
+        removed = any((item.get("properties") or {}).get(name) is True for name in _REMOVED)
+        scales = [self._scales.setdefault(place, offer.scale) for place, offer in zip(places, offers, strict=True)]
+        gains = tuple(offer.scale / scale for offer, scale in zip(offers, scales, strict=True))
+        shifts = tuple(
+            0.0 if removed else round(offer.offset / scale, 6) for offer, scale in zip(offers, scales, strict=True)
+        )
+        is_same = all(gain == 1 for gain in gains) and not any(shifts)
+        return ((), ()) if is_same else (gains, shifts)
+
+    def _header(self, item: Json, key: str) -> Header:
+        href = str(item["assets"][key]["href"])
+        if href not in self._headers:
+            self._headers[href] = read_header(_openable(item, href), href)
+        return self._headers[href]
+
+
+def _name(request: BandRequest, offer: Offer) -> str:
+    if isinstance(request, int):
+        return offer.label
+    return request if isinstance(request, str) else request.name
+
+
+def _taken(properties: Json) -> datetime:
+    text = properties.get("datetime") or properties.get("start_datetime")
+    return _LONG_AGO if text is None else read_moment(str(text))
+
+
+def _said(item: Json, asset: Json, name: str) -> Any:
+    return asset.get(name) if name.startswith("file:") else (item.get("properties") or {}).get(name)
+
+
+def _openable(item: Json, href: str) -> str:
+    """The name by which GDAL opens an asset; it signs addresses of the Planetary Computer itself, again and again."""
+    own = next((str(link.get("href")) for link in item.get("links") or [] if link.get("rel") == "self"), "")
+    if _SIGNING in own and _SIGNED in href:
+        return f"/vsicurl?pc_url_signing=yes&pc_collection={item.get('collection')}&url={href}"
+    return href

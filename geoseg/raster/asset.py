@@ -1,0 +1,134 @@
+"""A file as a catalog describes it: known without being opened, and checked when it is.
+
+So a plan over thousands of scenes opens none of them. It knows what a description says, not where it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioError
+
+from geoseg.errors import RasterReadError
+from geoseg.grid import Window
+from geoseg.raster.facts import has_mask, numpy_type, usable_nodata
+from geoseg.raster.handles import dataset, is_remote
+from geoseg.raster.placing import SAME_GRID
+from geoseg.raster.source import Source, reason
+
+
+@dataclass(frozen=True)
+class Asset(Source):
+    """The chosen bands of a file that a catalog describes.
+
+    Nodata values, alpha and masks that the file itself declares count as well as those of the description.
+
+    Attributes
+    ----------
+    gains, shifts : tuple of float
+        Digital number ``x`` of a band becomes ``gain * x + shift``; empty when they stay as they are.
+    stamp : tuple of (str, str)
+        Names and values of what the catalog says that changes with the file's content.
+    """
+
+    gains: tuple[float, ...] = ()
+    shifts: tuple[float, ...] = ()
+    stamp: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def version(self) -> dict[str, str] | None:
+        """What the catalog says that changes with the file's content."""
+        return dict(self.stamp)
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a window, as `Source.read`.
+
+        Raises
+        ------
+        RasterReadError
+            When the file is gone or damaged, or is not what the catalog says.
+        """
+        try:
+            opened = dataset(self.path, alone=is_remote(self.path))
+            pixels, mask = self._as_opened(opened).read_opened(opened, window)
+        except RasterioError as error:
+            raise RasterReadError(
+                f"'{self.given}' cannot be read at {window} ({reason(error)}); the file is gone or damaged, or its "
+                "server did not answer: run the same command again."
+            ) from error
+        self._rescale(pixels)
+        np.copyto(pixels, 0, where=~mask)
+        return pixels, mask
+
+    def _as_opened(self, opened: rasterio.DatasetReader) -> Source:
+        """Return the source as its file describes it.
+
+        Raises
+        ------
+        RasterReadError
+            When the catalog says something else.
+        """
+        if not _is_same_grid(self.geobox.transform, self.geobox.shape, opened.transform, opened.shape):
+            raise self._differs(
+                f"{opened.width} x {opened.height} px at {tuple(opened.transform)[:6]}",
+                f"{self.geobox.shape[1]} x {self.geobox.shape[0]} px at {tuple(self.geobox.transform)[:6]}",
+            )
+        code, said = opened.crs and opened.crs.to_epsg(), self.geobox.crs and self.geobox.crs.epsg
+        if code is not None and said is not None and code != said:
+            raise self._differs(f"EPSG:{code}", f"EPSG:{said}")
+        if max(self.indexes) > opened.count:
+            raise self._differs(f"{opened.count} bands", f"a band {max(self.indexes)}")
+        dtypes = [numpy_type(opened.dtypes[index - 1]) for index in self.indexes]
+        for dtype in dtypes:
+            if not np.can_cast(dtype, self.dtype):
+                raise self._differs(f"{dtype} pixels", str(self.dtype))
+        declared = [opened.nodatavals[index - 1] for index in self.indexes]
+        alphas = [band for band, color in enumerate(opened.colorinterp, start=1) if color == ColorInterp.alpha]
+        return Source(
+            given=self.given,
+            path=self.path,
+            geobox=self.geobox,
+            indexes=self.indexes,
+            dtype=self.dtype,
+            nodata=tuple(
+                said if value is None else usable_nodata(value, dtype)
+                for value, said, dtype in zip(declared, self.nodata, dtypes, strict=True)
+            ),
+            alpha=next((band for band in alphas if band not in self.indexes), None),
+            masked=tuple(index for index in self.indexes if has_mask(opened.mask_flag_enums[index - 1])),
+        )
+
+    def _differs(self, found: str, said: str) -> RasterReadError:
+        return RasterReadError(
+            f"'{self.given}' has {found} and its catalog says {said}; correct the catalog's entry, or give the files "
+            "themselves as input."
+        )
+
+    def _rescale(self, pixels: NDArray[Any]) -> None:
+        """Bring digital numbers to another scale, in place."""
+        for band, (gain, shift) in enumerate(zip(self.gains, self.shifts, strict=True)):
+            if (gain, shift) == (1.0, 0.0):
+                continue
+            values = pixels[band] * np.float64(gain) + shift
+            if self.dtype.kind in "iu":
+                limits = np.iinfo(self.dtype)
+                values = np.clip(np.rint(values), limits.min, limits.max)
+            pixels[band] = values.astype(self.dtype)
+
+
+def _is_same_grid(one: Affine, shape: Any, other: Affine, size: tuple[int, int]) -> bool:
+    """Say whether two grids of pixels are one, to a part of a pixel at each corner."""
+    if tuple(shape) != tuple(size):
+        return False
+    shift = ~one @ other
+    height, width = size
+    corners = [(0, 0), (width, 0), (0, height), (width, height)]
+    return all(
+        abs(moved - at) <= SAME_GRID for corner in corners for moved, at in zip(shift @ corner, corner, strict=True)
+    )

@@ -1,0 +1,135 @@
+"""A scene: what was taken at one time, in one or several files, of which some pixels are clouded.
+
+All bands of a pixel come from one scene. It knows files that lie on the raster's grid; catalogs stand elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.grid import Window
+from geoseg.raster.mosaic import Piece
+from geoseg.raster.overlay import Order, Overlay, Pixels
+
+
+@dataclass(frozen=True)
+class Screen:
+    """A classification of a scene's pixels, which says which of them not to use.
+
+    Attributes
+    ----------
+    piece : Piece
+        The classification on the raster's grid; each pixel is that of the nearest centre.
+    exclude : tuple of int
+        Classes that are not used.
+    bits : int
+        A mask: pixels with one of these bits are not used.
+    """
+
+    piece: Piece
+    exclude: tuple[int, ...] = ()
+    bits: int = 0
+
+    def read(self, window: Window) -> NDArray[np.bool_]:
+        """Bool (y, x), True = may be used; what is not classified may not."""
+        usable = np.zeros(window.shape, np.bool_)
+        shared = self.piece.extent.intersect(window)
+        if shared.area:
+            rows, columns = shared.relative_to(window).slices()
+            classes, known = self.piece.read(shared)
+            known &= ~np.isin(classes[0], self.exclude)
+            if self.bits:
+                known &= (classes[0].astype(np.int64) & self.bits) == 0
+            usable[rows, columns] = known
+        return usable
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What was taken at one time.
+
+    Attributes
+    ----------
+    name : str
+        Its id.
+    pieces : tuple of Piece
+        The files.
+    positions : tuple of tuple of int
+        Which bands of the raster each file has, counted from 0.
+    dtype : numpy dtype
+        Type of the pixels.
+    screen : Screen or None
+        Says which pixels may be used.
+    href : str
+        Where it is described; empty when it is not.
+    """
+
+    name: str
+    pieces: tuple[Piece, ...]
+    positions: tuple[tuple[int, ...], ...]
+    dtype: np.dtype[Any]
+    screen: Screen | None = None
+    href: str = ""
+
+    @property
+    def extent(self) -> Window:
+        """The pixels of the raster that all files cover."""
+        return reduce(Window.intersect, (piece.extent for piece in self.pieces))
+
+    @property
+    def all_pieces(self) -> tuple[Piece, ...]:
+        """The files, that of the screen last."""
+        return self.pieces if self.screen is None else (*self.pieces, self.screen.piece)
+
+    def read(self, window: Window) -> Pixels:
+        """Read a window that lies within ``extent``; where every pixel is screened, no other file is opened."""
+        bands = sum(map(len, self.positions))
+        pixels, mask = np.zeros((bands, *window.shape), self.dtype), np.ones(window.shape, np.bool_)
+        if self.screen is not None:
+            mask &= self.screen.read(window)
+        for positions, piece in zip(self.positions, self.pieces, strict=True):
+            if not mask.any():
+                break
+            pixels[list(positions)], valid = piece.read(window)
+            mask &= valid
+        np.copyto(pixels, 0, where=~mask)
+        return pixels, mask
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Scenes over one another.
+
+    Attributes
+    ----------
+    scenes : tuple of Scene
+        The first on top.
+    order : str
+        ``"first"`` or ``"median"``.
+    """
+
+    scenes: tuple[Scene, ...]
+    order: Order = "first"
+
+    @cached_property
+    def _overlay(self) -> Overlay:
+        first = self.scenes[0]
+        return Overlay(self.scenes, sum(map(len, first.positions)), first.dtype, self.order)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send the recipe, never the index."""
+        return {"scenes": self.scenes, "order": self.order}
+
+    def near(self, window: Window) -> Sequence[Any]:
+        """The scenes that share pixels with a window."""
+        return self._overlay.near(window)
+
+    def read(self, window: Window) -> Pixels:
+        """Read a window of the raster."""
+        return self._overlay.read(window)
