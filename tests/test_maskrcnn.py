@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy import ndimage
 from torchvision.models import detection
+from torchvision.models.detection.roi_heads import paste_masks_in_image, project_masks_on_boxes
 from torchvision.ops import misc
 
 from geoseg.errors import ModelError, WeightsError
@@ -100,10 +102,21 @@ def unscaled(network: Any) -> Iterator[Any]:
 
 
 def by_library(network: Any, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """What the library's own call finds in pixels (band, y, x)."""
+    """What the library's own call finds in pixels (band, y, x), but for its masks, which are pasted by SciPy."""
+    raw: list[Any] = []
+    hook = network.roi_heads.register_forward_hook(lambda _part, _inputs, output: raw.append(dict(output[0][0])))
     with unscaled(network) as library, torch.inference_mode():
         (found,) = library([torch.from_numpy(pixels).float() / 255])
-    return {key: value.numpy() for key, value in found.items()}
+    hook.remove()
+    cells, boxes = (raw[0][key].numpy() for key in ("masks", "boxes"))
+    masks = [pasted(mask[0], box) for mask, box in zip(cells, boxes, strict=True)]
+    return {key: value.numpy() for key, value in found.items()} | {"masks": np.array(masks)[:, None]}
+
+
+def pasted(cells: np.ndarray, box: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """Probabilities of a mask (cell, cell) on the pixels of a tile: pixel i is the point i of the box's axes."""
+    places = [(np.arange(side) - box[axis]) / (box[axis + 2] - box[axis]) * len(cells) - 0.5 for axis in (1, 0)]
+    return ndimage.map_coordinates(cells, np.meshgrid(*places, indexing="ij"), order=1, mode="grid-constant")
 
 
 def check_same(found: Detections, expected: dict[str, np.ndarray], classes: np.ndarray) -> None:
@@ -157,6 +170,96 @@ def test_the_small_trunk_is_that_of_torchvisions_faster_rcnn() -> None:
     assert shapes == {name: tensor.shape for name, tensor in theirs.state_dict().items()}
     assert ours.rpn.anchor_generator.sizes == theirs.rpn.anchor_generator.sizes
     assert ours.rpn.anchor_generator.aspect_ratios == theirs.rpn.anchor_generator.aspect_ratios
+
+
+COMPACT = replace(
+    SPEC,
+    bands=(*SPEC.bands, Band("nir")),
+    architecture="torchvision.MaskRCNN",
+    hyperparameters=(
+        ("anchor_sizes", (8, 16, 32)),
+        *FEW,
+        ("encoder_depth", 4),
+        ("encoder_name", "tu-resnet10t"),
+        ("fpn_channels", 24),
+    ),
+)
+"""A network of a few layers, on four bands."""
+
+
+@pytest.fixture(scope="module")
+def compact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ModelSpec]:
+    """A compact network, and the spec of its file."""
+    torch.manual_seed(0)
+    network = liven(maskrcnn.build(COMPACT), bands=4)
+    return network, written(network, COMPACT, tmp_path_factory.mktemp("compact"))
+
+
+def test_a_compact_network_finds_what_the_librarys_own_call_finds(compact: tuple[Any, ModelSpec]) -> None:
+    network, spec = compact
+    expected = by_library(network, made_up(4)[0])
+    (found,) = load_model(spec).predict(made_up(4), VALID)
+    check_same(found, expected, expected["labels"] - 1)
+
+
+def test_a_compact_network_looks_for_objects_at_every_stride_from_four_px(compact: tuple[Any, ModelSpec]) -> None:
+    network = compact[0]
+    levels = network.backbone(torch.zeros(1, 4, SIDE, SIDE))
+    assert [tuple(level.shape) for level in levels.values()] == [(1, 24, SIDE // s, SIDE // s) for s in (4, 8, 16)]
+    assert network.rpn.anchor_generator.sizes == ((8,), (16,), (32,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fpn_chanels": 24}, r"'fpn_chanels', which .* did you mean 'fpn_channels'"),
+        ({"box_detections_per_image": 5}, r"'box_detections_per_image', which torchvision.MaskRCNN does not take"),
+        ({"anchor_sizes": (8, 16)}, r"anchor_sizes are \[8, 16\], give one size for each stride of 4, 8, 16 px"),
+        ({"mask_channels": 0}, "mask_channels is 0, give a whole number of at least 1"),
+        ({"encoder_name": "tu-resnet10"}, "cannot be built as torchvision.MaskRCNN"),
+    ],
+)
+def test_a_compact_network_that_cannot_be_built_is_refused(changes: dict[str, Any], message: str) -> None:
+    hyperparameters = {**dict(COMPACT.hyperparameters), **changes}
+    with pytest.raises(ModelError, match=message) as caught:
+        maskrcnn.build(replace(COMPACT, hyperparameters=tuple(hyperparameters.items())))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_encoder_must_be_named() -> None:
+    with pytest.raises(ModelError, match="encoder_name"):
+        maskrcnn.build(replace(COMPACT, hyperparameters=()))
+
+
+def test_boxes_are_no_coarser_in_bfloat16(compact: tuple[Any, ModelSpec]) -> None:
+    network = compact[0].eval()
+    pixels = torch.from_numpy(np.tile(made_up(4)[0], (1, 3, 3))).float() / 255
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        (found,) = network([pixels])
+    far = found["boxes"][found["boxes"] > 256]
+    assert len(far) > 10
+    assert found["boxes"].dtype == torch.float32
+    assert (far % 2 != 0).float().mean() > 0.5  # numbers of 8 bits would be even there
+
+
+def test_masks_come_back_as_the_library_cut_them() -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    for _ in range(20):
+        top, left = rng.uniform(20, 60, 2)
+        height, width = rng.uniform(10, 24, 2)
+        mask = ((y - top) / height) ** 2 + ((x - left) / width) ** 2 < 1
+        rows, cols = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+        box = torch.tensor([[cols[0], rows[0], cols[-1], rows[-1]]]) + torch.tensor([[-0.5, -0.5, 0.5, 0.5]])
+        cells = project_masks_on_boxes(torch.from_numpy(mask[None]), box, torch.tensor([0]), 28)[:, None]
+        (ours,) = maskrcnn._paste(cells, box, (SIDE, SIDE))
+        theirs = paste_masks_in_image(cells, box, (SIDE, SIDE))[0, 0].numpy() > 0.5
+        assert overlap(ours, mask) > max(0.985, overlap(theirs, mask))
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of two masks."""
+    return float((one & other).sum() / (one | other).sum())
 
 
 def test_tiles_of_a_batch_are_looked_at_alone(small: tuple[Any, ModelSpec]) -> None:

@@ -194,7 +194,7 @@ def probed(spec: ModelSpec, scenes: Sequence[Scene]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Its ``size`` and ``pixels``, of the largest image, in tiles of half its side at most; nothing when all images are
+        Its ``size`` and ``pixels``: the largest image, in tiles of half its side at most; nothing when all images are
         too small.
     """
     largest = max(scenes, key=lambda scene: min(scene.mask.shape))
