@@ -1,0 +1,49 @@
+"""What a worker tells of its memory, in the measure that plans are made in: of pages that processes share, its part.
+
+It is loaded by workers; it knows nothing of runs.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from distributed import Worker, WorkerPlugin
+
+METRIC = "geoseg-memory"
+"""What it is called among a worker's metrics, bytes."""
+
+LOOKS = 30.0
+"""Seconds between looks at what is shared: it hardly changes once libraries are loaded, and a look takes 12 ms."""
+
+_SELF = Path("/proc/self")
+
+
+class Gauge(WorkerPlugin):
+    """Tells the memory of a worker with each of its heartbeats."""
+
+    name = METRIC
+    idempotent = True
+
+    def setup(self, worker: Worker) -> None:
+        """Begin; where a system does not tell what is shared, the worker's own measure stands."""
+        self._shared, self._looked = 0, float("-inf")
+        if (_SELF / "smaps_rollup").exists():
+            worker.metrics[METRIC] = self.measure
+
+    def teardown(self, worker: Worker) -> None:
+        """End."""
+        worker.metrics.pop(METRIC, None)
+
+    def measure(self, worker: Worker) -> int:  # noqa: ARG002 - how distributed asks for a metric
+        """Resident set of this process less what others hold of it, bytes."""
+        if time.monotonic() - self._looked > LOOKS:
+            rollup = sizes("smaps_rollup")
+            self._shared, self._looked = rollup["Rss"] - rollup["Pss"], time.monotonic()
+        return max(0, sizes("status")["VmRSS"] - self._shared)
+
+
+def sizes(file: str) -> dict[str, int]:
+    """Sizes that Linux tells of this process, bytes by name; proc(5)."""
+    lines = (line.split() for line in (_SELF / file).read_text().splitlines())
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if words[-1:] == ["kB"]}

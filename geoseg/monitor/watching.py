@@ -1,0 +1,110 @@
+"""Whoever watches a run: it is told what happens, and passes it on to the terminal and to the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol
+
+from rich.console import Console
+
+from geoseg.engine import Ended, Said, Started
+from geoseg.monitor.feed import Feed
+from geoseg.monitor.lines import JsonLines, Lines, Silence
+from geoseg.monitor.state import RunState
+from geoseg.monitor.terminal import Terminal
+
+Form = Literal["auto", "json", "quiet"]
+"""A picture in a terminal and lines elsewhere; JSON lines; nothing."""
+
+
+class Display(Protocol):
+    """A way to show a run."""
+
+    def begin(self, started: Started, page: str | None, problem: str) -> None:
+        """Show that a run begins, and where its page is, or why there is none."""
+
+    def say(self, event: Said) -> None:
+        """Show what happens."""
+
+    def result(self, files: Sequence[Path], seconds: float, note: str) -> None:
+        """Show where the results are."""
+
+    def close(self) -> None:
+        """Show no more."""
+
+
+class Monitor:
+    """A listener of `geoseg.run` and `geoseg.polygonize` that shows the run while it goes on.
+
+    It also adds the page ``/geoseg`` to the Dask dashboard and keeps it up to date.
+
+    Parameters
+    ----------
+    console : Console, optional
+        Where to draw; the standard output unless given.
+    form : str
+        ``"auto"``, ``"json"`` or ``"quiet"``.
+
+    Examples
+    --------
+    >>> with Monitor() as monitor:  # doctest: +SKIP
+    ...     geoseg.run("land_use", listen=monitor)
+    """
+
+    def __init__(self, console: Console | None = None, *, form: Form = "auto") -> None:
+        self.state = RunState()
+        self._display = _display(console or Console(), self.state, form)
+        self._feed: Feed | None = None
+
+    def __enter__(self) -> Monitor:
+        """Wait for the run to start; until then there is nothing to show."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Show no more."""
+        self._display.close()
+        if self._feed is not None:
+            self._feed.stop(waits=False)
+
+    def __call__(self, event: Said) -> None:
+        """Take in what happens, and show it."""
+        self.state(event)
+        if isinstance(event, Started):
+            self._start(event)
+        else:
+            self._display.say(event)
+            if isinstance(event, Ended) and self._feed is not None:
+                self._feed.stop(waits=event.error is None)
+
+    def result(self, files: Sequence[Path], seconds: float, note: str = "done") -> None:
+        """Show where the results are.
+
+        Parameters
+        ----------
+        files : sequence of Path
+            The results.
+        seconds : float
+            What the run took.
+        note : str
+            What there is to say of them.
+        """
+        self._display.result(files, seconds, note)
+
+    def _start(self, event: Started) -> None:
+        page, problem = None, ""
+        if event.client is not None:
+            self._feed = Feed(self.state, event.client)
+            page, problem = self._feed.start(), self._feed.problem
+        self._display.begin(event, page, problem)
+
+
+def _display(console: Console, state: RunState, form: Form) -> Display:
+    if form == "quiet":
+        return Silence()
+    if form == "json":
+        return JsonLines(console, state)
+    return Terminal(console, state) if console.is_terminal else Lines(console, state)
