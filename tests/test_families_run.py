@@ -16,14 +16,18 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
+import safetensors.torch
+import torch
 from distributed import Client
 from numpy.typing import NDArray
 
 import geoseg
 from geoseg.catalog import find_imagery, write_model_item
 from geoseg.engine import connect
-from geoseg.models import Band, ModelSpec, load_model, maskrcnn
-from geoseg.models.spec import ClassSpec
+from geoseg.models import Band, ModelSpec, load_model, maskrcnn, smp
+from geoseg.models.separating import scoring_spec
+from geoseg.models.spec import ClassSpec, Scaling
+from geoseg.models.watershed import Watershed
 from geoseg.store import RunFolder
 from tests import test_maskrcnn, test_sam, test_transformers
 from tests.killing import kill_in_the_middle
@@ -70,6 +74,33 @@ def mask_rcnn(folder: Path) -> ModelSpec:
     return test_maskrcnn.written(network, test_maskrcnn.SPEC, folder)
 
 
+def unet_with_watershed(folder: Path) -> ModelSpec:
+    folder.mkdir(parents=True)
+    spec = ModelSpec(
+        "network",
+        "instance-segmentation",
+        BANDS,
+        (ClassSpec(1, "roof"), ClassSpec(2, "tree")),
+        scalings=(Scaling("z-score", mean=60.0, stddev=30.0),),
+        activation="sigmoid",
+        architecture="smp.Unet",
+        hyperparameters=(
+            ("decoder_channels", (32, 16, 8)),
+            ("encoder_depth", 3),
+            ("encoder_name", "tu-resnet10t"),
+        ),
+        weights=str(folder / "network.safetensors"),
+        min_score=0.0,
+        watershed=Watershed(0.3, 0.2, 2, 4),
+    )
+    torch.manual_seed(3)
+    network = smp.build(scoring_spec(spec))
+    head = network.segmentation_head[0]
+    torch.nn.init.normal_(head.weight, std=2.0)  # scores that say something, though nothing was learnt
+    safetensors.torch.save_file(network.state_dict(), spec.weights)
+    return spec
+
+
 EVERYTHING = {"pred_iou_thresh": -1e6, "stability_score_thresh": -1e6}
 """What a network of random weights finds is worth keeping."""
 
@@ -89,6 +120,8 @@ FAMILIES: dict[str, tuple[Callable[[Path], ModelSpec], dict[str, Any]]] = {
     "SegFormer with CRF": (segformer, {"refine": {"iterations": 2, "window": 5, "contrast": 0.1}}),
     "Mask2Former": (mask2former, {}),
     "Mask R-CNN": (mask_rcnn, {}),
+    "U-Net with watershed": (unet_with_watershed, {}),
+    "U-Net with watershed, views averaged": (unet_with_watershed, {"tta": "flips"}),
     "SAM": (sam, {}),
     "SAM with words": (sam_with_words, {"text": "roof"}),
 }

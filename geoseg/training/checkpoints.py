@@ -20,6 +20,9 @@ from geoseg.training.recipe import Recipe
 
 NAME = "state.pt"
 
+SPEECH = {"title", "description", "license", "provenance", "failures", "picture", "data", "output", "tensorboard"}
+"""Keys of a recipe that do not decide weights."""
+
 
 @dataclass(frozen=True)
 class Checkpoints:
@@ -39,7 +42,7 @@ class Checkpoints:
     @classmethod
     def of(cls, folder: Path, recipe: Recipe) -> Checkpoints:
         """The checkpoints of a recipe in the folder of its entry."""
-        kept = recipe.model_dump_json(exclude={"threads", "device", "output", "tensorboard"})
+        kept = recipe.model_dump_json(exclude=SPEECH)
         return cls(folder / NAME, sha256(kept.encode()).hexdigest())
 
     def write(self, state: dict[str, Any], rng: np.random.Generator) -> None:
