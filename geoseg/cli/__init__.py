@@ -1,17 +1,19 @@
 """The command line: arguments in, exit code out.
 
-Exit codes: 0 done, 1 some blocks failed and the rest is written, 2 something given cannot be used. Modules that
-load torch or dask are imported by the commands that need them, so that ``--help`` answers at once.
+Exit codes: 0 done, 1 some blocks failed and the rest is written, 2 something given cannot be used, 130 stopped by
+Ctrl-C. Modules that load torch or dask are imported by the commands that need them, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
+import shlex
+import sys
 import warnings
 
 import typer
 
 from geoseg.cli import evaluation, models, runs, training
-from geoseg.cli.console import errors
+from geoseg.cli.console import command, errors
 from geoseg.errors import BlockError, GeosegError, GeosegWarning
 
 __all__ = ["app", "main"]
@@ -22,8 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From imagery of any size to maps and polygons.",
 )
-for command in (runs.run, runs.plan, runs.polygonize, training.train, evaluation.evaluate, models.probe):
-    app.command()(command)
+for function in (runs.run, runs.plan, runs.polygonize, training.train, evaluation.evaluate, models.probe):
+    app.command()(function)
 app.add_typer(models.app, name="models")
 
 
@@ -46,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code.
     """
     warnings.showwarning = _warn
+    command.set(shlex.join(["geoseg", *(sys.argv[1:] if arguments is None else arguments)]))
     try:
         app(arguments)
     except SystemExit as done:  # typer's own word: help, or an option that does not exist

@@ -15,10 +15,12 @@ from geoseg.cli.options import (
     Compile,
     Connectivity,
     Crs,
+    Dashboard,
     Device,
     Features,
     Halo,
     Inputs,
+    Json,
     KeepClasses,
     Layer,
     MaxVertices,
@@ -29,6 +31,7 @@ from geoseg.cli.options import (
     Overwrite,
     Precision,
     Prompts,
+    Quiet,
     Ramp,
     Refine,
     Region,
@@ -45,8 +48,12 @@ from geoseg.cli.options import (
     Workers,
     WorkflowFile,
 )
+from geoseg.cli.watching import watched
 
 MIB = 2**20
+
+NO_SETTINGS = ("workflow", "quiet", "json")
+"""Arguments of commands that are no keys of a workflow."""
 
 
 def run(
@@ -75,6 +82,7 @@ def run(
     compile: Compile = None,  # noqa: A002
     workers: Workers = None,
     scheduler: Scheduler = None,
+    dashboard: Dashboard = None,
     retries: Retries = None,
     features: Features = None,
     simplify: Simplify = None,
@@ -86,17 +94,16 @@ def run(
     max_vertices: MaxVertices = None,
     layer: Layer = None,
     overwrite: Overwrite = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Map a raster: labels, polygons and a manifest in the output folder."""
     settings = _settings(locals())
     from geoseg import workflow as runs
-    from geoseg.monitor import Monitor
 
-    with Monitor(console) as monitor:
+    with watched(quiet=quiet, json=json) as monitor:
         result = runs.run(workflow, listen=monitor, **settings)
-    for path in (*result.rasters, *result.features, result.run_file):
-        console.print(str(path), highlight=False, soft_wrap=True)
-    console.print(f"done in {result.seconds['total']:.1f} s", highlight=False)
+        monitor.result((*result.rasters, *result.features, result.run_file), result.seconds["total"])
 
 
 def plan(
@@ -164,23 +171,24 @@ def polygonize(
     block_size: Annotated[int | None, typer.Option(help="Px; memory depends on it, the result does not.")] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    dashboard: Dashboard = None,
     retries: Retries = None,
     layer: Layer = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Turn a classified raster into polygons."""
     settings = _settings(locals())
     from geoseg import workflow as runs
-    from geoseg.monitor import Monitor
 
-    with Monitor(console) as monitor:
+    with watched(quiet=quiet, json=json) as monitor:
         result = runs.polygonize(listen=monitor, **settings)
-    console.print(str(result.output), highlight=False, soft_wrap=True)
-    console.print(f"{result.count:,} polygons in {result.seconds['total']:.1f} s", highlight=False)
+        monitor.result([result.output], result.seconds["total"], f"{result.count:,} polygons")
 
 
 def _settings(arguments: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, in the workflow's form."""
-    given = {key: value for key, value in arguments.items() if key != "workflow" and value is not None}
+    given = {key: value for key, value in arguments.items() if key not in NO_SETTINGS and value is not None}
     for key in ("bands", "classes", "keep_classes"):
         if key in given:
             words = [word.strip() for word in given[key].split(",")]

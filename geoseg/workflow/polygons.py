@@ -13,13 +13,15 @@ from distributed import Client
 from pydantic import Field, PositiveInt, ValidationError
 from pyproj import CRS
 
-from geoseg.engine import Listener, Outcome, Started, Writing, connect, ignore, outline
+from geoseg.engine import Listener, Outcome, Started, Writing, announced, connect, ignore, outline
+from geoseg.engine.cluster import DASHBOARD
 from geoseg.errors import BlockError, OutputError, RasterError, WorkflowError
 from geoseg.outlines import OutlineFolder, OutlinePlan, RasterLabels, write_outlines
 from geoseg.planning import RegionMask, core_count
 from geoseg.raster import Raster, open_raster, read_legend
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_region, read_region
+from geoseg.workflow.layout import layout_of_labels
 from geoseg.workflow.outlines import fingerprint_of, min_pixels, shaping_of, values_of
 from geoseg.workflow.settings import OutlineSettings, sentence
 
@@ -46,6 +48,8 @@ class Polygonizing(OutlineSettings):
         Local worker processes; one a core unless given.
     scheduler : str or None
         Address of a Dask scheduler to use instead.
+    dashboard : str
+        Address and port where the dashboard of local workers is served; for this machine alone unless given.
     retries : int
         How often a failing block is tried again.
     """
@@ -57,6 +61,7 @@ class Polygonizing(OutlineSettings):
     block_size: PositiveInt = 2048
     workers: PositiveInt | None = None
     scheduler: str | None = None
+    dashboard: str = DASHBOARD
     retries: int = Field(default=2, ge=0)
     layer: str = "polygons"
 
@@ -103,7 +108,7 @@ def polygonize(
     output : path
         The vector file; its ending chooses the format.
     listen : callable, optional
-        Called with `Started`, each block's `Event`, and `Writing`.
+        Called with all that is said, from `Started` to `Ended`; `geoseg.monitor.Monitor` shows it.
     client : distributed.Client, optional
         Workers that are already there.
     **settings
@@ -140,7 +145,7 @@ def polygonize(
             result = _run_on(client, wanted, plan, style, path, listen, resumed)
         else:
             count = min(wanted.workers or core_count(), plan.totals["trace"])
-            with connect(wanted.scheduler, max(1, count)) as own:
+            with connect(wanted.scheduler, max(1, count), wanted.dashboard) as own:
                 result = _run_on(own, wanted, plan, style, path, listen, resumed)
         result.seconds["total"] = time.perf_counter() - started
         shutil.rmtree(folder.path, ignore_errors=True)
@@ -215,10 +220,25 @@ def _run_on(
     listen: Listener,
     resumed: bool,
 ) -> PolygonizeResult:
-    """Trace and join, then write."""
+    """Say that an outline begins, and run it."""
     height, width = plan.raster_shape
     title = f"{'continuing' if resumed else 'outlining'} {width:,} x {height:,} px, {plan.totals['trace']} blocks"
-    listen(Started(title, client.dashboard_link or "", plan.totals))
+    started = Started(
+        title, client.dashboard_link or "", plan.totals, layout=layout_of_labels(plan, style), client=client
+    )
+    with announced(listen, started):
+        return _outline(client, wanted, plan, style, path, listen)
+
+
+def _outline(
+    client: Client,
+    wanted: Polygonizing,
+    plan: OutlinePlan,
+    style: list[StyledClass] | None,
+    path: Path,
+    listen: Listener,
+) -> PolygonizeResult:
+    """Trace and join, then write."""
     outcome = outline(plan, client, retries=wanted.retries, listen=listen)
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))

@@ -12,12 +12,13 @@ from typing import Any
 from distributed import Client
 
 from geoseg import export
-from geoseg.engine import Listener, Started, Writing, connect, execute, ignore
+from geoseg.engine import Listener, Started, Writing, announced, connect, execute, ignore
 from geoseg.errors import BlockError
 from geoseg.outlines import OutlinePlan, write_outlines
 from geoseg.planning import Plan
 from geoseg.store import RunFolder
 from geoseg.vector import check_format
+from geoseg.workflow.layout import layout_of_run
 from geoseg.workflow.manifest import Manifest, RunResult
 from geoseg.workflow.outlines import outlines_of_run, styled_classes
 from geoseg.workflow.planning import plan
@@ -40,7 +41,7 @@ def run(
     workflow, **settings
         As in `read_workflow`; any key of `Workflow`, such as ``input=`` and ``output=``.
     listen : callable, optional
-        Called with `Started`, each block's `Event`, and `Writing`.
+        Called with all that is said, from `Started` to `Ended`; `geoseg.monitor.Monitor` shows it.
     client : distributed.Client, optional
         Workers that are already there.
 
@@ -75,7 +76,7 @@ def run(
         if client is not None:
             result = _run_on(client, wanted, made, folder, listen, resumed)
         else:
-            with connect(wanted.scheduler, made.workers) as own:
+            with connect(wanted.scheduler, made.workers, wanted.dashboard) as own:
                 result = _run_on(own, wanted, made, folder, listen, resumed)
         result.seconds["total"] = time.perf_counter() - started
         manifest.write("incomplete" if result.outcome.failed else "finished", result)
@@ -86,15 +87,40 @@ def run(
 def _run_on(
     client: Client, wanted: Workflow, made: Plan, folder: RunFolder, listen: Listener, resumed: bool
 ) -> RunResult:
-    """Run the blocks, then write the results."""
+    """Say that a run begins, and run it."""
     shared = RunFolder(folder.path.absolute())  # a worker may have another current directory
     outlines = outlines_of_run(wanted, made, shared) if wanted.features else None
+    with announced(listen, _started(client, made, shared, outlines, resumed)):
+        return _map(client, wanted, made, folder, shared, outlines, listen)
+
+
+def _started(client: Client, made: Plan, shared: RunFolder, outlines: OutlinePlan | None, resumed: bool) -> Started:
+    """What is said when a run begins."""
     verb, (height, width) = "continuing" if resumed else "mapping", made.raster.shape
     size = f"{width:,} x {height:,} px, {made.block_count} blocks, {made.workers} workers"
     counting = {"unite": 1, "number": made.block_count} if made.has_things else {}
     blocks = {"predict": made.block_count, "finish": made.block_count, **counting}
-    totals = {**blocks, **(outlines.totals if outlines else {})}
-    listen(Started(f"{verb} with {made.spec.name}: {size}", client.dashboard_link or "", totals))
+    return Started(
+        f"{verb} with {made.spec.name}: {size}",
+        client.dashboard_link or "",
+        {**blocks, **(outlines.totals if outlines else {})},
+        layout=layout_of_run(made, shared, styled_classes(made.spec)),
+        client=client,
+        planned_bytes=sum(made.worker_bytes.values()),
+        estimated_seconds=made.estimated_seconds,
+    )
+
+
+def _map(
+    client: Client,
+    wanted: Workflow,
+    made: Plan,
+    folder: RunFolder,
+    shared: RunFolder,
+    outlines: OutlinePlan | None,
+    listen: Listener,
+) -> RunResult:
+    """Run the blocks, then write the results."""
     outcome = execute(made, shared, client, outlines=outlines, retries=wanted.retries, listen=listen)
     done = time.perf_counter()
     rasters = [folder.path / name for name in ("labels.tif", *(["instances.tif"] if made.has_things else []))]
