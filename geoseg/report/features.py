@@ -42,6 +42,8 @@ class ClassFeatures:
     ----------
     count : int
         How many.
+    objects : int
+        How many of them are objects that were told apart.
     area : float
         Sum, m2.
     smallest, largest : float
@@ -55,6 +57,7 @@ class ClassFeatures:
     """
 
     count: int = 0
+    objects: int = 0
     area: float = 0.0
     smallest: float = np.inf
     largest: float = 0.0
@@ -167,18 +170,18 @@ class FeatureFile:
 
 def count_features(file: FeatureFile) -> dict[int, ClassFeatures]:
     """Count and measure the features of a file, by the value of their class."""
-    has_scores = "score" in file.columns()
-    columns = ["class", "area_m2", "score" if has_scores else "confidence", *([] if has_scores else ["pixels"])]
+    has_objects = "instance" in file.columns()
+    columns = ["class", "area_m2", *(["score", "instance"] if has_objects else ["confidence", "pixels"])]
     totals: dict[int, ClassFeatures] = {}
     for batch in file.batches(columns):
         classes = batch["class"].astype(np.int64)
-        weight = np.ones(len(classes)) if has_scores else batch["pixels"].astype(np.float64)
+        weight = np.ones(len(classes)) if has_objects else batch["pixels"].astype(np.float64)
+        confidence = batch["score" if has_objects else "confidence"]
         for value in np.unique(classes):
             of_class = classes == value
-            confidence = batch["score" if has_scores else "confidence"]
-            totals.setdefault(int(value), ClassFeatures()).add(
-                batch["area_m2"][of_class], confidence[of_class], weight[of_class]
-            )
+            found = totals.setdefault(int(value), ClassFeatures())
+            found.add(batch["area_m2"][of_class], confidence[of_class], weight[of_class])
+            found.objects += int((batch["instance"][of_class] > 0).sum()) if has_objects else 0
     return totals
 
 

@@ -136,7 +136,8 @@ def _figures(record: RunRecord, findings: Findings, classes: Sequence[LegendClas
     height, width = map(int, frame.raster.shape)
     pixel = f" at {wording.metres(frame.metres / frame.factor)}" if frame.metres else ""
     found = sum(1 for item in classes if item.value in findings.areas)
-    count = sum(item.count for item in findings.features.values())
+    objects = sum(item.objects for item in findings.features.values())
+    count = objects if record.instances else sum(item.count for item in findings.features.values())
     seconds = (record.content.get("seconds") or {}).get("total")
     memory = record.content.get("memory")
     figures = [

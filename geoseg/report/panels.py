@@ -21,6 +21,7 @@ from geoseg.report.lettering import Color
 from geoseg.report.pictures import Picture, read_instances, read_labels
 from geoseg.report.record import LegendClass, RunRecord
 from geoseg.report.shapes import Limits, Shapes
+from geoseg.report.wording import percent
 
 LIMITS = Limits(count=40_000, vertices=500_000)
 """Polygons that are drawn; smaller ones are specks."""
@@ -51,6 +52,8 @@ class Panels:
         0 = none.
     shapes : Shapes or None
         The largest polygons.
+    objects : dict of int to int
+        Number of objects by class.
     colors : (uint8 (y, x, 3), bool (y, x)) or None
         The imagery as the eye sees it, and where there is any.
     """
@@ -60,6 +63,7 @@ class Panels:
     labels: Picture
     instances: NDArray[np.uint32] | None
     shapes: Shapes | None
+    objects: dict[int, int]
     colors: tuple[Colors, NDArray[np.bool_]] | None
 
     @classmethod
@@ -72,21 +76,26 @@ class Panels:
             The run's labels cannot be read.
         """
         imagery = find_imagery(record, raster, frame)
+        features, shapes = find_features(record, frame, LIMITS)
         return cls(
             frame,
             legend_of(record),
             read_labels(record, frame),
             read_instances(record, frame),
-            find_features(record, frame, LIMITS)[1],
+            shapes,
+            {value: item.objects for value, item in features.items() if item.objects},
             None if imagery is None or np.isnan(imagery.pixels).all() else stretched(imagery.pixels),
         )
 
-    def parts(self) -> list[tuple[LegendClass, float]]:
-        """Classes that are to be seen, with their part of what is labelled, the largest first."""
+    def legend(self) -> list[tuple[LegendClass, str]]:
+        """Classes that are to be seen, the largest first, with their part of the map or the number of objects."""
         counts = np.bincount(self.labels.ravel(), minlength=256)
         total = max(1, int(counts.sum() - counts[NODATA]))
-        found = [(item, counts[item.value] / total) for item in self.classes if counts[item.value]]
-        return sorted(found, key=lambda pair: -pair[1])
+        shown = sorted((item for item in self.classes if counts[item.value]), key=lambda item: -counts[item.value])
+        return [
+            (item, f"{number:,}" if (number := self.objects.get(item.value)) else percent(counts[item.value] / total))
+            for item in shown
+        ]
 
     def draw(self, shape: Shape, line: float) -> list[tuple[str, Image.Image]]:
         """Draw all panels, with their captions.

@@ -13,18 +13,17 @@ from PIL import Image, ImageDraw
 
 from geoseg.errors import OutputError
 from geoseg.raster import Raster
-from geoseg.report import wording
 from geoseg.report.cartography import INK, MUTED, PAPER, draw_north, draw_scale
 from geoseg.report.findings import geobox_of
 from geoseg.report.framing import Frame
 from geoseg.report.lettering import Lettering
 from geoseg.report.naming import credit_of, subject_of
 from geoseg.report.panels import Panels
-from geoseg.report.record import RunRecord
+from geoseg.report.record import LegendClass, RunRecord
 from geoseg.store import write_file
 
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".png": ("PNG", {"optimize": True}),
+    ".png": ("PNG", {"compress_level": 6}),  # the optimizer takes ten times as long for a tenth of the bytes
     ".jpg": ("JPEG", {"quality": 88, "optimize": True, "progressive": True}),
     ".jpeg": ("JPEG", {"quality": 88, "optimize": True, "progressive": True}),
     ".webp": ("WEBP", {"quality": 88}),
@@ -41,6 +40,9 @@ MARGIN, GAP, CAPTION, TITLE, TEXT, SMALL, LINE = 40, 20, 34, 30, 19, 15, 1.0
 
 WIDE = 1.9
 """Rasters that are so many times as wide as high have their panels below each other."""
+
+TALLEST = 1.6
+"""Height of a panel, in widths of the picture, at most: it keeps a picture of a river's strip within its memory."""
 
 MAX_CLASSES = 18
 """Classes in the legend; the rest is counted."""
@@ -99,6 +101,10 @@ def write_preview(
     return path
 
 
+Entry = tuple[LegendClass, str, str, float, int]
+"""Of the legend: a class, its name and its part as they are written, left edge (px) and row."""
+
+
 class _Sheet:
     """The picture and where everything lies on it.
 
@@ -121,12 +127,13 @@ class _Sheet:
         self.count = 1 + (panels.colors is not None) + (panels.shapes is not None and len(panels.shapes) > 0)
         across = 1 if self.is_stacked else self.count
         margin, gap = MARGIN * self.unit, GAP * self.unit
-        self.across = int((width - 2 * margin - (across - 1) * gap) / across)
+        room = (width - 2 * margin - (across - 1) * gap) / across
+        self.across = max(1, int(min(room, TALLEST * width / self.tall)))
         self.down = max(1, round(self.across * self.tall))
 
     def draw(self, subtitle: str) -> Image.Image:
         """Draw everything."""
-        unit, parts = self.unit, self.panels.parts()
+        unit, parts = self.unit, self.panels.legend()
         rows = self.count if self.is_stacked else 1
         body = (MARGIN + TITLE + 18) * unit
         foot = body + rows * (self.down + CAPTION * unit) + (rows - 1) * GAP * unit
@@ -173,14 +180,11 @@ class _Sheet:
             edge = (place[0], place[1], place[0] + panel.width - 1, place[1] + panel.height - 1)
             ImageDraw.Draw(picture).rectangle(edge, outline=(120, 126, 130), width=max(1, round(unit)))
 
-    def _legend(
-        self, lettering: Lettering, parts: list[tuple[Any, float]], room: float
-    ) -> list[tuple[Any, str, str, float, int]]:
+    def _legend(self, lettering: Lettering, parts: list[tuple[LegendClass, str]], room: float) -> list[Entry]:
         """Class, name, part, left edge and row of each entry."""
         unit, left, row, entries = self.unit, 0.0, 0, []
-        for item, part in parts[:MAX_CLASSES]:
+        for item, share in parts[:MAX_CLASSES]:
             name = lettering.fitted(item.name, TEXT * unit, 300 * unit)
-            share = wording.percent(part)
             long = 32 * unit + lettering.width(name, TEXT * unit) + 8 * unit + lettering.width(share, SMALL * unit)
             if left and left + long > room:
                 left, row = 0.0, row + 1
@@ -188,9 +192,7 @@ class _Sheet:
             left += long + 30 * unit
         return entries
 
-    def _draw_legend(
-        self, picture: Image.Image, lettering: Lettering, entries: list[tuple[Any, str, str, float, int]], top: float
-    ) -> None:
+    def _draw_legend(self, picture: Image.Image, lettering: Lettering, entries: list[Entry], top: float) -> None:
         unit, draw = self.unit, ImageDraw.Draw(picture)
         for item, name, share, along, row in entries:
             left, above = MARGIN * unit + along, top + row * 32 * unit

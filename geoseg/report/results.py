@@ -124,7 +124,8 @@ def features_section(record: RunRecord, findings: Findings, classes: Sequence[Le
     if not findings.features:
         return ""
     things = record.instances is not None
-    heading = "Objects and polygons" if things else "Polygons"
+    has_both = things and any(item.count > item.objects for item in findings.features.values())
+    heading = "Objects and polygons" if has_both else "Objects" if things else "Polygons"
     head = "".join(
         f'<th class="number">{name}</th>' if index else f"<th>{name}</th>"
         for index, name in enumerate(("Class", "Count", "Median", "Largest", "Score" if things else "Confidence"))
