@@ -12,7 +12,7 @@ import warnings
 
 import typer
 
-from geoseg.cli import evaluation, models, runs, training
+from geoseg.cli import evaluation, models, report, runs, training
 from geoseg.cli.console import command, errors
 from geoseg.errors import BlockError, GeosegError, GeosegWarning
 
@@ -24,7 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From imagery of any size to maps and polygons.",
 )
-for function in (runs.run, runs.plan, runs.polygonize, training.train, evaluation.evaluate, models.probe):
+commands = (runs.run, runs.plan, runs.polygonize, report.report, report.preview)
+for function in (*commands, training.train, evaluation.evaluate, models.probe):
     app.command()(function)
 app.add_typer(models.app, name="models")
 

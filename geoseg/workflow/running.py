@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from distributed import Client
 
 from geoseg import export
 from geoseg.engine import Listener, Started, Writing, announced, connect, execute, ignore
+from geoseg.engine.memory import forget_peaks, read_peaks
 from geoseg.errors import BlockError
 from geoseg.outlines import OutlinePlan, write_outlines
 from geoseg.planning import Plan
@@ -22,7 +25,8 @@ from geoseg.workflow.layout import layout_of_run
 from geoseg.workflow.manifest import Manifest, RunResult
 from geoseg.workflow.outlines import outlines_of_run, styled_classes
 from geoseg.workflow.planning import plan
-from geoseg.workflow.settings import Workflow, read_workflow
+from geoseg.workflow.reporting import performance, try_report
+from geoseg.workflow.settings import Workflow, read_workflow, write_workflow
 
 
 def run(
@@ -73,13 +77,17 @@ def run(
             folder.prepare_objects({"min_pixels": made.min_pixels, "keep_classes": keep})
         manifest = Manifest(wanted, made, folder, fingerprint)
         manifest.write("running")
-        if client is not None:
-            result = _run_on(client, wanted, made, folder, listen, resumed)
-        else:
-            with connect(wanted.scheduler, made.workers, wanted.dashboard) as own:
-                result = _run_on(own, wanted, made, folder, listen, resumed)
+        write_workflow(wanted, folder.path / "workflow.yaml")
+        own = connect(wanted.scheduler, made.workers, wanted.dashboard)
+        with (
+            nullcontext(client) if client is not None else own as workers,
+            performance(workers, folder.path / "performance.html", is_wanted=wanted.performance_report),
+        ):
+            result = _run_on(workers, wanted, made, folder, listen, resumed)
         result.seconds["total"] = time.perf_counter() - started
         manifest.write("incomplete" if result.outcome.failed else "finished", result)
+        if wanted.report:
+            result = replace(result, report=try_report(folder.path, made.raster))
     _raise_failures(result)
     return result
 
@@ -121,6 +129,7 @@ def _map(
     listen: Listener,
 ) -> RunResult:
     """Run the blocks, then write the results."""
+    forget_peaks(client)
     outcome = execute(made, shared, client, outlines=outlines, retries=wanted.retries, listen=listen)
     done = time.perf_counter()
     rasters = [folder.path / name for name in ("labels.tif", *(["instances.tif"] if made.has_things else []))]
@@ -129,8 +138,10 @@ def _map(
         listen(Writing(path))
     _write(client, made, shared, outlines, rasters, features, wanted.layer)
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
-    instances = rasters[1] if made.has_things else None
-    return RunResult(folder.path, rasters[0], tuple(features), folder.run_file, made, outcome, seconds, instances)
+    instances, peaks = rasters[1] if made.has_things else None, read_peaks(client)
+    return RunResult(
+        folder.path, rasters[0], tuple(features), folder.run_file, made, outcome, seconds, instances, peaks
+    )
 
 
 def _write(
