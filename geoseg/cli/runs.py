@@ -29,12 +29,14 @@ from geoseg.cli.options import (
     Model,
     Output,
     Overwrite,
+    PerformanceReport,
     Precision,
     Prompts,
     Quiet,
     Ramp,
     Refine,
     Region,
+    Report,
     Resolution,
     Retries,
     Scheduler,
@@ -94,16 +96,20 @@ def run(
     max_vertices: MaxVertices = None,
     layer: Layer = None,
     overwrite: Overwrite = None,
+    report: Report = None,
+    performance_report: PerformanceReport = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Map a raster: labels, polygons and a manifest in the output folder."""
+    """Map a raster: labels, polygons, a manifest and a report in the output folder."""
     settings = _settings(locals())
     from geoseg import workflow as runs
 
     with watched(quiet=quiet, json=json) as monitor:
         result = runs.run(workflow, listen=monitor, **settings)
-        monitor.result((*result.rasters, *result.features, result.run_file), result.seconds["total"])
+        pages = [] if result.report is None else [result.report]
+        files = (*result.rasters, *result.features, result.run_file, *pages)
+        monitor.result(files, result.seconds["total"])
 
 
 def plan(
