@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from geoseg.report.imagery import Pixels
 from geoseg.report.record import LegendClass
+from geoseg.report.thinning import Pixels
 
 Colors = NDArray[np.uint8]
 

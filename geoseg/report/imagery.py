@@ -1,22 +1,16 @@
-"""The imagery under a map as a small picture: overviews where files have them, thinned reads where they have none.
+"""The imagery under a map as a small picture: which files lie where, and which is on top.
 
-Strategy. Of each file the overview just finer than the picture is read. What is still much finer, because there are no
-overviews, is thinned to about twice the picture's resolution by taking single pixels, so that memory depends on the
-picture; and where even looking at every storage block would take minutes, fewer blocks are looked at and the picture
-is coarse. Then the pixels are averaged onto the picture, whatever CRS and angle the file has.
-
-It knows the recipe of a raster and a frame; nothing of models.
+Each file is read thinned and averaged onto the picture, whatever its CRS and angle. It knows the recipe of a raster and
+a frame; nothing of models.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
-import rasterio
-import rasterio.windows
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
@@ -26,24 +20,17 @@ from rasterio.errors import RasterioError
 from rasterio.warp import reproject
 
 from geoseg.grid import Window
-from geoseg.raster import Raster, ground_resolution
+from geoseg.raster import Raster
+from geoseg.raster.asset import Asset
 from geoseg.raster.mosaic import Piece
-from geoseg.raster.placing import footprint
-from geoseg.raster.source import Source
+from geoseg.raster.scenes import Scene, Screen
 from geoseg.report.framing import Frame
+from geoseg.report.thinning import Pixels, thin
 
 MAX_FILES = 400
 """Files that one picture is made of, at most; opening more takes minutes and a picture does not show them."""
 
-MAX_SAMPLES = 6_000_000_000
-"""Pixels of one band of one file behind what is read, at most; some minutes of decoding."""
-
-THINNED = 2
-"""Pixels of a thinned read along the side of a picture's pixel."""
-
 _FLAT = "EPSG:3857"  # stands for the CRS of both where they are the same: nothing is then projected
-
-Pixels = NDArray[np.float32]
 
 
 @dataclass
@@ -107,51 +94,146 @@ def read_imagery(raster: Raster, positions: Sequence[int], frame: Frame) -> Imag
     """
     picture = np.full((len(positions), *frame.shape), np.nan, np.float32)
     imagery = Imagery(picture, tuple(raster.bands[position] for position in positions))
-    for layer in raster.layers:
-        wanted = [(place, layer.positions.index(p)) for place, p in enumerate(positions) if p in layer.positions]
-        if wanted:
-            _lay(layer.pieces, wanted, frame, imagery)
+    if raster.order != "first":
+        imagery.note(
+            f"Where scenes overlap the picture shows the first one, and the map was made of their {raster.order}."
+        )
+    for sheets in _sheets(raster, positions):
+        _lay_all(sheets, frame, imagery)
     imagery.pixels[:, np.isnan(imagery.pixels).any(axis=0)] = np.nan
     imagery.pixels = np.ascontiguousarray(frame.arrange(imagery.pixels))
     return imagery
 
 
-def _lay(pieces: Sequence[Piece], wanted: list[tuple[int, int]], frame: Frame, imagery: Imagery) -> None:
-    """Lay files onto the picture, the first on top; of many, those that show most."""
-    shown = sorted(pieces, key=lambda piece: piece.extent.area, reverse=True)[:MAX_FILES]
-    if len(shown) < len(pieces):
-        imagery.note(f"The {len(shown)} largest of {len(pieces):,} files are shown.")
-    for piece in (piece for piece in pieces if piece in shown):
+@dataclass(frozen=True)
+class _Sheet:
+    """Files whose pixels are taken together, or not at all.
+
+    Attributes
+    ----------
+    bands : tuple of (int, Piece, int)
+        For a band of the picture: its place, the file, and which of the file's bands it is.
+    screen : Screen or None
+        Says which pixels are not used.
+    """
+
+    bands: tuple[tuple[int, Piece, int], ...]
+    screen: Screen | None = None
+
+    @property
+    def extent(self) -> Window:
+        """The pixels of the raster that all files cover."""
+        return reduce(Window.intersect, (piece.extent for _, piece, _ in self.bands))
+
+    @property
+    def places(self) -> list[int]:
+        """Bands of the picture."""
+        return [place for place, _, _ in self.bands]
+
+
+def _sheets(raster: Raster, positions: Sequence[int]) -> Iterator[list[_Sheet]]:
+    """Lists of sheets, the first of each on top; lists have bands of their own."""
+    for layer in raster.layers:
+        wanted = [(place, layer.positions.index(p)) for place, p in enumerate(positions) if p in layer.positions]
+        if wanted:
+            yield [_Sheet(tuple((place, piece, band) for place, band in wanted)) for piece in layer.pieces]
+    if raster.scenes is not None:
+        yield [_sheet_of(scene, positions) for scene in raster.scenes.scenes]
+
+
+def _sheet_of(scene: Scene, positions: Sequence[int]) -> _Sheet:
+    files = list(zip(scene.positions, scene.pieces, strict=True))
+    bands = [
+        (place, piece, held.index(position))
+        for place, position in enumerate(positions)
+        for held, piece in files
+        if position in held
+    ]
+    return _Sheet(tuple(bands), scene.screen)
+
+
+def _lay_all(sheets: Sequence[_Sheet], frame: Frame, imagery: Imagery) -> None:
+    """Lay sheets onto the picture, the first on top; of many, those that show most."""
+    largest = sorted(range(len(sheets)), key=lambda number: -sheets[number].extent.area)[:MAX_FILES]
+    if len(largest) < len(sheets):
+        imagery.note(f"The {len(largest)} largest of {len(sheets):,} scenes are shown.")
+    for number in sorted(largest):
         try:
-            _lay_piece(piece, wanted, frame, imagery)
+            _lay(sheets[number], frame, imagery)
         except (RasterioError, OSError):
-            imagery.note(f"{piece.source.given} cannot be read any more and is not shown.")
+            imagery.note(f"{sheets[number].bands[0][1].source.given} cannot be read any more and is not shown.")
 
 
-def _lay_piece(piece: Piece, wanted: list[tuple[int, int]], frame: Frame, imagery: Imagery) -> None:
-    """Lay one file where nothing lies yet, band by band."""
-    inside = piece.extent.intersect(Window(0, 0, *map(int, frame.raster.shape)))
+def _lay(sheet: _Sheet, frame: Frame, imagery: Imagery) -> None:
+    """Lay one sheet where nothing lies yet."""
+    inside = sheet.extent.intersect(Window(0, 0, *map(int, frame.raster.shape)))
     rows, cols = (
         slice(start // frame.factor, -(-stop // frame.factor))
         for start, stop in ((inside.y, inside.bottom), (inside.x, inside.right))
     )
-    if not inside.area or not np.isnan(imagery.pixels[[place for place, _ in wanted], rows, cols]).any():
+    target = imagery.pixels[:, rows, cols]
+    missing = np.isnan(target[sheet.places])
+    if not inside.area or not missing.any():
         return
-    crop: GeoBox = frame.raster[inside.slices()]
-    transform = frame.raster.transform @ Affine.scale(frame.factor) @ Affine.translation(cols.start, rows.start)
-    crs = _names(piece.source.geobox.crs, frame.raster.crs)
-    for place, band in wanted:
-        thinned = _thin(piece.source, band, crop, frame.factor, imagery)
+    crop = _Crop(frame, inside, (cols.start, rows.start), missing.shape[1:])
+    found = np.stack([crop.read(piece, band, imagery) for _, piece, band in sheet.bands])
+    if sheet.screen is not None:
+        classes = crop.read(sheet.screen.piece, 0, imagery, is_class=True)
+        found[:, ~_usable(classes, sheet.screen)] = np.nan
+    found[:, np.isnan(found).any(axis=0)] = np.nan
+    for number, place in enumerate(sheet.places):
+        np.copyto(target[place], found[number], where=missing[number])
+
+
+def _usable(classes: Pixels, screen: Screen) -> NDArray[np.bool_]:
+    """Where a classification lets pixels be used; what is not classified may not be."""
+    known = ~np.isnan(classes)
+    values = np.where(known, classes, 0).astype(np.int64)
+    usable: NDArray[np.bool_] = known & ~np.isin(values, screen.exclude) & ((values & screen.bits) == 0)
+    return usable
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """A part of a picture.
+
+    Attributes
+    ----------
+    frame : Frame
+        The picture.
+    window : Window
+        Pixels of the raster.
+    corner : (int, int)
+        Column and row of its first pixel in the picture.
+    shape : (int, int)
+        Height and width, px of the picture.
+    """
+
+    frame: Frame
+    window: Window
+    corner: tuple[int, int]
+    shape: tuple[int, ...]
+
+    def read(self, piece: Piece, band: int, imagery: Imagery, *, is_class: bool = False) -> Pixels:
+        """One band of a file on the part's pixels, float32 (y, x), NaN where there is no data; classes as they are."""
+        raster, source = self.frame.raster, piece.source
+        found = np.full(self.shape, np.nan, np.float32)
+        geobox: GeoBox = raster[self.window.slices()]
+        thinned = thin(source, band, geobox, self.frame.factor)
         if thinned is None:
-            continue
-        target = imagery.pixels[place, rows, cols]
-        found = np.full(target.shape, np.nan, np.float32)
+            return found
+        if thinned.is_coarse:
+            imagery.note(f"{source.given} has no overviews and is shown coarsely; gdaladdo makes them.")
+        averaged = Resampling.average if thinned.zoom > 1 else Resampling.bilinear
+        own, wanted = _names(source.geobox.crs, raster.crs)
         reproject(
-            thinned.pixels, found, src_transform=thinned.transform, src_crs=crs[0], src_nodata=np.nan,
-            dst_transform=transform, dst_crs=crs[1], dst_nodata=np.nan,
-            resampling=Resampling.average if thinned.zoom > 1 else Resampling.bilinear,
+            thinned.pixels, found, src_transform=thinned.transform, src_crs=own, src_nodata=np.nan,
+            dst_transform=raster.transform @ Affine.scale(self.frame.factor) @ Affine.translation(*self.corner),
+            dst_crs=wanted, dst_nodata=np.nan, resampling=Resampling.nearest if is_class else averaged,
         )  # fmt: skip
-        np.copyto(target, found, where=np.isnan(target))
+        if isinstance(source, Asset) and source.gains and not is_class:
+            found = found * np.float32(source.gains[band]) + np.float32(source.shifts[band])
+        return found
 
 
 def _names(source: CRS | None, target: CRS | None) -> tuple[str, str]:
@@ -159,70 +241,3 @@ def _names(source: CRS | None, target: CRS | None) -> tuple[str, str]:
     return (
         (_FLAT, _FLAT) if source is None or target is None or source == target else (source.to_wkt(), target.to_wkt())
     )
-
-
-@dataclass(frozen=True)
-class _Thinned:
-    """One band of a file, thinned.
-
-    Attributes
-    ----------
-    pixels : float32 (y, x)
-        NaN where invalid.
-    transform : Affine
-        From its px to CRS units.
-    zoom : float
-        How many of its px lie along the side of a picture's.
-    """
-
-    pixels: Pixels
-    transform: Affine
-    zoom: float
-
-
-def _thin(source: Source, band: int, crop: GeoBox, factor: int, imagery: Imagery) -> _Thinned | None:
-    """Read one band of a file, where it lies under a part of the raster, at about the picture's resolution or finer."""
-    index, whole = source.indexes[band], source.extent
-    around = footprint(crop, source.geobox)
-    needed = Window(around.y - 2, around.x - 2, around.height + 4, around.width + 4).intersect(whole)
-    if not needed.area:
-        return None
-    zoom = factor * _pixel_ratio(crop, source.geobox)
-    with rasterio.open(source.path) as opened:
-        levels = [factor for factor in sorted(opened.overviews(index)) if factor <= zoom * 1.01]
-        blocks = opened.block_shapes[index - 1]
-    options = {"overview_level": len(levels) - 1} if levels else {}
-    with rasterio.open(source.path, **options) as opened:
-        down, across = opened.height / whole.height, opened.width / whole.width
-        step, is_coarse = _step(needed.height * down, needed.width * across, blocks, zoom * across)
-        if is_coarse:
-            imagery.note(f"{source.given} has no overviews and is shown coarsely; gdaladdo makes them.")
-        window = rasterio.windows.Window(
-            needed.x * across, needed.y * down, needed.width * across, needed.height * down
-        )
-        shape = max(1, round(window.height / step)), max(1, round(window.width / step))
-        pixels = opened.read(index, window=window, out_shape=shape, out_dtype="float32")
-        pixels[opened.read_masks(index, window=window, out_shape=shape) == 0] = np.nan
-    pixels[~np.isfinite(pixels)] = np.nan
-    scale = Affine.scale(needed.width / shape[1], needed.height / shape[0])
-    transform = source.geobox.transform @ Affine.translation(needed.x, needed.y) @ scale
-    return _Thinned(pixels, transform, zoom * shape[1] / needed.width)
-
-
-def _pixel_ratio(one: GeoBox, other: GeoBox) -> float:
-    """How many pixels of another grid lie along the side of a pixel."""
-    if one.crs == other.crs:
-        return math.sqrt(abs(one.transform.determinant / other.transform.determinant))
-    return math.sqrt(math.prod(ground_resolution(one)) / math.prod(ground_resolution(other)))
-
-
-def _step(height: float, width: float, block: tuple[int, int], zoom: float) -> tuple[float, bool]:
-    """Px from one sample to the next, and whether that is coarser than the picture.
-
-    With steps longer than a storage block only blocks that hold a sample are read, which is how large files without
-    overviews stay within `MAX_SAMPLES`.
-    """
-    step = max(1.0, zoom / THINNED)
-    while height * width * min(1, block[0] / step) * min(1, block[1] / step) > MAX_SAMPLES:
-        step *= 2
-    return step, step > max(1.0, zoom)

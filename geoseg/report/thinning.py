@@ -1,0 +1,119 @@
+"""One band of a file, read thinned: overviews where the file has them, single pixels where it has none.
+
+Strategy. The overview just finer than the picture is read. What is still much finer, because there is none, is thinned
+to about twice the picture's resolution by taking single pixels, so that memory depends on the picture; and where even
+looking at every storage block would take minutes, fewer blocks are looked at, and the picture is coarse.
+
+It knows one file; nothing of mosaics, models or colours.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+import rasterio.windows
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from geoseg.grid import Window
+from geoseg.raster import ground_resolution
+from geoseg.raster.handles import dataset, unplaced_allowed
+from geoseg.raster.placing import footprint
+from geoseg.raster.source import Source
+
+MAX_SAMPLES = 6_000_000_000
+"""Pixels of one band of one file behind what is read, at most; some minutes of decoding."""
+
+FINER = 2
+"""Pixels of a thinned read along the side of a picture's pixel."""
+
+Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Thinned:
+    """One band of a file, thinned.
+
+    Attributes
+    ----------
+    pixels : float32 (y, x)
+        NaN where invalid.
+    transform : Affine
+        From its px to CRS units.
+    zoom : float
+        How many of its px lie along the side of a picture's.
+    is_coarse : bool
+        Whether it is coarser than the picture for want of overviews.
+    """
+
+    pixels: Pixels
+    transform: Affine
+    zoom: float
+    is_coarse: bool
+
+
+def thin(source: Source, band: int, crop: GeoBox, factor: int) -> Thinned | None:
+    """Read one band of a file at about a picture's resolution or finer.
+
+    Parameters
+    ----------
+    source : Source
+        The file.
+    band : int
+        Which of its chosen bands, counted from 0.
+    crop : GeoBox
+        The part of the raster under which it is read.
+    factor : int
+        Raster pixels along the side of the picture's.
+
+    Returns
+    -------
+    Thinned or None
+        None where the file does not lie there.
+    """
+    index, whole = source.indexes[band], source.extent
+    around = footprint(crop, source.geobox)
+    needed = Window(around.y - 2, around.x - 2, around.height + 4, around.width + 4).intersect(whole)
+    if not needed.area:
+        return None
+    zoom = factor * _pixel_ratio(crop, source.geobox)
+    whole_file = dataset(source.path)
+    levels = [level for level in sorted(whole_file.overviews(index)) if level <= zoom * 1.01]
+    options = {"overview_level": len(levels) - 1} if levels else {}
+    with unplaced_allowed(), rasterio.open(source.path, **options) as opened:
+        down, across = opened.height / whole.height, opened.width / whole.width
+        block = whole_file.block_shapes[index - 1]
+        step, is_coarse = _step(needed.height * down, needed.width * across, block, zoom * across)
+        window = rasterio.windows.Window(
+            needed.x * across, needed.y * down, needed.width * across, needed.height * down
+        )
+        shape = max(1, round(window.height / step)), max(1, round(window.width / step))
+        pixels = opened.read(index, window=window, out_shape=shape, out_dtype="float32")
+        pixels[opened.read_masks(index, window=window, out_shape=shape) == 0] = np.nan
+    pixels[~np.isfinite(pixels)] = np.nan
+    scale = Affine.scale(needed.width / shape[1], needed.height / shape[0])
+    transform = source.geobox.transform @ Affine.translation(needed.x, needed.y) @ scale
+    return Thinned(pixels, transform, zoom * shape[1] / needed.width, is_coarse)
+
+
+def _pixel_ratio(one: GeoBox, other: GeoBox) -> float:
+    """How many pixels of another grid lie along the side of a pixel."""
+    if one.crs == other.crs:
+        return math.sqrt(abs(one.transform.determinant / other.transform.determinant))
+    return math.sqrt(math.prod(ground_resolution(one)) / math.prod(ground_resolution(other)))
+
+
+def _step(height: float, width: float, block: tuple[int, int], zoom: float) -> tuple[float, bool]:
+    """Px from one sample to the next, and whether that is coarser than the picture.
+
+    With steps longer than a storage block only blocks that hold a sample are read, which is how large files without
+    overviews stay within `MAX_SAMPLES`.
+    """
+    step = max(1.0, zoom / FINER)
+    while height * width * min(1, block[0] / step) * min(1, block[1] / step) > MAX_SAMPLES:
+        step *= 2
+    return step, step > max(1.0, zoom)
