@@ -144,7 +144,10 @@ def _searched(root: str, search: Search) -> Iterator[Json]:
         raise WorkflowError(f"'{root}' would give everything it has; give --region with the place to map.")
     try:
         client = Client.open(root, stac_io=StacApiIO(timeout=TIMEOUT))
-        for item in client.search(**search.parameters).items_as_dicts():
+        asked = search.parameters
+        if not client.conforms_to("QUERY"):  # such servers answer conditions wrongly; what comes is looked at anyway
+            asked = {key: value for key, value in asked.items() if key != "query"}
+        for item in client.search(**asked).items_as_dicts():
             yield _absolute(item, root)
     except (APIError, NotImplementedError, pystac.STACError, OSError) as error:
         raise CatalogError(

@@ -38,7 +38,7 @@ def identify(sources: Iterable[Source]) -> list[dict[str, Any]]:
             absolute = _unsigned(source.path)
             found.setdefault(absolute, _remote(_unsigned(source.given), absolute) | source.version)
             continue
-        for name in files_of(source.path):
+        for name in (name.removeprefix("/vsicurl/") for name in files_of(source.path)):
             if name not in found:
                 found[name] = _identify(source.given if name == source.path else name, name)
     return list(found.values())
