@@ -162,6 +162,18 @@ def test_beyond_the_prediction_nothing_is_compared_and_a_note_says_so(tmp_path: 
     assert summary_of(prediction, path, region=region) == mine | {"compared": 1}
 
 
+def test_objects_are_cut_to_the_region_on_both_sides(tmp_path: Path) -> None:
+    prediction, path, truth, found, _ = write_scene(tmp_path, 10)
+    (tmp_path / "predicted.csv").unlink()
+    (left, top), (right, bottom) = TEN_METRES @ (33, 50), TEN_METRES @ (170, 201)
+    place = slice(50, 201), slice(33, 170)
+    whole = match_instances(truth[place], found[place])
+    mine = summary_of(prediction, path, region=f"{left},{bottom},{right},{top},EPSG:32618")
+    assert (mine["true_objects"], mine["predicted_objects"]) == (whole.truths, len(whole.partners))
+    assert mine["mean_iou"] == pytest.approx(whole.iou[whole.partners > 0].mean())
+    assert (mine["pixels"], mine["compared"]) == (151 * 137, 1)
+
+
 def shapes(seed: int, count: int = 25) -> list[Polygon]:
     """Turned rectangles in pixels, some over each other, some with a hole."""
     rng = np.random.default_rng(seed)

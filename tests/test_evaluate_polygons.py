@@ -105,6 +105,12 @@ def test_hausdorff_is_the_largest_distance_of_dense_points(one: int, other: int)
     assert largest - longest / 40 - 1e-9 <= found <= largest + step / 2
 
 
+def test_hausdorff_is_found_within_edges_too() -> None:
+    notched = Polygon([(0, 0), (10, 0), (10, 10), (9, 10), (9, 5), (1, 5), (1, 10), (0, 10)])
+    found = hausdorff_distances(np.array([box(0, 0, 10, 10)]), np.array([notched]))
+    assert found[0] == pytest.approx(5)  # from the middle of the notch to the square, though every vertex is nearer
+
+
 def test_pairs_are_those_of_all_pairs(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     truth = [translate(scale(blob(seed), 1.5, 1), *rng.uniform(0, 300, 2)) for seed in range(60)]
