@@ -48,7 +48,7 @@ from geoseg.training.recipe_parts import InstanceLabels, RasterLabels, TeacherLa
 from geoseg.training.sampling import Sampler
 from geoseg.training.scenes import Scene, image_name, read_image
 
-WIDEST = 1 / 8
+WIDEST = 1 / 10
 """Part of a tile that a halo may take on each side."""
 
 
