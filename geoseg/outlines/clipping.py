@@ -42,11 +42,12 @@ def clip(table: pa.Table, region: Region, transform: Affine, crs: CRS) -> pa.Tab
     sizes = measure(in_pixels, transform, crs)
     pixels = np.rint(shapely.area(parts) / abs(transform.determinant)).astype(np.int64)
     for name, values in (("area_m2", sizes.area), ("perimeter_m", sizes.perimeter), ("pixels", pixels)):
-        table = _replaced(table, name, is_part, values)
+        table = replaced(table, name, is_part, values)
     return table
 
 
-def _replaced(table: pa.Table, name: str, rows: NDArray[np.bool_], values: NDArray[np.generic]) -> pa.Table:
+def replaced(table: pa.Table, name: str, rows: NDArray[np.bool_], values: NDArray[np.generic]) -> pa.Table:
+    """Put numbers into some rows of a column."""
     column = table.column(name).to_numpy().copy()
     column[rows] = values
     place = table.schema.get_field_index(name)

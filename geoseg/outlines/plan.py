@@ -68,6 +68,9 @@ class OutlinePlan:
         The label that never does.
     region : Region, optional
         In the raster's CRS; polygons are clipped to it.
+    tolerance : float, optional
+        CRS units: outlines become straight walls, which stray from what was traced by about so much; without it they
+        do not.
     places : frozenset, optional
         Rows and columns of the blocks that may hold labels; all of them unless given.
     """
@@ -85,6 +88,7 @@ class OutlinePlan:
     classes: Collection[int] | None = None
     nodata: int | None = 255
     region: Region | None = None
+    tolerance: float | None = None
     places: frozenset[tuple[int, int]] | None = None
 
     @property

@@ -117,7 +117,7 @@ SIFTING = {"survey": survey_block, "merge": merge_surveys, "sift": sift_block}
 def _keep(plan: OutlinePlan, node: Node, faces: Faces, rest: Piece) -> None:
     """Write what a node has."""
     table = features(faces, plan.transform, plan.crs, plan.names)
-    if plan.region is not None:
+    if plan.region is not None and plan.tolerance is None:  # walls are straightened before they are cut
         table = clip(table, plan.region, plan.transform, plan.crs)
     if plan.objects is not None:
         table = plan.objects.sort(table)

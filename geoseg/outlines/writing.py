@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from geoseg.outlines.clipping import clip
 from geoseg.outlines.merging import merge
 from geoseg.outlines.objects import COLUMNS
 from geoseg.outlines.plan import OutlinePlan
+from geoseg.outlines.regularizing import regularize
 from geoseg.vector import StyledClass, write_features
 
 
@@ -35,6 +37,10 @@ def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[St
     files = plan.folder.feature_files()
     keys = [plan.folder.read_features(file, columns=["key"]).column("key").to_numpy() for file in files]
     bands = merge(keys, [partial(plan.folder.read_features, file) for file in files])
+    if plan.tolerance is not None:
+        bands = regularize(bands, plan)
+        if plan.region is not None:
+            bands = map(partial(clip, region=plan.region, transform=plan.transform, crs=plan.crs), bands)
     kind: Literal["Polygon", "MultiPolygon"] = "Polygon" if plan.shaping.connectivity == 4 else "MultiPolygon"
     write = partial(write_features, path, layer=layer, crs=plan.crs, style=style)
     if plan.objects is None:

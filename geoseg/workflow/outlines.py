@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from geoseg.errors import WorkflowError, nearest
+from geoseg.footprints import STAIRS
 from geoseg.models.spec import NODATA, ModelSpec
 from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels, RunObjects
 from geoseg.planning import Plan
@@ -18,6 +19,9 @@ from geoseg.store import RunFolder
 from geoseg.vector import StyledClass
 from geoseg.vectorize import Metric, Shaping, Simplification
 from geoseg.workflow.settings import OutlineSettings
+
+WALLS = 1.5
+"""Px that walls may stray from what was traced, unless said otherwise."""
 
 
 def outlines_of_run(wanted: OutlineSettings, made: Plan, folder: RunFolder) -> OutlinePlan:
@@ -32,6 +36,7 @@ def outlines_of_run(wanted: OutlineSettings, made: Plan, folder: RunFolder) -> O
     folder : RunFolder
         Holds its labels.
     """
+    _check_classes(wanted, made.spec)
     names = {item.value: item.name for item in made.spec.classes}
     wanted_classes = values_of(wanted.classes, names)
     axes = made.grid.rows, made.grid.cols
@@ -50,10 +55,20 @@ def outlines_of_run(wanted: OutlineSettings, made: Plan, folder: RunFolder) -> O
         classes=None if made.has_things else wanted_classes,
         nodata=NODATA,
         region=made.region.region if made.region else None,
+        tolerance=tolerance_of(wanted, made.raster.transform),
         places=made.places,
     )
     plan.folder.prepare(fingerprint_of(wanted))
     return plan
+
+
+def _check_classes(wanted: OutlineSettings, spec: ModelSpec) -> None:
+    """Refuse to regularize what is no building."""
+    if wanted.regularize:
+        values = values_of(wanted.classes, {item.value: item.name for item in spec.classes})
+        written = [item for item in spec.classes if values is None or item.value in values]
+        stuff, things = ([item.name for item in written if item in kind] for kind in (spec.stuff, spec.things))
+        check_regularized(stuff, things)
 
 
 def fingerprint_of(wanted: OutlineSettings) -> dict[str, Any]:
@@ -65,13 +80,47 @@ def fingerprint_of(wanted: OutlineSettings) -> dict[str, Any]:
 
 def shaping_of(wanted: OutlineSettings, transform: Any, *, is_clipped: bool) -> Shaping:
     """What polygons are to look like on a grid, when a region clips them and when none does."""
+    simplification = Simplification(wanted.simplify, wanted.simplify_method)
+    if wanted.regularize:
+        simplification = Simplification(STAIRS * _pixel(transform))
     return Shaping(
         metric=Metric.of(transform),
-        simplification=Simplification(wanted.simplify, wanted.simplify_method),
+        simplification=simplification,
         max_vertices=wanted.max_vertices,
         connectivity=wanted.connectivity,
         keeps_outer=is_clipped,
     )
+
+
+def tolerance_of(wanted: OutlineSettings, transform: Any) -> float | None:
+    """How far walls may stray from what was traced, CRS units; None when outlines do not become walls."""
+    return (wanted.simplify or WALLS * _pixel(transform)) if wanted.regularize else None
+
+
+def _pixel(transform: Any) -> float:
+    """The side of a square pixel of the same area, CRS units."""
+    return math.sqrt(abs(transform.determinant))
+
+
+def check_regularized(stuff: Collection[str], things: Collection[str]) -> None:
+    """Refuse to regularize a map of which more than buildings would be written.
+
+    Parameters
+    ----------
+    stuff, things : collection of str
+        Names of the classes that would be written, without objects and with.
+
+    Raises
+    ------
+    WorkflowError
+        There are several classes, or a class beside objects.
+    """
+    if len(stuff) > 1 or (stuff and things):
+        wanted = next(iter(things or stuff))
+        raise WorkflowError(
+            f"regularize makes straight walls of all that is written, and that would be {', '.join([*things, *stuff])};"
+            f" choose what is a building, such as classes: [{wanted}]."
+        )
 
 
 def min_pixels(min_area: float, geobox: GeoBox) -> int:

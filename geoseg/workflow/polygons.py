@@ -22,7 +22,7 @@ from geoseg.raster import Raster, open_raster, read_legend
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_region, read_region
 from geoseg.workflow.layout import layout_of_labels
-from geoseg.workflow.outlines import fingerprint_of, min_pixels, shaping_of, values_of
+from geoseg.workflow.outlines import check_regularized, fingerprint_of, min_pixels, shaping_of, tolerance_of, values_of
 from geoseg.workflow.settings import OutlineSettings, sentence
 
 WIDE_NODATA = -(2**63)
@@ -164,6 +164,8 @@ def _plan(
 ) -> tuple[OutlinePlan, list[StyledClass] | None, bool]:
     """Plan the outline and make its folder ready; the folder says what was made from what."""
     names, style = _legend(raster)
+    if wanted.regularize:
+        _check_buildings(wanted, raster, names)
     declared = raster.sources[0].nodata[0]
     nodata = WIDE_NODATA if declared is None else int(declared)
     region = _region(wanted, raster)
@@ -182,6 +184,7 @@ def _plan(
         classes=values_of(wanted.classes, names),
         nodata=nodata,
         region=region.region if region else None,
+        tolerance=tolerance_of(wanted, raster.transform),
     )
     if region is not None:
         plan = replace(plan, places=frozenset(node[1:] for node in plan.blocks() if region.touches(plan.window(node))))
@@ -190,6 +193,22 @@ def _plan(
         | {"inputs": raster.fingerprint(), "region": wanted.region, "block_size": wanted.block_size}
     )
     return plan, style, resumed
+
+
+def _check_buildings(wanted: Polygonizing, raster: Raster, names: Mapping[int, str]) -> None:
+    """Refuse to regularize classes that are no building, and the ground between numbered objects."""
+    if wanted.classes is not None:
+        check_regularized([str(item) for item in wanted.classes], [])
+    elif names or raster.dtype.itemsize == 1:
+        raise WorkflowError(
+            f"regularize makes straight walls of all that is written, and '{wanted.input}' holds classes; choose what "
+            "is a building, such as classes: [1]."
+        )
+    elif raster.sources[0].nodata[0] is None:
+        raise WorkflowError(
+            f"'{wanted.input}' declares no nodata, so the ground between its objects would be regularized too; declare "
+            "the value of the ground as nodata."
+        )
 
 
 def _region(wanted: Polygonizing, raster: Raster) -> RegionMask | None:

@@ -1,0 +1,385 @@
+"""From walls to outlines: nodes where walls of several faces meet, corners where those of one arc do.
+
+A node comes to lie where the last walls of its arcs meet as nearly as they can, and these walls then run through it, so
+faces still meet in one point. A corner is the crossing of two walls. What is not drawn by walls is a polyline that is
+given, bent near its ends where the nodes there have moved. Walls are lines in a plane of right angles; what is drawn is
+in pixels, so that a polyline that is given stays what it is, bit for bit. It does not know which form of an arc is
+wanted.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from geoseg.arcs.chains import Coordinates, Integers
+from geoseg.arcs.metric import Metric
+from geoseg.footprints.fitting import Walls
+from geoseg.footprints.moments import Floats
+from geoseg.footprints.network import NOBODY, Bytes, Flags
+
+BY_WALLS = -1
+"""The form of an arc that is drawn by its walls; other forms are numbers of polylines."""
+
+SHALLOW = math.sin(math.radians(10))
+"""Walls that cross at a smaller angle meet near the vertex between them, not where their lines cross."""
+
+STAY, ANY_WAY, BY_ROW, BY_COLUMN = range(4)
+"""How a node may move."""
+
+FARTHEST = 3.0
+"""How far a node moves at most, in tolerances."""
+
+NEAREST = 0.4
+"""How far it does in shares of the shortest arc that ends there, so that nodes do not pass one another."""
+
+BEND = 4.0
+"""How far from a moved node a polyline is as it was, in tolerances, along it."""
+
+SHORT = 0.25
+"""A wall that comes out shorter, in tolerances, is dropped."""
+
+LONG = 20.0
+"""A wall longer than that, in tolerances, says no more of where a node lies."""
+
+STILL = 0.01
+"""Weight of where a node was, beside that of its walls: it does not slide along walls that all run one way."""
+
+SIDES = 16, 64
+"""The fewest and the most sides of a circle, multiples of 4."""
+
+
+class Polylines(NamedTuple):
+    """Polylines one after another, px.
+
+    Attributes
+    ----------
+    offsets : int64, shape (polyline + 1,)
+    x, y : float64, shape (vertex,)
+    """
+
+    offsets: Integers
+    x: Floats
+    y: Floats
+
+
+class Plane(NamedTuple):
+    """Pixels to a plane of right angles and back: ``(a x + b y, d x + e y)``, CRS units."""
+
+    a: float
+    b: float
+    d: float
+    e: float
+
+    @classmethod
+    def of(cls, metric: Metric, stretch: float = 1.0) -> Plane:
+        """Of a raster, whose CRS has to be stretched by a factor in its first coordinate for right angles."""
+        return cls(*map(float, (metric.a * stretch, metric.b * stretch, metric.d, metric.e)))
+
+    def to(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """From pixels."""
+        return self.a * x + self.b * y, self.d * x + self.e * y
+
+
+@njit(cache=True, nogil=True)
+def to_pixels(plane: Plane, x: float, y: float) -> tuple[float, float]:
+    """From the plane back to pixels."""
+    determinant = plane.a * plane.e - plane.b * plane.d
+    return (plane.e * x - plane.b * y) / determinant, (plane.a * y - plane.d * x) / determinant
+
+
+@njit(cache=True, nogil=True)
+def place_nodes(
+    walls: Walls,
+    is_drawn: Flags,
+    nodes: Coordinates,
+    offsets: Integers,
+    length: Floats,
+    shift: Floats,
+    x: Floats,
+    y: Floats,
+    way: Bytes,
+    plane: Plane,
+    tolerance: float,
+) -> tuple[Floats, Floats]:
+    """Where nodes come to lie: least squares of the distances from the walls that end there, weighted by their lengths.
+
+    Parameters
+    ----------
+    walls : Walls
+    is_drawn : bool, shape (arc,)
+        Only arcs that are drawn by walls say where a node lies.
+    nodes : int32, shape (arc, 2)
+        The nodes at the start and the end of each arc.
+    offsets : int64, shape (arc + 1,)
+        Where the walls of each arc begin.
+    length : float64, shape (arc,)
+        Of the arcs, in the plane.
+    shift : float64, shape (arc,)
+        How far the walls of an arc are moved to their left, in the plane.
+    x, y : float64, shape (node,)
+        Where the nodes are, px.
+    way : uint8, shape (node,)
+        `STAY`, `ANY_WAY`, or `BY_ROW` and `BY_COLUMN` alone.
+    plane : Plane
+    tolerance : float
+        In the plane.
+
+    Returns
+    -------
+    x, y : float64, shape (node,)
+        px.
+    """
+    # The normal equations of each node, in steps from where it is.
+    xx, xy, yy = np.zeros(x.size), np.zeros(x.size), np.zeros(x.size)
+    bx, by, weight, room = np.zeros(x.size), np.zeros(x.size), np.zeros(x.size), np.full(x.size, FARTHEST * tolerance)
+    for arc in range(is_drawn.size):
+        if nodes[arc, 0] == NOBODY:
+            continue
+        for end in range(2):
+            node, wall = nodes[arc, end], offsets[arc] + (walls.counts[arc] - 1) * end
+            room[node] = min(room[node], NEAREST * length[arc])
+            if not is_drawn[arc]:
+                continue
+            nx, ny = -math.sin(walls.angle[wall]), math.cos(walls.angle[wall])
+            from_x = walls.x[wall] - plane.a * x[node] - plane.b * y[node]
+            from_y = walls.y[wall] - plane.d * x[node] - plane.e * y[node]
+            away = from_x * nx + from_y * ny + shift[arc]
+            w = min(walls.length[wall], LONG * tolerance)
+            xx[node] += w * nx * nx
+            xy[node] += w * nx * ny
+            yy[node] += w * ny * ny
+            bx[node] += w * nx * away
+            by[node] += w * ny * away
+            weight[node] += w
+    placed_x, placed_y = x.copy(), y.copy()
+    for node in range(x.size):
+        if way[node] == STAY or weight[node] == 0:
+            continue
+        p, q, r = xx[node] + STILL * weight[node], xy[node], yy[node] + STILL * weight[node]
+        if way[node] == ANY_WAY:
+            determinant = p * r - q * q
+            dx, dy = (r * bx[node] - q * by[node]) / determinant, (p * by[node] - q * bx[node]) / determinant
+        else:
+            ux, uy = (plane.b, plane.e) if way[node] == BY_ROW else (plane.a, plane.d)
+            along = (ux * bx[node] + uy * by[node]) / (ux * ux * p + 2 * ux * uy * q + uy * uy * r)
+            dx, dy = along * ux, along * uy
+        part = min(1.0, room[node] / max(math.hypot(dx, dy), 1e-12 * room[node]))
+        step_x, step_y = to_pixels(plane, part * dx, part * dy)
+        if way[node] != BY_ROW:
+            placed_x[node] = x[node] + step_x
+        if way[node] != BY_COLUMN:
+            placed_y[node] = y[node] + step_y
+    return placed_x, placed_y
+
+
+@njit(cache=True, nogil=True)
+def draw(
+    walls: Walls,
+    form: Integers,
+    nodes: Coordinates,
+    chains: Polylines,
+    given: Polylines,
+    shift: Floats,
+    is_bent: Flags,
+    node_x: Floats,
+    node_y: Floats,
+    plane: Plane,
+    tolerance: float,
+) -> Polylines:
+    """Draw every arc from its start to its end.
+
+    Parameters
+    ----------
+    walls, nodes, shift, plane, tolerance
+        As in `place_nodes`.
+    form : int64, shape (arc,)
+        `BY_WALLS`, or the number of a polyline of ``given``.
+    chains : Polylines
+        What the walls were fitted to.
+    given : Polylines
+        What arcs may be instead.
+    is_bent : bool, shape (arc,)
+        Where walls that end at a node keep their places and not their directions.
+    node_x, node_y : float64, shape (node,)
+        Where nodes are now, px.
+    """
+    offsets = np.zeros(form.size + 1, np.int64)
+    for arc in range(form.size):
+        most = max(walls.counts[arc], SIDES[1]) + 1
+        if form[arc] != BY_WALLS:
+            most = given.offsets[form[arc] + 1] - given.offsets[form[arc]] + 2
+        offsets[arc + 1] = offsets[arc] + most
+    x, y = np.empty(offsets[-1]), np.empty(offsets[-1])
+    count = 0
+    for arc in range(form.size):
+        is_open = nodes[arc, 0] != NOBODY
+        ends = np.empty((2, 2))
+        for end in range(2 if is_open else 0):
+            ends[end, 0], ends[end, 1] = node_x[nodes[arc, end]], node_y[nodes[arc, end]]
+        if form[arc] == BY_WALLS:
+            here = slice(chains.offsets[arc], chains.offsets[arc + 1])
+            size = _draw_walls(
+                x[count:], y[count:], _own(walls, arc, here), chains.x[here], chains.y[here], shift[arc], is_bent[arc],
+                is_open, ends, plane, tolerance,
+            )  # fmt: skip
+        else:
+            here = slice(given.offsets[form[arc]], given.offsets[form[arc] + 1])
+            size = _draw_given(x[count:], y[count:], given.x[here], given.y[here], is_open, ends, plane, tolerance)
+        offsets[arc] = count
+        count += size
+    offsets[form.size] = count
+    return Polylines(offsets, x[:count].copy(), y[:count].copy())
+
+
+@njit(cache=True, nogil=True)
+def _own(walls: Walls, arc: int, here: slice) -> Walls:
+    """The walls of one arc."""
+    count = walls.counts[arc : arc + 1]
+    return Walls(count, walls.vertex[here], walls.angle[here], walls.x[here], walls.y[here], walls.length[here])
+
+
+@njit(cache=True, nogil=True)
+def _draw_walls(
+    x: Floats,
+    y: Floats,
+    own: Walls,
+    chain_x: Floats,
+    chain_y: Floats,
+    shift: float,
+    is_bent: bool,
+    is_open: bool,
+    ends: Floats,
+    plane: Plane,
+    tolerance: float,
+) -> int:
+    """The corners of an arc's walls, and its nodes; return how many vertices these are."""
+    count = int(own.counts[0])
+    if count == 0:
+        return _draw_circle(x, y, own, plane, tolerance)
+    angle, length = own.angle[:count].copy(), own.length[:count].copy()
+    px, py = own.x[:count] - shift * np.sin(angle), own.y[:count] + shift * np.cos(angle)
+    at_x = plane.a * chain_x[own.vertex[:count]] + plane.b * chain_y[own.vertex[:count]]
+    at_y = plane.d * chain_x[own.vertex[:count]] + plane.e * chain_y[own.vertex[:count]]
+    end_x, end_y = plane.a * ends[:, 0] + plane.b * ends[:, 1], plane.d * ends[:, 0] + plane.e * ends[:, 1]
+    while True:
+        if is_open:
+            x[0], y[0], x[count], y[count] = end_x[0], end_y[0], end_x[1], end_y[1]
+            if not is_bent:
+                px[0], py[0], px[count - 1], py[count - 1] = end_x[0], end_y[0], end_x[1], end_y[1]
+        for wall in range(1 if is_open else 0, count):
+            before = (wall if wall else count) - 1
+            x[wall], y[wall] = _corner(
+                px[before], py[before], angle[before], px[wall], py[wall], angle[wall], at_x[wall], at_y[wall]
+            )
+        if not is_open:
+            x[count], y[count] = x[0], y[0]
+        forth = np.diff(x[: count + 1]) * np.cos(angle[:count]) + np.diff(y[: count + 1]) * np.sin(angle[:count])
+        shortest = int(np.argmin(forth))
+        if forth[shortest] >= SHORT * tolerance or count <= (1 if is_open else 4):
+            break
+        count = _drop(shortest, count, is_open, (px, py, angle, length, at_x, at_y))
+    for vertex in range(count + 1):
+        x[vertex], y[vertex] = to_pixels(plane, x[vertex], y[vertex])
+    if is_open:
+        x[0], y[0], x[count], y[count] = ends[0, 0], ends[0, 1], ends[1, 0], ends[1, 1]
+    return count + 1
+
+
+@njit(cache=True, nogil=True)
+def _drop(wall: int, count: int, is_open: bool, walls: tuple[Floats, Floats, Floats, Floats, Floats, Floats]) -> int:
+    """Drop a wall that came out too short, or runs back; return how many are left.
+
+    Those before and after it become one where they run the same way.
+    """
+    px, py, angle, length, _, _ = walls
+    before, after = (wall if wall else count) - 1, (wall + 1) % count
+    is_inner = not is_open or 0 < wall < count - 1
+    gone = 1
+    if is_inner and abs(math.sin(angle[before] - angle[after])) < SHALLOW:
+        share = length[after] / (length[before] + length[after])
+        px[before] += share * (px[after] - px[before])
+        py[before] += share * (py[after] - py[before])
+        length[before] += length[after]
+        gone = 2
+    for values in walls:
+        left = values[before]
+        for place in range(wall, count - gone):
+            values[place] = values[place + gone]
+        if gone == 2 and after < wall:  # the last wall is dropped, and the first one with it
+            values[: count - 2] = values[1 : count - 1].copy()
+            values[count - 3] = left
+    return count - gone
+
+
+@njit(cache=True, nogil=True)
+def _corner(
+    ax: float, ay: float, alpha: float, bx: float, by: float, beta: float, x: float, y: float
+) -> tuple[float, float]:
+    """Where two lines cross; where they hardly do, the mean of their points nearest to a place."""
+    ux, uy, vx, vy = math.cos(alpha), math.sin(alpha), math.cos(beta), math.sin(beta)
+    sine = ux * vy - uy * vx
+    if abs(sine) >= SHALLOW:
+        along = ((bx - ax) * vy - (by - ay) * vx) / sine
+        return ax + along * ux, ay + along * uy
+    s, t = (x - ax) * ux + (y - ay) * uy, (x - bx) * vx + (y - by) * vy
+    return (ax + s * ux + bx + t * vx) / 2, (ay + s * uy + by + t * vy) / 2
+
+
+@njit(cache=True, nogil=True)
+def _draw_circle(x: Floats, y: Floats, own: Walls, plane: Plane, tolerance: float) -> int:
+    """A regular polygon with a circle's area, whose sides stray from it by a quarter of the tolerance at most."""
+    radius = own.length[0]
+    half = math.acos(max(1 - tolerance / 4 / radius, 0.0))  # of the angle that a side spans
+    sides = 4 * math.ceil(min(max(math.pi / half, SIDES[0]), SIDES[1]) / 4)
+    radius *= math.sqrt(math.pi / (sides / 2 * math.sin(2 * math.pi / sides)))
+    forth = 1 if own.angle[0] > 0 else -1
+    for side in range(sides):
+        angle = forth * 2 * math.pi * side / sides
+        x[side], y[side] = to_pixels(plane, own.x[0] + radius * math.cos(angle), own.y[0] + radius * math.sin(angle))
+    x[sides], y[sides] = x[0], y[0]
+    return sides + 1
+
+
+@njit(cache=True, nogil=True)
+def _draw_given(
+    x: Floats,
+    y: Floats,
+    given_x: Floats,
+    given_y: Floats,
+    is_open: bool,
+    ends: Floats,
+    plane: Plane,
+    tolerance: float,
+) -> int:
+    """A polyline that leads to where its nodes are now; return how many vertices it has."""
+    last = given_x.size - 1
+    along = np.zeros(last + 1)
+    for vertex in range(last):
+        dx, dy = given_x[vertex + 1] - given_x[vertex], given_y[vertex + 1] - given_y[vertex]
+        along[vertex + 1] = along[vertex] + math.hypot(plane.a * dx + plane.b * dy, plane.d * dx + plane.e * dy)
+    reach = min(BEND * tolerance, along[last] / 2)
+    begin, end = -1.0, np.inf
+    count = 0
+    if is_open and (given_x[0] != ends[0, 0] or given_y[0] != ends[0, 1]):
+        begin = reach
+        x[0], y[0], count = ends[0, 0], ends[0, 1], 1
+    if is_open and (given_x[last] != ends[1, 0] or given_y[last] != ends[1, 1]):
+        end = along[last] - reach
+    for vertex in range(last + 1):
+        if begin <= along[vertex] <= end:
+            x[count], y[count] = given_x[vertex], given_y[vertex]
+            count += 1
+        for place in (begin, end) if begin < end else (begin, np.inf):
+            if vertex < last and along[vertex] < place < along[vertex + 1]:
+                share = (place - along[vertex]) / (along[vertex + 1] - along[vertex])
+                x[count] = given_x[vertex] + share * (given_x[vertex + 1] - given_x[vertex])
+                y[count] = given_y[vertex] + share * (given_y[vertex + 1] - given_y[vertex])
+                count += 1
+    if end < np.inf:
+        x[count], y[count] = ends[1, 0], ends[1, 1]
+        count += 1
+    return count

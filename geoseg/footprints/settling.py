@@ -1,0 +1,225 @@
+"""Which form each face takes: walls where they hold together, step by step back to what was traced.
+
+Strategy. Every face begins with walls at right angles. A face that is not good goes one level back: to walls that lean
+where they end at a node, to walls of half the tolerance, which follow the outline more closely, to the simplified
+outline, to the outline as it was traced. An arc has the level of that one of its faces that is farther back, and so has
+a node. At the last level nothing has moved: this comes to an end, and as it began in a valid map, it ends in one. A
+face is good when it is valid, has about the area of what was traced and lies where that lies, and when it meets other
+faces along common arcs only.
+
+Faces of which it is decided already what they are, and faces that come later, take part without being changed: the
+others give way to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+
+from geoseg.arcs.chains import Integers
+from geoseg.footprints.drawing import Polylines
+from geoseg.footprints.forms import BENT, LEAST, NARROW, RIGHT, TRACED, Decided, Forms
+from geoseg.footprints.network import NOBODY, Flags, Floats
+from geoseg.footprints.overlap import common_areas
+from geoseg.footprints.scene import Geometries, Scene, bounds
+
+AREA = 0.05
+"""How much of its area a face may gain or lose."""
+
+WITHIN = 0.03
+"""How much it still differs when its walls are shifted for the sake of its area."""
+
+OVERLAP = 0.85
+"""The least intersection over union with the face as it was traced."""
+
+UNSURE = 0.04
+"""So near to that, it is calculated exactly."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of the faces of a scene.
+
+    Attributes
+    ----------
+    polygons : object, shape (face,)
+        In the CRS.
+    level : int64, shape (face,)
+        How far back free faces went; `NOBODY`'s of others.
+    is_changed : bool, shape (face,)
+        Free faces that are no longer as they were traced.
+    decided : Decided
+        What free faces share with later ones.
+    """
+
+    polygons: Geometries
+    level: Integers
+    is_changed: Flags
+    decided: Decided
+
+
+def settle(scene: Scene, forms: Forms) -> Settled:
+    """Settle the free faces of a scene.
+
+    Parameters
+    ----------
+    scene : Scene
+    forms : Forms
+        Of its network.
+    """
+    state = _State(scene, forms)
+    todo = scene.around(scene.is_free)
+    while todo.any():
+        state.draw(np.flatnonzero(todo))
+        todo = scene.around(state.step_back(todo))
+    return state.settled()
+
+
+class _State:
+    """Levels of faces, and what is drawn of them; `NOBODY`'s level is that of faces which are not free."""
+
+    def __init__(self, scene: Scene, forms: Forms) -> None:
+        self.scene, self.forms = scene, forms
+        count = len(scene.network)
+        self.level = np.where(scene.is_free, RIGHT, NOBODY)
+        self.push, self.is_pushed = np.zeros(count), np.zeros(count, bool)
+        self.polygons, self.area = scene.polygons.copy(), shapely.area(scene.polygons)
+        self.gain, self.overlap = np.zeros(count), np.ones(count)
+        self.is_sound = np.ones(count, bool)
+        self.lines: Polylines
+        self.nodes: Floats
+
+    def draw(self, faces: Integers) -> None:
+        """Draw the network, and compare some faces with what was traced."""
+        network, (node, face) = self.scene.network, self.scene.meetings
+        arc_level = np.where(network.faces == NOBODY, NOBODY, self.level[network.faces]).max(axis=1)
+        node_level = np.full(len(network.node_xy), NOBODY)
+        np.maximum.at(node_level, node, self.level[face])
+        is_movable = (node_level >= RIGHT) & (node_level <= NARROW)
+        # Faces lie on the left of their arcs. Only walls that nobody shares are pushed.
+        shift = np.where(network.faces[:, 1] == NOBODY, -self.push[network.faces[:, 0]], 0.0)
+        self.lines, self.nodes = self.forms.draw(np.where(arc_level < RIGHT, TRACED, arc_level), is_movable, shift)
+        self._compare(faces)
+
+    def _compare(self, faces: Integers) -> None:
+        scene, lines = self.scene, self.lines
+        drawn = scene.network.assemble(np.stack([lines.x, lines.y], axis=1), lines.offsets, faces)
+        is_whole = np.logical_and.reduceat(np.diff(drawn.rings) > LEAST, drawn.polygons[:-1])
+        within = (bounds(drawn) - scene.bounds[faces]) * [-1, -1, 1, 1] <= scene.reach
+        sound = np.flatnonzero(is_whole & within.all(axis=1))  # GEOS takes no ring of two corners
+        self.is_sound[faces] = False
+        drawn, faces = drawn.take(sound), faces[sound]
+        self.polygons[faces] = drawn.to_polygons(scene.place(drawn.xy.astype(np.float64)))
+        self.is_sound[faces] = shapely.is_valid(self.polygons[faces])
+        traced = scene.faces.take(faces)
+        common = scene.pixel_area * common_areas(
+            drawn.xy.astype(np.float64),
+            drawn.rings,
+            drawn.polygons,
+            traced.xy.astype(np.float64),
+            traced.rings,
+            traced.polygons,
+        )
+        area = shapely.area(self.polygons[faces])
+        overlap = common / (self.area[faces] + area - common)
+        unsure = np.flatnonzero((np.abs(overlap - OVERLAP) < UNSURE) & self.is_sound[faces])
+        pairs = self.polygons[faces[unsure]], scene.polygons[faces[unsure]]
+        overlap[unsure] = shapely.area(shapely.intersection(*pairs)) / shapely.area(shapely.union(*pairs))
+        self.gain[faces], self.overlap[faces] = area / self.area[faces] - 1, overlap
+
+    def step_back(self, drawn: Flags) -> Flags:
+        """Make faces give way where some are not good; return those that did."""
+        is_misplaced = np.abs(self.gain) > AREA
+        is_good = self.is_sound & ~is_misplaced & (self.overlap >= OVERLAP)
+        has_walls = (self.level >= RIGHT) & (self.level <= NARROW)
+        pushed = drawn & self.is_sound & is_misplaced & has_walls & ~self.is_pushed
+        self._push(np.flatnonzero(pushed))
+        giving = self._giving_way(drawn & ~is_good & ~pushed, drawn & self.is_sound & ~pushed)
+        self._go_back(giving)
+        return pushed | giving
+
+    def _push(self, faces: Integers) -> None:
+        """Shift the walls of faces that nobody shares, outwards or inwards, so that areas are within bounds."""
+        excess = self.gain[faces] - np.sign(self.gain[faces]) * WITHIN
+        self.push[faces] = -excess * self.area[faces] / np.maximum(self.forms.outer[faces], self.forms.tolerance)
+        self.is_pushed[faces] = True
+
+    def _giving_way(self, is_bad: Flags, drawn: Flags) -> Flags:
+        """Choose who gives way: the faces that are bad, and one of each two whose interiors meet.
+
+        Of two, the one that is less far back, then the one that fits worse, then the one that comes later. A face that
+        has no way back is in its state because of others around it.
+        """
+        can = self.scene.is_free & (self.level < TRACED)
+        giving, stuck = is_bad & can, is_bad & ~can
+        one, other = self._meeting(drawn)
+        place = np.empty(len(can), np.int64)
+        place[np.lexsort((np.arange(len(can)), -self.overlap, -self.level))] = np.arange(len(can))
+        loser = np.where(can[one] & (~can[other] | (place[one] > place[other])), one, other)
+        giving[loser[can[loser]]] = True
+        stuck[one[~can[loser]]] = stuck[other[~can[loser]]] = True
+        return giving | (self.scene.around(stuck) & can)
+
+    def _meeting(self, drawn: Flags) -> tuple[Integers, Integers]:
+        """Pairs of faces, one of which was drawn, that have area in common, or a line which is no common arc."""
+        faces = np.flatnonzero(drawn)
+        one, other = shapely.STRtree(self.polygons).query(self.polygons[faces], predicate="intersects")
+        one = faces[one]
+        is_pair = (one != other) & self.is_sound[other] & ~(drawn[other] & (other < one))
+        one, other = one[is_pair], other[is_pair]
+        # DE-9IM, nine letters: the first tells how the interiors meet, the fifth how the boundaries do.
+        relation = shapely.relate(self.polygons[one], self.polygons[other]).astype("S9").view("S1").reshape(-1, 9)
+        meets, lines = relation[:, 0] == b"2", relation[:, 4] == b"1"
+        is_neighbour = self.scene.are_neighbours(one, other)
+        meets |= lines & ~is_neighbour
+        beside = np.flatnonzero(lines & is_neighbour & ~meets)
+        meets[beside] = self._mismatch(one[beside], other[beside])
+        return one[meets], other[meets]
+
+    def _mismatch(self, one: Integers, other: Integers) -> Flags:
+        """Pairs of neighbours that do not have the same vertices along all of their common boundary."""
+        faces = np.union1d(one, other)
+        is_odd = np.zeros(len(self.level), bool)
+        is_odd[faces] = ~shapely.is_empty(shapely.coverage_invalid_edges(self.polygons[faces]))
+        found = is_odd[one] & is_odd[other]
+        for pair in np.flatnonzero(found):
+            found[pair] = not shapely.coverage_is_valid(self.polygons[[one[pair], other[pair]]])
+        return found
+
+    def _go_back(self, faces: Flags) -> None:
+        self.level[faces] += 1
+        self.level[faces & (self.level == BENT) & ~self.scene.has_nodes] = NARROW
+        self.push[faces], self.is_pushed[faces] = 0.0, False
+        arcs = self.scene.network.of_faces(faces & (self.level == NARROW)) & (self.forms.pinned == NOBODY)
+        self.forms.fit(np.flatnonzero(arcs), self.forms.tolerance / 2)
+
+    def settled(self) -> Settled:
+        """What there is in the end."""
+        scene, network, lines = self.scene, self.scene.network, self.lines
+        shared = network.of_faces(scene.is_free) & network.of_faces(scene.is_later)
+        arcs = np.flatnonzero(shared)
+        keys = map(tuple, network.keys[arcs].tolist())
+        spans = zip(lines.offsets[arcs].tolist(), lines.offsets[arcs + 1].tolist(), strict=True)
+        xy = np.stack([lines.x, lines.y], axis=1)
+        node, face = scene.meetings
+        nodes = np.intersect1d(node[scene.is_free[face]], node[scene.is_later[face]])
+        places = (map(tuple, table[nodes].tolist()) for table in (network.node_xy, self.nodes))
+        return Settled(
+            self.polygons,
+            self.level,
+            self.is_changed(),
+            Decided(
+                {key: xy[first:last].copy() for key, (first, last) in zip(keys, spans, strict=True)},
+                dict(zip(*places, strict=True)),
+            ),
+        )
+
+    def is_changed(self) -> Flags:
+        """Faces that were moved; at the last level by others that are decided."""
+        found = self.scene.is_free & (self.level < TRACED)
+        back = np.flatnonzero(self.scene.is_free & (self.level == TRACED))
+        now, before = (shapely.normalize(polygons[back]) for polygons in (self.polygons, self.scene.polygons))
+        found[back] = ~shapely.equals_exact(now, before, 0)
+        return found
