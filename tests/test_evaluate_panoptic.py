@@ -64,6 +64,16 @@ def test_classes_most_of_whose_true_pixels_belong_to_objects_are_things(tmp_path
     assert mine != summary_of(prediction, truth, thing_classes=[1])
 
 
+@pytest.mark.parametrize(("share", "isthing"), [(0.4, False), (0.6, True)])
+def test_a_class_is_a_thing_when_more_than_half_of_it_belongs_to_objects(
+    share: float, isthing: bool, tmp_path: Path
+) -> None:
+    labels, objects = np.ones((2, 10, 10), np.uint8)
+    objects[int(10 * share) :] = 0
+    truth = write_side(tmp_path / "truth", labels, objects)
+    assert summary_of(truth, truth)["classes"]["1"]["isthing"] is isthing
+
+
 def test_where_nothing_is_predicted_what_is_true_is_missed(tmp_path: Path) -> None:
     labels, objects = np.zeros((2, 20, 30), np.uint8)
     labels[5:15, 5:15], objects[5:15, 5:15] = 1, 4
