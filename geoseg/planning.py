@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -72,6 +72,10 @@ class RegionMask:
     def touches(self, window: Window) -> bool:
         """Say whether the region may hold a pixel of the window."""
         return self.region.touches(window, self.geobox.affine)
+
+    def touches_each(self, windows: Sequence[Window]) -> NDArray[np.bool_]:
+        """Say of each window whether the region may hold a pixel of it."""
+        return self.region.touches_each(windows, self.geobox.affine)
 
 
 @dataclass(frozen=True)
@@ -138,12 +142,22 @@ class Plan:
         """
         if self.region is None and self.prompts is None:
             return None
-        return frozenset((b.row, b.col) for b in self.grid.blocks() if self._is_wanted(b))
+        return frozenset(place for place in self._in_region() if self._is_prompted(place))
 
-    def _is_wanted(self, block: Block) -> bool:
-        if self.region is not None and not self.region.touches(block.reach):
-            return False
-        return self.prompts is None or any(self.prompts.touches(tile.read) for tile in self.grid.tiles_around(block))
+    def _in_region(self) -> Iterator[tuple[int, int]]:
+        """Blocks that the region touches, row by row: a million of them take seconds, one by one minutes."""
+        rows, cols = self.grid.rows, self.grid.cols
+        across = [cols.block_reach(col) for col in range(cols.blocks)]
+        for row in range(rows.blocks):
+            top, bottom = rows.block_reach(row)
+            windows = [Window(top, left, bottom - top, right - left) for left, right in across]
+            touched = range(cols.blocks) if self.region is None else np.flatnonzero(self.region.touches_each(windows))
+            yield from ((row, int(col)) for col in touched)
+
+    def _is_prompted(self, place: tuple[int, int]) -> bool:
+        if self.prompts is None:
+            return True
+        return any(self.prompts.touches(tile.read) for tile in self.grid.tiles_around(self.grid.block(*place)))
 
     def runs(self, place: tuple[int, int]) -> bool:
         """Say whether the block at a row and column runs."""
@@ -151,7 +165,9 @@ class Plan:
 
     def blocks(self) -> Iterator[Block]:
         """Blocks that run, in raster order, made one at a time."""
-        return (block for block in self.grid.blocks() if self.runs((block.row, block.col)))
+        if self.places is None:
+            return self.grid.blocks()
+        return (self.grid.block(*place) for place in sorted(self.places))
 
     @property
     def block_count(self) -> int:
@@ -161,9 +177,11 @@ class Plan:
     @property
     def tile_count(self) -> int:
         """Number of tiles in the blocks that run."""
+        axes = self.grid.rows, self.grid.cols
         if self.places is None:
-            return self.grid.rows.tiles * self.grid.cols.tiles
-        return sum(len(self.grid.tiles_of(block)) for block in self.blocks())
+            return axes[0].tiles * axes[1].tiles
+        down, across = ([stop - first for first, stop in map(axis.block_range, range(axis.blocks))] for axis in axes)
+        return sum(down[row] * across[col] for row, col in self.places)
 
     @property
     def estimated_seconds(self) -> float | None:

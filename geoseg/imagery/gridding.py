@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.errors import RegionError
 from geoseg.grid import Window
-from geoseg.raster.placing import at_resolution, covering, ground_resolution
+from geoseg.raster.placing import at_resolution, covering
 from geoseg.vector import Region
 
 
@@ -57,8 +57,14 @@ def _base(grids: Sequence[GeoBox]) -> GeoBox:
     name = min(counts, key=lambda crs: (-counts[crs], crs))
     return min(
         (grid for grid in grids if str(grid.crs) == name),
-        key=lambda grid: (round(max(ground_resolution(grid)), 3), tuple(grid.transform)[:6]),
+        key=lambda grid: (_pixel_size(grid), tuple(grid.transform)[:6]),
     )
+
+
+def _pixel_size(grid: GeoBox) -> float:
+    """The longer side of a pixel, in CRS units."""
+    transform = grid.transform
+    return max(math.hypot(transform.a, transform.d), math.hypot(transform.b, transform.e))
 
 
 def _window_of(region: Region, geobox: GeoBox) -> Window:

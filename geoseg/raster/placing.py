@@ -124,7 +124,6 @@ def covering(geobox: GeoBox, others: Sequence[GeoBox]) -> GeoBox:
     return GeoBox((bottom - top, right - left), geobox.transform @ Affine.translation(left, top), geobox.crs)
 
 
-@lru_cache(maxsize=1 << 16)
 def footprint(geobox: GeoBox, onto: GeoBox) -> Window:
     """Return the pixels of a grid that another raster touches; the window may lie outside the grid.
 
@@ -133,17 +132,34 @@ def footprint(geobox: GeoBox, onto: GeoBox) -> Window:
     CrsError
         When no point of the raster can be expressed in the other's CRS.
     """
-    height, width = geobox.shape
-    along = np.linspace(0.0, 1.0, _EDGE)
-    rows, columns = (grid.ravel() for grid in np.meshgrid(along * height, along * width, indexing="ij"))
-    y, x = pixel_positions(rows, columns, geobox, onto)
+    if geobox.crs == onto.crs:
+        return _around(*_spread(geobox, onto, 2))
+    return _footprint_elsewhere(geobox, onto)
+
+
+@lru_cache(maxsize=1 << 15)
+def _footprint_elsewhere(geobox: GeoBox, onto: GeoBox) -> Window:
+    """Do it for two CRS: the bands of a scene have one grid, so each answer is asked for several times."""
+    y, x = _spread(geobox, onto, _EDGE)
     known = np.isfinite(y) & np.isfinite(x)
     if not known.any():
         raise CrsError(
             f"a raster in {geobox.crs} has no place in {onto.crs}; give rasters of one region, or reproject them first."
         )
-    top, left = (math.floor(values[known].min() + SAME_GRID) for values in (y, x))
-    bottom, right = (math.ceil(values[known].max() - SAME_GRID) for values in (y, x))
+    return _around(y[known], x[known])
+
+
+def _spread(geobox: GeoBox, onto: GeoBox, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Express ``count`` x ``count`` points of a raster, from corner to corner, in px of a grid."""
+    height, width = geobox.shape
+    along = np.linspace(0.0, 1.0, count)
+    return pixel_positions(np.repeat(along * height, count), np.tile(along * width, count), geobox, onto)
+
+
+def _around(y: NDArray[np.float64], x: NDArray[np.float64]) -> Window:
+    """Return the pixels between points."""
+    top, left = (math.floor(values.min() + SAME_GRID) for values in (y, x))
+    bottom, right = (math.ceil(values.max() - SAME_GRID) for values in (y, x))
     return Window(top, left, max(0, bottom - top), max(0, right - left))
 
 

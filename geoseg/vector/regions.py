@@ -6,6 +6,7 @@ This module knows transforms and windows; it reads no raster.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -112,8 +113,20 @@ class Region:
 
     def touches(self, window: Window, transform: Affine) -> bool:
         """Say whether the region may hold a pixel of the window; never False when it does."""
+        return bool(self.touches_each([window], transform)[0])
+
+    def touches_each(self, windows: Sequence[Window], transform: Affine) -> NDArray[np.bool_]:
+        """Say of each window whether the region may hold a pixel of it; bool, shape (window,)."""
+        corners = np.array(
+            [[(w.x, w.y), (w.right, w.y), (w.right, w.bottom), (w.x, w.bottom)] for w in windows], np.float64
+        )
+        x, y = corners[..., 0], corners[..., 1]
+        placed = np.stack(
+            [x * transform.a + y * transform.b + transform.c, x * transform.d + y * transform.e + transform.f], axis=-1
+        )
         shapely.prepare(self.geometry)
-        return bool(shapely.intersects(self.geometry, _outline(window, transform)))
+        touched: NDArray[np.bool_] = shapely.intersects(self.geometry, shapely.polygons(placed))
+        return touched
 
 
 def read_region(region: str | Path, *, crs: Any = None) -> Region:

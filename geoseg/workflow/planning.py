@@ -68,7 +68,7 @@ def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -
     )
     if not made.block_count:
         raise RegionError("no prompt lies within the region; give prompts inside of it, or another region.")
-    return replace(made, workers=min(made.workers, max(1, made.block_count)))
+    return made if made.block_count >= made.workers else replace(made, workers=made.block_count)
 
 
 def _find_spec(wanted: Workflow) -> ModelSpec:
