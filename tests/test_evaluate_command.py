@@ -65,9 +65,12 @@ def test_the_task_is_found_from_what_is_given(prediction: str, truth: str, task:
 def test_scores_of_a_runs_objects_come_from_its_features(folder: Path) -> None:
     found = evaluate("objects", "instances.tif").summary()["scores"]
     assert (found["ap50"], found["pairs"]) == (pytest.approx(1), 2)
-    gpd.read_file(folder / "objects" / "buildings.gpkg")[:1].to_file(folder / "objects" / "buildings.gpkg")
-    few = evaluate("objects", "instances.tif")
-    assert few.summary()["scores"]["ap50"] == pytest.approx(1)
+    layer = folder / "objects" / "buildings.gpkg"
+    gpd.read_file(layer)[1:].to_file(layer)
+    truth = np.zeros((50, 60), np.uint16)
+    truth[30:40, 40:50] = 2
+    few = evaluate("objects", write_raster(folder / "second.tif", truth))
+    assert few.summary()["scores"]["ap50"] == pytest.approx(1)  # the first, which is false, comes after the second
     assert few.notes == (f"1 objects have no score in '{Path('objects') / 'buildings.gpkg'}' and come last",)
 
 

@@ -145,6 +145,15 @@ def test_where_the_truth_is_not_known_nothing_counts(tmp_path: Path) -> None:
         evaluate(*paths, ignore=["road"])
 
 
+def test_an_object_that_is_found_counts_although_most_of_it_lies_where_the_truth_is_not_known(tmp_path: Path) -> None:
+    truth, found = np.zeros((2, 20, 40), np.uint16)
+    truth[:, :10], truth[:, 10:] = 1, 9999
+    found[:, :30] = 5
+    paths = write_raster(tmp_path / "p.tif", found), write_raster(tmp_path / "t.tif", truth)
+    mine = summary_of(*paths, ignore=[9999])
+    assert (mine["predicted_objects"], mine["pairs"], mine["mean_iou"], mine["precision"]) == (1, 1, 1, 1)
+
+
 def test_beyond_the_prediction_nothing_is_compared_and_a_note_says_so(tmp_path: Path) -> None:
     prediction, path, truth, found, _ = write_scene(tmp_path, 9)
     (tmp_path / "predicted.csv").unlink()

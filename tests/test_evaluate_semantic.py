@@ -300,6 +300,15 @@ def test_polygons_with_classes_are_truth_where_they_lie(tmp_path: Path) -> None:
         evaluate(prediction, layer, class_column="kinds")
 
 
+def test_a_later_polygon_lies_over_an_earlier_one(tmp_path: Path) -> None:
+    expected = np.full((90, 110), 255, np.uint8)
+    expected[10:50, 10:50], expected[30:70, 30:70] = 1, 2
+    shapes = [box(*(TEN_METRES @ (at, at)), *(TEN_METRES @ (at + 40, at + 40))) for at in (10, 30)]
+    gpd.GeoDataFrame({"class": [1, 2]}, geometry=shapes, crs="EPSG:32618").to_file(tmp_path / "truth.gpkg")
+    prediction = write_raster(tmp_path / "predicted.tif", expected, nodata=255)
+    assert scores_of(prediction, tmp_path / "truth.gpkg")["accuracy"] == 1
+
+
 def test_polygons_without_classes_are_one_and_everything_else_is_none(tmp_path: Path) -> None:
     expected = np.zeros((90, 110), np.uint8)
     expected[30:50, 10:50], expected[30:50, 60:80] = 1, 1

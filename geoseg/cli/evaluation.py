@@ -135,7 +135,14 @@ def _sizes(text: str | None) -> tuple[float, ...] | None:
 
 
 def _drawn(table: Table) -> RichTable:
-    drawn = RichTable(box=SIMPLE_HEAD, title=Text(table.title), title_justify="left", show_header=any(table.columns))
+    drawn = RichTable(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        title=Text(table.title),
+        title_justify="left",
+        show_header=any(table.columns),
+    )
     for place, column in enumerate(table.columns):
         drawn.add_column(Text(column), justify="left" if place == 0 else "right", no_wrap=place == 0, overflow="fold")
     for row in table.rows:

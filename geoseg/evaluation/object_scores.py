@@ -132,18 +132,21 @@ class ObjectScores:
         rows += [("mean IoU of pairs", self.mean_iou), ("IoU of all they cover", self.area_iou)]
         small, large = (f"{limit:,g} {self.unit}" for limit in self.limits)
         spans = ("", f"small, < {small}", "medium", f"large, > {large}")
-        columns = ("true_objects", "predicted_objects", "recall", "ap50", "ap", "ar")
-        headings = tuple(LABELS[key] for key in columns)
-        sizes = [
-            (span, *(self._size(size)[key] for key in columns)) for size, span in enumerate(spans) if self._has(size)
-        ]
         tables = [Table("objects", ("", ""), tuple(rows))]
+        sizes = [(span, self._size(size)) for size, span in enumerate(spans) if self._has(size)]
         if len(sizes) > 1:
-            tables.append(Table("by size", ("size", *headings), tuple(sizes)))
+            tables.append(self._table("size", ("true_objects", "predicted_objects", "recall"), sizes))
         if len(self.names) > 1:
-            kinds = tuple((name, *self.measures(number).values()) for number, name in enumerate(self.names))
-            tables.append(Table("by class", ("class", *LABELS.values()), kinds))
+            kinds = [(name, self.measures(number)) for number, name in enumerate(self.names)]
+            columns = ("true_objects", "predicted_objects", "precision", "recall", "f1")
+            tables.append(self._table("class", columns, kinds))
         return tables
+
+    def _table(self, kind: str, columns: tuple[str, ...], rows: list[tuple[str, dict[str, Any]]]) -> Table:
+        """Some measures of each kind, with average precision where there is any."""
+        columns = columns if self.coco is None else (*columns, "ap50", "ap")
+        cells = tuple((name, *(measures[key] for key in columns)) for name, measures in rows)
+        return Table(f"by {kind}", (kind, *(LABELS[key] for key in columns)), cells)
 
 
 LABELS = {
