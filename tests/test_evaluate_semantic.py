@@ -320,6 +320,20 @@ def test_polygons_without_classes_are_one_and_everything_else_is_none(tmp_path: 
     assert np.array_equal(np.transpose(swapped["confusion"]["counts"]), result["confusion"]["counts"])
 
 
+def test_what_a_prediction_leaves_empty_is_the_background_where_there_is_one(tmp_path: Path) -> None:
+    truth = np.zeros((90, 110), np.uint8)
+    truth[30:50, 10:50] = 1
+    predicted = np.where(np.roll(truth, 3, axis=1), 1, 255).astype(np.uint8)[:80]
+    paths = write_raster(tmp_path / "p.tif", predicted, nodata=255), write_raster(tmp_path / "t.tif", truth)
+    assert scores_of(*paths)["compared"] == pytest.approx(20 * 40 / truth.size)
+    filled = scores_of(*paths, background=0)
+    expected = np.where(predicted == 255, 0, predicted)
+    assert filled["confusion"]["counts"] == metrics.confusion_matrix(truth[:80].ravel(), expected.ravel()).tolist()
+    assert filled["compared"] == pytest.approx(8 / 9)
+    plain = write_raster(tmp_path / "plain.tif", expected)
+    assert scores_of(plain, paths[1], background=7) == scores_of(plain, paths[1])
+
+
 def test_two_layers_are_compared_by_class_on_a_grid_that_is_named(tmp_path: Path) -> None:
     one, other = (
         squares(tmp_path / "a.gpkg", **{"class": [1, 2, 2]}),

@@ -16,9 +16,9 @@ from odc.geo.geobox import GeoBox
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.burning import Burnt
 from geoseg.evaluation.features import NO_CLASS, Features, read_features
-from geoseg.evaluation.ground import Ground, bring_onto, make_ground
+from geoseg.evaluation.ground import Ground, bring_onto, make_ground, without_nodata
 from geoseg.evaluation.metric import metric_features
-from geoseg.evaluation.naming import Naming
+from geoseg.evaluation.naming import PREDICTION, TRUTH, Naming
 from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.sides import Side
 from geoseg.grid import Window
@@ -47,6 +47,28 @@ class RasterValues:
         """Values and mask."""
         pixels, mask = self.raster.read(window)
         return pixels[0], mask
+
+
+@dataclass(frozen=True, eq=False)
+class FilledValues:
+    """The same, with a class where the raster declares that there is none; not beyond its edge."""
+
+    raster: Raster
+    empty: int
+    background: int
+
+    @classmethod
+    def of(cls, raster: Raster, background: int) -> LabelSource:
+        """Fill a raster; one that declares no nodata has nothing to fill."""
+        declared = raster.sources[0].nodata[0]
+        if declared is None:
+            return RasterValues(raster)
+        return cls(without_nodata(raster, int(declared)), int(declared), background)
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values and mask."""
+        pixels, mask = self.raster.read(window)
+        return np.where(pixels[0] == self.empty, self.background, pixels[0].astype(np.int64)), mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +110,12 @@ def pair_labels(truth: Side, prediction: Side, settings: Settings, region: Regio
         for given, side in zip(sides, (truth, prediction), strict=True)
     ]
     ground = make_ground(geobox, [item for item in placed if isinstance(item, Raster)], region)
-    sources = [_source(item, geobox, settings) for item in placed]
+    one = _source(placed[TRUTH], geobox, settings.background, fills=False)
+    other = _source(placed[PREDICTION], geobox, settings.background, fills=True)
     names = [read_legend(item).names if isinstance(item, Raster) else item.names for item in placed]
     naming = Naming(names[0], names[1], settings.classes, settings.ignore)
     check_words(naming, truth, prediction, [isinstance(item, Features) and item.worded for item in placed])
-    return LabelPair(ground, sources[0], sources[1], naming)
+    return LabelPair(ground, one, other, naming)
 
 
 def check_words(naming: Naming, truth: Side, prediction: Side, worded: list[bool]) -> None:
@@ -132,11 +155,13 @@ def _grid_of(truth: Raster | Features, prediction: Raster | Features, settings: 
     return GeoBox.from_bbox((left, bottom, right, top), both[0].crs, resolution=settings.resolution)
 
 
-def _source(given: Raster | Features, geobox: GeoBox, settings: Settings) -> LabelSource:
+def _source(given: Raster | Features, geobox: GeoBox, background: int | None, *, fills: bool) -> LabelSource:
+    """Values of a side; a background is for pixels of no polygon, and fills a prediction's raster."""
     if isinstance(given, Raster):
-        return RasterValues(given)
+        return RasterValues(given) if background is None or not fills else FilledValues.of(given, background)
     classes = given.classes
     values = np.full(len(given), PRESENT, np.int64) if classes is None else classes
-    background = (ABSENT if classes is None else NO_CLASS) if settings.background is None else settings.background
+    if background is None:
+        background = ABSENT if classes is None else NO_CLASS
     chosen = values != NO_CLASS
     return BurntValues(Burnt(given.take(chosen), geobox), values[chosen], background)

@@ -47,7 +47,8 @@ class Settings:
     sizes : (float, float)
         Areas from which objects are medium, and large; m2 where there is a CRS, else px.
     background : int or None
-        Value of pixels that no polygon holds; 0 for polygons without classes, no class for others unless given.
+        Value of pixels that no polygon holds, and that a predicted raster declares as nodata; unless given 0 for
+        polygons without classes, and no class for others.
     resolution : float or None
         Metres per pixel of the grid onto which two vector files are burnt.
     """
