@@ -1,7 +1,8 @@
 """How much ground each class covers: pixels of the label raster, counted where they lie and weighed on the ellipsoid.
 
-Strategy. A pixel's area changes slowly over a raster, so pixels are counted in cells some kilometres wide, and each
-cell is measured exactly, as features are. Every pixel is read once, in windows, by a few threads: memory is theirs.
+Strategy. A pixel's area changes slowly over a raster, so pixels are counted in cells of a kilometre or two, or row by
+row where longitude and latitude are the axes, and each cell is measured exactly, as features are. Every pixel is read
+once, in windows, by a few threads: memory is theirs.
 It knows a label raster; nothing of runs.
 """
 
@@ -28,11 +29,11 @@ from geoseg.vectorize.areas import measure
 SIDE = 2048
 """Side of the windows that are read, px; four blocks of the file."""
 
-CELL_METRES = 8_000.0
-"""Widest cell on the ground: over it a pixel of UTM changes by 1e-4, one of EPSG:4326 at 60 degrees by 2e-3, and what
-is left of that when classes are spread over it is far less."""
+CELL_METRES = 2_000.0
+"""Widest cell on the ground: over it a pixel of UTM changes by 3e-5, one of EPSG:3857 at 60 degrees by 1e-3. Most of
+that evens out: 1e-5 is left of a class that fills a few cells, less of larger ones."""
 
-SMALLEST_CELL = 16
+SMALLEST_CELL = 8
 """Px, where pixels are kilometres wide."""
 
 MAX_THREADS = 4
@@ -110,39 +111,42 @@ def _windows(height: int, width: int) -> Iterator[Window]:
             yield Window(y, x, min(SIDE, height - y), min(SIDE, width - x))
 
 
-def _cell(frame: Frame) -> int:
-    """Side of a cell, px: a power of two, so that windows are whole cells."""
-    if not frame.has_place:
-        return SIDE
+Cell = tuple[int, int]
+"""Height and width of a cell, px."""
+
+
+def _cell(frame: Frame) -> Cell:
+    """A row where areas depend on nothing else; else a square of a power of two, so that windows are whole cells."""
+    if frame.crs is None:
+        return SIDE, SIDE
+    transform = frame.raster.transform
+    if frame.crs.is_geographic and transform.b == transform.d == 0:
+        return 1, SIDE
     width = (frame.metres or 1.0) / frame.factor
     wanted = CELL_METRES / (width * max(1.0, frame.aspect))
-    return int(min(SIDE, max(SMALLEST_CELL, 2 ** math.floor(math.log2(max(1.0, wanted))))))
+    side = int(min(SIDE, max(SMALLEST_CELL, 2 ** math.floor(math.log2(max(1.0, wanted))))))
+    return side, side
 
 
-def _counts(labels: NDArray[np.uint8], cell: int) -> NDArray[np.int64]:
+def _counts(labels: NDArray[np.uint8], cell: Cell) -> NDArray[np.int64]:
     """Pixels by cell, in raster order, and label: int64 (cell, 256)."""
-    return np.stack(
-        [np.bincount(labels[rows, cols].ravel(), minlength=256) for rows, cols in _cells(labels.shape, cell)]
-    )
+    height, width = cell
+    columns = np.arange(labels.shape[1]) // width * 256
+    length = int(columns[-1]) + 256
+    rows = range(0, labels.shape[0], height)
+    counts = [np.bincount((labels[y : y + height] + columns).ravel(), minlength=length) for y in rows]
+    return np.concatenate(counts).reshape(-1, 256)
 
 
-def _cells(shape: tuple[int, ...], cell: int) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of each cell of a window."""
-    for y in range(0, shape[0], cell):
-        for x in range(0, shape[1], cell):
-            yield slice(y, min(y + cell, shape[0])), slice(x, min(x + cell, shape[1]))
-
-
-def _pixel_areas(window: Window, cell: int, frame: Frame) -> NDArray[np.float64]:
+def _pixel_areas(window: Window, cell: Cell, frame: Frame) -> NDArray[np.float64]:
     """Mean area of a pixel of each cell of a window, m2; of a cell without a place on the ellipsoid 0."""
-    cells = [(rows.start, cols.start, rows.stop, cols.stop) for rows, cols in _cells(window.shape, cell)]
-    corners = np.array(cells) + np.array([window.y, window.x, window.y, window.x])
-    top, left, bottom, right = corners.T
-    xy = np.stack([left, top, left, bottom, right, bottom, right, top, left, top], axis=1).reshape(-1, 2)
-    count = len(corners)
-    rings = Rings(xy.astype(np.int32), np.arange(0, 5 * count + 1, 5), np.arange(count + 1))
+    rows, columns = np.arange(window.y, window.bottom, cell[0]), np.arange(window.x, window.right, cell[1])
+    top, left = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
+    bottom, right = np.minimum(top + cell[0], window.bottom), np.minimum(left + cell[1], window.right)
     if frame.crs is None:
-        return np.full(count, abs(frame.raster.transform.determinant))
+        return np.full(len(top), abs(frame.raster.transform.determinant))
+    xy = np.stack([left, top, left, bottom, right, bottom, right, top, left, top], axis=1).reshape(-1, 2)
+    rings = Rings(xy.astype(np.int32), np.arange(0, len(xy) + 1, 5), np.arange(len(top) + 1))
     sizes = measure(rings, frame.raster.transform, frame.crs).area
     found: NDArray[np.float64] = np.nan_to_num(sizes / ((bottom - top) * (right - left)))
     return found
