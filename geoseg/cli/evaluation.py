@@ -36,7 +36,9 @@ ThingClasses = Annotated[
     str | None, typer.Option(help="Values or names of the classes of a panoptic map with objects.")
 ]
 Sizes = Annotated[str | None, typer.Option(help="Where medium and large objects begin, m2: 100,1000.")]
-Background = Annotated[int | None, typer.Option(help="Value of pixels of no polygon, or that a prediction leaves empty.")]
+Background = Annotated[
+    int | None, typer.Option(help="Value of pixels of no polygon, or that a prediction leaves empty.")
+]
 Resolution = Annotated[float | None, typer.Option(help="Metres per pixel, where two vector files are burnt.")]
 Json = Annotated[str | None, typer.Option("--json", help="A file that receives every number.")]
 Confusion = Annotated[str | None, typer.Option(help="A PNG that receives the confusion of classes as a picture.")]
