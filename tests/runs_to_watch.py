@@ -35,7 +35,7 @@ def started(blocks: Layout | None = None, **more: object) -> Started:
     made = layout() if blocks is None else blocks
     count = (len(made.rows) - 1) * (len(made.cols) - 1) if made.places is None else len(made.places)
     totals = {"predict": count, "finish": count, "join": 1}
-    given = {"planned_bytes": 1000 * 2**20, "estimated_seconds": 60.0} | more
+    given = {"planned_bytes": 900 * 2**20, "estimated_seconds": 60.0} | more
     return Started("mapping with box: 160 x 200 px, 6 blocks, 2 workers", "", totals, layout=made, **given)  # type: ignore[arg-type]
 
 

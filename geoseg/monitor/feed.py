@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 from distributed import Client
 
 from geoseg.monitor.gauge import Gauge
-from geoseg.monitor.page import Message, PagePlugin, Reply, tell
+from geoseg.monitor.page import HANDLER, Message, PagePlugin, Reply
 from geoseg.monitor.picture import Tile
 from geoseg.monitor.state import RunState, Summary, WorkerMemory
 
@@ -92,10 +92,14 @@ class Feed:
                 self._is_known, failed = False, failed + 1
 
     def _tell(self) -> Reply:
-        reply: Reply = self.client.run_on_scheduler(tell, self._message())
-        self._is_known = True
+        reply = self._send(self._message())
+        self._is_known = reply["is_known"]
         self._is_watched = reply["is_watched"]
         self.state.workers = tuple(WorkerMemory(*worker) for worker in reply["workers"])
+        return reply
+
+    def _send(self, message: Message) -> Reply:
+        reply: Reply = self.client.sync(getattr(self.client.scheduler, HANDLER), message=message)
         return reply
 
     def _message(self) -> Message:

@@ -24,8 +24,11 @@ from geoseg.monitor.gauge import METRIC
 NAME = "geoseg-page"
 """The plugin's name on the scheduler."""
 
+HANDLER = "geoseg_tell"
+"""What a client calls on the scheduler; a function that it sent there to be run would be logged each time."""
+
 RUNS = 8
-"""Runs that are kept, the latest ones; a scheduler may outlive many."""
+"""Runs that are kept, those that were heard of last; a scheduler may outlive many."""
 
 CHANGES = 120
 """Messages that are kept for browsers that ask what is new; after a longer silence they get everything."""
@@ -67,10 +70,11 @@ class Message(TypedDict, total=False):
 class Reply(TypedDict):
     """What the scheduler says to a run.
 
-    Whether somebody ``is_watched``; the revision that a browser has ``seen``, and the one that there is; and name and
-    memory, bytes, of ``workers``.
+    Whether it ``is_known``, or has to tell everything; whether it ``is_watched`` by anyone; the revision that a page
+    has ``seen``, and the one that there is; and name and memory, bytes, of ``workers``.
     """
 
+    is_known: bool
     is_watched: bool
     seen: int
     revision: int
@@ -149,15 +153,20 @@ class PagePlugin(SchedulerPlugin):
             (r"(?:/.*)?/geoseg/(page\.css|page\.js)", FileHandler, arguments),
         ]
         scheduler.http_application.add_application(web.Application(routes, compress_response=True))
+        scheduler.handlers[HANDLER] = self.tell
         _add_tab(scheduler)
 
     def tell(self, message: Message) -> Reply:
         """Take in what a run tells."""
-        view = self.views.setdefault(message["run"], View())
+        name = message["run"]
+        is_known = name in self.views or "layout" in message
+        if is_known:
+            self.views.setdefault(name, View()).tell(message)
         while len(self.views) > RUNS:
-            del self.views[next(iter(self.views))]
-        view.tell(message)
+            del self.views[min(self.views, key=lambda name: self.views[name].told)]
+        view = self.views.get(name) or View()
         return Reply(
+            is_known=is_known,
             is_watched=time.monotonic() - view.asked < WATCHED,
             seen=view.seen,
             revision=view.revision,
@@ -180,12 +189,6 @@ class PagePlugin(SchedulerPlugin):
             for key in keys
             if isinstance(key, tuple) and str(key[0]).endswith(ending)
         ]
-
-
-def tell(message: Message, dask_scheduler: Scheduler) -> Reply:
-    """What a client runs on the scheduler."""
-    plugin = dask_scheduler.plugins[NAME]
-    return plugin.tell(message)  # type: ignore[no-any-return, attr-defined]
 
 
 class _Handler(web.RequestHandler):

@@ -22,6 +22,9 @@ PIXELS = 448
 SHARE = 0.01
 """Of one core's time, that may be spent on the picture."""
 
+BURST = 0.1
+"""Seconds that are spent at once at most, so that whoever waits for the picture hears of the rest of the run too."""
+
 EMPTY, NODATA = 0, 255
 """Picture values where nothing is known yet, and where there is no class; 1 to 254 are entries of the legend."""
 
@@ -70,8 +73,8 @@ class LabelPicture:
 
     def draw(self, elapsed: float) -> list[Tile]:
         """Read some of the blocks that wait, as many as a run of so many seconds can spare."""
-        tiles = []
-        while self._waiting and self._spent <= SHARE * elapsed:
+        tiles, begin = [], time.monotonic()
+        while self._waiting and self._spent <= SHARE * elapsed and time.monotonic() - begin < BURST:
             tile = self._tile(self._waiting.popleft())
             if tile is not None:
                 tiles.append(tile)

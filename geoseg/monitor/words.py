@@ -34,7 +34,8 @@ def duration(seconds: float) -> str:
 
 def speed(megapixels: float) -> str:
     """Pixels over time: ``0.71 Mpx/s``."""
-    return f"{megapixels:.3g} Mpx/s" if megapixels < 1000 else f"{megapixels:,.0f} Mpx/s"
+    digits = 0 if megapixels >= 100 else 1 if megapixels >= 10 else 2 if megapixels >= 1 else 3
+    return f"{megapixels:,.{digits}f} Mpx/s"
 
 
 def size(count: float) -> str:

@@ -2,6 +2,7 @@
 "use strict";
 
 const FRONT = 1000, BACK = 10000, GONE = 5000; // ms between questions: in front, in the back, and when nobody answers
+const PATIENCE = 10000; // ms until a question counts as not answered
 const SKIPPED = 0, WAITING = 1, DONE = 254, FAILED = 255; // values of cells; between them the share that is done
 const EMPTY = 0, NODATA = 255; // values of the picture; between them entries of the legend
 const LATE = 15; // seconds without news after which a run is said to be silent
@@ -36,7 +37,7 @@ const bytes = (count) => {
   const mib = count / 2 ** 20;
   return mib < 1000 ? [whole(mib), "MiB"] : [(mib / 1024).toFixed(1), "GiB"];
 };
-const speed = (value) => (value >= 100 ? whole(value) : value.toPrecision(value < 0.01 ? 1 : 3));
+const speed = (value) => (value >= 100 ? whole(value) : value.toFixed(value >= 10 ? 1 : value >= 1 ? 2 : 3));
 const percent = (share) => {
   const value = share * 100;
   return value > 0 && value < 1 ? "< 1" : String(value < 100 ? Math.floor(value) : 100);
@@ -49,6 +50,7 @@ async function ask() {
   const wanted = new URLSearchParams(location.search).get("run") || "";
   const answer = await fetch(`geoseg/state?run=${encodeURIComponent(wanted)}&since=${state.revision}`, {
     cache: "no-store",
+    signal: AbortSignal.timeout(PATIENCE),
   });
   if (!answer.ok) throw new Error(answer.statusText);
   take(await answer.json());
@@ -160,7 +162,7 @@ function tell(answer) {
   else if (head.message) news(head.message, true);
   else if (head.phase === "done" || head.phase === "incomplete") news(files.length ? `Written: ${files.join(", ")}` : "");
   else if (head.phase === "writing") news(`Writing ${files.join(", ")}`);
-  else news(state.ended ? "" : `${length(head.elapsed)} gone`);
+  else news("");
 }
 
 function tellFigures(head, share, answer) {
@@ -252,7 +254,7 @@ function tellWorkers(head, answer) {
   });
   lines.forEach((line, index) => {
     const [name, size] = workers[index], [track, span] = line.querySelectorAll(".bar, .bar span");
-    line.cells[0].textContent = name;
+    line.cells[0].textContent = /^\d+$/.test(name) ? `worker ${name}` : name;
     span.style.width = `${(100 * size) / most}%`;
     span.classList.toggle("over", Boolean(plan) && size > plan);
     track.style.setProperty("--mark", `${(100 * (plan || 0)) / most}%`);
@@ -286,6 +288,7 @@ function tellFailures(head) {
     line.cells[2].textContent = message;
   });
   const more = head.failed - failures.length;
+  $("failures-note").hidden = more <= 0;
   text("failures-note", more > 0 ? `${whole(more)} more are named in run.json.` : "");
 }
 
@@ -301,7 +304,7 @@ function channels(hex) {
 
 function mixed(from, to, share) {
   const a = channels(from), b = channels(to);
-  return `rgb(${a.map((value, index) => Math.round(value + (b[index] - value) * share)).join()})`;
+  return a.map((value, index) => Math.round(value + (b[index] - value) * share));
 }
 
 function fit(canvas) { // the raster's shape, as large as there is room; returns device px per raster px
@@ -326,27 +329,62 @@ function box(scale, row, col, below = row + 1, right = col + 1) { // of cells, d
   return [left, top, Math.max(1, end - left), Math.max(1, bottom - top)];
 }
 
+function shades() { // of each value of a cell; what is skipped has none
+  const waiting = color("--waiting"), done = color("--done");
+  return Array.from({ length: 256 }, (_, value) => {
+    if (value === SKIPPED) return null;
+    if (value === WAITING) return channels(waiting);
+    if (value === DONE) return channels(done);
+    return value === FAILED ? channels(color("--failed")) : mixed(waiting, done, 0.12 + (0.68 * value) / DONE);
+  });
+}
+
 function drawBlocks() {
   if (!state.layout.rows) return;
   const canvas = $("blocks"), scale = fit(canvas), context = canvas.getContext("2d");
   const down = state.layout.rows.length - 1, across = state.layout.cols.length - 1;
-  const gap = Math.min(canvas.width / across, canvas.height / down) >= 7 ? 1 : 0;
-  const waiting = color("--waiting"), done = color("--done"), failed = color("--failed");
-  const shades = new Map([[WAITING, waiting], [DONE, done], [FAILED, failed]]);
+  const isCoarse = Math.min(canvas.width / across, canvas.height / down) < 7; // no room for gaps and marks
   context.clearRect(0, 0, canvas.width, canvas.height);
-  const hatch = hatched(context);
+  context.fillStyle = hatched(context);
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  if (isCoarse) {
+    context.imageSmoothingEnabled = false;
+    context.drawImage(painted(state.cells, down, across, shades()), 0, 0, canvas.width, canvas.height);
+    state.cells.forEach((value, index) => {
+      if (value === FAILED) spot(context, box(scale, Math.floor(index / across), index % across), color("--failed"));
+    });
+  } else {
+    drawCells(context, scale, down, across);
+  }
+  drawRunning(context, scale, isCoarse ? 0 : 1);
+  if (state.cursor) frame(context, box(scale, ...state.cursor), color("--ink"), 2);
+}
+
+function drawCells(context, scale, down, across) {
+  const styles = shades().map((shade) => shade && `rgb(${shade.join()})`), ground = color("--ground");
   for (let row = 0; row < down; row++) {
     for (let col = 0; col < across; col++) {
-      const value = state.cells[row * across + col];
-      if (value !== SKIPPED && !shades.has(value)) shades.set(value, mixed(waiting, done, 0.12 + (0.68 * value) / DONE));
-      const [x, y, width, height] = box(scale, row, col);
-      context.fillStyle = value === SKIPPED ? hatch : shades.get(value);
-      context.fillRect(x, y, width - gap, height - gap);
-      if (value === FAILED && Math.min(width, height) >= 9) cross(context, x, y, width - gap, height - gap);
+      const value = state.cells[row * across + col], [x, y, width, height] = box(scale, row, col);
+      if (value === SKIPPED) continue;
+      context.fillStyle = ground;
+      context.fillRect(x, y, width, height);
+      context.fillStyle = styles[value];
+      context.fillRect(x, y, width - 1, height - 1);
+      if (value === FAILED && Math.min(width, height) >= 9) cross(context, x, y, width - 1, height - 1);
     }
   }
-  drawRunning(context, scale, gap);
-  if (state.cursor) frame(context, box(scale, ...state.cursor), color("--ink"), 2);
+}
+
+function painted(values, down, across, colors) { // a canvas with a pixel a value
+  const canvas = document.createElement("canvas");
+  canvas.width = across;
+  canvas.height = down;
+  const pen = canvas.getContext("2d"), image = pen.createImageData(across, down);
+  const pixels = new Uint32Array(image.data.buffer); // opaque: alpha, blue, green, red
+  const packed = colors.map((shade) => (shade ? ((255 << 24) | (shade[2] << 16) | (shade[1] << 8) | shade[0]) >>> 0 : 0));
+  for (let index = 0; index < values.length; index++) pixels[index] = packed[values[index]];
+  pen.putImageData(image, 0, 0);
+  return canvas;
 }
 
 function drawRunning(context, scale, gap) {
@@ -356,12 +394,22 @@ function drawRunning(context, scale, gap) {
     if (place.length === 2 && !ON_BLOCKS.includes(stage)) continue;
     const size = 2 ** level, cellOf = (value) => Math.floor(value / factor);
     const area = box(scale, cellOf(row * size), cellOf(col * size), cellOf((row + 1) * size - 1) + 1, cellOf((col + 1) * size - 1) + 1);
-    if (level === 0) {
+    if (level === 0 && gap === 0) spot(context, area, amber);
+    if (level === 0 && gap > 0) {
       context.fillStyle = amber;
       context.fillRect(area[0], area[1], area[2] - gap, area[3] - gap);
     }
     if (Math.min(area[2], area[3]) >= 7) frame(context, area, level === 0 ? ink : amber, 1.5, gap);
   }
+}
+
+function spot(context, [x, y, width, height], fill) { // what must not be overlooked, however small its cell
+  const ratio = window.devicePixelRatio || 1, side = Math.max(7 * ratio, Math.min(width, height));
+  const left = x + width / 2 - side / 2, top = y + height / 2 - side / 2;
+  context.fillStyle = color("--panel");
+  context.fillRect(left - ratio, top - ratio, side + 2 * ratio, side + 2 * ratio);
+  context.fillStyle = fill;
+  context.fillRect(left, top, side, side);
 }
 
 function frame(context, [x, y, width, height], stroke, thickness, gap = 0) {
@@ -400,25 +448,31 @@ function hatched(context) {
 function drawLabels() {
   if (!state.layout.rows) return;
   const [height, width] = state.layout.picture, legend = state.head.legend, canvas = $("labels");
-  const small = document.createElement("canvas");
-  small.width = width;
-  small.height = height;
-  const pen = small.getContext("2d"), image = pen.createImageData(width, height), pixels = image.data;
-  const palette = legend.map(([, hex]) => channels(hex)), counts = new Array(legend.length).fill(0);
-  const empty = channels(color("--track"));
-  state.picture.forEach((value, index) => {
-    if (value === NODATA) return;
-    const shown = value === EMPTY ? empty : palette[value - 1] || empty;
-    if (value !== EMPTY) counts[value - 1] += 1;
-    pixels.set([...shown, 255], 4 * index);
-  });
-  pen.putImageData(image, 0, 0);
+  const colors = new Array(256).fill(null), counts = new Array(256).fill(0);
+  colors[EMPTY] = channels(color("--track"));
+  legend.forEach(([, hex], index) => (colors[index + 1] = channels(hex)));
+  for (const value of state.picture) counts[value] += 1;
+  const small = painted(state.picture, height, width, colors);
   fit(canvas);
   const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = canvas.width < width;
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
-  tellClasses(legend, counts);
+  veil(context);
+  tellClasses(legend, counts.slice(1, legend.length + 1));
+}
+
+function veil(context) { // what is skipped looks like that here too
+  const { rows, cols } = state.layout, across = cols.length - 1, hatch = hatched(context);
+  const scale = [context.canvas.height / rows[rows.length - 1], context.canvas.width / cols[across]];
+  if (!state.cells.includes(SKIPPED)) return;
+  state.cells.forEach((value, index) => {
+    if (value !== SKIPPED) return;
+    const area = box(scale, Math.floor(index / across), index % across);
+    context.clearRect(...area);
+    context.fillStyle = hatch;
+    context.fillRect(...area);
+  });
 }
 
 function tellClasses(legend, counts) {
