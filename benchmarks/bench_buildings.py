@@ -1,8 +1,8 @@
 """How well are buildings found, whatever the imagery's resolution, beside the same scenes at others.
 
-``GEOSEG_DATA`` names the folder that holds ``buildings/val`` (imagery with instance rasters, which does not ship); without
-it nothing is measured. Each scene is resampled by averages to 0.1, 0.2, 0.3, 0.45 and 0.6 m on the ground, mapped by the
-whole of ``geoseg run``, and judged by ``geoseg evaluate`` against the instances at full resolution.
+``GEOSEG_DATA`` names the folder that holds ``buildings/val``, imagery with instance rasters that does not ship; without
+it nothing is measured. Each scene is resampled by averages to 0.2, 0.4 and 0.6 m on the ground, mapped by the whole of
+``geoseg run``, and judged by ``geoseg evaluate`` against the instances at full resolution.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from geoseg.evaluation import evaluate
 from geoseg.grid import Window
 from geoseg.raster import ground_resolution, open_raster
 
-RESOLUTIONS = (None, 0.1, 0.2, 0.3, 0.45, 0.6)
+RESOLUTIONS = (None, 0.2, 0.4, 0.6)
 """Metres; None is the scene as it is."""
 
 MODELS = [name for name in os.environ.get("GEOSEG_MODELS", "buildings").split(",") if name]
@@ -59,7 +59,7 @@ def row(scene: Path, resolution: float | None, model: str, tta: str | None) -> l
         geoseg.run("workflows/buildings.yaml", model=model, **settings)
         seconds = time.perf_counter() - started
         truth = scene.with_name(scene.name.replace("_rgb", "_instances"))
-        scores = evaluate(f"{folder}/out/instances.tif", truth, task="instance").summary()["scores"]
+        scores = evaluate(f"{folder}/out", truth, task="instance").summary()["scores"]
     names = ("f1", "precision", "recall", "ap50", "area_iou")
     figures = [f"{scores[name]:.3f}" for name in names]
     return [Path(model).name, tta or "1", scene.stem.removesuffix("_rgb"), f"{own:.2f}", *figures, f"{seconds:.0f}"]

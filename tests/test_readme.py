@@ -44,6 +44,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         house.to_file(tmp_path / f"{name}.gpkg")
     pixels = np.random.default_rng(1).integers(0, 256, (3, 128, 128), dtype=np.uint8)
     write_raster(tmp_path / "aerial.tif", pixels, colorinterp=["red", "green", "blue"])
+    at = rasterio.Affine(0.2, 0, 500_000, 0, -0.2, 4_200_000)
+    write_raster(tmp_path / "drone.tif", pixels, transform=at, colorinterp=["red", "green", "blue"])
     points = gpd.GeoDataFrame({"positive": [1]}, geometry=[Point(TEN_METRES @ (50, 60))], crs="EPSG:32618")
     points.to_crs(4326).to_file(tmp_path / "points.gpkg")
     fill_cache(tmp_path / "hub", monkeypatch)
