@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
+import shapely.geometry
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
-from rasterio.warp import transform_geom
+from shapely.affinity import translate
 
 from tests.rasters import write_raster
 
@@ -86,8 +88,8 @@ def write_scene(
     left, top = corner
     right, bottom = left + width * size, top - height * size
     ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
-    geometry = transform_geom(crs, "EPSG:4326", {"type": "Polygon", "coordinates": [ring]})
-    xs, ys = zip(*geometry["coordinates"][0], strict=True)
+    xs, ys = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(*zip(*ring, strict=True))
+    geometry = _cut(list(zip(xs, ys, strict=True)))
     code = {"proj:code": crs} if version == "1.1.0" else {"proj:epsg": int(crs.removeprefix("EPSG:"))}
     clouds = {} if cloud_cover is None else {"eo:cloud_cover": cloud_cover}
     return {
@@ -96,12 +98,22 @@ def write_scene(
         "stac_extensions": [],
         "id": name,
         "collection": collection,
-        "geometry": json.loads(json.dumps(geometry)),
+        "geometry": geometry,
         "bbox": [min(xs), min(ys), max(xs), max(ys)],
         "properties": {"datetime": taken, **code, **clouds, **(properties or {})},
         "links": [],
         "assets": assets,
     }
+
+
+def _cut(ring: list[tuple[float, float]]) -> Any:
+    """A polygon in degrees as GeoJSON, in two parts where it lies over the antimeridian."""
+    if max(x for x, _ in ring) - min(x for x, _ in ring) < 180:
+        return {"type": "Polygon", "coordinates": [ring]}
+    around = shapely.Polygon([(x % 360, y) for x, y in ring])
+    west = around.intersection(shapely.box(0, -90, 180, 90))
+    east = translate(around.intersection(shapely.box(180, -90, 360, 90)), -360)
+    return shapely.geometry.mapping(shapely.MultiPolygon([west, east]))
 
 
 def write_json(path: Path, document: Any) -> Path:

@@ -12,7 +12,7 @@ import warnings
 
 import typer
 
-from geoseg.cli import evaluation, models, report, runs, training
+from geoseg.cli import catalog, evaluation, models, report, runs, training
 from geoseg.cli.console import command, errors
 from geoseg.errors import BlockError, GeosegError, GeosegWarning
 
@@ -28,6 +28,7 @@ commands = (runs.run, runs.plan, runs.polygonize, report.report, report.preview)
 for function in (*commands, training.train, evaluation.evaluate, models.probe):
     app.command()(function)
 app.add_typer(models.app, name="models")
+app.add_typer(catalog.app, name="catalog")
 
 
 def _warn(message: Warning | str, category: type[Warning], *_place: object, **_more: object) -> None:

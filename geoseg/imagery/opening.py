@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -124,7 +125,7 @@ def _open_items(
         if shot.screen is not None and masking is not None:
             screen = Screen(Piece.of(shot.screen, geobox, "nearest"), masking.exclude, masking.bit_mask)
         pieces = tuple(Piece.of(file, geobox) for file in shot.files)
-        return Scene(shot.name, pieces, shot.positions, shot.files[0].dtype, screen, shot.href)
+        return Scene(shot.name, pieces, shot.positions, shot.files[0].dtype, screen, shot.href, _said(shot.taken))
 
     scenes = tuple(found for found in map(scene, shots) if found.extent.area)
     if not scenes:
@@ -166,6 +167,11 @@ def _open_files(
     pieces = tuple(layer.pieces[0] for layer in raster.layers)
     scene = Scene(Path(pieces[0].source.given).stem, pieces, positions, raster.dtype, screen)
     return replace(raster, layers=(), scenes=Scenes((scene,)))
+
+
+def _said(taken: Any) -> str:
+    """A moment as STAC writes it; nothing where it is not known."""
+    return "" if taken.year == 1 else taken.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _order(mosaic: Mosaic) -> Order:

@@ -109,6 +109,34 @@ def match_bands(wanted: Sequence[BandRequest], bands: Sequence[FileBand], *, fil
     return tuple(_find(item, wanted, bands, file) for item in wanted)
 
 
+_OFFICIAL = (
+    "pan", "coastal", "blue", "green", "green05", "yellow", "red", "rededge", "rededge071", "rededge075", "rededge078",
+    "nir", "nir08", "nir09", "cirrus", "swir16", "swir22", "lwir", "lwir11", "lwir12",
+)  # fmt: skip
+
+
+def common_name(text: str) -> str | None:
+    """Return the common name of the STAC eo extension that a text says in words; numbers of bands say none.
+
+    ``"B04, red"`` is red; ``"B05"`` is another band on every satellite.
+    """
+    official = {_key(name): name for name in _OFFICIAL}
+    words = _words(FileBand(0, text, ""))
+    found = {official[key] for word in words if (key := word if word in official else _spelt(word)) in official}
+    return found.pop() if len(found) == 1 else None
+
+
+def band_of_name(stem: str) -> str | None:
+    """Return the one word of a file's name that names a band, such as ``"B02"`` in ``"T18_B02"``; None without one."""
+    words = [word for word in re.split(r"[-_. ]+", stem) if _key(word) in _COMMON or common_name(word)]
+    return words[0] if len(words) == 1 else None
+
+
+def _spelt(word: str) -> str:
+    """Return the key of a name that is spelt in another way; numbers of bands stay what they are."""
+    return word if re.fullmatch(r"b\d+a?", word) else _COMMON.get(word, word)
+
+
 def find_bands(item: str | NamedBand, bands: Sequence[FileBand]) -> list[int]:
     """List the numbers of the bands that a name fits, as `match_bands` looks it up; none or several are no error."""
     return _named(item, bands)

@@ -68,6 +68,8 @@ class Scene:
         Says which pixels may be used.
     href : str
         Where it is described; empty when it is not.
+    taken : str
+        When, RFC 3339; empty when that is not known.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Scene:
     dtype: np.dtype[Any]
     screen: Screen | None = None
     href: str = ""
+    taken: str = ""
 
     @property
     def extent(self) -> Window:

@@ -216,8 +216,24 @@ def _from_file(path: Path) -> Region:
     strangers = set(table.geom_type) - {"Polygon", "MultiPolygon"}
     if strangers:
         raise RegionError(f"the region '{path}' has features of type {sorted(strangers)[0]}; give polygons only")
+    _check_edges(path, table)
     valid = shapely.make_valid(shapely.force_2d(table.geometry.to_numpy()))
     return Region(_polygons_of(shapely.union_all(valid)), table.crs)
+
+
+def _check_edges(path: Path, table: Any) -> None:
+    """Refuse a polygon that jumps from one end of the globe to the other: it is meant to go the short way."""
+    if not table.crs.is_geographic:
+        return
+    rings = shapely.get_rings(shapely.get_parts(table.geometry.to_numpy()))
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    steps = np.abs(np.diff(xy[:, 0]))[ring[1:] == ring[:-1]]
+    jumps = steps[(steps > HALF_TURN) & (steps < 2 * HALF_TURN)]
+    if len(jumps):
+        raise RegionError(
+            f"the region '{path}' has an edge over {jumps[0]:.1f} degrees; a region over the antimeridian is two "
+            "polygons that meet there, or is given as bounds with minx larger than maxx"
+        )
 
 
 def _polygons_of(geometry: shapely.Geometry) -> Shape:
@@ -251,13 +267,6 @@ def _comes_back(before: shapely.Geometry, after: shapely.Geometry, transformer: 
 
 
 def _out_of_place(region: Region, target: CRS) -> RegionError:
-    left, _, right, _ = region.geometry.bounds
-    if region.crs.is_geographic and right - left > HALF_TURN:
-        return RegionError(
-            f"the region {_bounds_text(region)} spans {right - left:.0f} degrees and has no place in "
-            f"{_crs_name(target)}, the CRS of the raster; one over the antimeridian is cut there into two polygons, "
-            "or given as bounds with minx larger than maxx"
-        )
     return RegionError(
         f"the region {_bounds_text(region)} has no place in {_crs_name(target)}, the CRS of the raster; "
         "give a smaller region around the raster"
@@ -280,7 +289,9 @@ def _across_antimeridian(geometry: shapely.Geometry) -> shapely.Geometry:
 
 
 def _unwrap(xy: Floats) -> Floats:
-    return np.column_stack([np.unwrap(xy[:, 0], period=360.0), xy[:, 1]])
+    # by whole turns: np.unwrap rounds, and the last vertex of a ring would no longer be its first
+    turns = np.cumsum(np.round(np.diff(xy[:, 0], prepend=xy[:1, 0]) / (2 * HALF_TURN)))
+    return np.column_stack([xy[:, 0] - 2 * HALF_TURN * turns, xy[:, 1]])
 
 
 def _outline(window: Window, transform: Affine) -> shapely.Polygon:

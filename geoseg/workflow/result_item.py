@@ -1,0 +1,142 @@
+"""The results of a run as a STAC item, ``item.json``: the next tool finds them, and what they were made from."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from geoseg.catalog import locate_model
+from geoseg.imagery.describing import PROJECTION, describe
+from geoseg.models.spec import HUB, NODATA
+from geoseg.models.stac import VERSION
+from geoseg.planning import Plan
+from geoseg.store import write_json
+from geoseg.workflow.manifest import RunResult
+from geoseg.workflow.settings import Workflow
+
+NAME = "item.json"
+
+EXTENSIONS = (
+    PROJECTION,
+    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+)
+
+COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+
+MEDIA = {
+    ".gpkg": "application/geopackage+sqlite3",
+    ".parquet": "application/vnd.apache.parquet",
+    ".fgb": "application/vnd.flatgeobuf",
+    ".geojson": "application/geo+json",
+    ".pmtiles": "application/vnd.pmtiles",
+    ".shp": "application/octet-stream",
+}
+"""Media types of vector formats, as STAC's best practices have them."""
+
+
+def write_result_item(wanted: Workflow, result: RunResult) -> Path:
+    """Describe the results of a run beside them.
+
+    Parameters
+    ----------
+    wanted : Workflow
+        The run, as a person wrote it.
+    result : RunResult
+        What it has made.
+
+    Returns
+    -------
+    Path
+        The item's file.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    made = result.plan
+    place = describe(made.raster.geobox, made.region.region if made.region else None)
+    item = {
+        "type": "Feature",
+        "stac_version": VERSION,
+        "stac_extensions": list(EXTENSIONS),
+        "id": result.output.resolve().name or "run",
+        "geometry": place.geometry,
+        **({} if place.bbox is None else {"bbox": place.bbox}),
+        "properties": {**_times(made), **place.properties, "processing:software": {"geoseg": version("geoseg")}},
+        "assets": _assets(result),
+        "links": [*_sources(made), *_models(wanted)],
+    }
+    path = result.output / NAME
+    write_json(path, item)
+    return path
+
+
+def _times(made: Plan) -> dict[str, Any]:
+    """When the imagery was taken, as far as it is known; else when the map was made."""
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    scenes = () if made.raster.scenes is None else made.raster.scenes.scenes
+    taken = sorted(scene.taken for scene in scenes if scene.taken)
+    if not taken:
+        return {"datetime": now, "created": now}
+    if taken[0] == taken[-1]:
+        return {"datetime": taken[0], "created": now}
+    return {"datetime": None, "start_datetime": taken[0], "end_datetime": taken[-1], "created": now}
+
+
+def _assets(result: RunResult) -> dict[str, Any]:
+    spec = result.plan.spec
+    classes = [
+        {"value": item.value, "name": item.name, "title": item.name, "color_hint": item.color.lstrip("#").upper()}
+        for item in spec.classes
+    ]
+    labels = {"name": "labels", "data_type": "uint8", "nodata": NODATA, "classification:classes": classes}
+    assets: dict[str, Any] = {"labels": _asset(result.labels, COG, ["data", "labels"], bands=[labels])}
+    if result.instances is not None:
+        band = {"name": "instances", "data_type": "uint32", "nodata": 0}
+        assets["instances"] = _asset(result.instances, COG, ["data", "labels"], bands=[band])
+    for path in result.features:
+        key = path.stem if path.stem not in assets else path.name
+        assets[key] = _asset(path, MEDIA.get(path.suffix.lower(), "application/octet-stream"), ["data"])
+    assets["run"] = _asset(result.run_file, "application/json", ["metadata"])
+    if result.report is not None:
+        assets["report"] = _asset(result.report, "text/html", ["metadata", "overview"])
+    return {
+        key: {**asset, "href": f"./{os.path.relpath(asset['href'], result.output)}"} for key, asset in assets.items()
+    }
+
+
+def _asset(path: Path, media: str, roles: list[str], **more: Any) -> dict[str, Any]:
+    return {"href": str(path), "type": media, "roles": roles, **more}
+
+
+def _sources(made: Plan) -> list[dict[str, Any]]:
+    """What was mapped: items where there are any, else files."""
+    scenes = () if made.raster.scenes is None else made.raster.scenes.scenes
+    described = [scene.href for scene in scenes if scene.href]
+    if described:
+        return [_derived(href, "application/geo+json", "imagery") for href in dict.fromkeys(described)]
+    files = dict.fromkeys(source.path for source in made.raster.sources)
+    return [_derived(path, "image/tiff; application=geotiff" if _is_tiff(path) else None, "imagery") for path in files]
+
+
+def _models(wanted: Workflow) -> list[dict[str, Any]]:
+    """By what it was mapped."""
+    names = [name for name in (wanted.model, wanted.things) if name is not None]
+    links = [_derived(str(locate_model(name).resolve()), "application/geo+json", "model") for name in names]
+    if wanted.weights is not None and not wanted.weights.startswith(HUB):
+        links.append(_derived(str(Path(wanted.weights).resolve()), None, "weights"))
+    return links
+
+
+def _derived(href: str, media: str | None, title: str) -> dict[str, Any]:
+    return {"rel": "derived_from", "href": href, **({} if media is None else {"type": media}), "title": title}
+
+
+def _is_tiff(path: str) -> bool:
+    return path.lower().split("?")[0].endswith((".tif", ".tiff"))
