@@ -15,7 +15,6 @@ from numba import njit
 
 from geoseg.arcs.chains import Integers
 from geoseg.footprints.moments import Floats, direction, integrate, stretch
-from geoseg.footprints.network import Bytes
 from geoseg.footprints.walls import ALONG, OTHER, find_walls
 
 RIGHT = math.pi / 2
@@ -25,6 +24,9 @@ LIKELY = 3
 
 APART = math.radians(8)
 """Their least difference."""
+
+ABOUT = math.radians(15)
+"""Edges that differ by less run about the same way."""
 
 LONGEST = 48
 """Edges, the longest ones, whose directions may be tried."""
@@ -51,12 +53,23 @@ def find_direction(x: Floats, y: Floats, tolerance: float) -> float:
     """
     found, least_cost = 0.0, np.inf
     for angle in _likely(x, y):
-        cost = _walls(x, y, angle, tolerance)[0]
-        if cost < least_cost:
-            found, least_cost = angle, cost
+        found, least_cost = _cheaper(x, y, angle, tolerance, found, least_cost)
     for _ in range(ROUNDS):
-        found = _exact(x, y, found, tolerance)
+        exact, askew = _said_by_walls(x, y, found, tolerance)
+        found, least_cost = _cheaper(x, y, exact, tolerance, found, least_cost)
+        if askew != exact:
+            found, least_cost = _cheaper(x, y, askew, tolerance, found, least_cost)
     return found % RIGHT
+
+
+@njit(cache=True, nogil=True)
+def _cheaper(
+    x: Floats, y: Floats, angle: float, tolerance: float, other: float, other_cost: float
+) -> tuple[float, float]:
+    """Of two directions the one whose walls cost less, and their cost."""
+    u, v, _ = framed(x, y, angle, True)
+    cost = find_walls(u, v, True, tolerance)[0]
+    return (angle, cost) if cost < other_cost else (other, other_cost)
 
 
 @njit(cache=True, nogil=True)
@@ -82,46 +95,54 @@ def framed(x: Floats, y: Floats, angle: float, is_closed: bool) -> tuple[Floats,
 
 
 @njit(cache=True, nogil=True)
-def _walls(x: Floats, y: Floats, angle: float, tolerance: float) -> tuple[float, Integers, Bytes, Floats, Floats]:
+def _said_by_walls(x: Floats, y: Floats, angle: float, tolerance: float) -> tuple[float, float]:
+    """The directions that walls in a direction ask for.
+
+    Returns
+    -------
+    exact : float
+        That of all points of walls at right angles, each wall about its own middle, and turned to lie along.
+    askew : float
+        That of the longest wall askew, or the former.
+    """
     u, v, _ = framed(x, y, angle, True)
-    cost, first, kind = find_walls(u, v, True, tolerance)
-    return cost, first, kind, u, v
-
-
-@njit(cache=True, nogil=True)
-def _exact(x: Floats, y: Floats, angle: float, tolerance: float) -> float:
-    """The direction of all points of walls at right angles, each wall about its own middle, and turned to lie along."""
-    _, first, kind, u, v = _walls(x, y, angle, tolerance)
+    _, first, kind = find_walls(u, v, True, tolerance)
     sums = integrate(u, v)
-    xx, xy, yy = 0.0, 0.0, 0.0
+    xx, xy, yy, longest, askew = 0.0, 0.0, 0.0, 0.0, 0.0
     for wall in range(first.size):
-        if kind[wall] == OTHER:
-            continue
         end = first[wall + 1] if wall + 1 < first.size else u.size - 1
         part = stretch(sums, first[wall], end)
         if kind[wall] == ALONG:
             xx, xy, yy = xx + part.xx, xy + part.xy, yy + part.yy
-        else:
+        elif kind[wall] != OTHER:
             xx, xy, yy = xx + part.yy, xy - part.xy, yy + part.xx
-    return angle + direction(xx, xy, yy) if xx > yy else angle
+        elif part.length > longest:
+            longest, askew = part.length, angle + direction(part.xx, part.xy, part.yy)
+    exact = angle + direction(xx, xy, yy) if xx > yy else angle
+    return exact, askew if longest > 0 else exact
 
 
 @njit(cache=True, nogil=True)
 def _likely(x: Floats, y: Floats) -> Floats:
-    """Directions of edges in which the outline is shortest along the axes, the best ones that are not near another."""
+    """Directions in which the outline is shortest along the axes, the best ones that are not near another.
+
+    Each is an edge's, or rather the mean of all edges that run about that way.
+    """
     dx, dy = np.diff(x), np.diff(y)
-    longest = np.argsort(-np.hypot(dx, dy), kind="mergesort")[:LONGEST]
-    angles, lengths = np.empty(longest.size), np.empty(longest.size)
+    length, angle = np.hypot(dx, dy), np.arctan2(dy, dx) % RIGHT
+    longest = np.argsort(-length, kind="mergesort")[:LONGEST]
+    measure = np.empty(longest.size)
     for place, edge in enumerate(longest):
-        angle = math.atan2(dy[edge], dx[edge]) % RIGHT
-        cos, sin = math.cos(angle), math.sin(angle)
-        angles[place] = angle
-        lengths[place] = np.abs(cos * dx + sin * dy).sum() + np.abs(cos * dy - sin * dx).sum()
+        cos, sin = math.cos(angle[edge]), math.sin(angle[edge])
+        measure[place] = np.abs(cos * dx + sin * dy).sum() + np.abs(cos * dy - sin * dx).sum()
     found, count = np.empty(LIKELY), 0
-    for place in np.argsort(lengths, kind="mergesort"):
-        gap = np.abs(found[:count] - angles[place])
-        if not (np.minimum(gap, RIGHT - gap) < APART).any():
-            found[count] = angles[place]
+    for edge in longest[np.argsort(measure, kind="mergesort")]:
+        gap = (angle - angle[edge] + RIGHT / 2) % RIGHT - RIGHT / 2
+        share = length * (np.abs(gap) < ABOUT)
+        mean = (angle[edge] + (gap * share).sum() / share.sum()) % RIGHT
+        others = np.abs(found[:count] - mean)
+        if not (np.minimum(others, RIGHT - others) < APART).any():
+            found[count] = mean
             count += 1
         if count == LIKELY:
             break

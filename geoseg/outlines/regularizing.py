@@ -11,6 +11,7 @@ It knows tables of features; how walls are found is the matter of `footprints`.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -112,8 +113,8 @@ def _strips(tables: Iterable[pa.Table], size: int) -> Iterator[tuple[int, pa.Tab
 
 def _runs(values: Integers) -> Iterator[tuple[int, int]]:
     """Where equal values begin and end."""
-    begins = np.flatnonzero(np.diff(values, prepend=-1))
-    yield from zip(begins.tolist(), [*begins[1:].tolist(), len(values)], strict=True)
+    begins = np.flatnonzero(np.diff(values, prepend=-1)).tolist()
+    yield from itertools.pairwise([*begins, len(values)])
 
 
 def _decoded(number: int, table: pa.Table, plan: OutlinePlan) -> _Strip:

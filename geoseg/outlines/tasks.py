@@ -14,7 +14,7 @@ from geoseg.outlines.clipping import clip
 from geoseg.outlines.folder import Node
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.outlines.sifting import merge_surveys, read_sifted, sift_block, survey_block
-from geoseg.outlines.warming import compile_loops
+from geoseg.outlines.warming import compile_loops, compile_walls
 from geoseg.vectorize import Faces, Piece, features, join, reach_of, trace
 
 Seconds = dict[str, float]
@@ -54,6 +54,8 @@ def warm_up(job_name: str, dask_worker: Worker) -> None:
     """Compile what is compiled, ahead of the first block."""
     plan = _job(job_name, dask_worker).plan
     compile_loops(plan.shaping, plan.is_sifted)
+    if plan.tolerance is not None:
+        compile_walls(plan)
 
 
 def trace_block(job_name: str, node: Node, is_final: bool) -> Seconds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from affine import Affine
 
 from geoseg.arcs import scanning
 from geoseg.grid import Window
-from geoseg.vectorize import Shaping, features, join, reach_of, trace
+from geoseg.outlines.plan import OutlinePlan
+from geoseg.outlines.regularizing import regularize
+from geoseg.vectorize import Shaping, features, join, polygonize, reach_of, trace
 from geoseg.vectorize.sieve import survey
 
 SHAPE = (4, 8)
@@ -42,3 +45,17 @@ def compile_loops(shaping: Shaping, is_sifted: bool) -> None:
             survey(labels[core.slices()], core, SHAPE, 3)
     faces, _ = join(pieces, Window(0, 0, *SHAPE), shaping)
     features(faces, Affine(10, 0, 500_000, 0, -10, 1_000_000), "EPSG:32618", {})
+
+
+def compile_walls(plan: OutlinePlan) -> None:
+    """Run every compiled loop of `footprints` once, on two houses with a common wall.
+
+    Parameters
+    ----------
+    plan : OutlinePlan
+        With a tolerance.
+    """
+    labels = np.zeros((20, 30), np.int64)
+    labels[4:14, 4:12], labels[6:16, 12:24] = 1, 2
+    table = features(polygonize(labels, nodata=0), plan.transform, plan.crs, {})
+    list(regularize([table], replace(plan, rows=(0, 20), cols=(0, 30), region=None)))

@@ -20,6 +20,9 @@ from geoseg.vector import StyledClass
 from geoseg.vectorize import Metric, Shaping, Simplification
 from geoseg.workflow.settings import OutlineSettings
 
+BUILDINGS = "build", "house", "roof"
+"""What classes of buildings are often called."""
+
 WALLS = 1.5
 """Px that walls may stray from what was traced, unless said otherwise."""
 
@@ -116,10 +119,11 @@ def check_regularized(stuff: Collection[str], things: Collection[str]) -> None:
         There are several classes, or a class beside objects.
     """
     if len(stuff) > 1 or (stuff and things):
-        wanted = next(iter(things or stuff))
+        names = [*things, *stuff]
+        wanted = next((name for name in names if any(word in name.casefold() for word in BUILDINGS)), names[0])
         raise WorkflowError(
-            f"regularize makes straight walls of all that is written, and that would be {', '.join([*things, *stuff])};"
-            f" choose what is a building, such as classes: [{wanted}]."
+            f"regularize makes straight walls of all that is written, and that would be {', '.join(names)}; choose "
+            f"what is a building, such as classes: [{wanted}]."
         )
 
 
