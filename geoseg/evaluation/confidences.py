@@ -90,7 +90,10 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path) if path.suffix == ".csv" else pyogrio.read_dataframe(path, read_geometry=False)
+        if path.suffix == ".csv":
+            return pd.read_csv(path)
+        named = [name for name, kind in pyogrio.list_layers(path) if kind is not None]  # styles are no layer
+        return pyogrio.read_dataframe(path, layer=named[0] if named else None, read_geometry=False)
     except (pyogrio.errors.DataSourceError, ValueError, OSError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise EvaluationError(f"the scores '{path}' are no table ({reason}); give a CSV or vector file") from error
