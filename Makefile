@@ -6,6 +6,7 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/geoseg run workflows/land_use.yaml --output out/land_use
+	$(BIN)/geoseg preview out/land_use out/land_use/preview.jpg
 
 test: .venv/installed lint
 	$(BIN)/pytest -n 2 --dist worksteal

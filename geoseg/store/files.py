@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from geoseg.errors import OutputError
@@ -31,7 +32,8 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what cannot be removed was never there
+            temporary.unlink()
         raise OutputError(
             f"{path} cannot be written ({error.strerror or error}); choose an output folder with space and permission."
         ) from error
