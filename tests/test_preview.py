@@ -46,7 +46,7 @@ def is_color(picture: NDArray[np.int64], color: tuple[int, ...], within: int = 3
 
 def panels_of(picture: NDArray[np.int64]) -> list[tuple[slice, slice]]:
     """Where the panels are: the large regions that are not paper."""
-    filled = ndimage.binary_closing(~is_color(picture, PAPER, 0), iterations=1)
+    filled = ndimage.binary_closing(~is_color(picture, PAPER, 14), iterations=1)
     found = ndimage.find_objects(ndimage.label(filled)[0])
     least = picture.shape[0] * picture.shape[1] / 50
     return [place for place in found if (place[0].stop - place[0].start) * (place[1].stop - place[1].start) > least]
