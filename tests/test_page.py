@@ -352,7 +352,14 @@ def test_a_feed_goes_on_after_a_scheduler_was_out_of_reach(client: Client, monke
         wait_for(lambda: cells_of(answer(run))[0] == 254)  # nothing was lost with the message
 
 
-def test_an_external_scheduler_has_the_page_without_loading_what_runs_need(tmp_path: Path) -> None:
+def test_the_page_loads_nothing_that_a_scheduler_has_no_use_for() -> None:
+    code = "import sys, geoseg.monitor.page; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "geoseg.monitor.gauge" in loaded
+    assert not {"torch", "rasterio", "numba", "zarr", "geoseg.engine", "geoseg.monitor.state"} & set(loaded)
+
+
+def test_an_external_scheduler_has_the_page_and_keeps_what_it_was_told(tmp_path: Path) -> None:
     classes = np.repeat(np.repeat(np.arange(16).reshape(4, 4) % 3 + 1, 64, 0), 64, 1).astype(np.uint8)
     raster = write_raster(tmp_path / "classes.tif", classes[np.newaxis], nodata=0)
     with socket.socket() as free:
@@ -383,14 +390,11 @@ def test_an_external_scheduler_has_the_page_without_loading_what_runs_need(tmp_p
                 str(raster), tmp_path / "out.gpkg", scheduler=address, block_size=128, listen=monitor
             )  # fmt: skip
         with Client(address, set_as_default=False) as client:
-            loaded = client.run_on_scheduler(lambda: sorted(sys.modules))
             news = json.loads(fetch(f"{page_address(client.dashboard_link)}/state")[0])
     finally:
         for process in (worker, scheduler):
             process.terminate()
             process.wait()
-    assert "geoseg.monitor.page" in loaded
-    assert not {"torch", "geoseg.engine", "rasterio", "numba"} & set(loaded)
     assert news["head"]["phase"] == "done"
     assert cells_of(news) == [254] * 4
     assert news["head"]["stages"]["trace"]["done"] == 4

@@ -98,8 +98,7 @@ async function watch(turn = ++watch.turn) {
     await ask();
   } catch {
     pause = GONE;
-    if (state.ended) news("");
-    else if (state.head) news("The scheduler does not answer: it has ended, or cannot be reached.", true);
+    if (state.head && !state.ended) news("The scheduler does not answer: it has ended, or cannot be reached.", true);
   }
   if (state.ended && pause !== GONE) pause = BACK;
   if (turn === watch.turn) watch.timer = setTimeout(watch, pause, turn);
