@@ -117,7 +117,7 @@ class Forms:
         pixel = abs(plane.a * plane.e - plane.b * plane.d) ** 0.5
         smooth = simplified(raw, plane, STAIRS * pixel)
         extra, pinned = _pinned(network, stays, decided)
-        given = _joined([raw, simplified(smooth, plane, tolerance), extra])
+        given = _joined([raw, simplified(smooth, plane, min(tolerance, 2 * STAIRS * pixel)), extra])
         node_x, node_y = _node_places(network, decided)
         directions = _directions(network, smooth, ~is_still, plane, tolerance)
         walls = Walls.empty(len(pinned), len(smooth.x))
