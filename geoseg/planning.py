@@ -25,7 +25,7 @@ from geoseg.grid import Block, TileGrid, Tiling, Window
 from geoseg.models import is_promptable
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import weights_digest, weights_size
-from geoseg.raster import CACHE_BYTES, Raster
+from geoseg.raster import CACHE_BYTES, READ_BYTES, Raster
 from geoseg.vector import Region
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ PROCESS_BYTES = 640 * MIB
 
 CLIENT_BYTES = 900 * MIB
 """Memory of the process that starts the workers and hosts their scheduler: 820 MiB as measured, and a tenth."""
+
+FILE_BYTES = 2_500
+"""Memory of one file's recipe, as measured over 10,000 of them (2,002), and a quarter."""
+
+MANY_FILES = 1_000
+"""From so many files on their recipes are worth a line in the plan."""
 
 DECIDING_PACKAGES = ("torch", "torchvision", "transformers", "numpy", "rasterio")
 """Packages whose version may change a network's floats or the pixels it reads."""
@@ -216,6 +222,15 @@ class Plan:
             "pixels and probabilities": pixels * (bands * (3 * self.raster.dtype.itemsize + 8) + classes * 10),
             f"{classes} classes on ramps": 3 * classes * 4 * ramps,
             f"a block of {block.height} x {block.width} px": (80 if self.has_things else 40) * block.area,
+            **self._reading_bytes(),
+        }
+
+    def _reading_bytes(self) -> dict[str, int]:
+        """What reading takes beyond one file at a time."""
+        files = len(self.raster.pieces)
+        return {
+            **({"images of a median": READ_BYTES} if self.raster.order == "median" else {}),
+            **({f"the list of {files:,} files": files * FILE_BYTES} if files > MANY_FILES else {}),
         }
 
     def _forward_bytes(self) -> int:
