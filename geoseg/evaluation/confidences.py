@@ -93,7 +93,8 @@ def _read(path: Path) -> pd.DataFrame:
         if path.suffix == ".csv":
             return pd.read_csv(path)
         named = [name for name, kind in pyogrio.list_layers(path) if kind is not None]  # styles are no layer
-        return pyogrio.read_dataframe(path, layer=named[0] if named else None, read_geometry=False)
+        table: pd.DataFrame = pyogrio.read_dataframe(path, layer=named[0] if named else None, read_geometry=False)
+        return table
     except (pyogrio.errors.DataSourceError, ValueError, OSError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise EvaluationError(f"the scores '{path}' are no table ({reason}); give a CSV or vector file") from error
