@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 import dask
 from distributed import Client, LocalCluster
@@ -99,8 +100,10 @@ def _interrupts_wait() -> Iterator[None]:
 
     A terminal sends the signal to every process of the run. Workers that die of it would each print a traceback, and be
     started again, while this process is about to close them. A blocked signal is inherited, also by what is started
-    from a thread that was started here, and by every later worker.
+    from a thread that was started here, and by every later worker. The tracker of multiprocessing's resources has to
+    run before, because the thread that starts it lets the signal through from then on.
     """
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,0 +1,164 @@
+"""Ctrl-C in a real process: nothing is left running, nothing is lost, and the same command goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import psutil
+import pytest
+import rasterio
+
+from geoseg.cli import main
+from tests.networks import Box, write_model
+from tests.rasters import write_raster
+
+START = 300.0
+"""Seconds that a process may take until it works, on a machine that is busy."""
+
+BLOCKS = 12 * 10
+"""Of the run that is stopped; a tile of 64 px owns 54."""
+
+
+@dataclass
+class Ended:
+    """A process that has ended, what it printed, and how long it took from the signal on."""
+
+    code: int
+    output: str
+    errors: str
+    seconds: float
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    """A run of so many blocks that it can be interrupted in the middle."""
+    model = write_model(tmp_path / "model", Box(1), name="box", halo=1)
+    pixels = np.random.default_rng(7).integers(1, 200, (2, 54 * 12, 54 * 10), np.uint8)
+    write_raster(tmp_path / "scene.tif", pixels)
+    workflow = tmp_path / "workflow.yaml"
+    settings = {
+        "model": str(model), "input": str(tmp_path / "scene.tif"), "output": str(tmp_path / "out"), "ramp": 8,
+        "tile_size": 64, "block_tiles": 1, "features": [], "report": False, "dashboard": "127.0.0.1:0", "workers": 2,
+    }  # fmt: skip
+    workflow.write_text(json.dumps(settings))
+    return ["run", str(workflow)]
+
+
+def markers(folder: Path, stage: str) -> int:
+    """Blocks whose stage is on disk."""
+    path = folder / "state" / stage
+    return len(os.listdir(path)) if path.is_dir() else 0
+
+
+def interrupt(arguments: list[str], when: Callable[[], bool], *, again: float | None = None) -> Ended:
+    """Start a command, and press Ctrl-C at a moment: a terminal sends the signal to every process of the command.
+
+    Parameters
+    ----------
+    arguments : list of str
+        What stands behind ``geoseg``.
+    when : callable
+        Whether the moment has come.
+    again : float, optional
+        Seconds after which Ctrl-C is pressed once more.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "geoseg", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + START
+    while not when() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()
+    children = psutil.Process(process.pid).children(recursive=True)
+    pressed = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    if again is not None:
+        time.sleep(again)
+        os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=START)
+    seconds = time.monotonic() - pressed
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+    return Ended(process.returncode, output, errors, seconds)
+
+
+def test_a_run_that_is_stopped_ends_cleanly_and_goes_on_to_the_same_map(arguments: list[str], tmp_path: Path) -> None:
+    ended = interrupt(arguments, lambda: markers(tmp_path / "out", "predict") >= 5)
+    assert ended.code == 130
+    assert "Traceback" not in ended.output + ended.errors
+    assert ended.errors.splitlines()[-2:] == [
+        "stopped; what is done is kept, and the same command goes on from there:",
+        shlex.join(["geoseg", *arguments]),
+    ]
+    assert "stopping" in ended.output
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "running"
+    kept = markers(tmp_path / "out", "predict")
+    assert 5 <= kept < BLOCKS
+
+    assert main([*arguments, "--json"]) == 0
+    assert main([*arguments, "--output", str(tmp_path / "whole")]) == 0
+    paths = (tmp_path / folder / "labels.tif" for folder in ("out", "whole"))
+    resumed, whole = (rasterio.open(path).read() for path in paths)
+    assert (resumed == whole).all()
+    counts = json.loads((tmp_path / "out" / "run.json").read_text())["blocks"]
+    assert counts["kept"]["predict"] >= kept - 2
+    assert counts["kept"]["predict"] + counts["done"]["predict"] == BLOCKS
+
+
+def test_programs_are_told_that_a_run_was_stopped(arguments: list[str], tmp_path: Path) -> None:
+    ended = interrupt([*arguments, "--json"], lambda: markers(tmp_path / "out", "predict") >= 3)
+    lines = [json.loads(line) for line in ended.output.splitlines()]
+    assert ended.code == 130
+    assert lines[0]["event"] == "started"
+    assert [line["event"] for line in lines[-2:]] == ["progress", "ended"]
+    assert lines[-1]["status"] == "stopped"
+    done = [line for line in lines if line["event"] == "block" and line["stage"] == "predict"]
+    assert len(done) >= 1
+    assert {line["status"] for line in done} == {"done"}
+
+
+def test_whoever_presses_twice_does_not_wait_and_leaves_nothing_behind(arguments: list[str], tmp_path: Path) -> None:
+    ended = interrupt(arguments, lambda: markers(tmp_path / "out", "predict") >= 3, again=0.3)
+    assert ended.code == 130
+    assert "Traceback" not in ended.output + ended.errors
+    assert "goes on from there" in ended.errors
+
+
+def test_a_run_can_be_stopped_before_its_workers_are_there(arguments: list[str], tmp_path: Path) -> None:
+    ended = interrupt(arguments, lambda: (tmp_path / "out" / "run.json").exists())
+    assert ended.code == 130
+    assert "Traceback" not in ended.output + ended.errors
+    assert "goes on from there" in ended.errors
+
+
+def test_polygons_that_were_stopped_go_on_to_the_same_file(tmp_path: Path) -> None:
+    classes = np.random.default_rng(3).integers(1, 4, (1, 128, 128)).repeat(8, 1).repeat(8, 2).astype(np.uint8)
+    raster = write_raster(tmp_path / "classes.tif", classes)
+    options = ["--block-size", "64", "--dashboard", "127.0.0.1:0"]
+    arguments = ["polygonize", str(raster), str(tmp_path / "out.gpkg"), *options]
+    folder = tmp_path / ".out.gpkg.geoseg" / "state" / "outlines"
+
+    def traced() -> int:
+        return len(list(folder.glob("*.trace.done")))
+
+    ended = interrupt(arguments, lambda: traced() >= 8)
+    assert ended.code == 130
+    assert "Traceback" not in ended.output + ended.errors
+    assert 8 <= traced() < 256
+    assert not (tmp_path / "out.gpkg").exists()
+    assert main(arguments) == 0
+    assert main(["polygonize", str(raster), str(tmp_path / "whole.gpkg"), *options]) == 0
+    resumed, whole = gpd.read_file(tmp_path / "out.gpkg"), gpd.read_file(tmp_path / "whole.gpkg")
+    assert resumed.equals(whole)
