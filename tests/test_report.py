@@ -31,6 +31,7 @@ from geoseg.engine.memory import forget_peaks, read_peaks
 from geoseg.errors import InputNotFoundError, ReportError, ReportWarning
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.raster import open_raster
+from geoseg.raster.placing import PLAIN_PIXELS
 from geoseg.report import read_record, write_report
 from geoseg.report.areas import class_areas
 from geoseg.report.features import FeatureFile, count_features, smallest_of_largest
@@ -127,6 +128,7 @@ def test_around_a_pole_and_without_a_place_there_are_no_degrees() -> None:
     assert frame_of((100, 100), Affine(1e4, 0, -5e5, 0, -1e4, 5e5), "EPSG:3031").coordinates() is None
     plain = frame_of((50, 60), Affine(1, 0, 0, 0, -1, 0), 'LOCAL_CS["plain pixels",UNIT["pixel",1]]')
     assert (plain.north, plain.metres, plain.coordinates(), plain.aspect) == (None, None, None, 1.0)
+    assert plain.square == "px²"
 
 
 # What is measured
@@ -661,6 +663,20 @@ def test_confidence_is_a_layer_of_a_real_run(run_folder: Path, watched: Watched)
     page.wait_for_timeout(150)
     assert page.locator("#map canvas").screenshot() != before
     assert page.locator("#confidence-picture").evaluate("canvas => canvas.width") > 50
+
+
+def test_plain_pixels_are_counted_and_have_neither_metres_nor_degrees(tmp_path: Path, watched: Watched) -> None:
+    labels, crs = smooth_labels((100, 120)), PLAIN_PIXELS.to_wkt()
+    record = make_folder(tmp_path, labels, transform=Affine(1, 0, 0, 0, -1, 0), crs=crs)
+    write_report(record, open_raster(str(tmp_path / "scene.tif")))
+    page = watched.open(tmp_path / "report.html")
+    assert f"{(labels != 255).sum():,} px²" in page.locator(".areas tfoot").inner_text()
+    assert re.fullmatch(r"\d+ px", page.locator(".scale").inner_text().strip())
+    assert page.locator(".north").count() == page.locator(".units").count() == 0
+    page.mouse.move(*on_screen(page, *inside(labels, 1), labels.shape))
+    assert re.search(r"Area\s+[\d.,]+ px²", page.locator(".tip").inner_text())
+    assert "°" not in page.locator(".place").inner_text()
+    assert watched.complaints == []
 
 
 def test_areas_are_shown_in_the_unit_that_is_chosen(page_folder: Path, watched: Watched) -> None:

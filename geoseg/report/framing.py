@@ -17,6 +17,7 @@ from pyproj import CRS, Transformer
 
 from geoseg.grid import Window
 from geoseg.raster import ground_resolution
+from geoseg.raster.placing import is_plain
 
 _TURN = 90.0  # degrees of longitude from one point to the next that only happen around a pole
 
@@ -85,6 +86,11 @@ class Frame:
     def has_place(self) -> bool:
         """Whether the raster lies on an ellipsoid."""
         return self.crs is not None
+
+    @property
+    def square(self) -> str:
+        """The unit of areas where there is no ground: squares of pixels, or of the CRS's own unit."""
+        return "px²" if is_plain(self.raster) else "units²"
 
     @cached_property
     def aspect(self) -> float:

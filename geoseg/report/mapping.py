@@ -59,7 +59,7 @@ def map_data(record: RunRecord, findings: Findings, classes: Sequence[LegendClas
             for name, window in record.failed_windows().items()
         ],
         "units": wording.UNITS,
-        "plain": None if frame.has_place else wording.PLAIN,
+        "plain": None if frame.has_place else frame.square,
     }
 
 

@@ -85,7 +85,7 @@ def _total_row(findings: Findings, labelled: ClassArea, unit: str, *, differs: b
 def _area_cell(findings: Findings, area: float, unit: str) -> str:
     """A number that the page's script changes with the unit."""
     if not findings.frame.has_place:
-        return f'<td class="number">{wording.number(area)} {wording.PLAIN}</td>'
+        return f'<td class="number">{wording.number(area)} {findings.frame.square}</td>'
     return f'<td class="number" data-area="{area!r}">{wording.area(area, unit)}</td>'
 
 
@@ -105,8 +105,8 @@ def _area_notes(
     known = {item.value for item in shown}
     missing = [item.name for item in classes if item.value not in known]
     nodata = findings.areas.get(NODATA)
-    ground = "on the ellipsoid" if findings.frame.has_place else "in squares of the CRS's own unit"
-    notes = [f"Pixels of labels.tif, measured {ground}."]
+    ground = ", measured on the ellipsoid" if findings.frame.has_place else ""
+    notes = [f"Pixels of labels.tif{ground}."]
     if differs:
         notes.append("Polygons differ where they were simplified, clipped, chosen by class or cleaned of small faces.")
     if missing:
@@ -151,7 +151,7 @@ def features_section(record: RunRecord, findings: Findings, classes: Sequence[Le
 def _own_area(findings: Findings, area: float) -> str:
     if not math.isfinite(area):
         return "-"
-    return wording.own_area(area) if findings.frame.has_place else f"{wording.number(area)} {wording.PLAIN}"
+    return wording.own_area(area) if findings.frame.has_place else f"{wording.number(area)} {findings.frame.square}"
 
 
 def _sizes(findings: Findings, classes: Sequence[LegendClass]) -> str:

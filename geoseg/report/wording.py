@@ -8,9 +8,6 @@ from collections.abc import Iterable
 UNITS = {"m2": (1.0, "m²"), "ha": (1e4, "ha"), "km2": (1e6, "km²")}
 """Units of area: m2 in one, and how it is written."""
 
-PLAIN = "units²"
-"""The unit where a raster has no place on the ground: squares of its CRS's own unit."""
-
 
 def unit_for(areas: Iterable[float]) -> str:
     """Choose the unit in which the largest of some areas, m2, reads best."""

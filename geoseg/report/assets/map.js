@@ -289,7 +289,7 @@ class GroundMap {
     const perPixel = (this.frame.metres ?? this.frame.factor) / this.view.scale;
     const most = 130 * perPixel, power = 10 ** Math.floor(Math.log10(most));
     const length = [5, 2, 1].map((step) => step * power).find((step) => step <= most);
-    const name = this.frame.metres === null ? `${digits(length)} px` : length >= 1000 ? `${length / 1000} km`
+    const name = this.frame.metres === null ? `${length} px` : length >= 1000 ? `${length / 1000} km`
       : length >= 1 ? `${length} m` : `${Math.round(length * 100)} cm`;
     const scale = this.element.querySelector(".scale");
     scale.firstElementChild.textContent = name;
