@@ -62,6 +62,7 @@ def test_a_raster_of_a_million_million_pixels_is_planned_in_seconds_and_flat_mem
         tracemalloc.stop()
     assert plan.block_count > 250_000
     assert plan.raster.shape == (PIXELS, PIXELS)
+    assert 0 < plan.client_bytes - planned(tmp_path, model, 2_000).client_bytes < 1_000 * plan.block_count
     assert peaks[1] < peaks[0] + 100_000
     assert len(pickle.dumps(plan)) < 10_000
 

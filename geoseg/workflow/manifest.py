@@ -10,7 +10,7 @@ from typing import Any
 
 from geoseg.engine import Outcome
 from geoseg.engine.memory import Peaks
-from geoseg.planning import CLIENT_BYTES, Plan, environment
+from geoseg.planning import Plan, environment
 from geoseg.store import RunFolder, write_json
 from geoseg.workflow.model_card import model_card
 from geoseg.workflow.settings import Workflow
@@ -93,7 +93,7 @@ class Manifest:
                 "workers": made.workers,
                 "planned_bytes": made.total_bytes,
                 "worker_bytes": made.worker_bytes,
-                "client_bytes": CLIENT_BYTES,
+                "client_bytes": made.client_bytes,
                 "estimated_seconds": made.estimated_seconds,
             },
             "model": model_card(self.workflow, made.spec),
