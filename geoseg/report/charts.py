@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 WIDTH, HEIGHT = 560, 170
 """Of a histogram, in its own units; the page stretches it."""
 
+RAMP = '<span class="ramp"></span><span class="ends"><span>0 %</span><span>100 %</span></span>'
+"""The colours of confidence, which the page's script fills in."""
+
 _LEFT, _BOTTOM, _TOP = 44, 24, 14
 
 

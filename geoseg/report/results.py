@@ -14,7 +14,7 @@ import numpy as np
 from geoseg.models.spec import NODATA
 from geoseg.report import wording
 from geoseg.report.areas import ClassArea
-from geoseg.report.charts import Series, bar, histogram, swatch
+from geoseg.report.charts import RAMP, Series, bar, histogram, swatch
 from geoseg.report.features import BINS_PER_DECADE, DECADES, ClassFeatures
 from geoseg.report.findings import CONFIDENCE_BINS, Findings
 from geoseg.report.record import LegendClass, RunRecord
@@ -203,7 +203,5 @@ def confidence_section(findings: Findings) -> str:
         '<section aria-labelledby="confidence"><h2 id="confidence">Confidence</h2>'
         f"<figure>{chart}<figcaption>Part of the map by confidence; {low} is below 50 %.</figcaption></figure>"
         '<figure><canvas id="confidence-picture" role="img" aria-label="Confidence over the map"></canvas>'
-        '<figcaption><span class="ramp" style="display: block; background: linear-gradient(90deg, #3b0f70, #8c2981, '
-        '#de4968, #fe9f6d, #fcfdbf)"></span><span class="ends"><span>0 %</span><span>100 %</span></span></figcaption>'
-        "</figure></section>"
+        f"<figcaption>{RAMP}</figcaption></figure></section>"
     )

@@ -12,11 +12,13 @@ from string import Template
 
 from geoseg.models.spec import NODATA
 from geoseg.report import wording
-from geoseg.report.charts import swatch
+from geoseg.report.charts import RAMP, swatch
 from geoseg.report.findings import Findings
 from geoseg.report.mapping import imagery_picture
 from geoseg.report.naming import credit_of
 from geoseg.report.record import LegendClass, RunRecord
+
+_RAMP = f'<div class="slider">{RAMP}</div>'
 
 OPACITY = 60
 """Of classes over imagery, percent, until somebody moves it."""
@@ -75,7 +77,7 @@ def _layers(record: RunRecord, findings: Findings, *, has_imagery: bool) -> str:
         _layer("imagery", "Imagery", is_on=True) if has_imagery else "",
         _layer("labels", "Classes", is_on=True) + slider,
         _layer("polygons", "Objects" if record.instances else "Polygons", is_on=True) if has_shapes else "",
-        _layer("confidence", "Confidence", is_on=False) if findings.confidence is not None else "",
+        _layer("confidence", "Confidence", is_on=False) + _RAMP if findings.confidence is not None else "",
         _layer("failed", "Failed blocks", is_on=True) if record.failed_windows() else "",
     ]
     return "".join(layers)

@@ -142,6 +142,7 @@ class GroundMap {
     const table = new Uint32Array(256);
     for (let level = 1; level < 256; level++) table[level] = packed(rampColor((level - 1) / 254));
     this.confidence.paint(table);
+    for (const ramp of document.querySelectorAll(".ramp")) ramp.style.background = `linear-gradient(90deg, ${RAMP})`;
     const small = byId("confidence-picture");
     if (!small) return;
     const ratio = this.size[1] / this.size[0];
