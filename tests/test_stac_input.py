@@ -14,6 +14,7 @@ import rasterio
 from affine import Affine
 
 import geoseg
+from geoseg.cli import main
 from geoseg.errors import BandError, CatalogError, RasterReadError, WorkflowError
 from geoseg.grid import Window
 from geoseg.imagery import open_imagery
@@ -509,6 +510,16 @@ def test_a_run_from_a_search_is_the_run_of_its_files(named: dict[str, Any], tmp_
     )
     with rasterio.open(result.labels) as source:
         np.testing.assert_array_equal(lazy.compute(), source.read(1))
+
+
+def test_every_word_is_an_option_too(named: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = write_model(tmp_path / "model", Box(1), name="box", halo=1)
+    workflow = tmp_path / "map.yaml"
+    workflow.write_text(f"model: {model}\nramp: 8\nworkers: 1\nbands: [red, nir]\n")
+    words = ["--collections", "scenes,other", "--datetime", "2024-06", "--query", "eo:cloud_cover<20", "--keep-offset"]
+    given = [*words, "--query", "eo:cloud_cover>5", "--mosaic", "newest", "--mask", "b04:9", "--region", EVERYWHERE]
+    assert main(["plan", str(workflow), "--input", named["catalog"], *given]) == 0
+    assert f"{SIDE} x {SIDE} px, EPSG:32618" in capsys.readouterr().out
 
 
 def test_another_version_of_a_remote_asset_is_another_input(tmp_path: Path) -> None:
