@@ -637,7 +637,7 @@ def test_regions_that_cannot_be_used_are_refused_with_the_remedy(tmp_path: Path)
     with pytest.raises(RegionError, match="not a readable vector file"):
         read_region(tmp_path / "text.geojson")
     with pytest.raises(RegionError, match="is empty"):
-        read_region("5,5,4,6")
+        read_region("5,5,4,6,EPSG:32618")
     with pytest.raises(CrsError, match="'nowhere'"):
         read_region("4,5,5,6,nowhere")
 
