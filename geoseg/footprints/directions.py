@@ -34,6 +34,9 @@ LONGEST = 48
 ROUNDS = 2
 """How often the direction is said anew from the walls, and the walls from the direction."""
 
+EXACT = math.radians(0.1)
+"""A direction that is nearer to another is the same."""
+
 
 @njit(cache=True, nogil=True)
 def find_direction(x: Floats, y: Floats, tolerance: float) -> float:
@@ -51,25 +54,21 @@ def find_direction(x: Floats, y: Floats, tolerance: float) -> float:
     float
         The angle from x towards y, from 0 to a right one.
     """
-    found, least_cost = 0.0, np.inf
+    found, least_cost, exact, askew = 0.0, np.inf, 0.0, 0.0
     for angle in _likely(x, y):
-        found, least_cost = _cheaper(x, y, angle, tolerance, found, least_cost)
+        cost, said, other = _walls_say(x, y, angle, tolerance)
+        if cost < least_cost:
+            found, least_cost, exact, askew = angle, cost, said, other
     for _ in range(ROUNDS):
-        exact, askew = _said_by_walls(x, y, found, tolerance)
-        found, least_cost = _cheaper(x, y, exact, tolerance, found, least_cost)
-        if askew != exact:
-            found, least_cost = _cheaper(x, y, askew, tolerance, found, least_cost)
+        for angle in (exact, askew):
+            if abs(angle - found) >= EXACT:
+                cost, said, other = _walls_say(x, y, angle, tolerance)
+                if cost < least_cost:
+                    found, least_cost, exact, askew = angle, cost, said, other
+                    break
+    if abs(exact - found) < EXACT:
+        found = exact
     return found % RIGHT
-
-
-@njit(cache=True, nogil=True)
-def _cheaper(
-    x: Floats, y: Floats, angle: float, tolerance: float, other: float, other_cost: float
-) -> tuple[float, float]:
-    """Of two directions the one whose walls cost less, and their cost."""
-    u, v, _ = framed(x, y, angle, True)
-    cost = find_walls(u, v, True, tolerance)[0]
-    return (angle, cost) if cost < other_cost else (other, other_cost)
 
 
 @njit(cache=True, nogil=True)
@@ -95,18 +94,19 @@ def framed(x: Floats, y: Floats, angle: float, is_closed: bool) -> tuple[Floats,
 
 
 @njit(cache=True, nogil=True)
-def _said_by_walls(x: Floats, y: Floats, angle: float, tolerance: float) -> tuple[float, float]:
-    """The directions that walls in a direction ask for.
+def _walls_say(x: Floats, y: Floats, angle: float, tolerance: float) -> tuple[float, float, float]:
+    """What walls in a direction cost, and which directions they ask for.
 
     Returns
     -------
+    cost : float
     exact : float
-        That of all points of walls at right angles, each wall about its own middle, and turned to lie along.
+        The direction of all points of walls at right angles, each wall about its own middle, and turned to lie along.
     askew : float
         That of the longest wall askew, or the former.
     """
     u, v, _ = framed(x, y, angle, True)
-    _, first, kind = find_walls(u, v, True, tolerance)
+    cost, first, kind = find_walls(u, v, True, tolerance)
     sums = integrate(u, v)
     xx, xy, yy, longest, askew = 0.0, 0.0, 0.0, 0.0, 0.0
     for wall in range(first.size):
@@ -119,7 +119,7 @@ def _said_by_walls(x: Floats, y: Floats, angle: float, tolerance: float) -> tupl
         elif part.length > longest:
             longest, askew = part.length, angle + direction(part.xx, part.xy, part.yy)
     exact = angle + direction(xx, xy, yy) if xx > yy else angle
-    return exact, askew if longest > 0 else exact
+    return cost, exact, askew if longest > 0 else exact
 
 
 @njit(cache=True, nogil=True)

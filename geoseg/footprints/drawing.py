@@ -361,25 +361,27 @@ def _draw_given(
     for vertex in range(last):
         dx, dy = given_x[vertex + 1] - given_x[vertex], given_y[vertex + 1] - given_y[vertex]
         along[vertex + 1] = along[vertex] + math.hypot(plane.a * dx + plane.b * dy, plane.d * dx + plane.e * dy)
-    reach = min(BEND * tolerance, along[last] / 2)
-    begin, end = -1.0, np.inf
+    is_moved = np.zeros(2, np.bool_)
+    for end in range(2 if is_open else 0):
+        is_moved[end] = given_x[last * end] != ends[end, 0] or given_y[last * end] != ends[end, 1]
+    # What is too short to be bent keeps all its vertices but the moved ones.
+    reach = BEND * tolerance if along[last] > 2 * BEND * tolerance else 0.0
+    begin, end = reach if is_moved[0] else 0.0, along[last] - (reach if is_moved[1] else 0.0)
     count = 0
-    if is_open and (given_x[0] != ends[0, 0] or given_y[0] != ends[0, 1]):
-        begin = reach
+    if is_moved[0]:
         x[0], y[0], count = ends[0, 0], ends[0, 1], 1
-    if is_open and (given_x[last] != ends[1, 0] or given_y[last] != ends[1, 1]):
-        end = along[last] - reach
     for vertex in range(last + 1):
-        if begin <= along[vertex] <= end:
+        is_replaced = (vertex == 0 and is_moved[0]) or (vertex == last and is_moved[1])
+        if begin <= along[vertex] <= end and not is_replaced:
             x[count], y[count] = given_x[vertex], given_y[vertex]
             count += 1
-        for place in (begin, end) if begin < end else (begin, np.inf):
+        for place in (begin, end):
             if vertex < last and along[vertex] < place < along[vertex + 1]:
                 share = (place - along[vertex]) / (along[vertex + 1] - along[vertex])
                 x[count] = given_x[vertex] + share * (given_x[vertex + 1] - given_x[vertex])
                 y[count] = given_y[vertex] + share * (given_y[vertex + 1] - given_y[vertex])
                 count += 1
-    if end < np.inf:
+    if is_moved[1]:
         x[count], y[count] = ends[1, 0], ends[1, 1]
         count += 1
     return count

@@ -118,6 +118,12 @@ class Network:
         found: Flags = (flags[self.faces] & (self.faces != NOBODY)).any(axis=1)
         return found
 
+    def arcs_of(self, faces: Integers, rings: Flags) -> Integers:
+        """Arcs of some of the rings of some faces, which follow one another."""
+        ring, _ = gather(self.polygons, faces)
+        half_arc, _ = gather(self.rings, ring[rings])
+        return self.half_arcs[half_arc] >> 1
+
     def assemble(self, xy: Floats, offsets: Integers, faces: Integers) -> Rings:
         """Put faces together from arcs that were moved.
 

@@ -73,12 +73,24 @@ class Scene:
         return pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.int64)
 
     def are_neighbours(self, one: Integers, other: Integers) -> Flags:
-        """Pairs of faces that share an arc."""
-        count = len(self.network)
-        sides = np.sort(self.network.faces[(self.network.faces != NOBODY).all(axis=1)].astype(np.int64), axis=1)
-        shared = np.unique(sides[:, 0] * count + sides[:, 1])
-        found: Flags = np.isin(np.minimum(one, other) * count + np.maximum(one, other), shared)
+        """Pairs of faces that share an arc or a node."""
+        found: Flags = np.isin(self._code(one, other), self._neighbours)
         return found
+
+    @cached_property
+    def _neighbours(self) -> Integers:
+        node, face = self.meetings
+        sides = self.network.faces[(self.network.faces != NOBODY).all(axis=1)].astype(np.int64)
+        pairs = [self._code(sides[:, 0], sides[:, 1])]
+        for step in range(1, 4):  # four faces at most around a node, which follow one another
+            same = node[step:] == node[:-step]
+            pairs.append(self._code(face[step:][same], face[:-step][same]))
+        return np.unique(np.concatenate(pairs))
+
+    def _code(self, one: Integers, other: Integers) -> Integers:
+        """One number for a pair, in either order."""
+        code: Integers = np.minimum(one, other) * len(self.network) + np.maximum(one, other)
+        return code
 
     @cached_property
     def has_nodes(self) -> Flags:

@@ -84,10 +84,11 @@ class _State:
         self.scene, self.forms = scene, forms
         count = len(scene.network)
         self.level = np.where(scene.is_free, RIGHT, NOBODY)
+        self.least = np.full(len(scene.network.nodes), RIGHT)  # of each arc, whatever its faces' levels
         self.push, self.is_pushed = np.zeros(count), np.zeros(count, bool)
         self.polygons, self.area = scene.polygons.copy(), shapely.area(scene.polygons)
         self.gain, self.overlap = np.zeros(count), np.ones(count)
-        self.is_sound = np.ones(count, bool)
+        self.is_sound, self.is_waiting = np.ones(count, bool), np.zeros(count, bool)
         self.lines: Polylines
         self.nodes: Floats
 
@@ -95,18 +96,21 @@ class _State:
         """Draw the network, and compare some faces with what was traced."""
         network, (node, face) = self.scene.network, self.scene.meetings
         arc_level = np.where(network.faces == NOBODY, NOBODY, self.level[network.faces]).max(axis=1)
+        arc_level = np.where(arc_level < RIGHT, TRACED, np.maximum(arc_level, self.least))
         node_level = np.full(len(network.node_xy), NOBODY)
         np.maximum.at(node_level, node, self.level[face])
         is_movable = (node_level >= RIGHT) & (node_level <= NARROW)
         # Faces lie on the left of their arcs. Only walls that nobody shares are pushed.
         shift = np.where(network.faces[:, 1] == NOBODY, -self.push[network.faces[:, 0]], 0.0)
-        self.lines, self.nodes = self.forms.draw(np.where(arc_level < RIGHT, TRACED, arc_level), is_movable, shift)
+        self.lines, self.nodes = self.forms.draw(arc_level, is_movable, shift)
         self._compare(faces)
 
     def _compare(self, faces: Integers) -> None:
         scene, lines = self.scene, self.lines
         drawn = scene.network.assemble(np.stack([lines.x, lines.y], axis=1), lines.offsets, faces)
-        is_whole = np.logical_and.reduceat(np.diff(drawn.rings) > LEAST, drawn.polygons[:-1])
+        is_ring = np.diff(drawn.rings) > LEAST
+        is_whole = np.logical_and.reduceat(is_ring, drawn.polygons[:-1])
+        self._keep_rings(faces, ~is_ring)
         within = (bounds(drawn) - scene.bounds[faces]) * [-1, -1, 1, 1] <= scene.reach
         sound = np.flatnonzero(is_whole & within.all(axis=1))  # GEOS takes no ring of two corners
         self.is_sound[faces] = False
@@ -122,23 +126,33 @@ class _State:
             traced.rings,
             traced.polygons,
         )
-        area = shapely.area(self.polygons[faces])
-        overlap = common / (self.area[faces] + area - common)
-        unsure = np.flatnonzero((np.abs(overlap - OVERLAP) < UNSURE) & self.is_sound[faces])
+        both = shapely.area(self.polygons[faces]) + self.area[faces]
+        unsure = np.flatnonzero((np.abs(common / (both - common) - OVERLAP) < UNSURE) & self.is_sound[faces])
         pairs = self.polygons[faces[unsure]], scene.polygons[faces[unsure]]
-        overlap[unsure] = shapely.area(shapely.intersection(*pairs)) / shapely.area(shapely.union(*pairs))
-        self.gain[faces], self.overlap[faces] = area / self.area[faces] - 1, overlap
+        common[unsure] = shapely.area(shapely.intersection(*pairs))
+        self.gain[faces], self.overlap[faces] = both / self.area[faces] - 2, common / (both - common)
+
+    def _keep_rings(self, faces: Integers, is_gone: Flags) -> None:
+        """Leave rings as they were traced whose walls enclose nothing: yards and corners too small to have any."""
+        arcs = self.scene.network.arcs_of(faces, is_gone)
+        arcs = arcs[self.least[arcs] < TRACED]
+        self.least[arcs] = TRACED
+        sides = self.scene.network.faces[arcs]
+        self.is_waiting[:] = False
+        self.is_waiting[sides[sides != NOBODY]] = True
 
     def step_back(self, drawn: Flags) -> Flags:
-        """Make faces give way where some are not good; return those that did."""
+        """Make faces give way where some are not good; return those that are another form now."""
         is_misplaced = np.abs(self.gain) > AREA
         is_good = self.is_sound & ~is_misplaced & (self.overlap >= OVERLAP)
         has_walls = (self.level >= RIGHT) & (self.level <= NARROW)
-        pushed = drawn & self.is_sound & is_misplaced & has_walls & ~self.is_pushed
+        again = self.is_waiting.copy()
+        pushed = drawn & self.is_sound & is_misplaced & has_walls & ~self.is_pushed & ~again
         self._push(np.flatnonzero(pushed))
-        giving = self._giving_way(drawn & ~is_good & ~pushed, drawn & self.is_sound & ~pushed)
+        again |= pushed
+        giving = self._giving_way(drawn & ~is_good & ~again, drawn & self.is_sound & ~again)
         self._go_back(giving)
-        return pushed | giving
+        return again | giving
 
     def _push(self, faces: Integers) -> None:
         """Shift the walls of faces that nobody shares, outwards or inwards, so that areas are within bounds."""
@@ -163,7 +177,7 @@ class _State:
         return giving | (self.scene.around(stuck) & can)
 
     def _meeting(self, drawn: Flags) -> tuple[Integers, Integers]:
-        """Pairs of faces, one of which was drawn, that have area in common, or a line which is no common arc."""
+        """Pairs of faces, one of which was drawn, that have more in common than arcs and nodes."""
         faces = np.flatnonzero(drawn)
         one, other = shapely.STRtree(self.polygons).query(self.polygons[faces], predicate="intersects")
         one = faces[one]
@@ -171,10 +185,10 @@ class _State:
         one, other = one[is_pair], other[is_pair]
         # DE-9IM, nine letters: the first tells how the interiors meet, the fifth how the boundaries do.
         relation = shapely.relate(self.polygons[one], self.polygons[other]).astype("S9").view("S1").reshape(-1, 9)
-        meets, lines = relation[:, 0] == b"2", relation[:, 4] == b"1"
+        meets, touches = relation[:, 0] == b"2", relation[:, 4] != b"F"
         is_neighbour = self.scene.are_neighbours(one, other)
-        meets |= lines & ~is_neighbour
-        beside = np.flatnonzero(lines & is_neighbour & ~meets)
+        meets |= touches & ~is_neighbour
+        beside = np.flatnonzero(touches & is_neighbour & ~meets)
         meets[beside] = self._mismatch(one[beside], other[beside])
         return one[meets], other[meets]
 

@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 
 from geoseg.arcs.chains import Integers
-from geoseg.footprints.moments import Floats, Stretch, integrate, least, stretch
+from geoseg.footprints.moments import Floats, integrate, least, stretch
 from geoseg.footprints.network import Bytes
 
 WALL = 4.0
@@ -30,6 +30,9 @@ ASKEW = 12.0
 
 SLANT = math.radians(6)
 """A wall askew is at least so far from right angles; one that is nearer is made right."""
+
+STEEP = math.tan(2 * SLANT)
+"""Twice the angle of the best line has the tangent ``2 xy / (xx - yy)``."""
 
 LOST = 4 * ASKEW
 """A wall that leaves more of the outline is not considered."""
@@ -58,10 +61,19 @@ def find_walls(x: Floats, y: Floats, is_closed: bool, tolerance: float) -> tuple
         The vertex at which each wall begins.
     kind : uint8, shape (wall,)
     """
-    count, firsts = x.size, 3 if is_closed else 1
-    sums, unit = integrate(x, y), tolerance**3
-    # What the best walls from the start to each vertex cost, by the first wall's kind and the last one's; where the
-    # last one begins, and the kind of the one before.
+    sums = integrate(x, y)
+    cost, first, kind = _cheapest(sums, 1, tolerance)
+    if is_closed and first.size and kind[0] == kind[-1] != OTHER:  # the last wall is the first one's beginning
+        return _cheapest(sums, 3, tolerance)
+    return cost, first, kind
+
+
+@njit(cache=True, nogil=True)
+def _cheapest(sums: Floats, firsts: int, tolerance: float) -> tuple[float, Integers, Bytes]:
+    """The cheapest walls; with 3 firsts of those whose last wall is of another kind than the first, unless askew."""
+    count, unit = len(sums), tolerance**3
+    # What the best walls from the start to each vertex cost, by the first wall's kind, where that counts, and the last
+    # one's; where the last one begins, and the kind of the one before.
     cost = np.full((count, firsts, 3), np.inf)
     begin, before = np.zeros((count, firsts, 3), np.int64), np.zeros((count, firsts, 3), np.uint8)
     for end in range(1, count):
@@ -72,15 +84,9 @@ def find_walls(x: Floats, y: Floats, is_closed: bool, tolerance: float) -> tuple
                 break
             _lengthen(cost, begin, before, start, end, ALONG, WALL + part.yy / unit)
             _lengthen(cost, begin, before, start, end, ACROSS, WALL + part.xx / unit)
-            if _is_askew(part):
+            if abs(2 * part.xy) >= STEEP * abs(part.xx - part.yy):
                 _lengthen(cost, begin, before, start, end, OTHER, ASKEW + rest)
-    return _traced_back(cost, begin, before, is_closed)
-
-
-@njit(cache=True, nogil=True)
-def _is_askew(part: Stretch) -> bool:
-    """Whether the best line is far from right angles: twice its angle has the tangent ``2 xy / (xx - yy)``."""
-    return abs(2 * part.xy) >= math.tan(2 * SLANT) * abs(part.xx - part.yy)
+    return _traced_back(cost, begin, before)
 
 
 @njit(cache=True, nogil=True)
@@ -100,12 +106,12 @@ def _lengthen(cost: Floats, begin: Integers, before: Bytes, start: int, end: int
 
 
 @njit(cache=True, nogil=True)
-def _traced_back(cost: Floats, begin: Integers, before: Bytes, is_closed: bool) -> tuple[float, Integers, Bytes]:
-    """The walls of the cheapest way to the last vertex; in a closed outline the last one meets the first."""
+def _traced_back(cost: Floats, begin: Integers, before: Bytes) -> tuple[float, Integers, Bytes]:
+    """The walls of the cheapest way to the last vertex."""
     end, best, way, kind = cost.shape[0] - 1, np.inf, 0, 0
     for first in range(cost.shape[1]):
         for last in range(3):
-            is_one_wall = is_closed and first == last and last != OTHER
+            is_one_wall = cost.shape[1] > 1 and first == last and last != OTHER
             if cost[end, first, last] < best and not is_one_wall:
                 best, way, kind = cost[end, first, last], first, last
     firsts, kinds, count = np.empty(end, np.int64), np.empty(end, np.uint8), 0
