@@ -23,7 +23,7 @@ from geoseg.monitor.lines import JsonLines, Lines
 from geoseg.monitor.pace import Pace, Work, seconds_left, share_done
 from geoseg.monitor.picture import EMPTY, NODATA, PIXELS, LabelPicture
 from geoseg.monitor.state import RunState
-from geoseg.monitor.words import duration, size, speed
+from geoseg.monitor.words import STOPPING, duration, size, speed
 from tests.runs_to_watch import done, failed, layout, started, striped
 
 PLACES = [(row, col) for row in range(3) for col in range(2)]
@@ -96,7 +96,8 @@ def test_compiling_is_said() -> None:
 
 
 def test_a_stopped_run_says_so_at_once() -> None:
-    assert "stopping" in watch(WHOLE_RUN[0], Opened("a"), Ended(KeyboardInterrupt()), force_terminal=True)
+    for is_terminal in (False, True):
+        assert STOPPING in watch(WHOLE_RUN[0], Opened("a"), Ended(KeyboardInterrupt()), force_terminal=is_terminal)
 
 
 def test_a_quiet_monitor_says_nothing_at_all() -> None:

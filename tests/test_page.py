@@ -265,7 +265,7 @@ def test_the_scheduler_keeps_the_latest_runs_only(client: Client) -> None:
 
 def test_memory_is_told_as_plans_count_it() -> None:
     gauge = Gauge()
-    gauge._shared, gauge._looked = 0, float("-inf")
+    gauge._shared, gauge._seen, gauge._looked = 0, 0, float("-inf")
     measured = gauge.measure(None)  # type: ignore[arg-type]
     rollup = sizes("smaps_rollup")
     assert abs(measured - rollup["Pss"]) < 0.05 * rollup["Rss"]

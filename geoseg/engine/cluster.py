@@ -10,6 +10,7 @@ from multiprocessing import resource_tracker
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.comm.core import CommClosedError
 
 from geoseg.errors import WorkerError
 
@@ -72,7 +73,19 @@ def connect(scheduler: str | None, workers: int, dashboard: str = DASHBOARD) -> 
     ):
         # A failing task is an event, told in one sentence; the traceback of each try would bury it.
         client.run(logging.getLogger("distributed.worker").setLevel, logging.CRITICAL)
-        yield client
+        try:
+            yield client
+        except KeyboardInterrupt:
+            for name in ("asyncio", "tornado.application", "distributed.scheduler"):
+                logging.getLogger(name).addFilter(_is_news)
+            raise
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out that nobody waits for results any more, and that connections are closed: Ctrl-C wants that."""
+    if record.exc_info is not None and isinstance(record.exc_info[1], CommClosedError):
+        return False
+    return "Couldn't gather keys" not in record.getMessage()
 
 
 def _local_cluster(workers: int, dashboard: str) -> LocalCluster:

@@ -16,6 +16,9 @@ METRIC = "geoseg-memory"
 LOOKS = 30.0
 """Seconds between looks at what is shared: it hardly changes once libraries are loaded, and a look takes 12 ms."""
 
+GROWTH = 0.1
+"""Share by which the resident set changes before that: another look is due."""
+
 _SELF = Path("/proc/self")
 
 
@@ -27,7 +30,7 @@ class Gauge(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Begin; where a system does not tell what is shared, the worker's own measure stands."""
-        self._shared, self._looked = 0, float("-inf")
+        self._shared, self._seen, self._looked = 0, 0, float("-inf")
         if (_SELF / "smaps_rollup").exists():
             worker.metrics[METRIC] = self.measure
 
@@ -37,10 +40,11 @@ class Gauge(WorkerPlugin):
 
     def measure(self, worker: Worker) -> int:  # noqa: ARG002 - how distributed asks for a metric
         """Resident set of this process less what others hold of it, bytes."""
-        if time.monotonic() - self._looked > LOOKS:
+        resident = sizes("status")["VmRSS"]
+        if time.monotonic() - self._looked > LOOKS or abs(resident - self._seen) > GROWTH * resident:
             rollup = sizes("smaps_rollup")
-            self._shared, self._looked = rollup["Rss"] - rollup["Pss"], time.monotonic()
-        return max(0, sizes("status")["VmRSS"] - self._shared)
+            self._shared, self._seen, self._looked = rollup["Rss"] - rollup["Pss"], resident, time.monotonic()
+        return max(0, resident - self._shared)
 
 
 def sizes(file: str) -> dict[str, int]:

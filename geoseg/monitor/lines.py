@@ -14,7 +14,7 @@ from rich.console import Console
 
 from geoseg.engine import Compiling, Ended, Event, Opened, Said, Started, Writing
 from geoseg.monitor.state import RunState, Summary
-from geoseg.monitor.words import PHASES, duration, facts, failure, opening
+from geoseg.monitor.words import PHASES, STOPPING, duration, facts, failure, opening
 
 EVERY = 20.0
 """Seconds between lines that say how far a run is."""
@@ -57,6 +57,8 @@ class Lines:
         elif isinstance(event, Ended):
             self._ticker.stop()
             self._progress()
+            if isinstance(event.error, KeyboardInterrupt):
+                self._print(STOPPING)
 
     def result(self, files: Sequence[Path], seconds: float, note: str) -> None:
         """Say where the results are."""

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from geoseg.engine import Ended, Event, Said, Started, Writing
 from geoseg.monitor.state import RunState, Summary
-from geoseg.monitor.words import duration, facts, failure, opening
+from geoseg.monitor.words import STOPPING, duration, facts, failure, opening
 
 REFRESH = 1.0
 """Pictures a second; drawing takes time from the workers."""
@@ -49,7 +49,7 @@ class Terminal:
         elif isinstance(event, Ended):
             self._live.stop()
             if isinstance(event.error, KeyboardInterrupt):
-                self._print("stopping: workers are given a moment to end", "yellow")
+                self._print(STOPPING, "yellow")
 
     def result(self, files: Sequence[Path], seconds: float, note: str) -> None:
         """Say where the results are."""

@@ -21,6 +21,10 @@ PHASES = {
 """What is said of a phase; of blocks that run, how fast."""
 
 
+STOPPING = "stopping: workers are given a moment to end"
+"""What is said at once when a person stops a run; closing takes some seconds."""
+
+
 def duration(seconds: float) -> str:
     """A length of time: ``45 s``, ``12:05 min`` or ``3:07 h``."""
     whole = round(seconds)
