@@ -118,7 +118,7 @@ def test_a_run_that_is_stopped_ends_cleanly_and_goes_on_to_the_same_map(argument
 
 
 def test_programs_are_told_that_a_run_was_stopped(arguments: list[str], tmp_path: Path) -> None:
-    ended = interrupt([*arguments, "--json"], lambda: markers(tmp_path / "out", "predict") >= 3)
+    ended = interrupt([*arguments, "--json"], lambda: markers(tmp_path / "out", "predict") >= 30)
     lines = [json.loads(line) for line in ended.output.splitlines()]
     assert ended.code == 130
     assert lines[0]["event"] == "started"
