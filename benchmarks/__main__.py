@@ -3,7 +3,15 @@
 import sys
 from importlib import import_module
 
-NAMES = ["bench_overhead", "bench_null_model", "bench_polygonize", "bench_objects", "bench_families", "bench_buildings"]
+NAMES = [
+    "bench_overhead",
+    "bench_null_model",
+    "bench_polygonize",
+    "bench_objects",
+    "bench_footprints",
+    "bench_families",
+    "bench_buildings",
+]
 
 for name in sys.argv[1:] or NAMES:
     import_module(f"benchmarks.{name}").main()
