@@ -197,9 +197,9 @@ def peer_as_documented(case: Case) -> Outlines:
 
 
 def peer_at_its_best(case: Case) -> Outlines:
-    """With the tolerance that reaches the largest overlap on these sites."""
+    """Of tolerances from 1 to 3 px and thresholds from 1 to 8 px those with the largest overlap on these sites."""
     pixel = math.sqrt(abs(case.transform.determinant))
-    return by_peer(case, simplify_tolerance=1.5 * pixel, parallel_threshold=2 * pixel)
+    return by_peer(case, simplify_tolerance=pixel, parallel_threshold=pixel)
 
 
 WAYS: dict[str, Callable[[Case], Outlines]] = {
