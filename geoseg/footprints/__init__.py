@@ -4,9 +4,9 @@ Pure geometry: it knows polygons that share vertices, a plane in which right ang
 of rasters, tables, files or tasks. `outlines.regularizing` brings it the features of a raster, strip by strip.
 """
 
-from geoseg.footprints.drawing import Plane
 from geoseg.footprints.forms import STAIRS, Decided, Forms
 from geoseg.footprints.network import FIXED, LOOSE, ON_EDGE, Network
+from geoseg.footprints.plane import Plane
 from geoseg.footprints.scene import Scene, bounds
 from geoseg.footprints.settling import Settled, settle
 

@@ -14,19 +14,11 @@ import shapely
 
 from geoseg.arcs.chains import Integers, offsets_of
 from geoseg.footprints.directions import find_directions
-from geoseg.footprints.drawing import (
-    ANY_WAY,
-    BY_COLUMN,
-    BY_ROW,
-    BY_WALLS,
-    STAY,
-    Plane,
-    Polylines,
-    draw,
-    place_nodes,
-)
+from geoseg.footprints.drawing import BY_WALLS, Polylines, draw
 from geoseg.footprints.fitting import Walls, fit
 from geoseg.footprints.network import FIXED, LOOSE, NOBODY, ON_EDGE, Bytes, Flags, Floats, Network
+from geoseg.footprints.nodes import ANY_WAY, BY_COLUMN, BY_ROW, STAY, place_nodes
+from geoseg.footprints.plane import Plane
 from geoseg.footprints.scene import Scene
 
 STAIRS = 0.75
