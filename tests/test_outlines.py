@@ -207,6 +207,7 @@ def test_after_kill_9_the_same_command_goes_on(raster: Path, client: Client, tmp
     process.wait()
     traced = {node[1:] for node in folder.marked("trace")}
     assert 20 <= len(traced) < 18 * 16, "it was not interrupted in the middle"
+    (folder.path / "0-1-5.6614.tmp.arrow").touch()  # as a process leaves it that is killed while it writes
     events: list[Any] = []
     result = geoseg.polygonize(
         str(raster), path, client=client, block_size=12, simplify=15, listen=events.append, workers=1
@@ -218,6 +219,18 @@ def test_after_kill_9_the_same_command_goes_on(raster: Path, client: Client, tmp
     assert result.outcome.kept["trace"] == len(traced)
     geoseg.polygonize(str(raster), tmp_path / "whole.gpkg", client=client, simplify=15)
     assert rows_of(path) == rows_of(tmp_path / "whole.gpkg")
+
+
+def test_what_a_killed_worker_left_unfinished_holds_no_features(tmp_path: Path) -> None:
+    folder = OutlineFolder(tmp_path / "outlines")
+    assert not folder.prepare({"simplify": 5})
+    folder.write_features((0, 1, 5), pa.table({"key": [1]}))
+    (folder.path / "0-1-5.6614.tmp.arrow").touch()
+    (folder.path / "0-1-5.piece.6614.tmp.npz").touch()
+    whole = folder.path / "0-1-5.arrow"
+    assert folder.feature_files() == [whole], "other workers go on when one is killed"
+    assert folder.prepare({"simplify": 5})
+    assert {path.name for path in folder.path.iterdir()} == {"fingerprint.json", whole.name}
 
 
 @pytest.mark.parametrize(

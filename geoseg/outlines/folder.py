@@ -30,7 +30,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
-from geoseg.store import write_file, write_json
+from geoseg.store import UNFINISHED, write_file, write_json
 
 Node = tuple[int, int, int]
 """Level, row and column."""
@@ -69,6 +69,7 @@ class OutlineFolder:
         recorded = self.path / "fingerprint.json"
         try:
             if recorded.exists() and json.loads(recorded.read_text()) == json.loads(json.dumps(fingerprint)):
+                self._sweep()
                 return True
             shutil.rmtree(self.path, ignore_errors=True)
             self.path.mkdir(parents=True, exist_ok=True)
@@ -79,6 +80,11 @@ class OutlineFolder:
                 f"{self.path} cannot be written ({error.strerror or error}); choose an output folder with space and "
                 "permission."
             ) from error
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was writing; nobody else writes here, the run folder is locked."""
+        for path in self.path.glob(f"*{UNFINISHED}*"):
+            path.unlink()
 
     def _file(self, node: Node, ending: str) -> Path:
         return self.path / f"{'-'.join(map(str, node))}.{ending}"
@@ -102,8 +108,8 @@ class OutlineFolder:
         write_file(self._file(node, "arrow"), lambda path: _write_table(path, features))
 
     def feature_files(self) -> list[Path]:
-        """Files of features, one for each node."""
-        return sorted(self.path.glob("*.arrow"))
+        """Files of features, one for each node; what a worker left unfinished when it was killed is none of them."""
+        return sorted(path for path in self.path.glob("*.arrow") if UNFINISHED not in path.name)
 
     def read_features(
         self, path: Path, begin: int = 0, end: int | None = None, columns: Sequence[str] | None = None

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from geoseg.errors import OutputError
 
+UNFINISHED = ".tmp"
+"""In the name of every file that is being written, and of no other."""
+
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file so that it is either whole or not there: to a temporary name, then renamed.
@@ -26,7 +29,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     OutputError
         The disk refuses.
     """
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f"{path.stem}.{os.getpid()}{UNFINISHED}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)

@@ -36,7 +36,7 @@ from zarr.codecs import BloscCodec
 from geoseg.errors import FingerprintError, OutputError
 from geoseg.grid import Block, TileGrid
 from geoseg.instances import Objects
-from geoseg.store.files import write_file, write_json
+from geoseg.store.files import UNFINISHED, write_file, write_json
 from geoseg.store.objects import ObjectFolder
 
 if TYPE_CHECKING:  # torch stays out of processes that only store
@@ -138,8 +138,8 @@ class RunFolder:
         """Remove what a killed process was writing; nobody else writes here, the folder is locked."""
         for folder, pattern in (
             (self.path, ".*.tmp"),
-            (self.state / "strips", "*.tmp*"),
-            (self.state / "objects", "*.tmp*"),
+            (self.state / "strips", f"*{UNFINISHED}*"),
+            (self.state / "objects", f"*{UNFINISHED}*"),
         ):
             for path in folder.glob(pattern):
                 if path.is_dir():
