@@ -65,7 +65,6 @@ def find_direction(x: Floats, y: Floats, tolerance: float) -> float:
                 cost, said, other = _walls_say(x, y, angle, tolerance)
                 if cost < least_cost:
                     found, least_cost, exact, askew = angle, cost, said, other
-                    break
     if abs(exact - found) < EXACT:
         found = exact
     return found % RIGHT
