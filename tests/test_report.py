@@ -252,8 +252,8 @@ def test_imagery_in_another_crs_lies_where_the_raster_has_it(tmp_path: Path) -> 
     exact, mask = raster.read(Window(0, 0, 220, 240))
     seen = read_imagery(raster, (0, 1, 2), Frame(geobox)).pixels[0]
     both = mask & ~np.isnan(seen)
-    assert both.sum() > 0.97 * mask.sum()
-    assert (np.abs(seen - exact[0])[both] > 60).mean() < 0.02, "edges may be smoothed, the place may not differ"
+    assert (mask == ~np.isnan(seen)).mean() > 0.999
+    assert np.abs(seen - exact[0])[both].max() < 25, "GDAL may err by an eighth of a pixel, of a step of 199"
     assert utm.shape == (200, 200)
 
 

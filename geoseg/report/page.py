@@ -91,7 +91,7 @@ def make_page(record: RunRecord, findings: Findings) -> str:
         account.repeat_section(record),
     )
     return Template(asset("page.html")).substitute(
-        generator=escape(f"geoseg {version('geoseg')}"),
+        generator=f"geoseg {version('geoseg')}",
         policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         icon=ICON,
         title=escape(f"{subject_of(record)} - geoseg"),
@@ -163,7 +163,7 @@ def _footer(record: RunRecord) -> str:
     names = ", ".join(record.results) or "no results yet"
     return (
         f"<p>Beside this page: {escape(names)}, run.json. Everything on it is in this one file; it asks no network for "
-        f"anything. Made by geoseg {escape(version('geoseg'))}.</p>"
+        f"anything. Made by geoseg {version('geoseg')}.</p>"
     )
 
 
