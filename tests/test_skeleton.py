@@ -79,3 +79,12 @@ def test_every_imported_package_is_a_dependency() -> None:
         used |= set(re.findall(r"^ *import (\w+)", text, re.MULTILINE))
     third_party = used - set(sys.stdlib_module_names) - {"geoseg"}
     assert {packages.get(name, name) for name in third_party} <= named
+
+
+def test_the_levels_that_are_told_are_those_that_are_enforced() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(item["layers"] for item in contracts if "layers" in item)
+    enforced = {module.strip(): level for level, layer in enumerate(reversed(layers)) for module in layer.split("|")}
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    told = {name: int(level) for level, name in re.findall(r"^\| (\d+) \| `(\w+)/?` \|", text, re.MULTILINE)}
+    assert told == {name: level for name, level in enforced.items() if name != "__main__"}
