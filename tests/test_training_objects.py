@@ -290,6 +290,13 @@ def test_weights_that_do_not_fit_the_encoder_are_one_sentence(town: Path) -> Non
         fit_recipe(parse_recipe(recipe_content(town, encoder_weights="other.pth")))
 
 
+def test_a_start_whose_weights_are_no_file_is_refused_in_one_sentence(town: Path) -> None:
+    content = recipe_content(town, init="mask-rcnn-coco", hyperparameters={})
+    del content["edge"]
+    with pytest.raises(TrainingError, match=r"init: the weights of model 'mask-rcnn-coco' are not a file \(hub:"):
+        fit_recipe(parse_recipe(content))
+
+
 @pytest.mark.parametrize("name", ["train_buildings.yaml", "train_land_cover_aerial.yaml"])
 def test_the_shipped_recipes_can_be_read(name: str) -> None:
     recipe = load_recipe(WORKFLOWS / name)

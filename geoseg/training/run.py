@@ -30,7 +30,7 @@ from geoseg.models.probe import measure_cost, measure_edge
 from geoseg.models.running import find_device
 from geoseg.models.scaling import Scaler
 from geoseg.models.separating import scoring_spec
-from geoseg.models.spec import Band, ModelSpec
+from geoseg.models.spec import HUB, Band, ModelSpec
 from geoseg.models.weights import read_state, resolve_weights
 from geoseg.training import TrainResult
 from geoseg.training.checkpoints import Checkpoints
@@ -268,13 +268,19 @@ def make_network(recipe: Recipe, spec: ModelSpec) -> nn.Module:
     Raises
     ------
     TrainingError
-        If the architecture is not one that can be trained, or nothing of ``init`` fits.
+        If the architecture is not one that can be trained, or nothing of ``init`` fits or its weights are no file.
     """
     network = family_of(recipe, spec.architecture).build(spec)
     if recipe.init is None:
         load_encoder(network, recipe, len(spec.bands))
         return network
-    start, own = read_state(resolve_weights(find_model(recipe.init))), network.state_dict()
+    model = find_model(recipe.init)
+    if model.weights is None or model.weights.startswith(HUB):
+        raise TrainingError(
+            f"init: the weights of model '{recipe.init}' are not a file ({model.weights or 'none ship'}); name a model "
+            "whose entry has one, or leave 'init' out"
+        )
+    start, own = read_state(resolve_weights(model)), network.state_dict()
     fitting = {name: tensor for name, tensor in start.items() if name in own and own[name].shape == tensor.shape}
     if not fitting:
         raise TrainingError(f"no weight of model '{recipe.init}' fits {spec.architecture}; leave 'init' out")
