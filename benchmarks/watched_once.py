@@ -1,4 +1,4 @@
-"""One run, watched in one way, and what it took: ``FOLDER none | monitor | browser``; prints JSON."""
+"""One run, watched in one way, and what it took: ``SCENE FOLDER none | monitor | browser``; prints JSON."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ while True:
 """
 """Asks as often as a page in front does; what a real browser does besides, it does on the machine of whoever looks."""
 
-SETTINGS = {"model": "sentinel2-land-cover", "input": "delmarva", "tile_size": 256, "block_tiles": 1, "workers": 2}
-"""The shipped scene in 90 blocks."""
+SETTINGS = {"model": "sentinel2-land-cover", "workers": 2, "report": False, "overwrite": True}
 
 
 class Noting:
@@ -70,9 +69,9 @@ def _now(browser: subprocess.Popen[bytes] | None) -> dict[str, float]:
     return {"wall": time.perf_counter(), "own": spent[0], "workers": sum(spent[1:])}
 
 
-def main(folder: str, how: str) -> None:
+def main(scene: str, folder: str, how: str) -> None:
     """Run, and print what was spent."""
-    settings = SETTINGS | {"output": folder, "report": False, "dashboard": "127.0.0.1:0", "overwrite": True}
+    settings = SETTINGS | {"input": scene, "output": folder, "dashboard": "127.0.0.1:0"}
     if how == "none":
         noting = Noting(ignore, looks=False)
         geoseg.run(settings, listen=noting)
