@@ -30,24 +30,15 @@ def main(runs: int = 5) -> None:
         scene = write_scene(Path(folder) / "scene.tif")
         for _ in range(runs):
             for way in WAYS:
-                command = [
-                    sys.executable,
-                    "-W",
-                    "ignore",
-                    "-m",
-                    "benchmarks.watched_once",
-                    str(scene),
-                    f"{folder}/out",
-                    way,
-                ]
+                watched = ["benchmarks.watched_once", str(scene), f"{folder}/out", way]
+                command = [sys.executable, "-W", "ignore", "-m", *watched]
                 found[way].append(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
     rows, base = [], 0.0
     for way, spent in found.items():
         wall, own, workers = (statistics.median(item[key] for item in spent) for key in ("wall", "own", "workers"))
         base = base or own
-        rows.append(
-            [WAYS[way], f"{wall:.1f}", f"{workers:.1f}", f"{own:.2f}", f"{100 * (own - base) / (base + workers):.2f}"]
-        )
+        more = 100 * (own - base) / (base + workers)
+        rows.append([WAYS[way], f"{wall:.1f}", f"{workers:.1f}", f"{own:.2f}", f"{more:.2f}"])
     header = ["", "wall s", "workers' CPU s", "host's CPU s", "more, % of all CPU time"]
     table(f"watching: 16 Mpx of Sentinel-2 on two workers, medians of {runs} runs", header, rows)
 
