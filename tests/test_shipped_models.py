@@ -17,10 +17,15 @@ from geoseg.catalog import catalogs_home, find_model, workflows_home
 from geoseg.engine import connect
 from geoseg.evaluation import evaluate
 from geoseg.training import load_recipe
+from geoseg.training.families import family_of
 from tests.rasters import write_raster
 
 WORKFLOWS = workflows_home()
-TRAINED = {"buildings": "train_buildings.yaml", "land-cover-aerial": "train_land_cover_aerial.yaml"}
+TRAINED = {
+    "buildings": "train_buildings.yaml",
+    "buildings-mask-rcnn": "train_buildings_mask_rcnn.yaml",
+    "land-cover-aerial": "train_land_cover_aerial.yaml",
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +52,16 @@ def test_buildings_of_a_place_that_was_never_seen_are_found(client: Client, shar
     first, second = shapely.STRtree(features.geometry).query(features.geometry, predicate="overlaps")
     apart = shapely.area(shapely.intersection(features.geometry.values[first], features.geometry.values[second]))
     assert (apart < 1e-6).all()
+
+
+def test_houses_of_a_place_that_was_never_seen_are_found_by_mask_rcnn(
+    client: Client, shared_data: Path, tmp_path: Path
+) -> None:
+    folder = shared_data / "buildings" / "val"
+    run(client, "buildings.yaml", folder / "zanzibar_tz_rgb.tif", tmp_path / "out", model="buildings-mask-rcnn")
+    scores = evaluate(tmp_path / "out", folder / "zanzibar_tz_instances.tif", task="instance").summary()["scores"]
+    assert scores["f1"] >= 0.75
+    assert scores["area_iou"] >= 0.75
 
 
 def test_land_cover_of_a_scene_that_was_never_seen_is_mapped(client: Client, shared_data: Path, tmp_path: Path) -> None:
@@ -88,7 +103,8 @@ def test_a_trained_entry_is_what_its_recipe_says(name: str) -> None:
     spec, recipe = find_model(name), load_recipe(WORKFLOWS / TRAINED[name])
     assert tuple(spec.band_names) == recipe.bands
     assert spec.scalings == recipe.scalings
-    assert spec.watershed == recipe.watershed_settings
+    detects = family_of(recipe, spec.architecture).detects
+    assert spec.watershed == (None if detects else recipe.watershed_settings)
     assert [(item.value, item.name) for item in spec.classes] == [(item.value, item.name) for item in recipe.classes]
     assert (spec.resolution, spec.tile_size) == (recipe.resolution, recipe.tile_size)
     weights = Path(str(spec.weights))

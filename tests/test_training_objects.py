@@ -297,7 +297,9 @@ def test_a_start_whose_weights_are_no_file_is_refused_in_one_sentence(town: Path
         fit_recipe(parse_recipe(content))
 
 
-@pytest.mark.parametrize("name", ["train_buildings.yaml", "train_land_cover_aerial.yaml"])
+@pytest.mark.parametrize(
+    "name", ["train_buildings.yaml", "train_buildings_mask_rcnn.yaml", "train_land_cover_aerial.yaml"]
+)
 def test_the_shipped_recipes_can_be_read(name: str) -> None:
     recipe = load_recipe(WORKFLOWS / name)
     assert recipe.picture == "map"
