@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+import yaml
 from rasterio.transform import from_origin
 from scipy.ndimage import distance_transform_edt
 from shapely.geometry import box
@@ -112,6 +114,26 @@ def test_the_entry_finds_the_houses_of_a_tile(trained: Any, town: Path) -> None:
     assert abs(len(found) - len(np.unique(truth[truth > 0]))) <= 2
     assert set(found.classes) == {0}
     assert (found.scores > 0.5).all()
+
+
+def test_a_card_names_recipe_seed_and_commit(town: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import geoseg.training.entry as entry
+
+    monkeypatch.setattr(entry, "revision", lambda: "abc1234")
+    (town / "houses.yaml").write_text(yaml.safe_dump(recipe_content(town, seed=3)))
+    text = entry._training(load_recipe(town / "houses.yaml"))
+    assert text.startswith("`geoseg train houses.yaml` on 1 images from random weights: at most 90 steps of 6 windows")
+    assert "seed 3, geoseg" in text
+    assert " at commit abc1234, torch" in text
+
+
+def test_code_of_a_package_has_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import geoseg.training.entry as entry
+
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    (tmp_path / "entry.py").touch()
+    monkeypatch.setattr(entry, "__file__", str(tmp_path / "entry.py"))
+    assert entry.revision() == "", "it may lie in a repository that is not its own"
 
 
 def test_the_card_tells_scores_by_image_and_shows_a_picture(trained: Any) -> None:

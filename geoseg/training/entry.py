@@ -6,6 +6,7 @@ It writes what training measured and nothing more: a score against a teacher is 
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -92,11 +93,28 @@ def _training(recipe: Recipe) -> str:
     """How it was trained, in a sentence."""
     start = "random weights" if recipe.encoder_weights is None else f"an encoder with {recipe.encoder_weights} weights"
     start = start if recipe.init is None else f"the model {recipe.init}"
+    command, made_by = f"geoseg train {recipe.file}".strip(), revision()
+    commit = f" at commit {made_by}" if made_by else ""
     return (
-        f"`geoseg train` on {len(recipe.images)} images from {start}: at most {recipe.steps:,} steps of "
-        f"{recipe.batch_size} windows of {recipe.window} px, seed {recipe.seed}, geoseg {version('geoseg')}, torch "
-        f"{version('torch')}. `log.csv` has loss and score of each epoch."
+        f"`{command}` on {len(recipe.images)} images from {start}: at most {recipe.steps:,} steps of "
+        f"{recipe.batch_size} windows of {recipe.window} px, seed {recipe.seed}, geoseg {version('geoseg')}{commit}, "
+        f"torch {version('torch')}. `log.csv` has loss and score of each epoch."
     )
+
+
+def revision() -> str:
+    """The commit of the checkout that runs, followed by ``-dirty`` when it was changed; empty where there is none."""
+    here = Path(__file__)
+    try:
+        _git("ls-files", "--error-unmatch", here.name, folder=here.parent)
+        return _git("describe", "--always", "--dirty", "--exclude=*", folder=here.parent).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(*arguments: str, folder: Path) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own
 
 
 def _site_table(judgement: Judgement) -> str:

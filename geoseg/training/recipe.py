@@ -82,6 +82,7 @@ class Recipe(Strict):
     tensorboard: bool = False
     threads: int = Field(default=1, ge=1)
     folder: str = Field(default=".", exclude=True)
+    file: str = Field(default="", exclude=True)
 
     @model_validator(mode="after")
     def _distinct_classes(self) -> Recipe:
@@ -156,7 +157,7 @@ def load_recipe(path: str | Path, **changes: Any) -> Recipe:
         raise WorkflowError(f"recipe {path} is not YAML ({' '.join(str(error).split())}); correct it there") from error
     if not isinstance(content, dict):
         raise WorkflowError(f"recipe {path} holds a {type(content).__name__}; write `key: value` lines")
-    return parse_recipe({**content, **changes, "folder": str(path.parent)})
+    return parse_recipe({**content, **changes, "folder": str(path.parent), "file": path.name})
 
 
 def parse_recipe(content: dict[str, Any]) -> Recipe:
@@ -198,7 +199,7 @@ def _sentence(error: ErrorDetails, model: type[BaseModel], *before: str) -> str:
     """Say one pydantic error in one sentence."""
     where = ".".join([*before, *(str(part) for part in error["loc"])])
     if error["type"] == "extra_forbidden":
-        known = [name.rstrip("_") for name in _keys(model, error["loc"][:-1]) if name != "folder"]
+        known = [name.rstrip("_") for name in _keys(model, error["loc"][:-1]) if name not in ("folder", "file")]
         return f"unknown key '{where}' in the recipe; {nearest(str(error['loc'][-1]), known)}"
     if error["type"] == "missing":
         return f"the recipe has no key '{where}'; add it"
