@@ -11,6 +11,7 @@ NAMES = [
     "bench_footprints",
     "bench_families",
     "bench_buildings",
+    "bench_watching",
 ]
 
 for name in sys.argv[1:] or NAMES:
