@@ -34,9 +34,13 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
-PROCESS_BYTES = 800 * MIB
-"""Memory of a worker before its model and its blocks: 750 MiB as measured, of one that shares torch's libraries (with
-CUDA) with the client only, and some; with more workers each counts less of them."""
+PRIVATE_BYTES = 560 * MIB
+"""Memory of a worker before its model and its blocks that is its own."""
+
+SHARED_BYTES = 900 * MIB
+"""Libraries that all workers of a machine and the process that starts them share, torch's with CUDA most of all; each
+counts its part. With 1 worker 990 MiB were measured of both, with 2 workers 810; whatever other programs share is less.
+Loops that are compiled, once on a machine, take 250 MiB more."""
 
 CLIENT_BYTES = 900 * MIB
 """Memory of the process that starts the workers and hosts their scheduler: 820 MiB as measured, and a tenth."""
@@ -219,7 +223,7 @@ class Plan:
             block.width * (self.grid.block_tiles[0] + 1) + block.height * (self.grid.block_tiles[1] + 1)
         )
         return {
-            "the process": PROCESS_BYTES,
+            "the process": PRIVATE_BYTES + SHARED_BYTES // (self.workers + 1),
             "the read cache": CACHE_BYTES,
             "the weights": 3 * sum(weights_size(part) for part in self.spec.parts or (self.spec,)),
             f"the forward pass of {self.batch_size} x {tiling.size} x {tiling.size} px": self._forward_bytes(),

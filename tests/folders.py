@@ -144,7 +144,7 @@ def manifest(folder: Path, shape: tuple[int, int], transform: Affine, crs: str, 
             },
             "model": "three-classes", "tile_size": 64, "halo": 2, "ramp": 8, "block_tiles": [1, 1], "blocks": 4,
             "tiles": 4, "device": "cpu", "precision": "auto", "workers": 2, "planned_bytes": 3 * 2**30,
-            "worker_bytes": {"the process": 800 * 2**20, "the read cache": 64 * 2**20},
+            "worker_bytes": {"the process": 860 * 2**20, "the read cache": 64 * 2**20},
         },
         "model": {
             "name": "three-classes", "task": "semantic-segmentation", "license": "MIT", "metrics": {"mean_iou": 0.83},

@@ -22,6 +22,7 @@ from geoseg.models import Band, ClassSpec, ModelSpec
 from geoseg.models.item import read_model_item
 from geoseg.models.item_writing import write_model_item
 from geoseg.models.maskrcnn import ARCHITECTURES
+from geoseg.outlines import is_compiled
 from geoseg.store import RunFolder
 from tests.networks import Box, write_item, write_model
 from tests.rasters import write_raster
@@ -69,8 +70,10 @@ def test_a_run_prints_the_dashboard_and_where_the_results_are(
 
 def test_a_run_keeps_the_memory_that_was_planned(tmp_path: Path) -> None:
     arguments = ["land_use", "--output", str(tmp_path / "land_use")]
-    planned = geoseg.plan("land_use").total_bytes
-    assert measure(["-m", "geoseg", "run", *arguments]).peak_bytes < planned
+    plan, was_compiled = geoseg.plan("land_use"), is_compiled()
+    assert measure(["-m", "geoseg", "run", *arguments]).peak_bytes < plan.total_bytes
+    workers = json.loads((tmp_path / "land_use" / "run.json").read_text())["memory"]["workers"]
+    assert not was_compiled or max(workers.values()) < sum(plan.worker_bytes.values())
 
 
 def test_a_plan_says_blocks_tiles_memory_and_time_and_computes_nothing(

@@ -73,10 +73,12 @@ def interrupt(arguments: list[str], when: Callable[[], bool], *, again: float | 
     again : float, optional
         Seconds after which Ctrl-C is pressed once more.
     """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin deaf to Ctrl-C
     process = subprocess.Popen(
         [sys.executable, "-m", "geoseg", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + START
     while not when() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

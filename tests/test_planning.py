@@ -50,7 +50,13 @@ def test_memory_depends_on_the_block_and_not_on_the_raster(tmp_path: Path, model
     small = make(tmp_path, model, shape=(300, 300), workers=1, block_tiles=2)
     large = make(tmp_path, model, shape=(900, 1200), workers=1, block_tiles=2)
     assert small.worker_bytes == large.worker_bytes
-    assert sum(make(tmp_path, model, block_tiles=4).worker_bytes.values()) > sum(small.worker_bytes.values())
+    assert sum(make(tmp_path, model, workers=1, block_tiles=4).worker_bytes.values()) > sum(small.worker_bytes.values())
+
+
+def test_each_worker_counts_its_part_of_what_workers_share(tmp_path: Path, model: Path) -> None:
+    one, six = (make(tmp_path, model, workers=workers, block_tiles=3) for workers in (1, 6))
+    assert six.worker_bytes["the process"] < one.worker_bytes["the process"]
+    assert 6 * six.worker_bytes["the process"] > 3 * one.worker_bytes["the process"]
 
 
 def test_few_tiles_are_shared_one_by_one_and_many_by_fours(tmp_path: Path, model: Path) -> None:
