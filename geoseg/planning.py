@@ -122,6 +122,8 @@ class Plan:
         Objects with fewer pixels are left out; whoever changes it does not predict anew.
     keep_classes : frozenset of int
         Labels of classes whose objects stay whatever their size.
+    is_local : bool
+        Whether all workers are on this machine; those of a cluster may share it with nobody.
     """
 
     raster: Raster
@@ -136,6 +138,7 @@ class Plan:
     compile: bool = False
     min_pixels: int = 1
     keep_classes: frozenset[int] = frozenset()
+    is_local: bool = True
 
     @property
     def has_stuff(self) -> bool:
@@ -222,8 +225,9 @@ class Plan:
         ramps = tiling.ramp * (
             block.width * (self.grid.block_tiles[0] + 1) + block.height * (self.grid.block_tiles[1] + 1)
         )
+        sharers = self.workers + 1 if self.is_local else 1
         return {
-            "the process": PRIVATE_BYTES + SHARED_BYTES // (self.workers + 1),
+            "the process": PRIVATE_BYTES + SHARED_BYTES // sharers,
             "the read cache": CACHE_BYTES,
             "the weights": 3 * sum(weights_size(part) for part in self.spec.parts or (self.spec,)),
             f"the forward pass of {self.batch_size} x {tiling.size} x {tiling.size} px": self._forward_bytes(),

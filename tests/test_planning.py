@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,6 +58,7 @@ def test_each_worker_counts_its_part_of_what_workers_share(tmp_path: Path, model
     one, six = (make(tmp_path, model, workers=workers, block_tiles=3) for workers in (1, 6))
     assert six.worker_bytes["the process"] < one.worker_bytes["the process"]
     assert 6 * six.worker_bytes["the process"] > 3 * one.worker_bytes["the process"]
+    assert replace(six, is_local=False).worker_bytes["the process"] > one.worker_bytes["the process"]
 
 
 def test_few_tiles_are_shared_one_by_one_and_many_by_fours(tmp_path: Path, model: Path) -> None:

@@ -65,6 +65,7 @@ def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -
         compile=wanted.compile,
         min_pixels=min_pixels(wanted.min_area, raster.geobox),
         keep_classes=values_of(wanted.keep_classes, names) or frozenset(),
+        is_local=wanted.scheduler is None,
     )
     if not made.block_count:
         raise RegionError("no prompt lies within the region; give prompts inside of it, or another region.")
