@@ -75,7 +75,44 @@ def place_nodes(
     x, y : float64, shape (node,)
         px.
     """
-    # The normal equations of each node, in steps from where it is.
+    xx, xy, yy, bx, by, weight, room = _equations(
+        walls, is_drawn, nodes, offsets, length, shift, x, y, plane, tolerance
+    )
+    placed_x, placed_y = x.copy(), y.copy()
+    for node in range(x.size):
+        if way[node] == STAY or weight[node] == 0:
+            continue
+        p, q, r = xx[node] + STILL * weight[node], xy[node], yy[node] + STILL * weight[node]
+        if way[node] == ANY_WAY:
+            determinant = p * r - q * q
+            dx, dy = (r * bx[node] - q * by[node]) / determinant, (p * by[node] - q * bx[node]) / determinant
+        else:
+            ux, uy = (plane.b, plane.e) if way[node] == BY_ROW else (plane.a, plane.d)
+            along = (ux * bx[node] + uy * by[node]) / (ux * ux * p + 2 * ux * uy * q + uy * uy * r)
+            dx, dy = along * ux, along * uy
+        part = min(1.0, room[node] / max(math.hypot(dx, dy), 1e-12 * room[node]))
+        step_x, step_y = to_pixels(plane, part * dx, part * dy)
+        if way[node] != BY_ROW:
+            placed_x[node] = x[node] + step_x
+        if way[node] != BY_COLUMN:
+            placed_y[node] = y[node] + step_y
+    return placed_x, placed_y
+
+
+@njit(cache=True, nogil=True)
+def _equations(
+    walls: Walls,
+    is_drawn: Flags,
+    nodes: Coordinates,
+    offsets: Integers,
+    length: Floats,
+    shift: Floats,
+    x: Floats,
+    y: Floats,
+    plane: Plane,
+    tolerance: float,
+) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats, Floats]:
+    """The normal equations of nodes, in steps from where they are; the weights of walls, and how far nodes may go."""
     xx, xy, yy = np.zeros(x.size), np.zeros(x.size), np.zeros(x.size)
     bx, by, weight, room = np.zeros(x.size), np.zeros(x.size), np.zeros(x.size), np.full(x.size, FARTHEST * tolerance)
     for arc in range(is_drawn.size):
@@ -97,22 +134,4 @@ def place_nodes(
             bx[node] += w * nx * away
             by[node] += w * ny * away
             weight[node] += w
-    placed_x, placed_y = x.copy(), y.copy()
-    for node in range(x.size):
-        if way[node] == STAY or weight[node] == 0:
-            continue
-        p, q, r = xx[node] + STILL * weight[node], xy[node], yy[node] + STILL * weight[node]
-        if way[node] == ANY_WAY:
-            determinant = p * r - q * q
-            dx, dy = (r * bx[node] - q * by[node]) / determinant, (p * by[node] - q * bx[node]) / determinant
-        else:
-            ux, uy = (plane.b, plane.e) if way[node] == BY_ROW else (plane.a, plane.d)
-            along = (ux * bx[node] + uy * by[node]) / (ux * ux * p + 2 * ux * uy * q + uy * uy * r)
-            dx, dy = along * ux, along * uy
-        part = min(1.0, room[node] / max(math.hypot(dx, dy), 1e-12 * room[node]))
-        step_x, step_y = to_pixels(plane, part * dx, part * dy)
-        if way[node] != BY_ROW:
-            placed_x[node] = x[node] + step_x
-        if way[node] != BY_COLUMN:
-            placed_y[node] = y[node] + step_y
-    return placed_x, placed_y
+    return xx, xy, yy, bx, by, weight, room
