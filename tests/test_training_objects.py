@@ -22,6 +22,7 @@ from geoseg.evaluation import IGNORE
 from geoseg.models import load_model
 from geoseg.models.watershed import Watershed
 from geoseg.training import load_recipe, parse_recipe, train
+from geoseg.training.entry import revision
 from geoseg.training.goals import object_targets, paint_objects
 from geoseg.training.run import fit_recipe, read_scenes
 from geoseg.training.sampling import Batch
@@ -116,12 +117,11 @@ def test_the_entry_finds_the_houses_of_a_tile(trained: Any, town: Path) -> None:
     assert (found.scores > 0.5).all()
 
 
-def test_a_card_names_recipe_seed_and_commit(town: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_card_names_recipe_seed_and_commit(town: Path) -> None:
     import geoseg.training.entry as entry
 
-    monkeypatch.setattr(entry, "revision", lambda: "abc1234")
     (town / "houses.yaml").write_text(yaml.safe_dump(recipe_content(town, seed=3)))
-    text = entry._training(load_recipe(town / "houses.yaml"))
+    text = entry._training(load_recipe(town / "houses.yaml"), "abc1234")
     assert text.startswith("`geoseg train houses.yaml` on 1 images from random weights: at most 90 steps of 6 windows")
     assert "seed 3, geoseg" in text
     assert " at commit abc1234, torch" in text
@@ -140,6 +140,7 @@ def test_the_card_tells_scores_by_image_and_shows_a_picture(trained: Any) -> Non
     card = (trained.folder / "README.md").read_text(encoding="utf-8")
     assert "| image | IoU house |" in card
     assert "F1 of objects" in card
+    assert revision().removesuffix("-dirty") in card
     assert "map.jpg" in card
     assert (trained.folder / "map.jpg").stat().st_size > 1_000
     assert not (trained.folder / "state.pt").exists()

@@ -30,10 +30,12 @@ def write_weights(weights: dict[str, Tensor], path: Path) -> None:
     os.replace(temporary, path)
 
 
-def write_card(recipe: Recipe, spec: ModelSpec, judgement: Judgement, layers: Sequence[str], path: Path) -> None:
+def write_card(
+    recipe: Recipe, spec: ModelSpec, judgement: Judgement, layers: Sequence[str], path: Path, *, commit: str = ""
+) -> None:
     """Write the card: what the model is, what it was judged by, and what that does not say.
 
-    A picture `PICTURE` in the same folder is shown.
+    A picture `PICTURE` in the same folder is shown. ``commit`` is that of the code that trained it, where it is known.
     """
     parts = [f"# {recipe.title or recipe.name}", recipe.description.strip()]
     if (path.parent / PICTURE).exists():
@@ -46,7 +48,7 @@ def write_card(recipe: Recipe, spec: ModelSpec, judgement: Judgement, layers: Se
         parts += ["## Known failures", recipe.failures.strip()]
     if recipe.provenance.strip():
         parts += ["## Provenance", recipe.provenance.strip()]
-    parts += ["## Training", _training(recipe), "## Licence", recipe.license]
+    parts += ["## Training", _training(recipe, commit), "## Licence", recipe.license]
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
     os.replace(temporary, path)
@@ -89,15 +91,15 @@ def _what_it_means(recipe: Recipe, judgement: Judgement) -> str:
     return text
 
 
-def _training(recipe: Recipe) -> str:
+def _training(recipe: Recipe, commit: str) -> str:
     """How it was trained, in a sentence."""
     start = "random weights" if recipe.encoder_weights is None else f"an encoder with {recipe.encoder_weights} weights"
     start = start if recipe.init is None else f"the model {recipe.init}"
-    command, made_by = f"geoseg train {recipe.file}".strip(), revision()
-    commit = f" at commit {made_by}" if made_by else ""
+    command, code = f"geoseg train {recipe.file}".strip(), f"geoseg {version('geoseg')}"
+    code += f" at commit {commit}" if commit else ""
     return (
         f"`{command}` on {len(recipe.images)} images from {start}: at most {recipe.steps:,} steps of "
-        f"{recipe.batch_size} windows of {recipe.window} px, seed {recipe.seed}, geoseg {version('geoseg')}{commit}, "
+        f"{recipe.batch_size} windows of {recipe.window} px, seed {recipe.seed}, {code}, "
         f"torch {version('torch')}. `log.csv` has loss and score of each epoch."
     )
 
