@@ -319,12 +319,81 @@ def test_ignored_pixels_change_no_loss() -> None:
 
 def test_windows_never_show_held_out_pixels(fields: Path) -> None:
     scenes, _ = read_scenes(parse_recipe(recipe_content(fields)))
-    sampler = Sampler(scenes, 64, 0.5, Augmentation(flips=False, rotations=False), np.random.default_rng(0))
+    sampler = Sampler(scenes, 64, 0.5, Augmentation(flips=False, rotations=False), 0)
     shown = {tuple(column) for column in scenes[0].pixels[:, ~scenes[0].held_out].T.astype(float)}
-    batch = sampler.batch(16)
+    batch = sampler.batch(0, 16)
     assert (~batch.mask).any()
     assert (batch.labels[~batch.mask] == IGNORE).all()
     assert {tuple(column) for column in np.moveaxis(batch.pixels, 1, -1)[batch.mask].astype(float)} <= shown
+
+
+def sampler_of(content: dict[str, Any], **changes: Any) -> Sampler:
+    """A sampler of the scenes of a recipe."""
+    recipe = parse_recipe(content)
+    plain = Augmentation(flips=False, rotations=False)
+    return Sampler(read_scenes(recipe)[0], recipe.window, 0.0, plain, 0, **changes)
+
+
+def centres(sampler: Sampler, draws: int) -> np.ndarray:
+    """Scene and class of the pixels that windows are drawn around, shape (draws, 2)."""
+    rng = np.random.default_rng(0)
+    found = [sampler._centre(rng) for _ in range(draws)]
+    return np.array([(number, sampler.scenes[number].labels[y, x]) for number, y, x in found])
+
+
+def test_windows_lie_around_pixels_of_a_class_as_often_as_there_are_such_pixels(
+    fields: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geoseg.training.sampling.INDEX_LIMIT", 500)  # fewer than there are of any class
+    labels = np.full((1, SIDE, SIDE), 10, np.uint8)
+    labels[0, :48, :48], labels[0, 100:124, :24] = 20, 30
+    write(fields / "uneven.tif", labels)
+    sampler = sampler_of(recipe_content(fields, labels=[{"raster": "uneven.tif"}]))
+    usable = sampler.scenes[0].labels[~sampler.scenes[0].held_out]
+    shares = np.bincount(usable, minlength=3) / usable.size
+    drawn = np.bincount(centres(sampler, 4000)[:, 1], minlength=3) / 4000
+    assert drawn == pytest.approx(shares, abs=4 * 0.5 / np.sqrt(4000))
+    sampler.balance = 1.0
+    drawn = np.bincount(centres(sampler, 4000)[:, 1], minlength=3) / 4000
+    assert drawn == pytest.approx([1 / 3] * 3, abs=4 * 0.5 / np.sqrt(4000))
+
+
+@pytest.mark.parametrize(("scene_balance", "share"), [(0.0, 1 / 10), (0.5, 1 / 4), (1.0, 1 / 2)])
+def test_small_scenes_are_drawn_from_as_often_as_scene_balance_says(
+    fields: Path, scene_balance: float, share: float
+) -> None:
+    few = np.full((1, SIDE, SIDE), 255, np.uint8)
+    few[0, :4, :9], few[0, 4:8, :9] = 10, 20
+    many = np.full((1, SIDE, SIDE), 255, np.uint8)
+    many[0, :18, :9], many[0, 18:72, :9] = 10, 20
+    for name, raster in (("few", few), ("many", many)):
+        write(fields / f"{name}.tif", raster)
+    layers = [{"raster": ["few.tif", "many.tif", "labels.tif"]}]
+    content = recipe_content(fields, images=["image.tif"] * 2, validation={"images": ["image.tif"]}, labels=layers)
+    sampler = sampler_of(content, scene_balance=scene_balance)
+    sampler.scenes = sampler.scenes[:2]
+    sampler.classes = {value: entries[:2] for value, entries in sampler.classes.items() if value < 2}
+    drawn = centres(sampler, 4000)
+    assert np.mean(drawn[:, 0] == 0) == pytest.approx(share, abs=4 * 0.5 / np.sqrt(4000))
+
+
+def test_processes_that_draw_ahead_change_no_weight(fields: Path) -> None:
+    alone, beside = (
+        fit_recipe(parse_recipe(recipe_content(fields, steps=6, steps_per_epoch=3, loaders=loaders)))
+        for loaders in (0, 2)
+    )
+    assert [epoch.loss for epoch in alone.log] == [epoch.loss for epoch in beside.log]
+    assert all(torch.equal(alone.weights[name], beside.weights[name]) for name in alone.weights)
+
+
+def test_a_batch_depends_on_its_number_alone(fields: Path) -> None:
+    one, other = (sampler_of(recipe_content(fields)) for _ in range(2))
+    batches = [one.batch(number, 4) for number in range(3)]
+    for number in (2, 0, 1):
+        again = other.batch(number, 4)
+        assert np.array_equal(again.pixels, batches[number].pixels)
+        assert np.array_equal(again.labels, batches[number].labels)
+    assert not np.array_equal(batches[0].pixels, batches[1].pixels)
 
 
 @given(st.integers(0, 2**32 - 1))

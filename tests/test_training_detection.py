@@ -201,7 +201,7 @@ def loss_of(village: Path, labels: np.ndarray, instances: np.ndarray, inputs: to
     goal, network = goal_and_network(village)
     pixels, batch = batch_of(labels, instances)
     torch.manual_seed(1)
-    return float(goal.loss(network, pixels if inputs is None else inputs, batch).detach())
+    return float(goal.loss(network, pixels if inputs is None else inputs, goal.targets(batch)).detach())
 
 
 def test_pixels_without_a_label_change_no_loss(village: Path) -> None:
@@ -221,7 +221,7 @@ def test_windows_without_objects_are_learnt_from(village: Path) -> None:
     labels[0], instances[0] = labels[1], instances[1]
     goal, network = goal_and_network(village)
     pixels, batch = batch_of(labels, instances)
-    loss = goal.loss(network, pixels, batch)
+    loss = goal.loss(network, pixels, goal.targets(batch))
     loss.backward()
     gradients = [item.grad for item in network.parameters() if item.grad is not None]
     assert torch.isfinite(loss)

@@ -91,6 +91,10 @@ class Model(Protocol):
     def spec(self) -> ModelSpec:
         """What the model promises."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
     def score(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> torch.Tensor:
         """Turn pixels into scores, what the spec's activation turns into probabilities.
 
@@ -129,6 +133,10 @@ class ObjectModel(Protocol):
     def spec(self) -> ModelSpec:
         """What the model promises."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
     def predict(
         self, pixels: NDArray[Any], mask: NDArray[np.bool_], prompts: Sequence[Prompts] | None = None
     ) -> list[Detections]:
@@ -154,6 +162,10 @@ class PanopticModel(Protocol):
     @property
     def spec(self) -> ModelSpec:
         """What the model promises."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
 
     def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[torch.Tensor, list[Detections]]:
         """Score stuff and find things.

@@ -30,7 +30,7 @@ class InstanceModel:
     """
 
     def __init__(self, runner: Runner) -> None:
-        self.spec, self._runner = runner.spec, runner
+        self.spec, self.device, self._runner = runner.spec, runner.device, runner
 
     def predict(
         self, pixels: NDArray[Any], mask: NDArray[np.bool_], prompts: Sequence[Prompts] | None = None

@@ -28,7 +28,7 @@ class PanopticModel:
     """
 
     def __init__(self, runner: Runner) -> None:
-        self.spec, self._runner, self._checked = runner.spec, runner, False
+        self.spec, self.device, self._runner, self._checked = runner.spec, runner.device, runner, False
         self._stuff = stuff_positions(self.spec)
 
     def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[torch.Tensor, list[Detections]]:

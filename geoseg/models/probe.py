@@ -216,7 +216,7 @@ def measure_cost(model: AnyModel, *, size: int | None = None, repeats: int = 3, 
     size = _multiple(size or model.spec.tile_size, model.spec.multiple)
     pixels = made_up_pixels(model.spec, size, np.random.default_rng(seed))
     peak = _peak_bytes(model, pixels)
-    clock = time.perf_counter if _on_cuda() else time.process_time
+    clock = time.process_time if model.device.type == "cpu" else time.perf_counter
     seconds = []
     for _ in range(repeats):
         started = clock()
@@ -320,20 +320,15 @@ def _trim() -> None:
         trim(0)
 
 
-def _on_cuda() -> bool:
-    """Whether this process computes on a CUDA device."""
-    return torch.cuda.is_available() and torch.cuda.is_initialized()
-
-
 def _peak_bytes(model: AnyModel, pixels: NDArray[Any]) -> int:
     """Bytes that a pass needs beyond what is there before it."""
     gc.collect()
     _trim()
-    if _on_cuda():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+    if model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(model.device)
+        before = torch.cuda.memory_allocated(model.device)
         _predict(model, pixels)
-        return torch.cuda.max_memory_allocated() - before
+        return torch.cuda.max_memory_allocated(model.device) - before
     process = psutil.Process()
     before = highest = process.memory_info().rss
     finished = threading.Event()

@@ -30,7 +30,7 @@ class SemanticModel:
     """
 
     def __init__(self, runner: Runner) -> None:
-        self.spec, self._runner, self._checked = runner.spec, runner, False
+        self.spec, self.device, self._runner, self._checked = runner.spec, runner.device, runner, False
         refine = self.spec.refine
         self._refiner = None if refine is None else Refiner(refine, self.spec, runner.device)
 

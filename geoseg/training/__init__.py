@@ -54,6 +54,8 @@ def train(
     *,
     data: str | Path | None = None,
     output: str | Path | None = None,
+    device: str | None = None,
+    loaders: int | None = None,
     progress: Callable[[Epoch], None] | None = None,
     console: Console | None = None,
 ) -> TrainResult:
@@ -67,6 +69,10 @@ def train(
         Folder of the imagery and labels; the recipe's ``data`` when left out.
     output : str or Path, optional
         Folder of the entry; ``<the recipe's output>/<name>`` when left out.
+    device : str, optional
+        ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; the recipe's when left out.
+    loaders : int, optional
+        Processes that draw windows ahead of the network; the recipe's when left out. They change no weight.
     progress : callable, optional
         Called with an `Epoch` after every epoch.
     console : rich.console.Console, optional
@@ -93,8 +99,8 @@ def train(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
-    if data is not None:
-        recipe = recipe.model_copy(update={"data": str(data)})
+    asked = {"data": None if data is None else str(data), "device": device, "loaders": loaders}
+    recipe = recipe.model_copy(update={key: value for key, value in asked.items() if value is not None})
     folder = Path(output) if output is not None else Path(recipe.output) / recipe.name
     runner = import_module("geoseg.training.run")
     result: TrainResult = runner.run(recipe, folder, _reporter(recipe, progress, console))

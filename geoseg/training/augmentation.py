@@ -59,10 +59,10 @@ def look(scene: Scene, view: View, size: int) -> Sample:
         Side of the window, px.
 
     """
-    offsets = np.arange(size) + 0.5 - size / 2
-    down, right = np.meshgrid(offsets * view.step, offsets * view.step, indexing="ij")
+    right = (np.arange(size) + 0.5 - size / 2) * view.step
+    down = right[:, None]
     cosine, sine = math.cos(view.angle), math.sin(view.angle)
-    ys, xs = view.y + cosine * down + sine * right, view.x - sine * down + cosine * right
+    ys, xs = (view.y + cosine * down) + sine * right, (view.x - sine * down) + cosine * right
     height, width = scene.labels.shape
     rows, cols = np.floor(ys).astype(np.int64), np.floor(xs).astype(np.int64)
     inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
@@ -138,10 +138,12 @@ def shade(pixels: Floats, augmentation: Augmentation, rng: np.random.Generator) 
     level = np.abs(pixels).mean(axis=(1, 2), keepdims=True)
     gain = np.exp(rng.normal(0, augmentation.gain) + rng.normal(0, augmentation.band_gain, shape))
     haze = rng.uniform(0, augmentation.haze, shape) * level if augmentation.haze else 0.0
-    shaded = pixels * gain + haze
+    shaded = pixels * gain.astype(np.float32) + np.asarray(haze, np.float32)
     if augmentation.noise:
-        shaded = shaded + rng.normal(0, 1, pixels.shape) * augmentation.noise * level
-    return shaded.astype(np.float32)
+        grain = rng.standard_normal(pixels.shape, np.float32)
+        grain *= np.float32(augmentation.noise) * level
+        shaded += grain
+    return shaded
 
 
 def _colored(pixels: Floats, augmentation: Augmentation, rng: np.random.Generator) -> Floats:

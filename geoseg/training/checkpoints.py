@@ -5,14 +5,12 @@ It knows tensors and numbers by name, not what they mean.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from geoseg.errors import TrainingError
@@ -20,8 +18,9 @@ from geoseg.training.recipe import Recipe
 
 NAME = "state.pt"
 
-SPEECH = {"title", "description", "license", "provenance", "failures", "picture", "data", "output", "tensorboard"}
-"""Keys of a recipe that do not decide weights."""
+SPEECH = {"title", "description", "license", "provenance", "failures", "picture", "data", "output"}
+WAYS = {"tensorboard", "loaders"}
+"""Keys of a recipe that do not decide weights: what it says, and how it works."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +41,17 @@ class Checkpoints:
     @classmethod
     def of(cls, folder: Path, recipe: Recipe) -> Checkpoints:
         """The checkpoints of a recipe in the folder of its entry."""
-        kept = recipe.model_dump_json(exclude=SPEECH)
+        kept = recipe.model_dump_json(exclude=SPEECH | WAYS)
         return cls(folder / NAME, sha256(kept.encode()).hexdigest())
 
-    def write(self, state: dict[str, Any], rng: np.random.Generator) -> None:
-        """Write a state, and where chance stands, to a temporary name that is then renamed."""
-        chance = {"numpy": json.dumps(rng.bit_generator.state), "torch": torch.get_rng_state()}
+    def write(self, state: dict[str, Any]) -> None:
+        """Write a state, and where the network's chance stands, to a temporary name that is then renamed."""
+        chance = torch.get_rng_state()
         temporary = self.path.with_name(f".{self.path.name}.part")
         torch.save({**state, "chance": chance, "digest": self.digest}, temporary)
         os.replace(temporary, self.path)
 
-    def read(self, rng: np.random.Generator) -> dict[str, Any] | None:
+    def read(self) -> dict[str, Any] | None:
         """Read the state, and put chance back where it stood; None when there is none.
 
         Raises
@@ -72,8 +71,7 @@ class Checkpoints:
                 f"{self.path} was left by a run of another recipe; delete it to train from the start, or give another "
                 "output folder."
             )
-        rng.bit_generator.state = json.loads(chance["numpy"])
-        torch.set_rng_state(chance["torch"])
+        torch.set_rng_state(chance)
         return state
 
     def remove(self) -> None:

@@ -22,7 +22,7 @@ from geoseg.models.maskrcnn import Finder, in_order
 from geoseg.models.spec import ModelSpec
 from geoseg.planning import tiling_of
 from geoseg.segmentation import detect_block
-from geoseg.training.goals import Found, Judgement, device_of, judge_objects
+from geoseg.training.goals import Found, Judgement, Targets, device_of, judge_objects
 from geoseg.training.recipe import Recipe
 from geoseg.training.sampling import Batch
 from geoseg.training.scenes import BACKGROUND, Scene
@@ -45,17 +45,21 @@ class MaskRCNNGoal:
     def __init__(self, recipe: Recipe, spec: ModelSpec) -> None:
         self._recipe, self._spec = recipe, spec
 
-    def loss(self, network: nn.Module, inputs: Tensor, batch: Batch) -> Tensor:
+    def targets(self, batch: Batch) -> Targets:
+        """See `Goal.targets`: the ``objects`` of each window as `targets_of` gives them, and what is ``known``."""
+        known = (batch.labels == BACKGROUND) | _is_object(batch.labels, batch.instances, len(self._spec.classes))
+        windows = zip(batch.labels, batch.instances, strict=True)
+        objects = [targets_of(*window, len(self._spec.classes)) for window in windows]
+        return {"objects": objects, "known": torch.from_numpy(known)}
+
+    def loss(self, network: nn.Module, inputs: Tensor, targets: Targets) -> Tensor:
         """See `Goal.loss`: the sum of the losses of He et al. 2017, section 3, and of the proposals.
 
         What has no label is hidden from the network, like what lies beyond an image: otherwise an object there would
         count as wrong when it is found, and as right when it is not.
         """
-        known = (batch.labels == BACKGROUND) | _is_object(batch.labels, batch.instances, len(self._spec.classes))
-        shown = inputs * torch.from_numpy(known).to(inputs.device)[:, None]
-        windows = zip(batch.labels, batch.instances, strict=True)
-        targets = [targets_of(*window, len(self._spec.classes)) for window in windows]
-        placed = [{name: item.to(inputs.device) for name, item in target.items()} for target in targets]
+        shown = inputs * targets["known"].to(inputs.device)[:, None]
+        placed = [{name: item.to(inputs.device) for name, item in found.items()} for found in targets["objects"]]
         losses: dict[str, Tensor] = network(list(shown), placed)
         return torch.stack([loss.float() for loss in losses.values()]).sum()
 

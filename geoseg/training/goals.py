@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from geoseg.training.teacher import predict_image, predict_scores
 Found = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]]
 """Objects of an image: class indices uint8 (y, x), the number of classes where there is none; their numbers int64 (y,
 x), 0 = none; and how sure each number is, from 1 on, 0 to 1."""
+
+Targets = dict[str, Any]
+"""What is to be answered on a batch: tensors on the CPU, or lists and dictionaries of them, by name."""
 
 NO_OBJECT = 1 << 40
 """Larger than any number of an object; SciPy's filters compute in float64, which holds it."""
@@ -89,8 +92,11 @@ class Judgement:
 class Goal(Protocol):
     """One task of training."""
 
-    def loss(self, network: nn.Module, inputs: Tensor, batch: Batch) -> Tensor:
-        """How wrong the network is on a batch whose scaled pixels are ``inputs``, on its device."""
+    def targets(self, batch: Batch) -> Targets:
+        """What the network is to answer on a batch; made where windows are drawn, maybe in another process."""
+
+    def loss(self, network: nn.Module, inputs: Tensor, targets: Targets) -> Tensor:
+        """How wrong the network is on windows whose scaled pixels are ``inputs``, on its device."""
 
     def judge(self, network: nn.Module, scenes: Sequence[Scene]) -> Judgement:
         """How good the network, in evaluation mode, is on held-out labels."""
@@ -110,9 +116,13 @@ class SemanticGoal:
     def __init__(self, recipe: Recipe, spec: ModelSpec) -> None:
         self._recipe, self._spec = recipe, spec
 
-    def loss(self, network: nn.Module, inputs: Tensor, batch: Batch) -> Tensor:
+    def targets(self, batch: Batch) -> Targets:
+        """See `Goal.targets`: ``labels`` as in the batch."""
+        return {"labels": torch.from_numpy(batch.labels)}
+
+    def loss(self, network: nn.Module, inputs: Tensor, targets: Targets) -> Tensor:
         """See `Goal.loss`."""
-        truth = torch.from_numpy(batch.labels).to(inputs.device).long()
+        truth = targets["labels"].to(inputs.device).long()
         weights = class_weights(self._recipe, inputs.device)
         return segmentation_loss(network(inputs).float(), truth, self._recipe.loss, weights)
 
@@ -145,14 +155,18 @@ class ObjectGoal:
     def __init__(self, recipe: Recipe, spec: ModelSpec) -> None:
         self._recipe, self._spec = recipe, spec
 
-    def loss(self, network: nn.Module, inputs: Tensor, batch: Batch) -> Tensor:
+    def targets(self, batch: Batch) -> Targets:
+        """See `Goal.targets`: ``objects`` as `object_targets` gives them, and where they are ``known``."""
+        objects = object_targets(batch, len(self._spec.classes), self._recipe.edge)
+        return {"objects": torch.from_numpy(objects), "known": torch.from_numpy(batch.labels != IGNORE)}
+
+    def loss(self, network: nn.Module, inputs: Tensor, targets: Targets) -> Tensor:
         """See `Goal.loss`."""
-        targets = torch.from_numpy(object_targets(batch, len(self._spec.classes), self._recipe.edge))
-        known = torch.from_numpy(batch.labels != IGNORE).to(inputs.device)
+        truth, known = targets["objects"].to(inputs.device).float(), targets["known"].to(inputs.device)
         named = class_weights(self._recipe, inputs.device)
         objects = torch.ones(len(self._spec.classes), device=inputs.device) if named is None else named
         weights = torch.cat([objects, objects.new_tensor([self._recipe.loss.edges])])
-        return object_loss(network(inputs).float(), targets.to(inputs.device), known, self._recipe.loss, weights)
+        return object_loss(network(inputs).float(), truth, known, self._recipe.loss, weights)
 
     def judge(self, network: nn.Module, scenes: Sequence[Scene]) -> Judgement:
         """See `Goal.judge`: the score is that of `judge_objects`."""
@@ -200,7 +214,7 @@ def judge_objects(
     return Judgement(score, scores, tuple(sites), tuple(Scores(item, names) for item in by_layer))
 
 
-def object_targets(batch: Batch, classes: int, edge: int) -> NDArray[np.float32]:
+def object_targets(batch: Batch, classes: int, edge: int) -> NDArray[np.bool_]:
     """What a network of objects and boundaries is to answer.
 
     A pixel is at a boundary when the square of ``2 edge + 1`` px around it holds two objects, or an object and none;
@@ -218,7 +232,7 @@ def object_targets(batch: Batch, classes: int, edge: int) -> NDArray[np.float32]
     Returns
     -------
     NDArray
-        float32, shape (n, class + 1, y, x), 0 or 1; the last channel is the boundary.
+        bool, shape (n, class + 1, y, x); the last channel is the boundary.
     """
     size = (1, 2 * edge + 1, 2 * edge + 1)
     numbers, known = batch.instances.astype(np.int64), batch.labels != IGNORE
@@ -226,7 +240,7 @@ def object_targets(batch: Batch, classes: int, edge: int) -> NDArray[np.float32]
     lowest = minimum_filter(np.where(known, numbers, NO_OBJECT), size, mode="nearest")
     boundary = known & (highest != lowest)
     inside = [batch.labels == number for number in range(classes)]
-    return np.stack([*inside, boundary], axis=1).astype(np.float32)
+    return np.stack([*inside, boundary], axis=1)
 
 
 def paint_objects(probabilities: NDArray[np.float32], settings: Watershed) -> Found:

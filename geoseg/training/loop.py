@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from geoseg.models.running import inner_type
 from geoseg.training.goals import Goal
+from geoseg.training.loading import Lesson
 from geoseg.training.recipe import Recipe
-from geoseg.training.sampling import Batch
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ def follow(average: nn.Module, network: nn.Module, decay: float, step: int) -> N
     Counters of batch normalisation are copied.
     """
     decay = min(decay, (step + 1) / (step + 10))
-    with torch.no_grad():
-        for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-            if old.dtype.is_floating_point:
-                old.lerp_(new, 1 - decay)
-            else:
-                old.copy_(new)
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    moving = [pair for pair in pairs if pair[0].dtype.is_floating_point]
+    get_ema_multi_avg_fn(decay)([old for old, _ in moving], [new for _, new in moving], 0)
+    for old, new in pairs:
+        if not old.dtype.is_floating_point:
+            old.copy_(new)
 
 
 @dataclass
@@ -108,14 +109,14 @@ class Fitting:
         self._dtype = inner_type(self.recipe.precision, self._device)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._dtype is torch.float16)
 
-    def advance(self, batch: Batch) -> float:
+    def advance(self, lesson: Lesson) -> float:
         """Do one step of the optimizer and return its loss."""
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.recipe)
-        inputs = self.prepare(batch.pixels, batch.mask)
+        inputs = self.prepare(lesson.pixels.numpy(), lesson.mask.numpy())
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not torch.float32):
-            loss = self.goal.loss(self.network, inputs, batch)
+            loss = self.goal.loss(self.network, inputs, lesson.targets)
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self.optimizer)
@@ -162,7 +163,7 @@ class Fitting:
 
 def fit(
     fitting: Fitting,
-    draw: Callable[[int], Batch],
+    lessons: Iterable[Lesson],
     validate: Callable[[nn.Module], float],
     progress: Callable[[Epoch], None],
 ) -> dict[str, Tensor]:
@@ -172,8 +173,8 @@ def fit(
     ----------
     fitting : Fitting
         At its beginning, or where it was left.
-    draw : callable
-        Batch size -> a batch.
+    lessons : iterable of Lesson
+        From the step that is next.
     validate : callable
         The averaged network in evaluation mode -> its score, higher is better.
     progress : callable
@@ -181,8 +182,10 @@ def fit(
     """
     recipe, losses = fitting.recipe, list[float]()
     since = time.monotonic() - fitting.seconds
-    while not fitting.is_done:
-        losses.append(fitting.advance(draw(recipe.batch_size)))
+    for lesson in lessons:
+        if fitting.is_done:
+            break
+        losses.append(fitting.advance(lesson))
         if fitting.step % recipe.steps_per_epoch and fitting.step < recipe.steps:
             continue
         score = validate(fitting.average)

@@ -73,6 +73,7 @@ class Recipe(Strict):
     warm_up: int = Field(default=50, ge=0)
     ema: float = Field(default=0.99, ge=0, lt=1)
     balance: float = Field(default=0.5, ge=0, le=1)
+    scene_balance: float = Field(default=0.0, ge=0, le=1)
     loss: Loss = Loss()
     augmentation: Augmentation = Augmentation()
     early_stopping: int | None = Field(default=None, ge=1)
@@ -81,6 +82,7 @@ class Recipe(Strict):
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     tensorboard: bool = False
     threads: int = Field(default=1, ge=1)
+    loaders: int = Field(default=0, ge=0)
     folder: str = Field(default=".", exclude=True)
     file: str = Field(default="", exclude=True)
 

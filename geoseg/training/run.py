@@ -40,6 +40,7 @@ from geoseg.training.entry import revision, write_card, write_weights
 from geoseg.training.families import family_of
 from geoseg.training.goals import Judgement
 from geoseg.training.labels import check_layers, make_labels
+from geoseg.training.loading import lessons
 from geoseg.training.log import Log
 from geoseg.training.loop import Epoch, Fitting, fit
 from geoseg.training.picture import PICTURE, write_picture
@@ -103,14 +104,15 @@ def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainR
 def measured(spec: ModelSpec, trained: Trained, recipe: Recipe) -> ModelSpec:
     """Return the spec with its scores, and with halo and cost of the network as measured.
 
+    Both are measured on the CPU in float32, wherever it was trained: what an entry says does not depend on a GPU.
     The halo is rounded up to a multiple of the network's down-sampling. One that would be more than `WIDEST` of a tile,
     or that no tile is large enough for, is cut to that: the entry says what it leaves, and the ramp does the rest.
     """
     scoring = scoring_spec(spec) if spec.watershed else spec
     detects = family_of(recipe, spec.architecture).detects
     with _reproducible(recipe):
-        cost = measure_cost(load_model(spec, recipe.device))
-        edge = measure_edge(load_model(scoring, recipe.device), **(probed(spec, trained.scenes) if detects else {}))
+        cost = measure_cost(load_model(spec))
+        edge = measure_edge(load_model(scoring), **(probed(spec, trained.scenes) if detects else {}))
     widest = int(spec.tile_size * WIDEST) // spec.multiple * spec.multiple
     halo = widest if edge.halo is None else min(widest, -(-edge.halo // spec.multiple) * spec.multiple)
     return replace(
@@ -163,12 +165,13 @@ def fit_recipe(
         network = make_network(recipe, spec)
         device, epochs = find_device(recipe.device), list[Epoch]()
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        rng = np.random.default_rng(recipe.seed)
         training = tuple(scene for scene in scenes if not scene.held_out.all())
-        sampler = Sampler(training, recipe.window, recipe.balance, recipe.augmentation, rng)
+        sampler = Sampler(
+            training, recipe.window, recipe.balance, recipe.augmentation, recipe.seed, recipe.scene_balance
+        )
         goal = family_of(recipe, spec.architecture).goals[recipe.task](recipe, spec)
         fitting = Fitting(network, recipe, goal, Scaler(spec, device, torch.channels_last))
-        state = checkpoints.read(rng) if checkpoints else None
+        state = checkpoints.read() if checkpoints else None
         if state is not None:
             epochs += [Epoch(**epoch) for epoch in state.pop("epochs")]
             fitting.resume(state)
@@ -178,13 +181,15 @@ def fit_recipe(
         def report(epoch: Epoch) -> None:
             epochs.append(epoch)
             if checkpoints is not None:
-                checkpoints.write({**fitting.state(), "epochs": [asdict(item) for item in epochs]}, rng)
+                checkpoints.write({**fitting.state(), "epochs": [asdict(item) for item in epochs]})
             if log is not None:
                 log.add(epoch)
             if progress is not None:
                 progress(epoch)
 
-        weights = fit(fitting, sampler.batch, lambda average: goal.judge(average, scenes).score, report)
+        numbers = range(fitting.step, recipe.steps)
+        drawn = lessons(sampler, goal, size=recipe.batch_size, numbers=numbers, loaders=recipe.loaders)
+        weights = fit(fitting, drawn, lambda average: goal.judge(average, scenes).score, report)
         network.load_state_dict(weights)
         judgement = goal.judge(network.eval(), scenes)
     layers = tuple(layer_name(recipe, number) for number in range(len(recipe.labels)))
