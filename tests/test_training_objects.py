@@ -22,7 +22,7 @@ from geoseg.evaluation import IGNORE
 from geoseg.models import load_model
 from geoseg.models.watershed import Watershed
 from geoseg.training import load_recipe, parse_recipe, train
-from geoseg.training.entry import revision
+from geoseg.training.entry import Origin, revision
 from geoseg.training.goals import object_targets, paint_objects
 from geoseg.training.run import fit_recipe, read_scenes
 from geoseg.training.sampling import Batch
@@ -121,10 +121,10 @@ def test_a_card_names_recipe_seed_and_commit(town: Path) -> None:
     import geoseg.training.entry as entry
 
     (town / "houses.yaml").write_text(yaml.safe_dump(recipe_content(town, seed=3)))
-    text = entry._training(load_recipe(town / "houses.yaml"), "abc1234")
+    text = entry._training(load_recipe(town / "houses.yaml"), Origin("abc1234", "NVIDIA H200", "2.11.0"))
     assert text.startswith("`geoseg train houses.yaml` on 1 images from random weights: at most 90 steps of 6 windows")
-    assert "seed 3, geoseg" in text
-    assert " at commit abc1234, torch" in text
+    assert "windows of 64 px on NVIDIA H200, seed 3, geoseg" in text
+    assert " at commit abc1234, torch 2.11.0." in text
 
 
 def test_code_of_a_package_has_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ class Runner:
 
 
 def find_device(name: str) -> torch.device:
-    """Find the device of a name.
+    """Find the device of a name; ``auto`` is a CUDA device where there is one, and the CPU elsewhere.
 
     Raises
     ------
@@ -94,9 +94,9 @@ def find_device(name: str) -> torch.device:
         It is not a device, or this machine does not have it.
     """
     try:
-        device = torch.device(name)
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
     except RuntimeError as error:
-        raise ModelError(f"'{name}' is not a device; use cpu, cuda, cuda:1 or mps.") from error
+        raise ModelError(f"'{name}' is not a device; use auto, cpu, cuda, cuda:1 or mps.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"device '{name}' is not available on this machine; use device cpu.")
     if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():

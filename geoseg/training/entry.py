@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from geoseg.evaluation import Scores
+from geoseg.models.running import find_device
 from geoseg.models.spec import ModelSpec
 from geoseg.training.goals import Judgement
 from geoseg.training.picture import CAPTIONS, PICTURE
@@ -30,12 +33,31 @@ def write_weights(weights: dict[str, Tensor], path: Path) -> None:
     os.replace(temporary, path)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What trained a model.
+
+    Attributes
+    ----------
+    commit : str
+        Of the code; empty where it is not known.
+    device : str
+        What it computed on, such as ``CPU`` or ``NVIDIA H200``.
+    torch : str
+        Version of torch.
+    """
+
+    commit: str
+    device: str
+    torch: str
+
+
 def write_card(
-    recipe: Recipe, spec: ModelSpec, judgement: Judgement, layers: Sequence[str], path: Path, *, commit: str = ""
+    recipe: Recipe, spec: ModelSpec, judgement: Judgement, layers: Sequence[str], path: Path, origin: Origin
 ) -> None:
     """Write the card: what the model is, what it was judged by, and what that does not say.
 
-    A picture `PICTURE` in the same folder is shown. ``commit`` is that of the code that trained it, where it is known.
+    A picture `PICTURE` in the same folder is shown.
     """
     parts = [f"# {recipe.title or recipe.name}", recipe.description.strip()]
     if (path.parent / PICTURE).exists():
@@ -48,7 +70,7 @@ def write_card(
         parts += ["## Known failures", recipe.failures.strip()]
     if recipe.provenance.strip():
         parts += ["## Provenance", recipe.provenance.strip()]
-    parts += ["## Training", _training(recipe, commit), "## Licence", recipe.license]
+    parts += ["## Training", _training(recipe, origin), "## Licence", recipe.license]
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
     os.replace(temporary, path)
@@ -65,7 +87,7 @@ def _facts(spec: ModelSpec) -> str:
         ("halo", f"{spec.halo} px"),
     ]
     if spec.seconds_per_mpx is not None:
-        rows.append(("cost", f"{spec.seconds_per_mpx:.2f} s per Mpx on one core of the machine that trained it"))
+        rows.append(("cost", f"{spec.seconds_per_mpx:.2f} s per Mpx on one core of a CPU"))
     return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows)])
 
 
@@ -91,17 +113,24 @@ def _what_it_means(recipe: Recipe, judgement: Judgement) -> str:
     return text
 
 
-def _training(recipe: Recipe, commit: str) -> str:
+def _training(recipe: Recipe, origin: Origin) -> str:
     """How it was trained, in a sentence."""
     start = "random weights" if recipe.encoder_weights is None else f"an encoder with {recipe.encoder_weights} weights"
     start = start if recipe.init is None else f"the model {recipe.init}"
     command, code = f"geoseg train {recipe.file}".strip(), f"geoseg {version('geoseg')}"
-    code += f" at commit {commit}" if commit else ""
+    code += f" at commit {origin.commit}" if origin.commit else ""
     return (
         f"`{command}` on {len(recipe.images)} images from {start}: at most {recipe.steps:,} steps of "
-        f"{recipe.batch_size} windows of {recipe.window} px, seed {recipe.seed}, {code}, "
-        f"torch {version('torch')}. `log.csv` has loss and score of each epoch."
+        f"{recipe.batch_size} windows of {recipe.window} px on {origin.device}, seed {recipe.seed}, {code}, "
+        f"torch {origin.torch}. `log.csv` has loss and score of each epoch."
     )
+
+
+def origin_of(recipe: Recipe) -> Origin:
+    """Where a run of a recipe that begins now comes from."""
+    device = find_device(recipe.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    return Origin(revision(), name, version("torch"))
 
 
 def revision() -> str:

@@ -50,13 +50,14 @@ class Epoch:
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
-    """Return the rate of a step: linear warm-up, then ``peak (1 + cos(pi t)) / 2``, t from 0 to 1.
+    """Return the rate of a step: linear warm-up, then ``peak (1 + cos(pi t)) / 2``, t from 0 to 1 at ``decay_steps``.
 
     Source: Loshchilov and Hutter 2017, SGDR, equation 5.
     """
     if step < recipe.warm_up:
         return recipe.learning_rate * (step + 1) / recipe.warm_up
-    done = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
+    last = recipe.steps if recipe.decay_steps is None else recipe.decay_steps
+    done = (step - recipe.warm_up) / max(1, last - recipe.warm_up)
     return recipe.learning_rate * (1 + math.cos(math.pi * min(1.0, done))) / 2
 
 

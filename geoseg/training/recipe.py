@@ -36,7 +36,8 @@ class Recipe(Strict):
     """Everything that decides a training run; the same recipe and libraries give the same weights on one thread.
 
     ``workflows/train_buildings.yaml`` and its siblings explain the keys by example. ``edge`` is half the width of the
-    boundaries that a model of objects learns, px; ``picture`` says whether the card's picture may show the imagery.
+    boundaries that a model of objects learns, px; ``decay_steps`` are those after which the learning rate would be 0,
+    ``steps`` unless given; ``picture`` says whether the card's picture may show the imagery.
     """
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
@@ -67,6 +68,7 @@ class Recipe(Strict):
     window: int = Field(default=128, ge=32)
     batch_size: int = Field(default=16, ge=1)
     steps: int = Field(default=1000, ge=1)
+    decay_steps: int | None = Field(default=None, ge=1)
     steps_per_epoch: int = Field(default=100, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)

@@ -36,7 +36,7 @@ from geoseg.training import TrainResult
 from geoseg.training.checkpoints import Checkpoints
 from geoseg.training.detection import probed
 from geoseg.training.encoders import load_encoder
-from geoseg.training.entry import revision, write_card, write_weights
+from geoseg.training.entry import origin_of, write_card, write_weights
 from geoseg.training.families import family_of
 from geoseg.training.goals import Judgement
 from geoseg.training.labels import check_layers, make_labels
@@ -88,7 +88,7 @@ def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainR
     except OSError as error:
         reason = error.strerror
         raise OutputError(f"output folder {folder} cannot be made ({reason}); name one that can be written") from error
-    checkpoints, commit = Checkpoints.of(folder, recipe), revision()  # by the end the checkout may be another
+    checkpoints, origin = Checkpoints.of(folder, recipe), origin_of(recipe)  # by the end the checkout may be another
     with Log(folder, tensorboard=recipe.tensorboard) as log:
         trained = fit_recipe(recipe, report, checkpoints, log)
     path = folder / f"{recipe.name}.safetensors"
@@ -96,7 +96,7 @@ def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainR
     spec = measured(trained.spec.with_weights(path), trained, recipe)
     write_model_item(spec, folder, **_extent(trained.scenes))
     write_picture(recipe, trained.scenes, spec, folder / PICTURE)
-    write_card(recipe, spec, trained.judgement, trained.layers, folder / "README.md", commit=commit)
+    write_card(recipe, spec, trained.judgement, trained.layers, folder / "README.md", origin)
     checkpoints.remove()
     return TrainResult(folder, spec, trained.judgement, trained.layers, trained.log)
 
