@@ -24,8 +24,9 @@ from geoseg.models import load_model
 from geoseg.training import load_recipe, parse_recipe, train
 from geoseg.training.augmentation import augment
 from geoseg.training.conditions import holds
+from geoseg.training.loop import learning_rate
 from geoseg.training.losses import segmentation_loss, soft_dice
-from geoseg.training.recipe_parts import Augmentation
+from geoseg.training.recipe_parts import Augmentation, Loss
 from geoseg.training.run import fit_recipe, read_scenes
 from geoseg.training.sampling import Sampler
 from geoseg.training.teacher import predict_image, reflected, tiles
@@ -394,6 +395,29 @@ def test_a_batch_depends_on_its_number_alone(fields: Path) -> None:
         assert np.array_equal(again.pixels, batches[number].pixels)
         assert np.array_equal(again.labels, batches[number].labels)
     assert not np.array_equal(batches[0].pixels, batches[1].pixels)
+
+
+@pytest.mark.parametrize(
+    ("written", "terms"),
+    [
+        ({}, (1, 1, 0, 0)),
+        ({"cross_entropy": 1}, (1, 0, 0, 0)),
+        ({"dice": 2, "boundary": 0.5}, (0, 2, 0, 0.5)),
+        ({"label_smoothing": 0.1}, (1, 1, 0, 0)),
+    ],
+)
+def test_a_loss_has_the_terms_that_are_named(written: dict[str, float], terms: tuple[float, ...]) -> None:
+    loss = Loss(**written)
+    assert (loss.cross_entropy, loss.dice, loss.focal, loss.boundary) == terms
+
+
+def test_the_rate_falls_to_zero_at_the_end_or_where_the_recipe_says(fields: Path) -> None:
+    whole = parse_recipe(recipe_content(fields, steps=100, warm_up=10, learning_rate=0.5))
+    half = parse_recipe(recipe_content(fields, steps=55, decay_steps=100, warm_up=10, learning_rate=0.5))
+    assert learning_rate(9, whole) == learning_rate(10, whole) == 0.5
+    assert learning_rate(55, whole) == pytest.approx(0.25)
+    assert learning_rate(100, whole) == pytest.approx(0)
+    assert [learning_rate(step, half) for step in range(55)] == [learning_rate(step, whole) for step in range(55)]
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -5,7 +5,7 @@ It opens no image and knows no torch.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -124,8 +124,11 @@ class Validation(Strict):
         return self
 
 
+TERMS = ("cross_entropy", "dice", "focal", "boundary")
+
+
 class Loss(Strict):
-    """Weights of the terms of the loss; 0 leaves a term out.
+    """Weights of the terms of the loss: those that are named, or cross entropy and Dice where none is.
 
     ``focal`` is the focal loss with the exponent ``focal_exponent``, ``boundary`` the boundary loss, which counts how
     far outside of its class a probability lies. A model that finds objects has the same terms for objects and for
@@ -140,6 +143,14 @@ class Loss(Strict):
     edges: float = Field(default=1.0, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     class_weights: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_terms(cls, content: Any) -> Any:
+        """Leave out what is not named when something is."""
+        if isinstance(content, dict) and any(term in content for term in TERMS):
+            return {**dict.fromkeys(TERMS, 0.0), **content}
+        return content
 
 
 class Augmentation(Strict):
