@@ -39,7 +39,7 @@ from geoseg.report.findings import geobox_of
 from geoseg.report.framing import Frame
 from geoseg.report.imagery import choose_bands, read_imagery
 from geoseg.report.pictures import _Means, read_confidence, read_labels
-from geoseg.report.shapes import SUBPIXEL, Limits, encode, read_shapes
+from geoseg.report.shapes import SUBPIXEL, Limits, _tamed, encode, read_shapes
 from geoseg.report.wording import area, duration, number, percent, unit_for
 from geoseg.workflow import make_report
 from tests.browsing import Watched, chromium
@@ -354,6 +354,24 @@ def test_the_largest_polygons_are_kept_within_the_limits(tmp_path: Path) -> None
     assert least is not None
     assert 10 <= (everything.columns["area_m2"] >= least).sum() <= 14
     assert smallest_of_largest(sizes, 10**6) is None
+
+
+def test_noise_is_simplified_to_its_shells_and_larger_holes() -> None:
+    rng = np.random.default_rng(0)
+    land = np.ones((220, 440), np.uint8)
+    land[:, 218:222] = 0  # two parts
+    land[20:60, 30:80], land[100:150, 300:330] = 0, 0
+    land[1:-1:2, 1:-1:2] &= rng.random((109, 219)) > 0.3  # thousands of holes of one pixel
+    parts = [shapely.geometry.shape(item) for item, value in rasterio.features.shapes(land, land > 0) if value]
+    noisy = np.array([shapely.MultiPolygon(parts), shapely.box(0, 0, 9, 9)], object)
+    simple = _tamed(noisy.copy(), 600)
+    assert shapely.get_num_coordinates(noisy[0]) > 20_000
+    assert shapely.get_num_coordinates(simple[0]) <= 600
+    assert shapely.is_valid(simple).all()
+    assert simple[1] == noisy[1]
+    whole = shapely.unary_union([shapely.Polygon(part.exterior) for part in parts])
+    whole = whole - shapely.box(30, 20, 80, 60) - shapely.box(300, 100, 330, 150)
+    assert simple[0].symmetric_difference(whole).area < 0.02 * whole.area
 
 
 def decoded(data: bytes, count: int) -> list[list[list[tuple[float, float]]]]:

@@ -25,6 +25,9 @@ TOLERANCE = 0.35
 PART = 8
 """No polygon takes more than this part of the vertices: one coast must not push out all fields."""
 
+VERTICES_OF_RING = 4
+"""A ring has no fewer: so many rings cannot be drawn with the vertices there are."""
+
 SUBPIXEL = 8
 """Steps of a coordinate within a picture's pixel, as they are encoded."""
 
@@ -103,12 +106,38 @@ def read_shapes(file: FeatureFile, frame: Frame, limits: Limits, min_area: float
 
 
 def _tamed(polygons: NDArray[np.object_], most: int) -> NDArray[np.object_]:
-    """Simplify polygons with more than so many vertices, ever more, until they have no more."""
-    tolerance = TOLERANCE
-    while (large := shapely.get_num_coordinates(polygons) > most).any() and tolerance < TOLERANCE * 2**6:
+    """Simplify polygons with more than so many vertices, ever more, until they have no more.
+
+    Holes that the tolerance blurs go first, until there are few: a noisy map has tens of thousands in one polygon, and
+    simplifying compares each with all others.
+    """
+    tolerance, last = TOLERANCE, TOLERANCE * 2**6
+    while (large := shapely.get_num_coordinates(polygons) > most).any() and tolerance < last:
         tolerance *= 2
-        polygons[large] = shapely.simplify(polygons[large], tolerance, preserve_topology=False)
+        filled = _without_small_holes(polygons[large], (2 * tolerance) ** 2)
+        simple = (_count_rings(filled) <= most // VERTICES_OF_RING) | (tolerance >= last)
+        filled[simple] = shapely.simplify(filled[simple], tolerance, preserve_topology=False)
+        polygons[large] = filled
     return polygons
+
+
+def _count_rings(polygons: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Shells and holes of each."""
+    parts, owners = shapely.get_parts(polygons, return_index=True)
+    rings = 1 + shapely.get_num_interior_rings(parts)
+    found: NDArray[np.int64] = np.bincount(owners, rings, len(polygons)).astype(np.int64)
+    return found
+
+
+def _without_small_holes(polygons: NDArray[np.object_], least: float) -> NDArray[np.object_]:
+    """The polygons, as multipolygons, without holes of a smaller area."""
+    parts, owners = shapely.get_parts(polygons, return_index=True)
+    rings, owner_parts = shapely.get_rings(parts, return_index=True)
+    is_shell = np.diff(owner_parts, prepend=-1) > 0
+    kept = is_shell | (shapely.area(shapely.polygons(rings)) >= least)
+    rebuilt = shapely.polygons(rings[kept], indices=owner_parts[kept])
+    found: NDArray[np.object_] = shapely.multipolygons(rebuilt, indices=owners)
+    return found
 
 
 def _placing(file: FeatureFile, frame: Frame) -> Callable[[NDArray[np.object_]], NDArray[np.object_]]:
