@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -34,13 +35,18 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
-PRIVATE_BYTES = 560 * MIB
+IS_FORKING = sys.platform == "linux"
+"""Whether workers of this machine are forked from a process that has loaded their libraries, and share its memory."""
+
+PRIVATE_BYTES = 150 * MIB
 """Memory of a worker before its model and its blocks that is its own."""
 
-SHARED_BYTES = 900 * MIB
-"""Libraries that all workers of a machine and the process that starts them share, torch's with CUDA most of all; each
-counts its part. With 1 worker 990 MiB were measured of both, with 2 workers 810; whatever other programs share is less.
-Loops that are compiled, once on a machine, take 250 MiB more."""
+LOADED_BYTES = 410 * MIB
+"""What a worker has loaded before its model and its blocks: forked workers and the process that they are forked from
+share it, and each counts its part. Loops that are compiled, once on a machine, take 250 MiB more."""
+
+LIBRARY_BYTES = 900 * MIB
+"""Files of libraries, torch's with CUDA most of all, that the process that starts the workers shares too."""
 
 CLIENT_BYTES = 900 * MIB
 """Memory of the process that starts the workers and hosts their scheduler: 820 MiB as measured, and a tenth."""
@@ -225,9 +231,8 @@ class Plan:
         ramps = tiling.ramp * (
             block.width * (self.grid.block_tiles[0] + 1) + block.height * (self.grid.block_tiles[1] + 1)
         )
-        sharers = self.workers + 1 if self.is_local else 1
         return {
-            "the process": PRIVATE_BYTES + SHARED_BYTES // sharers,
+            "the process": PRIVATE_BYTES + self._shared_part,
             "the read cache": CACHE_BYTES,
             "the weights": 3 * sum(weights_size(part) for part in self.spec.parts or (self.spec,)),
             f"the forward pass of {self.batch_size} x {tiling.size} x {tiling.size} px": self._forward_bytes(),
@@ -236,6 +241,14 @@ class Plan:
             f"a block of {block.height} x {block.width} px": (80 if self.has_things else 40) * block.area,
             **self._reading_bytes(),
         }
+
+    @property
+    def _shared_part(self) -> int:
+        """A worker's part of what processes share."""
+        if not self.is_local:
+            return LOADED_BYTES + LIBRARY_BYTES
+        loaded = LOADED_BYTES // (self.workers + 1) if IS_FORKING else LOADED_BYTES
+        return loaded + LIBRARY_BYTES // (self.workers + 1 + IS_FORKING)
 
     def _reading_bytes(self) -> dict[str, int]:
         """What reading takes beyond one file at a time."""
@@ -256,13 +269,18 @@ class Plan:
 
     @property
     def total_bytes(self) -> int:
-        """Peak bytes of all workers and of the process that starts them."""
-        return self.workers * sum(self.worker_bytes.values()) + self.client_bytes
+        """Peak bytes of all workers, of the process that starts them, and of the one that they are forked from."""
+        return self.workers * sum(self.worker_bytes.values()) + self.client_bytes + self.server_bytes
 
     @property
     def client_bytes(self) -> int:
         """Peak bytes of the process that starts the workers."""
         return CLIENT_BYTES + BLOCK_BYTES * self.block_count
+
+    @property
+    def server_bytes(self) -> int:
+        """Peak bytes of the process that workers are forked from: its part of what they share."""
+        return self._shared_part if self.is_local and IS_FORKING else 0
 
     def check_memory(self, available: int | None = None) -> None:
         """Refuse a run that does not fit.

@@ -57,7 +57,7 @@ def test_memory_depends_on_the_block_and_not_on_the_raster(tmp_path: Path, model
 def test_each_worker_counts_its_part_of_what_workers_share(tmp_path: Path, model: Path) -> None:
     one, six = (make(tmp_path, model, workers=workers, block_tiles=3) for workers in (1, 6))
     assert six.worker_bytes["the process"] < one.worker_bytes["the process"]
-    assert 6 * six.worker_bytes["the process"] > 3 * one.worker_bytes["the process"]
+    assert 6 * six.worker_bytes["the process"] > 2 * one.worker_bytes["the process"]
     assert replace(six, is_local=False).worker_bytes["the process"] > one.worker_bytes["the process"]
 
 
@@ -156,4 +156,4 @@ def test_what_a_person_writes_wrongly_is_said_in_one_sentence(
 
 def test_the_process_that_plans_holds_less_than_a_worker(tmp_path: Path, model: Path) -> None:
     plan = make(tmp_path, model, workers=1)
-    assert plan.total_bytes - sum(plan.worker_bytes.values()) < 1024 * MIB
+    assert plan.total_bytes - sum(plan.worker_bytes.values()) - plan.server_bytes < 1024 * MIB

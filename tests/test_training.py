@@ -20,7 +20,7 @@ from shapely.geometry import box
 from geoseg.catalog import find_model
 from geoseg.errors import InputNotFoundError, TrainingError, VectorError, WorkflowError
 from geoseg.evaluation import IGNORE
-from geoseg.models import load_model
+from geoseg.models import Band, ClassSpec, ModelSpec, load_model, smp
 from geoseg.training import load_recipe, parse_recipe, train
 from geoseg.training.augmentation import augment
 from geoseg.training.conditions import holds
@@ -245,6 +245,8 @@ def test_a_missing_image_is_an_error_that_says_where_it_was_looked_for(fields: P
         ({"steps": 0}, "recipe key 'steps' is 0"),
         ({"classes": [{"value": 1, "name": "a"}, {"value": 1, "name": "b"}]}, "class value 1 stands twice"),
         ({"labels": []}, "recipe key 'labels' is"),
+        ({"logit_adjustment": {"wod": 2}}, "'wod' is not one of the recipe's classes; did you mean 'wood'"),
+        ({"logit_adjustment": {"wood": 2}, "task": "instance-segmentation"}, "for objects set 'watershed'"),
         ({"loss": {"class_weights": {"wod": 2}}}, "'wod' is not one of the recipe's classes; did you mean 'wood'"),
     ],
 )
@@ -395,6 +397,36 @@ def test_a_batch_depends_on_its_number_alone(fields: Path) -> None:
         assert np.array_equal(again.pixels, batches[number].pixels)
         assert np.array_equal(again.labels, batches[number].labels)
     assert not np.array_equal(batches[0].pixels, batches[1].pixels)
+
+
+def test_scores_are_shifted_when_training_is_done(fields: Path) -> None:
+    plain, shifted = (
+        fit_recipe(parse_recipe(recipe_content(fields, steps=40, steps_per_epoch=20, logit_adjustment=shifts)))
+        for shifts in ({}, {"wood": -30.0})
+    )
+    assert [epoch.score for epoch in plain.log] == [epoch.score for epoch in shifted.log], "epochs are judged without"
+    changed = [name for name in plain.weights if not torch.equal(plain.weights[name], shifted.weights[name])]
+    assert changed == ["segmentation_head.0.bias"]
+    difference = shifted.weights[changed[0]] - plain.weights[changed[0]]
+    assert difference.tolist() == pytest.approx([0, -30, 0], abs=1e-5)
+    assert plain.judgement.scores.counts[:, 1].sum() > 0
+    assert shifted.judgement.scores.counts[:, 1].sum() == 0
+
+
+@pytest.mark.parametrize("architecture", sorted({*smp.ARCHITECTURES} - {"DPT"}))
+def test_the_scores_of_every_architecture_can_be_shifted(architecture: str) -> None:
+    depth = {"encoder_depth": 5} if architecture not in {"PSPNet"} else {}
+    classes = tuple(ClassSpec(value, f"c{value}") for value in range(3))
+    spec = ModelSpec(
+        "x", "semantic-segmentation", (Band("a"), Band("b")), classes, architecture=f"smp.{architecture}",
+        hyperparameters=(("encoder_name", "resnet18"), *depth.items()),
+    )  # fmt: skip
+    network, pixels = smp.build(spec).eval(), torch.randn(1, 2, 128, 128)
+    shifts = torch.tensor([0.5, -2.0, 3.0])
+    with torch.inference_mode():
+        before = network(pixels)
+        smp.shift_scores(network, shifts)
+        torch.testing.assert_close(network(pixels), before + shifts[:, None, None], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

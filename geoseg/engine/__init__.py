@@ -3,7 +3,7 @@
 It knows which task needs which, and that results go through files; it does not know what tasks compute.
 """
 
-from geoseg.engine.cluster import WORKER_ENVIRONMENT, connect
+from geoseg.engine.cluster import WORKER_ENVIRONMENT, connect, prepare_workers
 from geoseg.engine.events import (
     Compiling,
     Ended,
@@ -39,4 +39,5 @@ __all__ = [
     "execute",
     "ignore",
     "outline",
+    "prepare_workers",
 ]

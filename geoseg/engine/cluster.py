@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import dask
 from distributed import Client, LocalCluster
 from distributed.comm.core import CommClosedError
 
+from geoseg.engine.forking import start_server
 from geoseg.errors import WorkerError
 
 WORKER_ENVIRONMENT = {
@@ -29,6 +31,18 @@ WORKER_ENVIRONMENT = {
 
 DASHBOARD = "127.0.0.1:8787"
 """Where the dashboard of a local cluster is served: for this machine alone."""
+
+
+def prepare_workers() -> dict[str, str]:
+    """Load what workers of this machine need, while this process does something else; `connect` starts them sooner.
+
+    Returns
+    -------
+    dict
+        Dask's configuration for them.
+    """
+    with _interrupts_wait():
+        return start_server(WORKER_ENVIRONMENT)
 
 
 @contextmanager
@@ -60,6 +74,7 @@ def connect(scheduler: str | None, workers: int, dashboard: str = DASHBOARD) -> 
             yield client
         return
     configuration = {
+        **prepare_workers(),
         "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
         # Each process looks at itself many times a second, which takes a twentieth of a core from the workers.
         "distributed.worker.profile.interval": "100ms",
@@ -99,6 +114,7 @@ def _local_cluster(workers: int, dashboard: str) -> LocalCluster:
                 dashboard_address=dashboard,
                 memory_limit=0,
                 silence_logs=logging.ERROR,
+                env=dict(os.environ),  # those of now: a server may have been started with others
             )
         except RuntimeError as error:
             raise WorkerError(

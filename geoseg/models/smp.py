@@ -60,6 +60,22 @@ def build(spec: ModelSpec) -> torch.nn.Module:
     return fitting.build(spec, architecture, **decided, activation=None, aux_params=None, **_sizes(spec))
 
 
+def shift_scores(network: torch.nn.Module, shifts: torch.Tensor) -> None:
+    """Add a number to each class's score, wherever it is asked for: to the bias of the last convolution.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        As `build` makes it.
+    shifts : Tensor
+        float32, shape (class,), on the network's device.
+    """
+    head = network.get_submodule("segmentation_head")
+    last = [layer for layer in head.modules() if isinstance(layer, torch.nn.Conv2d)][-1]
+    with torch.no_grad():
+        last.bias.add_(shifts)  # type: ignore[union-attr]  # no head of the library goes without
+
+
 def open_network(spec: ModelSpec, device: torch.device) -> Network:
     """Build the network, load its weights strictly, and put it on its device.
 

@@ -260,6 +260,6 @@ def check_layers(recipe: Recipe) -> None:
     named = [name for layer in recipe.labels if isinstance(layer, TeacherLabels) for name in layer.ignore]
     burnt = [layer.class_ for layer in recipe.labels if isinstance(layer, PolygonLabels | InstanceLabels)]
     named += [name for name in burnt if isinstance(name, str)]
-    for name in [*named, *recipe.loss.class_weights]:
+    for name in [*named, *recipe.loss.class_weights, *recipe.logit_adjustment]:
         if name not in (*names, "ignore"):
             raise WorkflowError(f"'{name}' is not one of the recipe's classes; {nearest(name, names)}")

@@ -37,7 +37,9 @@ class Recipe(Strict):
 
     ``workflows/train_buildings.yaml`` and its siblings explain the keys by example. ``edge`` is half the width of the
     boundaries that a model of objects learns, px; ``decay_steps`` are those after which the learning rate would be 0,
-    ``steps`` unless given; ``picture`` says whether the card's picture may show the imagery.
+    ``steps`` unless given; ``logit_adjustment`` is added to scores of classes when training is done, as if they were
+    ``exp`` of it times as often (Menon et al. 2021, Long-tail learning via logit adjustment, section 4); ``picture``
+    says whether the card's picture may show the imagery.
     """
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
@@ -77,6 +79,7 @@ class Recipe(Strict):
     balance: float = Field(default=0.5, ge=0, le=1)
     scene_balance: float = Field(default=0.0, ge=0, le=1)
     loss: Loss = Loss()
+    logit_adjustment: dict[str, float] = Field(default_factory=dict)
     augmentation: Augmentation = Augmentation()
     early_stopping: int | None = Field(default=None, ge=1)
     seed: int = 0
@@ -99,6 +102,8 @@ class Recipe(Strict):
             raise ValueError("a recipe for semantic segmentation needs two classes or more; add what else there is")
         if self.init is not None and self.encoder_weights is not None:
             raise ValueError("'init' gives all weights and 'encoder_weights' those of an encoder; name one of the two")
+        if self.logit_adjustment and self.finds_objects:
+            raise ValueError("'logit_adjustment' shifts classes that exclude each other; for objects set 'watershed'")
         return self
 
     @property

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from geoseg.catalog import find_model, write_model_item
 from geoseg.errors import OutputError, RegionError, TrainingError
 from geoseg.evaluation import IGNORE
-from geoseg.models import load_model
+from geoseg.models import load_model, smp
 from geoseg.models.probe import measure_cost, measure_edge
 from geoseg.models.running import find_device
 from geoseg.models.scaling import Scaler
@@ -191,9 +191,12 @@ def fit_recipe(
         drawn = lessons(sampler, goal, size=recipe.batch_size, numbers=numbers, loaders=recipe.loaders)
         weights = fit(fitting, drawn, lambda average: goal.judge(average, scenes).score, report)
         network.load_state_dict(weights)
+        if recipe.logit_adjustment:
+            shifts = [recipe.logit_adjustment.get(item.name, 0.0) for item in recipe.classes]
+            smp.shift_scores(network, torch.tensor(shifts, device=device))
         judgement = goal.judge(network.eval(), scenes)
     layers = tuple(layer_name(recipe, number) for number in range(len(recipe.labels)))
-    cpu = {name: tensor.cpu() for name, tensor in weights.items()}
+    cpu = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
     return Trained(spec, cpu, judgement, layers, tuple(epochs), scenes)
 
 

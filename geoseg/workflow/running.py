@@ -14,7 +14,7 @@ from typing import Any
 from distributed import Client
 
 from geoseg import export
-from geoseg.engine import Listener, Started, Writing, announced, connect, execute, ignore
+from geoseg.engine import Listener, Started, Writing, announced, connect, execute, ignore, prepare_workers
 from geoseg.engine.memory import forget_peaks, read_peaks
 from geoseg.errors import BlockError
 from geoseg.outlines import OutlinePlan, write_outlines
@@ -63,8 +63,11 @@ def run(
         Something that a person wrote cannot be used.
     """
     wanted = read_workflow(workflow, **settings)
+    is_own = wanted.scheduler is None and client is None
+    if is_own:
+        prepare_workers()
     made = plan(wanted)
-    if wanted.scheduler is None and client is None:
+    if is_own:
         made.check_memory()
     for name in wanted.features:
         check_format(Path(name), made.raster.crs)
