@@ -38,18 +38,23 @@ MIB = 2**20
 IS_FORKING = sys.platform == "linux"
 """Whether workers of this machine are forked from a process that has loaded their libraries, and share its memory."""
 
-PRIVATE_BYTES = 150 * MIB
-"""Memory of a worker before its model and its blocks that is its own."""
+OWN_BYTES = 560 * MIB
+"""Memory of a worker that was started by itself, before model and blocks, without files of libraries. Loops that
+are compiled, once on a machine, take 250 MiB more."""
 
-LOADED_BYTES = 410 * MIB
-"""What a worker has loaded before its model and its blocks: forked workers and the process that they are forked from
-share it, and each counts its part. Loops that are compiled, once on a machine, take 250 MiB more."""
+FORKED_BYTES = 100 * MIB
+"""The same of a worker that was forked, beside what it was forked with."""
+
+LOADED_BYTES = 200 * MIB
+"""What forked workers share with the process that they were forked from; each counts its part."""
 
 LIBRARY_BYTES = 900 * MIB
-"""Files of libraries, torch's with CUDA most of all, that the process that starts the workers shares too."""
+"""Files of libraries, torch's with CUDA most of all, that all processes of a run share; each counts its part. Forked
+workers took 446 MiB of all this where there was one, and 347 each of two; whatever other programs share is less."""
 
-CLIENT_BYTES = 900 * MIB
-"""Memory of the process that starts the workers and hosts their scheduler: 820 MiB as measured, and a tenth."""
+CLIENT_BYTES = 460 * MIB
+"""Memory of the process that starts the workers and hosts their scheduler, without those files; 618 MiB with its part
+of them were measured beside one worker, and 604 beside two."""
 
 FILE_BYTES = 2_500
 """Memory of one file's recipe, as measured over 10,000 of them (2,002), and a quarter."""
@@ -232,7 +237,7 @@ class Plan:
             block.width * (self.grid.block_tiles[0] + 1) + block.height * (self.grid.block_tiles[1] + 1)
         )
         return {
-            "the process": PRIVATE_BYTES + self._shared_part,
+            "the process": self._process_bytes,
             "the read cache": CACHE_BYTES,
             "the weights": 3 * sum(weights_size(part) for part in self.spec.parts or (self.spec,)),
             f"the forward pass of {self.batch_size} x {tiling.size} x {tiling.size} px": self._forward_bytes(),
@@ -243,12 +248,21 @@ class Plan:
         }
 
     @property
-    def _shared_part(self) -> int:
-        """A worker's part of what processes share."""
+    def _is_forked(self) -> bool:
+        return self.is_local and IS_FORKING
+
+    @property
+    def _library_part(self) -> int:
+        """A process's part of the files of libraries: workers, client, and the server that forks."""
+        return LIBRARY_BYTES // (self.workers + 1 + self._is_forked)
+
+    @property
+    def _process_bytes(self) -> int:
+        """A worker before its model and its blocks."""
         if not self.is_local:
-            return LOADED_BYTES + LIBRARY_BYTES
-        loaded = LOADED_BYTES // (self.workers + 1) if IS_FORKING else LOADED_BYTES
-        return loaded + LIBRARY_BYTES // (self.workers + 1 + IS_FORKING)
+            return OWN_BYTES + LIBRARY_BYTES  # it may be alone on its machine
+        own = FORKED_BYTES + LOADED_BYTES // (self.workers + 1) if self._is_forked else OWN_BYTES
+        return own + self._library_part
 
     def _reading_bytes(self) -> dict[str, int]:
         """What reading takes beyond one file at a time."""
@@ -275,12 +289,12 @@ class Plan:
     @property
     def client_bytes(self) -> int:
         """Peak bytes of the process that starts the workers."""
-        return CLIENT_BYTES + BLOCK_BYTES * self.block_count
+        return CLIENT_BYTES + self._library_part + BLOCK_BYTES * self.block_count
 
     @property
     def server_bytes(self) -> int:
         """Peak bytes of the process that workers are forked from: its part of what they share."""
-        return self._shared_part if self.is_local and IS_FORKING else 0
+        return LOADED_BYTES // (self.workers + 1) + self._library_part if self._is_forked else 0
 
     def check_memory(self, available: int | None = None) -> None:
         """Refuse a run that does not fit.

@@ -7,6 +7,7 @@ Ctrl-C. Modules that load torch or dask are imported by the commands that need t
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 import warnings
 
@@ -14,6 +15,7 @@ import typer
 
 from geoseg.cli import catalog, evaluation, models, report, runs, training
 from geoseg.cli.console import command, errors
+from geoseg.cli.watching import INTERRUPTED
 from geoseg.errors import BlockError, GeosegError, GeosegWarning
 
 __all__ = ["app", "main"]
@@ -51,13 +53,21 @@ def main(arguments: list[str] | None = None) -> int:
     """
     warnings.showwarning = _warn
     command.set(shlex.join(["geoseg", *(sys.argv[1:] if arguments is None else arguments)]))
+    code = _run(arguments)
+    if arguments is None and code == INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever presses again while Python ends changes nothing
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
+    """The exit code of a command."""
     try:
         app(arguments)
     except SystemExit as done:  # typer's own word: help, or an option that does not exist
         return int(done.code or 0)
     except KeyboardInterrupt:
         _complain("interrupted; run the same command again to continue.")
-        return 130
+        return INTERRUPTED
     except BlockError as error:
         _complain(str(error))
         return 1
