@@ -21,12 +21,13 @@ def main(workflow: str, scene: str, processes: int, number: int) -> None:
     plan = geoseg.plan(workflow, input=scene)
     model = load_model(plan.spec, plan.device)
     tile = read_tile(plan.raster, plan.grid.tile(0, 0))
-    scaled = model.scaler(tile.pixels[None], tile.mask[None])
+    runner = model._runner  # what a model wraps: scaling is not part of a bare pass
+    scaled = runner.scale(tile.pixels[None], tile.mask[None])
     with torch.inference_mode():
-        model.network(scaled)
+        runner.run(scaled)
         started = time.perf_counter()
         for _ in range(number, plan.tile_count, processes):
-            model.network(scaled)
+            runner.run(scaled)
     print(time.perf_counter() - started)
 
 

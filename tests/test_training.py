@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +389,20 @@ def test_processes_that_draw_ahead_change_no_weight(fields: Path) -> None:
     )
     assert [epoch.loss for epoch in alone.log] == [epoch.loss for epoch in beside.log]
     assert all(torch.equal(alone.weights[name], beside.weights[name]) for name in alone.weights)
+
+
+def test_a_process_that_draws_ahead_and_dies_is_told_in_one_sentence(
+    fields: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = os.getpid()
+
+    def die(*_: object) -> None:
+        assert os.getpid() != own
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(Sampler, "batch", die)
+    with pytest.raises(TrainingError, match=r"one of 2 processes that draw windows has died.*give fewer loaders, or 0"):
+        fit_recipe(parse_recipe(recipe_content(fields, loaders=2)))
 
 
 def test_a_batch_depends_on_its_number_alone(fields: Path) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 from torch import Generator, Tensor, from_numpy
 from torch.utils.data import DataLoader, Dataset
 
+from geoseg.errors import TrainingError
+from geoseg.planning import IS_FORKING
 from geoseg.training.goals import Goal, Targets
 from geoseg.training.sampling import Sampler
 
@@ -20,7 +22,7 @@ AHEAD = 4
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingBatch:
     """A batch, with what is to be answered.
 
     Attributes
@@ -38,8 +40,8 @@ class Lesson:
     targets: Targets
 
 
-class _Lessons(Dataset[tuple[Tensor, Tensor, Targets]]):
-    """Lessons by number."""
+class _Batches(Dataset[tuple[Tensor, Tensor, Targets]]):
+    """Batches by number."""
 
     def __init__(self, sampler: Sampler, goal: Goal, size: int) -> None:
         self._sampler, self._goal, self._size = sampler, goal, size
@@ -49,7 +51,7 @@ class _Lessons(Dataset[tuple[Tensor, Tensor, Targets]]):
         return from_numpy(batch.pixels), from_numpy(batch.mask), self._goal.targets(batch)
 
 
-def lessons(sampler: Sampler, goal: Goal, *, size: int, numbers: range, loaders: int = 0) -> Iterator[Lesson]:
+def batches(sampler: Sampler, goal: Goal, *, size: int, numbers: range, loaders: int = 0) -> Iterator[TrainingBatch]:
     """Draw batches.
 
     Parameters
@@ -63,17 +65,31 @@ def lessons(sampler: Sampler, goal: Goal, *, size: int, numbers: range, loaders:
     numbers : range
         Which batches, in this order.
     loaders : int
-        Processes that draw ahead; they share the scenes' memory, being forked. 0 draws when asked.
+        Processes that draw ahead; on Linux they share the scenes' memory, being forked. 0 draws when asked.
+
+    Raises
+    ------
+    TrainingError
+        A process that drew ahead has died.
     """
-    beside: dict[str, Any] = {"multiprocessing_context": "fork", "prefetch_factor": AHEAD} if loaders else {}
+    way = "fork" if IS_FORKING else None
+    beside: dict[str, Any] = {"multiprocessing_context": way, "prefetch_factor": AHEAD} if loaders else {}
     # without a batch size the loader stacks nothing: an item is a batch already
     loader = DataLoader(
-        _Lessons(sampler, goal, size),
+        _Batches(sampler, goal, size),
         batch_size=None,
         sampler=numbers,
         num_workers=loaders,
         generator=Generator(),  # of its own: the network's chance is left where it stands
         **beside,
     )
-    for pixels, mask, targets in loader:
-        yield Lesson(pixels, mask, targets)
+    try:
+        for pixels, mask, targets in loader:
+            yield TrainingBatch(pixels, mask, targets)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):  # torch has no class of its own for it
+            raise
+        raise TrainingError(
+            f"one of {loaders} processes that draw windows has died, maybe for want of memory in /dev/shm; give fewer "
+            "loaders, or 0."
+        ) from error

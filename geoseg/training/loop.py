@@ -20,7 +20,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from geoseg.models.running import inner_type
 from geoseg.training.goals import Goal
-from geoseg.training.loading import Lesson
+from geoseg.training.loading import TrainingBatch
 from geoseg.training.recipe import Recipe
 
 
@@ -110,14 +110,14 @@ class Fitting:
         self._dtype = inner_type(self.recipe.precision, self._device)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._dtype is torch.float16)
 
-    def advance(self, lesson: Lesson) -> float:
+    def advance(self, batch: TrainingBatch) -> float:
         """Do one step of the optimizer and return its loss."""
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.recipe)
-        inputs = self.prepare(lesson.pixels.numpy(), lesson.mask.numpy())
+        inputs = self.prepare(batch.pixels.numpy(), batch.mask.numpy())
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not torch.float32):
-            loss = self.goal.loss(self.network, inputs, lesson.targets)
+            loss = self.goal.loss(self.network, inputs, batch.targets)
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self.optimizer)
@@ -164,7 +164,7 @@ class Fitting:
 
 def fit(
     fitting: Fitting,
-    lessons: Iterable[Lesson],
+    batches: Iterable[TrainingBatch],
     validate: Callable[[nn.Module], float],
     progress: Callable[[Epoch], None],
 ) -> dict[str, Tensor]:
@@ -174,7 +174,7 @@ def fit(
     ----------
     fitting : Fitting
         At its beginning, or where it was left.
-    lessons : iterable of Lesson
+    batches : iterable of TrainingBatch
         From the step that is next.
     validate : callable
         The averaged network in evaluation mode -> its score, higher is better.
@@ -183,10 +183,10 @@ def fit(
     """
     recipe, losses = fitting.recipe, list[float]()
     since = time.monotonic() - fitting.seconds
-    for lesson in lessons:
+    for batch in batches:
         if fitting.is_done:
             break
-        losses.append(fitting.advance(lesson))
+        losses.append(fitting.advance(batch))
         if fitting.step % recipe.steps_per_epoch and fitting.step < recipe.steps:
             continue
         score = validate(fitting.average)

@@ -40,7 +40,7 @@ from geoseg.training.entry import origin_of, write_card, write_weights
 from geoseg.training.families import family_of
 from geoseg.training.goals import Judgement
 from geoseg.training.labels import check_layers, make_labels
-from geoseg.training.loading import lessons
+from geoseg.training.loading import batches
 from geoseg.training.log import Log
 from geoseg.training.loop import Epoch, Fitting, fit
 from geoseg.training.picture import PICTURE, write_picture
@@ -188,7 +188,7 @@ def fit_recipe(
                 progress(epoch)
 
         numbers = range(fitting.step, recipe.steps)
-        drawn = lessons(sampler, goal, size=recipe.batch_size, numbers=numbers, loaders=recipe.loaders)
+        drawn = batches(sampler, goal, size=recipe.batch_size, numbers=numbers, loaders=recipe.loaders)
         weights = fit(fitting, drawn, lambda average: goal.judge(average, scenes).score, report)
         network.load_state_dict(weights)
         if recipe.logit_adjustment:
