@@ -48,9 +48,16 @@ FORKED_BYTES = 100 * MIB
 LOADED_BYTES = 200 * MIB
 """What forked workers share with the process that they were forked from; each counts its part."""
 
+SERVER_BYTES = 240 * MIB
+"""Memory of the process that forks workers, without files of libraries; 442 MiB with its part were measured beside
+two."""
+
 LIBRARY_BYTES = 900 * MIB
 """Files of libraries, torch's with CUDA most of all, that all processes of a run share; each counts its part. Forked
 workers took 446 MiB of all this where there was one, and 347 each of two; whatever other programs share is less."""
+
+JOINING_BYTES = 440 * MIB
+"""What joining the polygons of a map takes beyond its last block; 420 MiB were measured over 115 Mpx."""
 
 CLIENT_BYTES = 460 * MIB
 """Memory of the process that starts the workers and hosts their scheduler, without those files; 618 MiB with its part
@@ -244,6 +251,7 @@ class Plan:
             "pixels and probabilities": pixels * (bands * (3 * self.raster.dtype.itemsize + 8) + classes * 10),
             f"{classes} classes on ramps": 3 * classes * 4 * ramps,
             f"a block of {block.height} x {block.width} px": (80 if self.has_things else 40) * block.area,
+            "joining polygons": JOINING_BYTES,
             **self._reading_bytes(),
         }
 
@@ -294,7 +302,7 @@ class Plan:
     @property
     def server_bytes(self) -> int:
         """Peak bytes of the process that workers are forked from: its part of what they share."""
-        return LOADED_BYTES // (self.workers + 1) + self._library_part if self._is_forked else 0
+        return SERVER_BYTES + self._library_part if self._is_forked else 0
 
     def check_memory(self, available: int | None = None) -> None:
         """Refuse a run that does not fit.

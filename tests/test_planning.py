@@ -73,7 +73,7 @@ def test_a_plan_that_does_not_fit_is_refused_with_the_worst_offender_and_the_rem
 ) -> None:
     plan = make(tmp_path, model, shape=(900, 900), workers=2)
     plan.check_memory(plan.total_bytes)
-    with pytest.raises(PlanError, match=r"2 workers need .* MiB .*for the process \(.*fewer workers"):
+    with pytest.raises(PlanError, match=r"2 workers need .* MiB .*for joining polygons \(.*fewer workers"):
         plan.check_memory(plan.total_bytes - 1)
 
 

@@ -17,7 +17,7 @@ from distributed.utils import get_mp_context
 
 from geoseg.planning import IS_FORKING
 
-LOADED = ("distributed", "geoseg.tasks", "geoseg.models.smp")
+LOADED = ("distributed", "geoseg.tasks", "geoseg.models.smp", "geoseg.engine.frozen")
 """What the server imports before it forks: what workers need, whatever they are asked for."""
 
 METHOD = "distributed.worker.multiprocessing-method"
