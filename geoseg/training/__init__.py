@@ -70,7 +70,7 @@ def train(
     output : str or Path, optional
         Folder of the entry; ``<the recipe's output>/<name>`` when left out.
     device : str, optional
-        ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; the recipe's when left out.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; the recipe's when left out.
     loaders : int, optional
         Processes that draw windows ahead of the network; the recipe's when left out. They change no weight.
     progress : callable, optional
