@@ -32,7 +32,7 @@ from geoseg.errors import InputNotFoundError, ReportError, ReportWarning
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.raster import open_raster
 from geoseg.raster.placing import PLAIN_PIXELS
-from geoseg.report import read_record, write_report
+from geoseg.report import read_record, thinning, write_report
 from geoseg.report.areas import class_areas
 from geoseg.report.features import FeatureFile, count_features, smallest_of_largest
 from geoseg.report.findings import geobox_of
@@ -40,6 +40,7 @@ from geoseg.report.framing import Frame
 from geoseg.report.imagery import choose_bands, read_imagery
 from geoseg.report.pictures import _Means, read_confidence, read_labels
 from geoseg.report.shapes import SUBPIXEL, Limits, _tamed, encode, read_shapes
+from geoseg.report.thinning import thin
 from geoseg.report.wording import area, duration, number, percent, unit_for
 from geoseg.workflow import make_report
 from tests.browsing import Watched, chromium
@@ -372,6 +373,30 @@ def test_noise_is_simplified_to_its_shells_and_larger_holes() -> None:
     whole = shapely.unary_union([shapely.Polygon(part.exterior) for part in parts])
     whole = whole - shapely.box(30, 20, 80, 60) - shapely.box(300, 100, 330, 150)
     assert simple[0].symmetric_difference(whole).area < 0.02 * whole.area
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [("uint8", 0), ("uint8", None), ("int16", -7), ("uint16", 3.5), ("float32", np.nan), ("float32", -3.4e38),
+     ("float64", 5.0), ("int32", 5)],
+)  # fmt: skip
+def test_pixels_without_data_are_those_of_the_mask(
+    dtype: str, nodata: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(1, 99, (1, 220, 260)).astype(dtype)
+    if nodata is not None:
+        numbers[rng.random(numbers.shape) < 0.3] = np.array(nodata).astype(dtype)
+    path = write_raster(tmp_path / "scene.tif", numbers, nodata=nodata)
+    raster = open_raster(path)
+    (piece,) = raster.pieces
+    found = thin(piece.source, 0, raster.geobox, 3)
+    monkeypatch.setattr(thinning, "_telling_nodata", lambda *_: None)
+    expected = thin(piece.source, 0, raster.geobox, 3)
+    assert found is not None
+    assert expected is not None
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    assert np.isnan(found.pixels).any() or nodata in (None, 3.5)
 
 
 def decoded(data: bytes, count: int) -> list[list[list[tuple[float, float]]]]:
