@@ -20,6 +20,7 @@ import pytest
 import rasterio
 
 from geoseg.cli import main
+from geoseg.engine.flow import Flow
 from tests.networks import Box, write_model
 from tests.rasters import write_raster
 
@@ -164,3 +165,31 @@ def test_polygons_that_were_stopped_go_on_to_the_same_file(tmp_path: Path) -> No
     assert main(["polygonize", str(raster), str(tmp_path / "whole.gpkg"), *options]) == 0
     resumed, whole = gpd.read_file(tmp_path / "out.gpkg"), gpd.read_file(tmp_path / "whole.gpkg")
     assert resumed.equals(whole)
+
+
+class Finalized:
+    """Presses Ctrl-C while it is being finalized, where Python only prints what is raised."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_in_a_finalizer_ends_a_run_after_the_task_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    flow, handled = object.__new__(Flow), list[int]()
+
+    def handle(future: int, _result: None) -> None:
+        handled.append(future)
+        if future == 2:
+            Finalized()
+
+    monkeypatch.setattr(flow, "_handle", handle, raising=False)
+    flow._completed = [(number, None) for number in range(5)]  # type: ignore[assignment]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            flow.run(lambda: None)
+        assert handled == [0, 1, 2]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -14,6 +14,7 @@ from typing import Any
 from distributed import Client, Future, as_completed
 
 from geoseg.engine.events import Event, Listener, Outcome, Stage
+from geoseg.engine.interrupts import noticed_interrupts
 from geoseg.errors import GeosegError
 
 WINDOW = 4
@@ -81,16 +82,23 @@ class Flow:
 
     def run(self, fill: Callable[[], None]) -> None:
         """Handle tasks until none is left; ``fill`` is called before the first and after each one."""
-        fill()
-        for future, result in self._completed:
-            stage, place, done, failed = self._tasks.pop(future.key)
-            if future.status == "finished":
-                self._count(stage, place, result[stage])
-                done(place)
-            else:
-                self._report(stage, place, future.exception())
-                failed(place)
+        with noticed_interrupts() as is_interrupted:
             fill()
+            for future, result in self._completed:
+                self._handle(future, result)
+                fill()
+                if is_interrupted():
+                    raise KeyboardInterrupt
+
+    def _handle(self, future: Future[Any], result: Any) -> None:
+        """Say that a task has ended."""
+        stage, place, done, failed = self._tasks.pop(future.key)
+        if future.status == "finished":
+            self._count(stage, place, result[stage])
+            done(place)
+        else:
+            self._report(stage, place, future.exception())
+            failed(place)
 
     def _count(self, stage: Stage, place: Place, seconds: float) -> None:
         self.outcome.done[stage] += 1
