@@ -26,6 +26,7 @@ from geoseg.models import AnyModel, load_model, trial_prompts
 from geoseg.planning import Plan, environment
 from geoseg.segmentation import Prediction, detect_block, finish_block, parse_block, predict_block
 from geoseg.store import RunFolder
+from geoseg.store.run import OWN_STRIPS
 
 Seconds = dict[str, float]
 
@@ -175,7 +176,7 @@ def _finish_labels(job: Job, block: Block, missing: tuple[str, ...]) -> None:
 
 def _drop_strips(job: Job, block: Block) -> None:
     """Remove what nobody but this block has waited for."""
-    own = dict.fromkeys(("top", "left", "draft"), (block.row, block.col))
+    own = dict.fromkeys(OWN_STRIPS, (block.row, block.col))
     for strip, place in {**job.sources_of(block), **own}.items():
         job.folder.drop_strip(*place, strip)
 

@@ -52,6 +52,10 @@ DTYPES = {"instances": np.uint32}
 """Types of arrays that are not uint8."""
 
 
+OWN_STRIPS = ("top", "left", "draft")
+"""What waits for its own block alone."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Where one run keeps its blocks; a path, so that it can be sent to any worker.
@@ -146,6 +150,11 @@ class RunFolder:
                     shutil.rmtree(path)
                 else:
                     path.unlink()
+        finished = self.marked("finish") if (self.state / "finish").is_dir() else set()
+        for path in (self.state / "strips").glob("*.npy"):  # killed after its mark, a block has not dropped its own
+            row, col, strip = path.stem.split("-")
+            if strip in OWN_STRIPS and (int(row), int(col)) in finished:
+                path.unlink()
 
     def _clear(self) -> None:
         """Remove an earlier run, the fingerprint first: a folder without one holds nothing that counts."""
