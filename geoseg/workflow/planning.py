@@ -184,7 +184,7 @@ def _device(wanted: str) -> str:
     if wanted != "auto":
         return wanted
     if any(Path("/dev").glob("nvidia[0-9]*")):
-        import torch
+        from geoseg.models.running import find_device
 
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return find_device(wanted).type
     return "cpu"
