@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from pyproj import CRS
 
 import geoseg
 from geoseg.cli import main
@@ -234,6 +235,17 @@ def test_nodata_of_the_item_counts_where_the_file_declares_none(tmp_path: Path) 
     item["assets"]["b04"]["bands"][0]["nodata"] = 0
     mask = whole(open_imagery(write_item(tmp_path, item), bands=["red"]))[1]
     assert np.argwhere(~mask).tolist() == [[3, 4]]
+
+
+def test_a_code_that_places_the_file_elsewhere_is_refused(tmp_path: Path) -> None:
+    own = "+proj=utm +zone=33 +ellps=intl +towgs84=-104.1,-49.1,-9.9,0.971,-2.917,0.714,-11.68 +units=m"
+    item = write_scene(tmp_path, "s", {"B04": flat(400)}, crs=own)
+    item["properties"]["proj:code"] = "EPSG:23033"  # what GDAL guesses: 186 m away
+    raster = open_imagery(write_item(tmp_path, item), bands=["red"])
+    with pytest.raises(RasterReadError, match="has the CRS 'unknown' and its catalog says EPSG:23033; correct"):
+        whole(raster)
+    item["properties"]["proj:code"], item["properties"]["proj:wkt2"] = None, CRS.from_user_input(own).to_wkt()
+    assert whole(open_imagery(write_item(tmp_path, item), bands=["red"]))[1].all()
 
 
 @pytest.mark.parametrize(

@@ -161,13 +161,14 @@ def plan(
     """Say what would run: blocks, tiles, memory, estimated time. Computes nothing."""
     settings = _settings(locals())
     from geoseg import workflow as runs
+    from geoseg.raster.placing import crs_label
 
     made = runs.plan(workflow, **settings)
     height, width = made.raster.shape
     rows, cols = made.grid.rows, made.grid.cols
     seconds = made.estimated_seconds
     for key, value in {
-        "raster": f"{width:,} x {height:,} px, {made.raster.crs}, bands {' '.join(made.raster.bands)}",
+        "raster": f"{width:,} x {height:,} px, {crs_label(made.raster.crs)}, bands {' '.join(made.raster.bands)}",
         "model": f"{made.spec.name}: {len(made.spec.classes)} classes",
         "tiles": f"{made.tile_count:,} of {made.grid.tiling.size} px, halo {made.grid.tiling.halo}, "
         f"ramp {made.grid.tiling.ramp}, stride {made.grid.tiling.stride}",

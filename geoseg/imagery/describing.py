@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from geoseg.errors import RegionError
-from geoseg.raster.placing import is_plain
+from geoseg.raster.placing import exact_code, is_plain
 from geoseg.vector import Region, geographic_outline
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
@@ -73,8 +73,8 @@ def _crs_fields(geobox: GeoBox) -> dict[str, Any]:
     crs = geobox.crs
     if crs is None:
         return {"proj:code": None}
-    epsg = crs.epsg
-    return {"proj:code": f"EPSG:{epsg}"} if epsg is not None else {"proj:code": None, "proj:wkt2": crs.proj.to_wkt()}
+    code = exact_code(crs.proj)
+    return {"proj:code": code} if code is not None else {"proj:code": None, "proj:wkt2": crs.proj.to_wkt()}
 
 
 def _on_globe(region: Region) -> shapely.Geometry:

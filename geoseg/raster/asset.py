@@ -19,7 +19,7 @@ from geoseg.errors import RasterReadError
 from geoseg.grid import Window
 from geoseg.raster.facts import has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import dataset, is_remote
-from geoseg.raster.placing import SAME_GRID
+from geoseg.raster.placing import SAME_GRID, crs_label, definition, lies_at, stated_crs
 from geoseg.raster.source import Source, reason
 
 
@@ -79,9 +79,8 @@ class Asset(Source):
                 f"{opened.width} x {opened.height} px at {tuple(opened.transform)[:6]}",
                 f"{self.geobox.shape[1]} x {self.geobox.shape[0]} px at {tuple(self.geobox.transform)[:6]}",
             )
-        code, said = opened.crs and opened.crs.to_epsg(), self.geobox.crs and self.geobox.crs.epsg
-        if code is not None and said is not None and code != said:
-            raise self._differs(f"EPSG:{code}", f"EPSG:{said}")
+        if opened.crs and not lies_at(self.geobox, wkt := definition(opened.crs)):
+            raise self._differs(crs_label(stated_crs(wkt)), crs_label(self.geobox.crs))
         if max(self.indexes) > opened.count:
             raise self._differs(f"{opened.count} bands", f"a band {max(self.indexes)}")
         dtypes = [numpy_type(opened.dtypes[index - 1]) for index in self.indexes]

@@ -14,14 +14,13 @@ import numpy as np
 import rasterio
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from pyproj.exceptions import CRSError
 from rasterio.errors import RasterioError
 
 from geoseg.errors import CrsError, RasterError
 from geoseg.raster.bands import BandRequest, FileBand, band_name, match_bands
 from geoseg.raster.facts import has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import open_dataset
-from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT
+from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT, definition, stated_crs
 from geoseg.raster.source import Source, reason
 
 _VECTOR_SUFFIXES = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet", ".kml", ".gml", ".csv"}
@@ -163,7 +162,7 @@ def _geobox(opened: rasterio.DatasetReader, given: str, default: CRS | None, *, 
         return GeoBox(opened.shape, transform, default)
     if require_crs and (crs is None or not has_place):
         raise _unplaced(opened, given)
-    return GeoBox(opened.shape, transform, None if crs is None else _crs(crs.to_wkt(), crs.to_epsg(), given))
+    return GeoBox(opened.shape, transform, None if crs is None else _crs(definition(crs), given))
 
 
 def _unplaced(opened: rasterio.DatasetReader, given: str) -> CrsError:
@@ -194,14 +193,11 @@ def _unplaced(opened: rasterio.DatasetReader, given: str) -> CrsError:
     )
 
 
-def _crs(wkt: str, epsg: int | None, given: str) -> CRS:
+def _crs(wkt: str, given: str) -> CRS:
     try:
-        return CRS(f"EPSG:{epsg}" if epsg is not None else wkt)
-    except CRSError as error:
-        raise CrsError(
-            f"'{given}' has a coordinate reference system that PROJ does not know ({wkt[:60]}...); "
-            "assign a known one: `rio edit-info --crs EPSG:32618 FILE`."
-        ) from error
+        return stated_crs(wkt)
+    except CrsError as error:
+        raise CrsError(f"'{given}': {error}") from error
 
 
 def _unreadable(given: str, cause: str) -> str:

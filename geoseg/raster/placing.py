@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import pyproj
+import rasterio.crs
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from pyproj.exceptions import CRSError, ProjError
+from rasterio.enums import WktVersion
 
 from geoseg.errors import CrsError
 from geoseg.grid import Window
@@ -25,6 +28,9 @@ SAME_RESOLUTION = 0.01
 
 SAME_GRID = 1e-3
 """Grids whose pixels differ by this part of a pixel or less, anywhere, are one."""
+
+SAME_PLACE = 0.5
+"""Px: two CRS that place the corners of a raster within this distance describe it alike."""
 
 LOCAL = "local"
 """What a person writes for the CRS of plain pixels."""
@@ -56,11 +62,63 @@ def named_crs(name: str | int) -> CRS:
     if text.lower() == LOCAL:
         return PLAIN_PIXELS
     try:
-        return CRS(f"EPSG:{text}" if text.isdigit() else text)
+        return _mapped(CRS(f"EPSG:{text}" if text.isdigit() else text))
     except CRSError as error:
         raise CrsError(
             f"the CRS '{text}' is not known; write an EPSG code such as EPSG:32618, or local for plain pixels."
         ) from error
+
+
+def definition(crs: rasterio.crs.CRS) -> str:
+    """Return the whole definition of a file's CRS as text: WKT 2, which keeps shifts to WGS 84 and vertical parts."""
+    return str(crs.to_wkt(version=WktVersion.WKT2_2019))
+
+
+@lru_cache(maxsize=256)
+def stated_crs(wkt: str) -> CRS:
+    """Return the CRS that a file states: a code only where its definition is equal, else the definition itself.
+
+    GDAL's and PROJ's own search for a code also takes one that is merely close, with another datum or without the
+    file's shift to WGS 84 (``TOWGS84``); that moves a map by some hundred metres.
+
+    Parameters
+    ----------
+    wkt : str
+        The definition, WKT 2 or 1.
+
+    Raises
+    ------
+    CrsError
+        When PROJ does not know it, or it is no CRS of a map.
+    """
+    try:
+        crs = pyproj.CRS.from_wkt(wkt)
+    except CRSError as error:
+        raise CrsError(
+            f"PROJ does not know the coordinate reference system ({wkt[:60]}...); "
+            "assign a known one: `rio edit-info --crs EPSG:32618 FILE`."
+        ) from error
+    code = exact_code(crs)
+    return _mapped(CRS(code if code and code.startswith("EPSG:") else wkt))
+
+
+def exact_code(crs: pyproj.CRS) -> str | None:
+    """Return the code of a CRS, such as ``"EPSG:32618"``, whose definition is equal to it; None when there is none."""
+    authority = crs.to_authority()
+    if authority is None:
+        return None
+    coded = pyproj.CRS.from_authority(*authority)
+    return ":".join(authority) if crs == coded and coded == crs else None
+
+
+def _mapped(crs: CRS) -> CRS:
+    """Refuse a CRS whose coordinates are no place in a plane."""
+    if crs.proj.is_geocentric or crs.proj.is_vertical:
+        raise CrsError(
+            f"the coordinate reference system '{crs.proj.name}' ({crs.proj.type_name}) is not one of a map; "
+            "warp the raster to a projected or geographic one, such as `gdalwarp -t_srs EPSG:32618`."
+        )
+    return crs
 
 
 def is_plain(geobox: GeoBox) -> bool:
@@ -144,7 +202,8 @@ def _footprint_elsewhere(geobox: GeoBox, onto: GeoBox) -> Window:
     known = np.isfinite(y) & np.isfinite(x)
     if not known.any():
         raise CrsError(
-            f"a raster in {geobox.crs} has no place in {onto.crs}; give rasters of one region, or reproject them first."
+            f"a raster in {crs_label(geobox.crs)} has no place in {crs_label(onto.crs)}; give rasters of one region, "
+            "or reproject them first."
         )
     return _around(y[known], x[known])
 
@@ -175,6 +234,18 @@ def pixel_offset(geobox: GeoBox, onto: GeoBox) -> tuple[int, int] | None:
         if max(abs(at_x - column - x), abs(at_y - row - y)) > SAME_GRID:
             return None
     return y, x
+
+
+@lru_cache(maxsize=1024)
+def lies_at(geobox: GeoBox, wkt: str) -> bool:
+    """Say whether the corners of a grid are the same places, to half a pixel, when read in another CRS."""
+    crs = stated_crs(wkt)
+    if geobox.crs is None or crs == geobox.crs:
+        return True
+    height, width = geobox.shape
+    rows, columns = np.array([0.0, 0.0, height, height]), np.array([0.0, width, 0.0, width])
+    y, x = pixel_positions(rows, columns, GeoBox(geobox.shape, geobox.transform, crs), geobox)
+    return bool((np.hypot(y - rows, x - columns) <= SAME_PLACE).all())
 
 
 def pixel_positions(
@@ -232,6 +303,13 @@ def _metres_per_unit(geobox: GeoBox) -> tuple[float, float]:
     lengths = [geod.inv(longitudes[0], latitudes[0], longitudes[i], latitudes[i])[2] / step for i in (1, 2)]
     mean = math.sqrt(lengths[0] * lengths[1])
     return (unit, unit) if abs(mean / unit - 1) <= SAME_RESOLUTION else (mean, mean)
+
+
+def crs_label(crs: CRS | None) -> str:
+    """Name a CRS in a sentence: by its code, or as the CRS 'name in its definition'."""
+    if crs is None:
+        return "none"
+    return exact_code(crs.proj) or f"the CRS '{crs.proj.name}'"
 
 
 @lru_cache(maxsize=64)

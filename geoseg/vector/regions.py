@@ -306,4 +306,4 @@ def _bounds_text(region: Region) -> str:
 
 
 def _crs_name(crs: CRS) -> str:
-    return ":".join(crs.to_authority() or (crs.name,))
+    return ":".join(crs.to_authority(min_confidence=100) or (crs.name,))
