@@ -1,13 +1,18 @@
 """The options of the commands: one word, one meaning, one sentence of help each.
 
-The same words as the keys of a workflow; what they do is the matter of `geoseg.workflow`.
+The same words as the keys of a workflow; what they do is the matter of `geoseg.workflow`. Which command takes which
+option stands in the tables at the end.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 WorkflowFile = Annotated[str, typer.Argument(help="A workflow file, or the name of a shipped one.")]
 Model = Annotated[str | None, typer.Option(help="A name in the catalog, or the path of a STAC MLM item.")]
@@ -70,3 +75,74 @@ Report = Annotated[bool | None, typer.Option("--report/--no-report", help="Write
 PerformanceReport = Annotated[
     bool | None, typer.Option("--performance-report", help="Write Dask's own report of every task, performance.html.")
 ]
+
+OUTLINE_OPTIONS: Mapping[str, Any] = {
+    "simplify": Simplify,
+    "regularize": Regularize,
+    "simplify_method": SimplifyMethod,
+    "min_area": MinArea,
+    "keep_classes": KeepClasses,
+    "classes": Classes,
+    "connectivity": Connectivity,
+    "max_vertices": MaxVertices,
+    "layer": Layer,
+}
+"""What shapes polygons: of a run, and of a classified raster."""
+
+WORKER_OPTIONS: Mapping[str, Any] = {
+    "workers": Workers,
+    "scheduler": Scheduler,
+    "dashboard": Dashboard,
+    "retries": Retries,
+}
+"""Where the work is done."""
+
+RUN_OPTIONS: Mapping[str, Any] = {
+    "model": Model,
+    "things": Things,
+    "weights": Weights,
+    "input": Inputs,
+    "output": Output,
+    "bands": Bands,
+    "crs": Crs,
+    "resolution": Resolution,
+    "collections": Collections,
+    "datetime": Datetime,
+    "query": Query,
+    "mosaic": Mosaic,
+    "mask": Mask,
+    "remove_offset": RemoveOffset,
+    "region": Region,
+    "prompts": Prompts,
+    "text": Text,
+    "min_score": MinScore,
+    "refine": Refine,
+    "tta": Tta,
+    "tile_size": TileSize,
+    "halo": Halo,
+    "ramp": Ramp,
+    "block_tiles": BlockTiles,
+    "batch_size": BatchSize,
+    "device": Device,
+    "precision": Precision,
+    "compile": Compile,
+    **WORKER_OPTIONS,
+    "features": Features,
+    **OUTLINE_OPTIONS,
+    "overwrite": Overwrite,
+    "report": Report,
+    "performance_report": PerformanceReport,
+}
+"""What a run may be told: every key of a workflow."""
+
+
+def takes(options: Mapping[str, Any]) -> Callable[[Command], Command]:
+    """Give a command that ends in ``**settings`` the options of a table, each of which may be left out."""
+
+    def decorate(function: Command) -> Command:
+        own = [item for item in signature(function, eval_str=True).parameters.values() if item.name != "settings"]
+        shared = [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=options[name]) for name in options]
+        function.__signature__ = Signature([*own, *shared])  # type: ignore[attr-defined]
+        return function
+
+    return decorate

@@ -8,162 +8,40 @@ import typer
 
 from geoseg.cli.console import console
 from geoseg.cli.options import (
-    Bands,
-    BatchSize,
-    BlockTiles,
-    Classes,
-    Collections,
-    Compile,
-    Connectivity,
+    OUTLINE_OPTIONS,
+    RUN_OPTIONS,
+    WORKER_OPTIONS,
     Crs,
-    Dashboard,
-    Datetime,
-    Device,
-    Features,
-    Halo,
-    Inputs,
     Json,
-    KeepClasses,
-    Layer,
-    Mask,
-    MaxVertices,
-    MinArea,
-    MinScore,
-    Model,
-    Mosaic,
-    Output,
-    Overwrite,
-    PerformanceReport,
-    Precision,
-    Prompts,
-    Query,
     Quiet,
-    Ramp,
-    Refine,
     Region,
-    Regularize,
-    RemoveOffset,
-    Report,
-    Resolution,
-    Retries,
-    Scheduler,
-    Simplify,
-    SimplifyMethod,
-    Text,
-    Things,
-    TileSize,
-    Tta,
-    Weights,
-    Workers,
     WorkflowFile,
+    takes,
 )
 from geoseg.cli.watching import watched
 
 MIB = 2**20
 
-NO_SETTINGS = ("workflow", "quiet", "json")
-"""Arguments of commands that are no keys of a workflow."""
 
-
-def run(
-    workflow: WorkflowFile,
-    model: Model = None,
-    things: Things = None,
-    weights: Weights = None,
-    input: Inputs = None,  # noqa: A002 - the same word as in the YAML
-    output: Output = None,
-    bands: Bands = None,
-    crs: Crs = None,
-    resolution: Resolution = None,
-    collections: Collections = None,
-    datetime: Datetime = None,
-    query: Query = None,
-    mosaic: Mosaic = None,
-    mask: Mask = None,
-    remove_offset: RemoveOffset = None,
-    region: Region = None,
-    prompts: Prompts = None,
-    text: Text = None,
-    min_score: MinScore = None,
-    refine: Refine = None,
-    tta: Tta = None,
-    tile_size: TileSize = None,
-    halo: Halo = None,
-    ramp: Ramp = None,
-    block_tiles: BlockTiles = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
-    precision: Precision = None,
-    compile: Compile = None,  # noqa: A002
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    dashboard: Dashboard = None,
-    retries: Retries = None,
-    features: Features = None,
-    simplify: Simplify = None,
-    regularize: Regularize = None,
-    simplify_method: SimplifyMethod = None,
-    min_area: MinArea = None,
-    keep_classes: KeepClasses = None,
-    classes: Classes = None,
-    connectivity: Connectivity = None,
-    max_vertices: MaxVertices = None,
-    layer: Layer = None,
-    overwrite: Overwrite = None,
-    report: Report = None,
-    performance_report: PerformanceReport = None,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
+@takes(RUN_OPTIONS)
+def run(workflow: WorkflowFile, *, quiet: Quiet = False, json: Json = False, **settings: Any) -> None:
     """Map a raster: labels, polygons, a manifest and a report in the output folder."""
-    settings = _settings(locals())
     from geoseg import workflow as runs
 
     with watched(quiet=quiet, json=json) as monitor:
-        result = runs.run(workflow, listen=monitor, **settings)
+        result = runs.run(workflow, listen=monitor, **_settings(settings))
         pages = [] if result.report is None else [result.report]
         files = (*result.rasters, *result.features, result.run_file, *pages)
         monitor.result(files, result.seconds["total"])
 
 
-def plan(
-    workflow: WorkflowFile,
-    model: Model = None,
-    things: Things = None,
-    weights: Weights = None,
-    input: Inputs = None,  # noqa: A002 - the same word as in the YAML
-    output: Output = None,
-    bands: Bands = None,
-    crs: Crs = None,
-    resolution: Resolution = None,
-    collections: Collections = None,
-    datetime: Datetime = None,
-    query: Query = None,
-    mosaic: Mosaic = None,
-    mask: Mask = None,
-    remove_offset: RemoveOffset = None,
-    region: Region = None,
-    prompts: Prompts = None,
-    text: Text = None,
-    min_score: MinScore = None,
-    refine: Refine = None,
-    tta: Tta = None,
-    tile_size: TileSize = None,
-    halo: Halo = None,
-    ramp: Ramp = None,
-    block_tiles: BlockTiles = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
-    precision: Precision = None,
-    compile: Compile = None,  # noqa: A002
-    workers: Workers = None,
-) -> None:
+@takes(RUN_OPTIONS)
+def plan(workflow: WorkflowFile, **settings: Any) -> None:
     """Say what would run: blocks, tiles, memory, estimated time. Computes nothing."""
-    settings = _settings(locals())
     from geoseg import workflow as runs
     from geoseg.raster.placing import crs_label
 
-    made = runs.plan(workflow, **settings)
+    made = runs.plan(workflow, **_settings(settings))
     height, width = made.raster.shape
     rows, cols = made.grid.rows, made.grid.cols
     seconds = made.estimated_seconds
@@ -183,40 +61,29 @@ def plan(
     made.check_memory()
 
 
+@takes({"crs": Crs, "region": Region, **WORKER_OPTIONS, **OUTLINE_OPTIONS})
 def polygonize(
     input: Annotated[list[str], typer.Argument(help="A classified raster, or several on one grid.")],  # noqa: A002
     output: Annotated[str, typer.Argument(help="The polygon file; its ending chooses the format.")],
-    simplify: Simplify = None,
-    regularize: Regularize = None,
-    simplify_method: SimplifyMethod = None,
-    min_area: MinArea = None,
-    keep_classes: KeepClasses = None,
-    classes: Classes = None,
-    connectivity: Connectivity = None,
-    max_vertices: MaxVertices = None,
-    crs: Crs = None,
-    region: Region = None,
+    *,
     block_size: Annotated[int | None, typer.Option(help="Px; memory depends on it, the result does not.")] = None,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    dashboard: Dashboard = None,
-    retries: Retries = None,
-    layer: Layer = None,
     quiet: Quiet = False,
     json: Json = False,
+    **settings: Any,
 ) -> None:
     """Turn a classified raster into polygons."""
-    settings = _settings(locals())
     from geoseg import workflow as runs
 
     with watched(quiet=quiet, json=json) as monitor:
-        result = runs.polygonize(listen=monitor, **settings)
+        result = runs.polygonize(
+            **_settings({"input": input, "block_size": block_size, **settings}), output=output, listen=monitor
+        )
         monitor.result([result.output], result.seconds["total"], f"{result.count:,} polygons")
 
 
-def _settings(arguments: dict[str, Any]) -> dict[str, Any]:
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, in the workflow's form."""
-    given = {key: value for key, value in arguments.items() if key not in NO_SETTINGS and value is not None}
+    given = {key: value for key, value in options.items() if value is not None}
     for key in ("bands", "classes", "keep_classes", "collections"):
         if key in given:
             words = [word.strip() for word in given[key].split(",")]
