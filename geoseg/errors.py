@@ -2,14 +2,37 @@
 
 This is level 0 of the house: it knows no other module. Each error also subclasses the builtin that a
 caller would expect (``except FileNotFoundError`` works), and the command line prints its one sentence
-instead of a traceback.
+instead of a traceback and exits with the error's ``exit_code``.
 """
 
 from __future__ import annotations
 
+PART_FAILED = 1
+"""Exit code: some blocks or scenes failed; the rest is finished and written."""
+
+BAD_USAGE = 2
+"""Exit code: an unknown option, or a setting with a value that cannot be used."""
+
+BAD_INPUT = 3
+"""Exit code: imagery, a model, a region or labels that cannot be used."""
+
+OTHER_RUN = 4
+"""Exit code: the output folder holds a run of other inputs, another model or other settings."""
+
+ENVIRONMENT_FAILED = 5
+"""Exit code: too little memory or disk, an output that cannot be written, workers that are lost."""
+
 
 class GeosegError(Exception):
-    """Base of every error that geoseg raises on purpose."""
+    """Base of every error that geoseg raises on purpose.
+
+    Attributes
+    ----------
+    exit_code : int
+        What the command line exits with.
+    """
+
+    exit_code = BAD_INPUT
 
 
 class InputNotFoundError(GeosegError, FileNotFoundError):
@@ -43,9 +66,13 @@ class RegionError(GeosegError, ValueError):
 class GridError(GeosegError, ValueError):
     """Tile size, halo and ramp that do not fit together."""
 
+    exit_code = BAD_USAGE
+
 
 class WorkflowError(GeosegError, ValueError):
     """A workflow or recipe with an unknown key or a value that cannot be used."""
+
+    exit_code = BAD_USAGE
 
 
 class CatalogError(GeosegError, LookupError):
@@ -63,17 +90,29 @@ class WeightsError(GeosegError, OSError):
 class PlanError(GeosegError, ValueError):
     """A run that does not fit in memory or cannot be laid out."""
 
+    exit_code = ENVIRONMENT_FAILED
+
 
 class OutputError(GeosegError, OSError):
     """An output folder or file that is in use or cannot be written."""
+
+    exit_code = ENVIRONMENT_FAILED
 
 
 class FingerprintError(GeosegError, RuntimeError):
     """A run folder that holds results of other inputs, another model or other settings."""
 
+    exit_code = OTHER_RUN
+
 
 class VectorError(GeosegError, ValueError):
     """A vector layer or a vector format that cannot be read or written."""
+
+
+class FormatError(VectorError):
+    """A vector file with an ending that stands for no format that can be written."""
+
+    exit_code = BAD_USAGE
 
 
 class TrainingError(GeosegError, ValueError):
@@ -87,6 +126,8 @@ class EvaluationError(GeosegError, ValueError):
 class BlockError(GeosegError, RuntimeError):
     """Blocks that failed after every retry; the rest of the run is finished."""
 
+    exit_code = PART_FAILED
+
 
 class ReportError(GeosegError, ValueError):
     """A run folder that no report or picture can be made from."""
@@ -94,6 +135,8 @@ class ReportError(GeosegError, ValueError):
 
 class WorkerError(GeosegError, RuntimeError):
     """A worker or scheduler that cannot be reached or does not fit the plan."""
+
+    exit_code = ENVIRONMENT_FAILED
 
 
 class GeosegWarning(UserWarning):

@@ -145,7 +145,7 @@ def test_the_command_line_adds_and_lists(folder: Path, capsys: pytest.CaptureFix
     printed = capsys.readouterr().out
     assert "mine: 3 files" in printed
     assert "delmarva: 1 file," in printed
-    assert main(["catalog", "add", str(folder), "--name", "mine"]) == 2
+    assert main(["catalog", "add", str(folder), "--name", "mine"]) == 3
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_a_model_is_added_shown_checked_and_run_by_its_name(
 ) -> None:
     assert main(["models", "add", str(model)]) == 0
     assert str(own / "models" / "box" / "box.json") in capsys.readouterr().out
-    assert main(["models", "add", str(model)]) == 2
+    assert main(["models", "add", str(model)]) == 3
     assert "is in the catalog already" in sentence_of(capsys)
     assert main(["models", "add", str(model), "--overwrite"]) == 0
     capsys.readouterr()
@@ -137,7 +137,7 @@ def test_a_checksum_that_differs_is_shown_and_refused(model: Path, capsys: pytes
     assert main(["models", "show", str(model)]) == 0
     assert "CHECKSUM DIFFERS" in capsys.readouterr().out
     for command in ("check", "add"):
-        assert main(["models", command, str(model)]) == 2
+        assert main(["models", command, str(model)]) == 3
         assert "checksum" in sentence_of(capsys)
 
 
@@ -147,9 +147,9 @@ def test_a_model_that_is_not_what_its_entry_says_fails_its_check(
     document = json.loads(model.read_text())
     del document["properties"]["mlm:output"][0]["classification:classes"][2]
     model.write_text(json.dumps(document))
-    assert main(["models", "check", str(model)]) == 2
+    assert main(["models", "check", str(model)]) == 3
     assert "describe 3 classes in its entry" in sentence_of(capsys)
-    assert main(["models", "check", str(model), "--device", "abacus"]) == 2
+    assert main(["models", "check", str(model), "--device", "abacus"]) == 3
     assert "'abacus' is not a device" in sentence_of(capsys)
 
 
@@ -160,9 +160,9 @@ def test_models_without_weights_here_are_shown_and_say_what_is_missing(capsys: p
         assert words in shown
     assert main(["models", "show", "dynamic-world"]) == 0
     assert "missing: convert the SavedModel" in capsys.readouterr().out
-    assert main(["models", "check", "dynamic-world"]) == 2
+    assert main(["models", "check", "dynamic-world"]) == 3
     assert "ships without weights" in sentence_of(capsys)
-    assert main(["models", "show", "sam-vit-bas"]) == 2
+    assert main(["models", "show", "sam-vit-bas"]) == 3
     assert "did you mean 'sam-vit-base'" in sentence_of(capsys)
 
 
@@ -239,7 +239,7 @@ def test_a_malicious_pickle_is_refused_and_not_opened(
         item = write_item(
             tmp_path / "evil.json", weights, halo=0, tile_size=64, bands=["b1", "b2"], framework=framework
         )
-        assert main(["run", str(workflow), "--model", str(item), "--overwrite"]) == 2
+        assert main(["run", str(workflow), "--model", str(item), "--overwrite"]) == 3
         assert weights.name in sentence_of(capsys)
         assert not trap.exists()
 
@@ -256,26 +256,26 @@ def test_each_bad_input_gets_one_sentence_with_the_remedy(
     unknown = tmp_path / "unknown.yaml"
     unknown.write_text(workflow.read_text() + "\ntile_sise: 64\n")
     cases = {
-        "missing file": (["--input", str(tmp_path / "missing.tif")], "missing.tif"),
-        "not a raster": (["--input", str(text)], "text.tif"),
-        "no CRS": (["--input", str(nowhere)], "(?i)crs|reference system"),
-        "wrong number of bands": (["--input", str(bands)], "bands"),
-        "too few bands chosen": (["--bands", "1"], "needs 2"),
-        "a band that is not there": (["--bands", "1,7"], "7"),
-        "unknown model": (["--model", "sentinel2-landcover"], "did you mean 'sentinel2-land-cover'"),
-        "region outside the raster": (["--region", "0,0,1,1"], "(?i)region"),
-        "region that is not there": (["--region", str(tmp_path / "no.geojson")], "no.geojson"),
-        "unwritable folder": (["--output", str(file / "out")], "cannot be written"),
-        "unknown format": (["--features", "polygons.doc"], "polygons.doc"),
-        "tile too small": (["--tile-size", "8"], "too small"),
-        "no scheduler": (["--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers"),
+        "missing file": (["--input", str(tmp_path / "missing.tif")], 3, "missing.tif"),
+        "not a raster": (["--input", str(text)], 3, "text.tif"),
+        "no CRS": (["--input", str(nowhere)], 3, "(?i)crs|reference system"),
+        "wrong number of bands": (["--input", str(bands)], 3, "bands"),
+        "too few bands chosen": (["--bands", "1"], 3, "needs 2"),
+        "a band that is not there": (["--bands", "1,7"], 3, "7"),
+        "unknown model": (["--model", "sentinel2-landcover"], 3, "did you mean 'sentinel2-land-cover'"),
+        "region outside the raster": (["--region", "0,0,1,1"], 3, "(?i)region"),
+        "region that is not there": (["--region", str(tmp_path / "no.geojson")], 3, "no.geojson"),
+        "unwritable folder": (["--output", str(file / "out")], 5, "cannot be written"),
+        "unknown format": (["--features", "polygons.doc"], 2, "polygons.doc"),
+        "tile too small": (["--tile-size", "8"], 2, "too small"),
+        "no scheduler": (["--scheduler", "tcp://127.0.0.1:9"], 5, "no Dask scheduler answers"),
     }
-    for name, (options, words) in cases.items():
-        assert main(["run", str(workflow), *options]) == 2, name
+    for name, (options, code, words) in cases.items():
+        assert main(["run", str(workflow), *options]) == code, name
         assert re.search(words, sentence_of(capsys)), name
     assert main(["run", str(unknown)]) == 2
     assert "did you mean 'tile_size'" in sentence_of(capsys)
-    assert main(["run", str(tmp_path / "land_uze.yaml")]) == 2
+    assert main(["run", str(tmp_path / "land_uze.yaml")]) == 3
     assert "did you mean 'land_use'" in sentence_of(capsys)
 
 
@@ -284,13 +284,13 @@ def test_a_truncated_raster_fails_by_block_and_says_so(
 ) -> None:
     whole = scene.read_bytes()
     scene.write_bytes(whole[: len(whole) * 2 // 3])
-    assert main(["run", str(workflow)]) in (1, 2)
+    assert main(["run", str(workflow)]) in (1, 3)
     assert re.search(r"scene\.tif", capsys.readouterr().err)
 
 
 def test_an_output_folder_in_use_is_refused(workflow: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with RunFolder(tmp_path / "out").locked():
-        assert main(["run", str(workflow)]) == 2
+        assert main(["run", str(workflow)]) == 5
     assert "in use by another run" in sentence_of(capsys)
 
 
@@ -305,7 +305,7 @@ def test_a_full_disk_is_reported_and_the_run_can_be_continued(
             device.write(b"0" * 9000)
 
     monkeypatch.setattr(geoseg.store.files.os, "replace", full)
-    assert main(["run", str(workflow)]) == 2
+    assert main(["run", str(workflow)]) == 5
     assert "No space left" in sentence_of(capsys)
     monkeypatch.undo()
     assert main(["run", str(workflow)]) == 0

@@ -110,30 +110,30 @@ def test_tables_show_what_is_written(folder: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("code", "arguments", "sentence"),
     [
-        (["nowhere.tif", "labels.tif"], "'nowhere.tif' does not exist"),
-        (["nowhere.gpkg", "labels.tif"], "the prediction 'nowhere.gpkg' does not exist"),
-        (["labels.tif", "labels.tif", "--task", "semantics"], "no task is called 'semantics'; did you mean"),
-        (["labels.tif", "labels.tif", "--tolerance", "2 miles"], "a tolerance of '2 miles' is not a length"),
-        (["labels.tif", "labels.tif", "--sizes", "100"], "are not two ascending areas"),
-        (["labels.tif", "labels.tif", "--sizes", "a,b"], "are not two ascending areas"),
-        (["labels.tif", "labels.tif", "--classes", "a=1"], "'a' in --classes is no value"),
-        (["labels.tif", "labels.tif", "--resolution", "-1"], "a resolution of -1.0 is not a length"),
-        (["labels.tif", "labels.tif", "--task", "polygons"], "the truth 'labels.tif' has no features"),
-        (["labels.tif", "labels.tif", "--task", "panoptic"], "the truth 'labels.tif' lacks labels or instances"),
-        (["classes", "instances.tif"], "the prediction 'classes' has no objects"),
-        (["classes", "buildings.geojson", "--instances", "nowhere.tif"], "'nowhere.tif' does not exist"),
-        (["buildings.geojson", "labels.tif", "--instances", "instances.tif"], "has no labels that the instances"),
-        (["instances.tif", "instances.tif", "--confusion", "c.png"], "the task 'instance' has no confusion"),
-        (["labels.tif", "labels.tif", "--json", "no/where.json"], "'no/where.json' cannot be written"),
+        (3, ["nowhere.tif", "labels.tif"], "'nowhere.tif' does not exist"),
+        (3, ["nowhere.gpkg", "labels.tif"], "the prediction 'nowhere.gpkg' does not exist"),
+        (2, ["labels.tif", "labels.tif", "--task", "semantics"], "no task is called 'semantics'; did you mean"),
+        (2, ["labels.tif", "labels.tif", "--tolerance", "2 miles"], "a tolerance of '2 miles' is not a length"),
+        (2, ["labels.tif", "labels.tif", "--sizes", "100"], "are not two ascending areas"),
+        (2, ["labels.tif", "labels.tif", "--sizes", "a,b"], "are not two ascending areas"),
+        (2, ["labels.tif", "labels.tif", "--classes", "a=1"], "'a' in --classes is no value"),
+        (2, ["labels.tif", "labels.tif", "--resolution", "-1"], "a resolution of -1.0 is not a length"),
+        (3, ["labels.tif", "labels.tif", "--task", "polygons"], "the truth 'labels.tif' has no features"),
+        (3, ["labels.tif", "labels.tif", "--task", "panoptic"], "the truth 'labels.tif' lacks labels or instances"),
+        (3, ["classes", "instances.tif"], "the prediction 'classes' has no objects"),
+        (3, ["classes", "buildings.geojson", "--instances", "nowhere.tif"], "'nowhere.tif' does not exist"),
+        (3, ["buildings.geojson", "labels.tif", "--instances", "instances.tif"], "has no labels that the instances"),
+        (3, ["instances.tif", "instances.tif", "--confusion", "c.png"], "the task 'instance' has no confusion"),
+        (5, ["labels.tif", "labels.tif", "--json", "no/where.json"], "'no/where.json' cannot be written"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("folder")
 def test_what_cannot_be_used_is_one_sentence(
-    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+    code: int, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", *arguments]) == 2
+    assert main(["evaluate", *arguments]) == code
     error = capsys.readouterr().err.strip()
     assert sentence in error
     assert "\n" not in error
@@ -141,7 +141,7 @@ def test_what_cannot_be_used_is_one_sentence(
 
 @pytest.mark.usefixtures("folder")
 def test_an_option_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(geoseg.errors.EvaluationError, match="no option of evaluate is called 'ignored'; did you mean"):
+    with pytest.raises(geoseg.errors.WorkflowError, match="no option of evaluate is called 'ignored'; did you mean"):
         evaluate("labels.tif", "labels.tif", ignored=[0])
     assert Settings.of(task=None) == Settings()
 

@@ -163,7 +163,7 @@ def test_the_command_line_maps_a_photograph(photo: Path, model: Path, tmp_path: 
     workflow.write_text(f"model: {model}\nramp: 8\nworkers: 1\nbands: [1, 2]\n")
     output = tmp_path / "out"
     given = ["--input", str(photo), "--output", str(output)]
-    assert main(["run", str(workflow), *given]) == 2
+    assert main(["run", str(workflow), *given]) == 3
     assert main(["run", str(workflow), *given, "--crs", "local"]) == 0
     assert (output / "labels.tif").is_file()
     assert main(["polygonize", str(photo), str(tmp_path / "a.gpkg"), "--crs", "local", "--workers", "1"]) == 0

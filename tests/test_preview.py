@@ -246,7 +246,7 @@ def test_the_command_draws_a_run_and_says_what_is_missing(tmp_path: Path, capsys
     said = capsys.readouterr()
     assert said.out.strip() == str(tmp_path / "out.png")
     assert "note: the imagery of" in said.err, "the model of this folder is in no catalog"
-    assert main(["preview", str(tmp_path / "nowhere"), str(tmp_path / "out.png")]) == 2
+    assert main(["preview", str(tmp_path / "nowhere"), str(tmp_path / "out.png")]) == 3
 
 
 def test_words_that_are_too_long_are_shortened_in_the_middle() -> None:

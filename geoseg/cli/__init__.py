@@ -1,7 +1,7 @@
 """The command line: arguments in, exit code out.
 
-Exit codes: 0 done, 1 some blocks failed and the rest is written, 2 something given cannot be used, 130 stopped by
-Ctrl-C. Modules that load torch or dask are imported by the commands that need them, so that ``--help`` answers at once.
+Exit codes: 0 done, 130 stopped by Ctrl-C, and those of `geoseg.errors`. Modules that load torch or dask are imported by
+the commands that need them, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -10,22 +10,28 @@ import shlex
 import signal
 import sys
 import warnings
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
 from geoseg.cli import catalog, evaluation, models, report, runs, training
-from geoseg.cli.console import command, errors
+from geoseg.cli.console import command, complain, note, say
 from geoseg.cli.watching import INTERRUPTED
-from geoseg.errors import BlockError, GeosegError, GeosegWarning
+from geoseg.errors import GeosegError, GeosegWarning
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="From imagery of any size to maps and polygons.",
-)
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        say(f"geoseg {metadata.version('geoseg')}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)]
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 commands = (runs.run, runs.plan, runs.polygonize, report.report, report.preview)
 for function in (*commands, training.train, evaluation.evaluate, models.probe):
     app.command()(function)
@@ -33,9 +39,14 @@ app.add_typer(models.app, name="models")
 app.add_typer(catalog.app, name="catalog")
 
 
+@app.callback()
+def _top(version: Version = False) -> None:
+    """From imagery of any size to maps and polygons."""
+
+
 def _warn(message: Warning | str, category: type[Warning], *_place: object, **_more: object) -> None:
     if issubclass(category, GeosegWarning):
-        errors.print(f"note: {message}", style="yellow", highlight=False, soft_wrap=True)
+        note(str(message))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,18 +77,9 @@ def _run(arguments: list[str] | None) -> int:
     except SystemExit as done:  # typer's own word: help, or an option that does not exist
         return int(done.code or 0)
     except KeyboardInterrupt:
-        _complain("interrupted; run the same command again to continue.")
+        complain("interrupted; run the same command again to continue.")
         return INTERRUPTED
-    except BlockError as error:
-        _complain(str(error))
-        return 1
     except GeosegError as error:
-        _complain(str(error))
-        return 2
+        complain(str(error))
+        return error.exit_code
     return 0
-
-
-def _complain(sentence: str) -> None:
-    errors.print(
-        f"{sentence.rstrip('.')}{'' if sentence.endswith('?') else '.'}", style="red", highlight=False, soft_wrap=True
-    )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geoseg.cli.console import console
+from geoseg.cli.console import say
 
 Folder = Annotated[str, typer.Argument(help="A folder of rasters, a pattern, or one raster; they stay where they are.")]
 Name = Annotated[str | None, typer.Option(help="The name that finds them; that of the folder unless given.")]
@@ -28,10 +28,10 @@ def catalog(context: typer.Context) -> None:
     from geoseg.catalog import list_imagery
 
     for imagery in list_imagery():
-        _say(f"{imagery.name}: {len(imagery.paths)} file{'s' if len(imagery.paths) != 1 else ''}, {imagery.license}")
-        _say(f"    bands    {' '.join(imagery.bands) or 'not said'}")
+        say(f"{imagery.name}: {len(imagery.paths)} file{'s' if len(imagery.paths) != 1 else ''}, {imagery.license}")
+        say(f"    bands    {' '.join(imagery.bands) or 'not said'}")
         if imagery.description:
-            _say(f"    {imagery.description}")
+            say(f"    {imagery.description}")
 
 
 @app.command()
@@ -47,10 +47,5 @@ def add(
 
     own = None if home is None else Path(home).expanduser()
     path = add_imagery(folder, name=name, home=own, datetime=datetime, overwrite=overwrite)
-    _say(str(path))
-    _say(f"added as {path.parent.name}; geoseg run WORKFLOW --input {path if home else path.parent.name} maps it")
-
-
-def _say(line: str) -> None:
-    """Print a line as it is: names may hold brackets."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say(str(path))
+    say(f"added as {path.parent.name}; geoseg run WORKFLOW --input {path if home else path.parent.name} maps it")

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from geoseg.cli.console import console, errors
+from geoseg.cli.console import console, errors, say
 from geoseg.cli.options import Region
 
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ def evaluate(
             background=background,
             resolution=resolution,
         )
-    console.print(f"{result.task}: {prediction} against {truth}", highlight=False, markup=False, soft_wrap=True)
+    say(f"{result.task}: {prediction} against {truth}")
     for table in result.tables():
         console.print(_drawn(table))
     for note in result.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        say(f"note: {note}")
     if json is not None:
         result.write_json(json)
     if confusion is not None:
@@ -115,14 +115,12 @@ def _classes(text: str | None) -> list[str | int] | dict[int, str] | None:
     """Classes that are judged, or names of values."""
     if text is None or "=" not in text:
         return _entries(text)
-    from geoseg.errors import EvaluationError
+    from geoseg.errors import WorkflowError
 
     pairs = [word.partition("=") for word in text.split(",")]
     for value, _, _ in pairs:
         if not value.strip().isdigit():
-            raise EvaluationError(
-                f"'{value.strip()}' in --classes is no value; write values and names: 1=water,2=forest"
-            )
+            raise WorkflowError(f"'{value.strip()}' in --classes is no value; write values and names: 1=water,2=forest")
     return {int(value): name.strip() or value.strip() for value, _, name in pairs}
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from geoseg.cli.console import console
+from geoseg.cli.console import console, say
 from geoseg.cli.options import Weights
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def models(context: typer.Context) -> None:
     from geoseg.catalog import list_models
 
     for spec in list_models():
-        _say(f"{spec.name}: {spec.task}, {_resolution(spec)}, {spec.license or 'no licence given'}")
-        _say(f"    bands    {' '.join(spec.band_names)}")
-        _say(f"    classes  {', '.join(spec.class_names)}")
+        say(f"{spec.name}: {spec.task}, {_resolution(spec)}, {spec.license or 'no licence given'}")
+        say(f"    bands    {' '.join(spec.band_names)}")
+        say(f"    classes  {', '.join(spec.class_names)}")
 
 
 @app.command()
@@ -54,8 +54,8 @@ def add(item: Item, home: Home = None, overwrite: Replace = False) -> None:
     from geoseg.catalog import add_model
 
     path = add_model(item, None if home is None else Path(home).expanduser(), overwrite=overwrite)
-    _say(str(path))
-    _say(f"added as {path.stem}; geoseg models check {path if home else path.stem} tries it")
+    say(str(path))
+    say(f"added as {path.stem}; geoseg models check {path if home else path.stem} tries it")
 
 
 @app.command()
@@ -64,12 +64,12 @@ def show(model: Name) -> None:
     from geoseg.catalog import find_model, locate_model
 
     path, spec = locate_model(model), find_model(model)
-    _say(f"{spec.name}: {spec.task}")
+    say(f"{spec.name}: {spec.task}")
     for key, value in (("description", spec.description), ("entry", str(path)), *_facts(spec)):
         if value:
-            _say(f"    {key:12} {value}")
+            say(f"    {key:12} {value}")
     for line in _class_lines(spec):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 @app.command()
@@ -82,10 +82,10 @@ def check(model: Name, weights: Weights = None, device: CheckDevice = "cpu") -> 
     spec = find_model(model)
     started = time.perf_counter()
     opened = load_model(spec if weights is None else spec.with_weights(weights), device)
-    _say(f"opened {spec.name} on {device} in {time.perf_counter() - started:.1f} s")
+    say(f"opened {spec.name} on {device} in {time.perf_counter() - started:.1f} s")
     tried = try_model(opened)
-    _say(f"ran one made-up tile of {tried.size} x {tried.size} px, {len(spec.bands)} bands, in {tried.seconds:.1f} s")
-    _say(f"it gave {tried.result}, as its entry says")
+    say(f"ran one made-up tile of {tried.size} x {tried.size} px, {len(spec.bands)} bands, in {tried.seconds:.1f} s")
+    say(f"it gave {tried.result}, as its entry says")
 
 
 def probe(model: Name, weights: Weights = None, write: Write = False) -> None:
@@ -104,7 +104,7 @@ def probe(model: Name, weights: Weights = None, write: Write = False) -> None:
     if write:
         measured = cost | {"edge_errors": errors} | ({} if edge.halo is None else {"halo": edge.halo})
         path = update_item(locate_model(model), {f"geoseg:{name}": value for name, value in measured.items()})
-        _say(f"written to {path}")
+        say(f"written to {path}")
 
 
 def _facts(spec: ModelSpec) -> Iterator[tuple[str, str]]:
@@ -148,8 +148,3 @@ def _class_lines(spec: ModelSpec) -> Iterator[Text]:
 
 def _resolution(spec: ModelSpec) -> str:
     return "any resolution" if spec.resolution is None else f"{spec.resolution:g} m"
-
-
-def _say(line: str) -> None:
-    """Print a line as it is: names may hold brackets."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from geoseg.cli.console import console
+from geoseg.cli.console import say
 
 Run = Annotated[str, typer.Argument(help="The output folder of a run.")]
 Picture = Annotated[str, typer.Argument(help="The picture: .png, .jpg or .webp.")]
@@ -19,7 +19,7 @@ def report(run: Run) -> None:
     """Make the report of a run again: one page, report.html, that needs no network."""
     from geoseg.workflow import make_report
 
-    console.print(str(make_report(run)), highlight=False, soft_wrap=True)
+    say(str(make_report(run)))
 
 
 def preview(run: Run, picture: Picture, width: Width = 1800, title: Title = None, credit: Credit = None) -> None:
@@ -27,4 +27,4 @@ def preview(run: Run, picture: Picture, width: Width = 1800, title: Title = None
     from geoseg.workflow import make_preview
 
     path = make_preview(run, picture, width=width, title=title, credit=credit)
-    console.print(str(path), highlight=False, soft_wrap=True)
+    say(str(path))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from geoseg.cli.console import console
+from geoseg.cli.console import say
 from geoseg.cli.options import (
     OUTLINE_OPTIONS,
     RUN_OPTIONS,
@@ -57,7 +57,7 @@ def plan(workflow: WorkflowFile, **settings: Any) -> None:
         **{f"  {size / MIB:6,.0f} MiB": cause for cause, size in made.worker_bytes.items()},
         "time": "not known for this model" if seconds is None else f"about {seconds:,.0f} s of prediction",
     }.items():
-        console.print(f"{key:12} {value}", highlight=False, soft_wrap=True)
+        say(f"{key:12} {value}")
     made.check_memory()
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from geoseg.cli.console import command, console, errors
-from geoseg.errors import WorkflowError
+from geoseg.cli.console import command, console, errors, report_error
+from geoseg.errors import GeosegError, WorkflowError
 
 if TYPE_CHECKING:
     from geoseg.monitor import Monitor
@@ -43,5 +43,9 @@ def watched(*, quiet: bool, json: bool) -> Iterator[Monitor]:
             yield monitor
     except KeyboardInterrupt:
         sentence = "stopped; what is done is kept, and the same command goes on from there:"
-        errors.print(f"{sentence}\n{command.get()}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        errors.print(f"{sentence}\n{command.get()}", style="yellow", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
+    except GeosegError as error:
+        if json:
+            report_error(error, error.exit_code)
+        raise

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from geoseg.errors import EvaluationError, nearest
+from geoseg.errors import WorkflowError, nearest
 from geoseg.evaluation.coco import LIMITS
 
 TASKS = ("semantic", "instance", "panoptic", "polygons")
@@ -71,17 +71,15 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if self.task is not None and self.task not in TASKS:
-            raise EvaluationError(f"no task is called '{self.task}'; {nearest(self.task, TASKS)}")
+            raise WorkflowError(f"no task is called '{self.task}'; {nearest(self.task, TASKS)}")
         self.length()
         if len(self.sizes) != 2 or not 0 < self.sizes[0] < self.sizes[1] < math.inf:
-            raise EvaluationError(
+            raise WorkflowError(
                 f"the sizes {','.join(map(str, self.sizes))} are not two ascending areas; give where medium and large "
                 "objects begin, such as 100,1000"
             )
         if self.resolution is not None and not 0 < self.resolution < math.inf:
-            raise EvaluationError(
-                f"a resolution of {self.resolution} is not a length; give metres per pixel, such as 1"
-            )
+            raise WorkflowError(f"a resolution of {self.resolution} is not a length; give metres per pixel, such as 1")
 
     @classmethod
     def of(cls, **given: object) -> Settings:
@@ -89,18 +87,18 @@ class Settings:
 
         Raises
         ------
-        EvaluationError
+        WorkflowError
             A key is not known, or a value cannot be meant.
         """
         known = [item.name for item in fields(cls)]
         for key in given:
             if key not in known:
-                raise EvaluationError(f"no option of evaluate is called '{key}'; {nearest(key, known)}")
+                raise WorkflowError(f"no option of evaluate is called '{key}'; {nearest(key, known)}")
         return cls(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
 
     def length(self) -> tuple[float, str]:
         """The tolerance: a number, and ``"px"`` or ``"m"``."""
         found = _LENGTH.fullmatch(str(self.tolerance))
         if found is None:
-            raise EvaluationError(f"a tolerance of '{self.tolerance}' is not a length; write it like 2px or 5m")
+            raise WorkflowError(f"a tolerance of '{self.tolerance}' is not a length; write it like 2px or 5m")
         return float(found[1]), found[2] or "px"

@@ -76,7 +76,7 @@ class Lines:
         self._print(f"{duration(summary.elapsed)}: {', '.join([*stages, *facts(summary)])}")
 
     def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 class JsonLines:

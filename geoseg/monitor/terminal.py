@@ -62,7 +62,7 @@ class Terminal:
         self._live.stop()
 
     def _print(self, line: str, style: str | None = None) -> None:
-        self._console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(line, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def _draw(self) -> RenderableType:
         summary = self._state.summary()

@@ -106,7 +106,7 @@ def train(
     result: TrainResult = runner.run(recipe, folder, _reporter(recipe, progress, console))
     if console is not None:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in result.spec.metrics)
-        console.print(f"{result.folder}: {figures}", soft_wrap=True)
+        console.print(f"{result.folder}: {figures}", markup=False, emoji=False, soft_wrap=True)
     return result
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyogrio
 from pyproj import CRS
 
-from geoseg.errors import CrsError, GeosegError, OutputError, VectorError
+from geoseg.errors import CrsError, FormatError, GeosegError, OutputError, VectorError
 from geoseg.vector import styles
 from geoseg.vector.gdal import EARTHLY, earth_transformer, write_geojson, write_layer, write_shapefile
 from geoseg.vector.geoparquet import write_geoparquet
@@ -67,12 +67,14 @@ def check_format(path: Path, crs: Any = None) -> str:
 
     Raises
     ------
+    FormatError
+        Names the known endings.
     VectorError
-        Names the known endings; or the format holds places on earth, and the CRS has none.
+        The format holds places on earth, and the CRS has none.
     """
     ending = path.suffix.lower()
     if ending not in FORMATS:
-        raise VectorError(f"the ending '{path.suffix}' of '{path}' is no known vector format; use {', '.join(FORMATS)}")
+        raise FormatError(f"the ending '{path.suffix}' of '{path}' is no known vector format; use {', '.join(FORMATS)}")
     name = FORMATS[ending]
     if crs is not None and name in EARTHLY:
         earth_transformer(CRS.from_user_input(crs), "EPSG:4326", EARTHLY[name])

@@ -1,0 +1,79 @@
+"""What a terminal shows of names that look like markup, of errors as JSON, and the exit codes as documented."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from geoseg import errors
+from geoseg.cli import main
+
+GEOSEG = [sys.executable, "-m", "geoseg"]
+STRANGE = ("scene[/a].tif", "[built].tif", "a:fire:b.tif", "[red]x.tif")
+
+
+def in_a_terminal(*arguments: str) -> str:
+    """What a command prints when its streams are a terminal of 80 columns, without colours and line ends."""
+    parent, child = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
+    process = subprocess.Popen([*GEOSEG, *arguments], stdout=child, stderr=child, stdin=child, env=environment)
+    os.close(child)
+    printed = b""
+    try:
+        while part := os.read(parent, 4096):
+            printed += part
+    except OSError:  # Linux says so when the other end is closed
+        pass
+    os.close(parent)
+    assert process.wait() != 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", printed.decode()).replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_sentence_is_printed_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["plan", "land_use", "--input", name], ["preview", name, "a.png"], ["evaluate", name, "b.tif"]):
+        assert main(command) == 3
+        printed = capsys.readouterr()
+        assert name in printed.err
+        assert len(printed.err.splitlines()) == 1
+        assert printed.out == ""
+
+
+def test_a_terminal_shows_the_same() -> None:
+    for name in STRANGE[:2]:
+        printed = in_a_terminal("run", "land_use", "--input", name)
+        assert name in printed
+        assert len(printed.splitlines()) == 1
+
+
+def test_an_error_is_a_json_object_too(tmp_path: Path) -> None:
+    command = [*GEOSEG, "run", "land_use", "--input", "no.tif", "--output", str(tmp_path / "out"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["event"] == "error"
+    assert last["message"].startswith("'no.tif' does not exist")
+    assert last["exit_code"] == done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_every_error_exits_with_the_code_of_the_documentation() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "errors.md").read_text()
+    documented = {name: int(code) for name, code in re.findall(r"^\| `(\w+Error)` \| `\w+` \| (\d) \|", text, re.M)}
+    classes = {
+        name: kind.exit_code
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.GeosegError) and kind is not errors.GeosegError
+    }
+    assert documented == classes
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"geoseg \d+\.\d+\.\d+\n", capsys.readouterr().out)
