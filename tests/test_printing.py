@@ -38,7 +38,7 @@ def in_a_terminal(*arguments: str) -> str:
 
 @pytest.mark.parametrize("name", STRANGE)
 def test_a_sentence_is_printed_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for command in (["plan", "land_use", "--input", name], ["preview", name, "a.png"], ["evaluate", name, "b.tif"]):
+    for command in (["plan", "land_use", "--input", name], ["preview", name, "a.png"], ["evaluate", name, name]):
         assert main(command) == 3
         printed = capsys.readouterr()
         assert name in printed.err
@@ -58,7 +58,7 @@ def test_an_error_is_a_json_object_too(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["event"] == "error"
-    assert last["message"].startswith("'no.tif' does not exist")
+    assert last["message"].startswith("the input 'no.tif' does not exist")
     assert last["exit_code"] == done.returncode == 3
     assert len(done.stderr.splitlines()) == 1
 

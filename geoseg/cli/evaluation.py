@@ -69,7 +69,7 @@ def evaluate(
 
     bar = Progress(
         TextColumn("reading"), BarColumn(), TextColumn("{task.completed} of {task.total} windows"),
-        TimeRemainingColumn(), console=errors, transient=True,
+        TimeRemainingColumn(), console=errors, transient=True, disable=not errors.is_terminal,
     )  # fmt: skip
     with bar:
         row = bar.add_task("windows", total=None)
