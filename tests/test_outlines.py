@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sqlite3
@@ -15,6 +16,8 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import rasterio
 import rasterio.features
@@ -22,6 +25,8 @@ import shapely
 import shapely.geometry
 from affine import Affine
 from distributed import Client
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyproj import CRS
 from scipy.ndimage import gaussian_filter
@@ -31,7 +36,7 @@ from geoseg.cli import main
 from geoseg.engine import Event, connect
 from geoseg.errors import GeosegError, OutputError, RasterError, WorkflowError
 from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels
-from geoseg.outlines.merging import merge
+from geoseg.outlines.merging import AT_ONCE, merge
 from geoseg.store import RunFolder
 from geoseg.vectorize import Shaping
 
@@ -172,8 +177,8 @@ def test_integers_of_any_width_and_a_mask_without_nodata(client: Client, tmp_pat
 
 def test_a_raster_without_labels_gives_an_empty_layer(client: Client, tmp_path: Path) -> None:
     path = write(tmp_path / "labels.tif", np.full((40, 30), 255, np.uint8), nodata=255)
-    for settings in ({}, {"min_area": 1_000, "simplify": 5}):
-        result = geoseg.polygonize(str(path), tmp_path / "out.gpkg", client=client, block_size=16, **settings)
+    for keys in ({}, {"min_area": 1_000, "simplify": 5}):
+        result = geoseg.polygonize(str(path), tmp_path / "out.gpkg", client=client, block_size=16, **keys)
         assert result.count == 0
         assert len(gpd.read_file(tmp_path / "out.gpkg", layer="polygons")) == 0
 
@@ -280,13 +285,55 @@ def test_blocks_beside_those_with_labels_are_traced_because_they_own_the_corners
     assert plan.exists(plan.root)
 
 
-def test_tables_merge_in_the_order_of_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geoseg.outlines.merging.AT_ONCE", 7)
-    rng = np.random.default_rng(0)
-    keys = rng.permutation(100)
-    parts = [np.sort(part) for part in np.split(keys, [10, 11, 60])]
-    readers = [lambda begin, end, part=part: pa.table({"key": part[begin:end]}) for part in parts]
-    bands = [table.column("key").to_pylist() for table in merge(parts, readers)]
-    assert max(map(len, bands)) <= 7
-    assert [key for band in bands for key in band] == list(range(100))
-    assert list(merge([], [])) == []
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 40)), max_size=40), max_size=5),
+    st.integers(1, 9),
+    st.integers(1, 200),
+)
+def test_tables_merge_in_the_order_of_their_keys_in_bands_that_are_full(
+    parts: list[list[tuple[int, int]]], rows: int, size: int
+) -> None:
+    tables = [_keyed(sorted(part)) for part in parts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("geoseg.outlines.merging.AT_ONCE", rows)
+        patch.setattr("geoseg.outlines.merging.AT_ONCE_BYTES", size)
+        keys = [table.column("key").to_numpy() for table in tables]
+        sizes = [pc.binary_length(table.column("geometry")).to_numpy() for table in tables]
+        readers = [lambda begin, end, table=table: table.slice(begin, end - begin) for table in tables]
+        bands = [table.to_pylist() for table in merge(keys, sizes, readers)]
+    found = [(row["key"], len(row["geometry"])) for band in bands for row in band]
+    assert [key for key, _ in found] == sorted(key for part in parts for key, _ in part)
+    assert sorted(found) == sorted(row for part in parts for row in part)
+    for band, following in itertools.pairwise([*bands, []]):
+        assert not following or band[-1]["key"] < following[0]["key"], "equal keys stand in one table"
+        before = [row for row in band if row["key"] < band[-1]["key"]]
+        assert len(before) < rows and sum(len(row["geometry"]) for row in before) < size, "no band holds more than full"
+
+
+def _keyed(rows: list[tuple[int, int]]) -> pa.Table:
+    keys, geometry = [key for key, _ in rows], [bytes(size) for _, size in rows]
+    return pa.table({"key": pa.array(keys, pa.int64()), "geometry": pa.array(geometry, pa.binary())})
+
+
+def test_a_face_that_a_region_cuts_into_more_parts_than_are_sorted_at_once_is_written_whole(
+    client: Client, tmp_path: Path
+) -> None:
+    write(tmp_path / "labels.tif", np.ones((64, 64), np.uint8))
+    parcels = [
+        shapely.box(440_000 + x, 4_200_000 - y - 1, 440_000 + x + 1, 4_200_000 - y)
+        for x in range(0, 380, 2)
+        for y in range(0, 380, 2)
+    ]
+    gpd.GeoDataFrame(geometry=parcels, crs=CRS_CODE).to_file(tmp_path / "parcels.fgb")
+    result = geoseg.polygonize(
+        str(tmp_path / "labels.tif"),
+        tmp_path / "parts.parquet",
+        client=client,
+        region=str(tmp_path / "parcels.fgb"),
+        block_size=64,
+    )
+    assert result.count == len(parcels) == 36_100 > AT_ONCE
+    written = pq.ParquetFile(tmp_path / "parts.parquet")
+    assert [written.metadata.row_group(n).num_rows for n in range(2)] == [32_768, 36_100 - 32_768]
+    assert gpd.read_parquet(tmp_path / "parts.parquet").area.sum() == pytest.approx(36_100)

@@ -20,13 +20,15 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
@@ -111,9 +113,7 @@ class OutlineFolder:
         """Files of features, one for each node; what a worker left unfinished when it was killed is none of them."""
         return sorted(path for path in self.path.glob("*.arrow") if UNFINISHED not in path.name)
 
-    def read_features(
-        self, path: Path, begin: int = 0, end: int | None = None, columns: Sequence[str] | None = None
-    ) -> pa.Table:
+    def read_features(self, path: Path, begin: int = 0, end: int | None = None) -> pa.Table:
         """Read some rows of a file of features; nothing of the file stays open.
 
         Raises
@@ -121,13 +121,20 @@ class OutlineFolder:
         OutputError
             It is missing or damaged.
         """
-        try:
-            with pa.memory_map(str(path)) as file:
-                table = pa.ipc.open_file(file).read_all()
-                rows = np.arange(begin, len(table) if end is None else end)
-                return (table.select(columns) if columns else table).take(rows)  # a copy, so that the file can go
-        except (OSError, pa.ArrowException) as error:
-            raise OutputError(f"{path} cannot be read ({error}); run again with --overwrite.") from error
+        with _mapped(path) as table:
+            return table.take(np.arange(begin, len(table) if end is None else end))  # a copy, so that the file can go
+
+    def read_keys(self, path: Path) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Read the key of each feature of a file, and the bytes of its geometry, of which nothing else is read.
+
+        Raises
+        ------
+        OutputError
+            It is missing or damaged.
+        """
+        with _mapped(path) as table:
+            keys, sizes = table.column("key"), pc.binary_length(table.column("geometry"))
+            return keys.to_numpy().copy(), sizes.to_numpy().copy()
 
     def write_arrays(self, node: Node, kind: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write what is known of a node, as plain arrays."""
@@ -174,6 +181,16 @@ class OutlineFolder:
 def _node(name: str) -> Node:
     level, row, col = (int(number) for number in name.split("-"))
     return level, row, col
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[pa.Table]:
+    """A table of which only what is touched is read."""
+    try:
+        with pa.memory_map(str(path)) as file:
+            yield pa.ipc.open_file(file).read_all()
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"{path} cannot be read ({error}); run again with --overwrite.") from error
 
 
 def _write_table(path: Path, table: pa.Table, options: pa.ipc.IpcWriteOptions | None = None) -> None:

@@ -35,8 +35,8 @@ def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[St
         Number of features.
     """
     files = plan.folder.feature_files()
-    keys = [plan.folder.read_features(file, columns=["key"]).column("key").to_numpy() for file in files]
-    bands = merge(keys, [partial(plan.folder.read_features, file) for file in files])
+    keys, sizes = zip(*map(plan.folder.read_keys, files), strict=True) if files else ((), ())
+    bands = merge(keys, sizes, [partial(plan.folder.read_features, file) for file in files])
     if plan.tolerance is not None:
         bands = regularize(bands, plan)
         if plan.region is not None:

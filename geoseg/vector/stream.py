@@ -102,7 +102,7 @@ class FeatureStream:
 
 def _full(table: pa.Table) -> int:
     """Features of the first full batch, or 0."""
-    ends = np.cumsum(pc.binary_length(table.column("geometry")).to_numpy())
+    ends = np.cumsum(pc.binary_length(table.column("geometry").slice(0, BATCH)).to_numpy(), dtype=np.int64)
     count = min(BATCH, int(np.searchsorted(ends, BATCH_BYTES)) + 1)
     return count if count <= len(table) else 0
 
