@@ -298,13 +298,13 @@ def test_an_output_folder_in_use_is_refused(workflow: Path, tmp_path: Path, caps
 def test_a_full_disk_is_reported_and_the_run_can_be_continued(
     workflow: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import geoseg.store.files
+    import geoseg.files
 
     def full(*_arguments: object) -> None:
         with Path("/dev/full").open("wb") as device:
             device.write(b"0" * 9000)
 
-    monkeypatch.setattr(geoseg.store.files.os, "replace", full)
+    monkeypatch.setattr(geoseg.files.os, "replace", full)
     assert main(["run", str(workflow)]) == 5
     assert "No space left" in sentence_of(capsys)
     monkeypatch.undo()

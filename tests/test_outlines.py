@@ -212,7 +212,9 @@ def test_after_kill_9_the_same_command_goes_on(raster: Path, client: Client, tmp
     process.wait()
     traced = {node[1:] for node in folder.marked("trace")}
     assert 20 <= len(traced) < 18 * 16, "it was not interrupted in the middle"
-    (folder.path / "0-1-5.6614.tmp.arrow").touch()  # as a process leaves it that is killed while it writes
+    (
+        folder.path / "0-1-5.pod_1-6614-01234567.tmp.arrow"
+    ).touch()  # as a process leaves it that is killed while it writes
     events: list[Any] = []
     result = geoseg.polygonize(
         str(raster), path, client=client, block_size=12, simplify=15, listen=events.append, workers=1
@@ -230,8 +232,8 @@ def test_what_a_killed_worker_left_unfinished_holds_no_features(tmp_path: Path) 
     folder = OutlineFolder(tmp_path / "outlines")
     assert not folder.prepare({"simplify": 5})
     folder.write_features((0, 1, 5), pa.table({"key": [1]}))
-    (folder.path / "0-1-5.6614.tmp.arrow").touch()
-    (folder.path / "0-1-5.piece.6614.tmp.npz").touch()
+    (folder.path / "0-1-5.pod_1-6614-01234567.tmp.arrow").touch()
+    (folder.path / "0-1-5.piece.pod_1-6614-01234567.tmp.npz").touch()
     whole = folder.path / "0-1-5.arrow"
     assert folder.feature_files() == [whole], "other workers go on when one is killed"
     assert folder.prepare({"simplify": 5})
@@ -252,6 +254,7 @@ def test_what_cannot_be_used_is_one_sentence(
 ) -> None:
     with pytest.raises(error, match=words):
         geoseg.polygonize(str(raster), tmp_path / "out.gpkg", client=client, **settings)
+    assert os.listdir(tmp_path) == [], "nothing was begun, so nothing is left"
 
 
 def test_floats_are_not_classes_and_a_folder_must_be_there(raster: Path, client: Client, tmp_path: Path) -> None:

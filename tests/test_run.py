@@ -26,6 +26,7 @@ import geoseg
 from geoseg.catalog import find_imagery, find_model
 from geoseg.engine import Event, connect
 from geoseg.errors import BlockError, CatalogError, FingerprintError, ModelError, OutputError
+from geoseg.report.record import read_record
 from geoseg.store import RunFolder
 from tests.killing import kill_in_the_middle
 from tests.networks import Box, Constant, write_model
@@ -383,6 +384,21 @@ def test_a_network_of_ones_own_needs_a_description_and_gives_the_same_labels(
     np.testing.assert_array_equal(lazy.compute(scheduler="sync").to_numpy(), labels_of(reference))
     assert lazy.attrs["flag_meanings"].split() == [name.replace(" ", "_") for name in spec.class_names]
     assert lazy.attrs["nodata"] == 255
+
+
+def test_features_may_lie_anywhere_and_are_written_once_however_often_they_are_named(
+    scene: Path, box: Path, client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "layers").mkdir(parents=True)
+    elsewhere = tmp_path / "elsewhere.gpkg"
+    names = ["layers/land.fgb", str(elsewhere), "./layers/land.fgb", "layers/land.fgb", "../elsewhere.gpkg"]
+    result = geoseg.run(settings(scene, box, tmp_path / "out", block_tiles=8, features=names), client=client)
+    assert [path.resolve() for path in result.features] == [tmp_path / "out" / "layers" / "land.fgb", elsewhere]
+    manifest = json.loads(result.run_file.read_text())
+    assert manifest["results"] == ["labels.tif", "layers/land.fgb", str(elsewhere)]
+    assert read_record(tmp_path / "out").features in result.features
+    (tmp_path / "out" / "layers" / "land.fgb").unlink()
+    assert read_record(tmp_path / "out").features == elsewhere, "the report reads them wherever they lie"
 
 
 def test_without_features_nothing_is_traced(scene: Path, box: Path, client: Client, tmp_path: Path) -> None:

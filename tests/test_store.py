@@ -13,8 +13,9 @@ import zarr
 
 from geoseg.blending import Strips
 from geoseg.errors import FingerprintError, OutputError
+from geoseg.files import write_file
 from geoseg.grid import TileGrid, Tiling
-from geoseg.store import RunFolder, differences, write_file
+from geoseg.store import RunFolder, differences
 
 GRID = TileGrid((50, 41), Tiling(16, 2, 4), (2, 2))
 FINGERPRINT = {"model": {"name": "a", "halo": 3}, "device": "cpu"}
@@ -100,13 +101,24 @@ def test_a_run_folder_written_anew_is_read_anew(folder: RunFolder) -> None:
 
 
 def test_what_a_killed_process_was_writing_is_swept_away(folder: RunFolder) -> None:
-    rubbish = [folder.path / ".labels.tif.x1.tmp", folder.state / "strips" / "0-0-top.7.tmp.npy"]
-    rubbish[0].mkdir()
+    chunks = folder.state / "blocks.zarr" / "labels" / "c" / "0"
+    chunks.mkdir(parents=True)
+    rubbish = [
+        folder.path / ".labels.tif.pod_1-7-01234567.tmp",
+        folder.path / "run.pod_1-7-01234567.tmp.json",
+        folder.state / "strips" / "0-0-top.pod_1-7-01234567.tmp.npy",
+        folder.state / "objects" / "united.pod_1-7-01234567.tmp",
+        chunks / "0.0123456789abcdef.partial",
+    ]
+    for path in rubbish:
+        path.mkdir() if path.suffix == ".tmp" else path.write_text("")
     (rubbish[0] / "half.tif").write_text("")
-    rubbish[1].write_text("")
+    own = folder.path / "notes.tmp.txt"
+    own.write_text("a person's")
     folder.mark("finish", GRID.block(0, 0))
     assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
     assert not any(path.exists() for path in rubbish)
+    assert own.exists()
     assert folder.marked("finish") == {(0, 0)}
 
 

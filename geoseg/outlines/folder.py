@@ -32,7 +32,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
-from geoseg.store import UNFINISHED, write_file, write_json
+from geoseg.files import UNFINISHED, sweep, write_file, write_json
 
 Node = tuple[int, int, int]
 """Level, row and column."""
@@ -85,8 +85,7 @@ class OutlineFolder:
 
     def _sweep(self) -> None:
         """Remove what a killed process was writing; nobody else writes here, the run folder is locked."""
-        for path in self.path.glob(f"*{UNFINISHED}*"):
-            path.unlink()
+        sweep(self.path)
 
     def _file(self, node: Node, ending: str) -> Path:
         return self.path / f"{'-'.join(map(str, node))}.{ending}"

@@ -10,9 +10,6 @@ long. 8,192 x 8,192 labels took 1.3 s on two cores.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +26,8 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
-from geoseg.errors import OutputError, WindowError
+from geoseg.errors import GeosegError, OutputError, WindowError
+from geoseg.files import move_into_place, working_folder
 from geoseg.grid import Window
 from geoseg.raster.handles import configure, unplaced_allowed
 
@@ -105,6 +103,8 @@ def write_cog(
     ------
     OutputError
         When it cannot be written.
+    GeosegError
+        Whatever reading the windows raises.
     WindowError
         When a window leaves the raster or its array has another shape.
     """
@@ -116,27 +116,23 @@ def write_cog(
     }  # fmt: skip
     items = {**(tags or {}), **{f"CLASS_{value}": name for value, name in sorted((categories or {}).items())}}
     configure()
-    folder: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-        draft, final = folder / "draft.tif", folder / "final.tif"
-        levels = _create(draft, profile, colors, description, items)
-        _fill(draft, shape, windows)
-        for level in range(levels):
-            _reduce(draft, level, overview_resampling)
-        rasterio.shutil.copy(draft, final, **_COG)
-        _publish(final, path, categories)
+        with working_folder(path) as folder:
+            draft, final = folder / "draft.tif", folder / "final.tif"
+            levels = _create(draft, profile, colors, description, items)
+            _fill(draft, shape, windows)
+            for level in range(levels):
+                _reduce(draft, level, overview_resampling)
+            rasterio.shutil.copy(draft, final, **_COG)
+            _publish(final, path, categories)
+    except GeosegError:  # of whoever reads the windows
+        raise
     except (OSError, RasterioError) as error:
-        if isinstance(error, WindowError):
-            raise
         reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
         raise OutputError(
             f"'{path}' cannot be written ({reason}); choose a folder that you may write to and that has space."
         ) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
     return path
 
 
@@ -229,8 +225,8 @@ def _publish(final: Path, path: Path, categories: Mapping[int, str] | None) -> N
     if categories:
         written = final.with_name(final.name + ".aux.xml")
         ElementTree.ElementTree(_category_names(categories)).write(written, encoding="utf-8")
-        os.replace(written, sidecar)
-    os.replace(final, path)
+        move_into_place(written, sidecar)
+    move_into_place(final, path)
 
 
 def _category_names(categories: Mapping[int, str]) -> ElementTree.Element:

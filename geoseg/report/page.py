@@ -17,6 +17,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from geoseg.files import write_file
 from geoseg.raster import Raster
 from geoseg.report import account, results, wording
 from geoseg.report.findings import Findings, find, legend_of
@@ -25,7 +26,6 @@ from geoseg.report.naming import subject_of
 from geoseg.report.record import LegendClass, RunRecord
 from geoseg.report.shapes import Limits
 from geoseg.report.viewer import asset, map_section
-from geoseg.store import write_file
 
 NAME = "report.html"
 

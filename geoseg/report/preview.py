@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from geoseg.errors import OutputError
+from geoseg.files import write_file
 from geoseg.raster import Raster
 from geoseg.report.cartography import INK, MUTED, PAPER, draw_north, draw_scale
 from geoseg.report.findings import geobox_of
@@ -20,7 +21,6 @@ from geoseg.report.lettering import Lettering
 from geoseg.report.naming import credit_of, subject_of
 from geoseg.report.panels import Panels
 from geoseg.report.record import LegendClass, RunRecord
-from geoseg.store import write_file
 
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 6}),  # the optimizer takes ten times as long for a tenth of the bytes

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import OutputError
+from geoseg.files import write_file
 from geoseg.grid import Block
 from geoseg.instances import LOCAL, Meeting, Objects, Table, TileObjects
-from geoseg.store.files import write_file
 
 Place = tuple[int, int]
 

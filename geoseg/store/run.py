@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from geoseg.errors import FingerprintError, OutputError
+from geoseg.files import sweep, write_file, write_json
 from geoseg.grid import Block, TileGrid
 from geoseg.instances import Objects
-from geoseg.store.files import UNFINISHED, write_file, write_json
 from geoseg.store.objects import ObjectFolder
 
 if TYPE_CHECKING:  # torch stays out of processes that only store
@@ -140,16 +140,10 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove what a killed process was writing; nobody else writes here, the folder is locked."""
-        for folder, pattern in (
-            (self.path, ".*.tmp"),
-            (self.state / "strips", f"*{UNFINISHED}*"),
-            (self.state / "objects", f"*{UNFINISHED}*"),
-        ):
-            for path in folder.glob(pattern):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+        for folder in (self.path, self.state, self.state / "strips", self.state / "objects"):
+            sweep(folder)
+        for path in (self.state / "blocks.zarr").glob("*/c/*/*.partial"):  # Zarr's name of what is being written
+            path.unlink()
         finished = self.marked("finish") if (self.state / "finish").is_dir() else set()
         for path in (self.state / "strips").glob("*.npy"):  # killed after its mark, a block has not dropped its own
             row, col, strip = path.stem.split("-")

@@ -6,10 +6,7 @@ their endings and leaves each to a module; it does not know what the columns mea
 
 from __future__ import annotations
 
-import os
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +17,7 @@ import pyogrio
 from pyproj import CRS
 
 from geoseg.errors import CrsError, FormatError, GeosegError, OutputError, VectorError
+from geoseg.files import move_into_place, working_folder
 from geoseg.vector import styles
 from geoseg.vector.gdal import EARTHLY, earth_transformer, write_geojson, write_layer, write_shapefile
 from geoseg.vector.geoparquet import write_geoparquet
@@ -176,18 +174,14 @@ def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
     """Give a path to write to, in a hidden folder beside the file; when all went well, rename what is there."""
     if path.is_dir():
         raise OutputError(f"'{path}' is a folder; choose another name for the file")
-    hidden: Path | None = None
     try:
-        hidden = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        yield hidden / path.name
-        _move_into_place(hidden, path)
+        with working_folder(path) as hidden:
+            yield hidden / path.name
+            _move_into_place(hidden, path)
     except GeosegError:
         raise
     except (OSError, RuntimeError, sqlite3.Error, pa.ArrowException, pyogrio.errors.DataSourceError) as error:
         raise OutputError(f"'{path}' cannot be written ({error}); free the place or choose another one") from error
-    finally:
-        if hidden is not None:
-            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _move_into_place(hidden: Path, path: Path) -> None:
@@ -198,4 +192,4 @@ def _move_into_place(hidden: Path, path: Path) -> None:
         if companion.name not in written:
             companion.unlink(missing_ok=True)
     for name in sorted(written, key=lambda name: name == path.name):
-        os.replace(hidden / name, path.with_name(name))
+        move_into_place(hidden / name, path.with_name(name))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -10,8 +12,9 @@ from typing import Any
 
 from geoseg.engine import Outcome
 from geoseg.engine.memory import Peaks
+from geoseg.files import write_json
 from geoseg.planning import Plan, environment
-from geoseg.store import RunFolder, write_json
+from geoseg.store import RunFolder
 from geoseg.workflow.model_card import model_card
 from geoseg.workflow.settings import Workflow
 
@@ -108,9 +111,21 @@ def _results(result: RunResult) -> dict[str, Any]:
     """The part of the manifest that is known when blocks are done."""
     outcome, peaks = result.outcome, result.peaks
     return {
-        "results": [path.name for path in (*result.rasters, *result.features)],
+        "results": [_location(path, result.output) for path in (*result.rasters, *result.features)],
         "seconds": {key: round(value, 3) for key, value in result.seconds.items()},
         "worker_seconds": {key: round(value, 3) for key, value in outcome.seconds.items()},
         "memory": None if peaks is None else {"client": peaks.own, "workers": dict(peaks.workers)},
         "blocks": {"done": dict(outcome.done), "kept": dict(outcome.kept), "failed": outcome.failed},
     }
+
+
+def _location(path: Path, folder: Path) -> str:
+    """Where a result lies: from the run folder within it, elsewhere in full."""
+    path, folder = (item.resolve() for item in (path, folder))
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def feature_files(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Files of polygons of a run, each of them once, however often and in whatever spelling it is named."""
+    files = [folder / name for name in names]
+    return list({os.path.realpath(file): file for file in reversed(files)}.values())[::-1]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def polygonize(
         )
     started = time.perf_counter()
     folder = RunFolder(path.with_name(f".{path.name}.geoseg"))
-    with folder.locked():
+    with folder.locked(), _kept_while_needed(folder):
         plan, style, resumed = _plan(wanted, raster, folder)
         if client is not None:
             result = _run_on(client, wanted, plan, style, path, listen, resumed)
@@ -148,8 +149,20 @@ def polygonize(
             with connect(wanted.scheduler, max(1, count), wanted.dashboard) as own:
                 result = _run_on(own, wanted, plan, style, path, listen, resumed)
         result.seconds["total"] = time.perf_counter() - started
-        shutil.rmtree(folder.path, ignore_errors=True)
     return result
+
+
+@contextmanager
+def _kept_while_needed(folder: RunFolder) -> Iterator[None]:
+    """Remove the hidden folder when the file is written, and when nothing was done that the next try could use."""
+    try:
+        yield
+    except BaseException:
+        if any(folder.outlines.glob("*.done")):
+            raise
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    shutil.rmtree(folder.path, ignore_errors=True)
 
 
 def _checked(settings: Mapping[str, Any]) -> Polygonizing:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.catalog import locate_model
+from geoseg.files import write_json
 from geoseg.imagery.describing import PROJECTION, describe
 from geoseg.models.spec import HUB, NODATA
 from geoseg.models.stac import VERSION
 from geoseg.planning import Plan
-from geoseg.store import write_json
 from geoseg.workflow.manifest import RunResult
 from geoseg.workflow.settings import Workflow
 

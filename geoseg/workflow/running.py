@@ -22,7 +22,7 @@ from geoseg.planning import Plan
 from geoseg.store import RunFolder
 from geoseg.vector import check_format
 from geoseg.workflow.layout import layout_of_run
-from geoseg.workflow.manifest import Manifest, RunResult
+from geoseg.workflow.manifest import Manifest, RunResult, feature_files
 from geoseg.workflow.outlines import outlines_of_run, styled_classes
 from geoseg.workflow.planning import plan
 from geoseg.workflow.reporting import performance, try_report
@@ -138,7 +138,7 @@ def _map(
     outcome = execute(made, shared, client, outlines=outlines, retries=wanted.retries, listen=listen)
     done = time.perf_counter()
     rasters = [folder.path / name for name in ("labels.tif", *(["instances.tif"] if made.has_things else []))]
-    features = [folder.path / name for name in wanted.features] if outcome.is_outlined else []
+    features = feature_files(folder.path, wanted.features) if outcome.is_outlined else []
     for path in (*rasters, *features):
         listen(Writing(path))
     _write(client, made, shared, outlines, rasters, features, wanted.layer)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from geoseg.catalog import workflows_home
 from geoseg.engine.cluster import DASHBOARD
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
-from geoseg.store import write_file
+from geoseg.files import write_file
 
 Input = str | list[str] | dict[str, str]
 

@@ -1,0 +1,167 @@
+"""Files that are whole or not there, after a kill and after a power cut.
+
+A file is written under a name that no other process has, on whatever machine, and then renamed. What a killed process
+was writing has `UNFINISHED` in its name and is removed by the next process that writes there. It knows files, not
+their content.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import json
+import os
+import re
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from geoseg.errors import OutputError
+
+UNFINISHED = ".tmp"
+"""In the name of every file and folder that is being written, and of no other."""
+
+ABANDONED = 86_400.0
+"""Seconds after which what a process of another machine was writing counts as left behind."""
+
+_OWNER = re.compile(rf"\.(\w+)-(\d+)-[0-9a-f]{{8}}{re.escape(UNFINISHED)}")
+_HOST = re.sub(r"\W", "_", socket.gethostname())[:24]
+_NO_SUCH_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # what file systems say that cannot sync a folder
+
+
+def unfinished(path: Path) -> Path:
+    """A name beside a file, ``STEM.HOST-PID-RANDOM.tmp.SUFFIX``, that nobody else writes to."""
+    return path.with_name(f"{path.stem}.{_mine()}{path.suffix}")
+
+
+def _mine() -> str:
+    return f"{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}{UNFINISHED}"
+
+
+def write_file(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
+    """Write a file so that it is either whole or not there: under another name, then renamed.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    write : callable
+        Writes to the path it is given.
+    durable : bool
+        Whether it has to outlive a power cut. Where it is known what was written, and what is lost is written again,
+        it need not: then nothing waits for the disk.
+
+    Raises
+    ------
+    OutputError
+        The disk refuses.
+    """
+    temporary = unfinished(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        move_into_place(temporary, path, durable=durable)
+    except OSError as error:
+        with suppress(OSError):  # what cannot be removed was never there
+            temporary.unlink()
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}); choose an output folder with space and permission."
+        ) from error
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON through `write_file`."""
+    write_file(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n"))
+
+
+def move_into_place(written: Path, path: Path, *, durable: bool = True) -> None:
+    """Rename a file that is whole; what is durable is on the disk before, and its name after.
+
+    Raises
+    ------
+    OSError
+        The disk refuses.
+    """
+    if durable:
+        _sync(written)
+    os.replace(written, path)
+    if durable:
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def working_folder(path: Path) -> Iterator[Path]:
+    """Give a hidden folder beside a file to write it in; remove those that killed processes have left.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder must be there.
+
+    Raises
+    ------
+    OSError
+        The disk refuses.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{UNFINISHED}"):
+        if _is_abandoned(left):
+            _remove(left)
+    folder = path.with_name(f".{path.name}.{_mine()}")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes were writing in a folder; only where nobody else writes. It need not be there."""
+    with suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            if _OWNER.search(path.name):
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # a network file system may hold a name for a while
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether the process that was writing is gone: of this machine that is known, of others after a day."""
+    owner = _OWNER.search(path.name)
+    if owner and owner[1] == _HOST:
+        return not is_alive(int(owner[2]))
+    with suppress(OSError):
+        return time.time() - max(item.stat().st_mtime for item in (path, *path.glob("*"))) > ABANDONED
+    return False
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
