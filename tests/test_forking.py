@@ -9,8 +9,10 @@ import textwrap
 
 import psutil
 import pytest
+from distributed import Nanny
 
 from geoseg.engine import connect, forking
+from geoseg.errors import WorkerError
 
 forked = pytest.mark.skipif(not forking.IS_FORKING, reason="workers are forked on Linux alone")
 
@@ -36,12 +38,25 @@ def test_workers_of_later_runs_have_the_same_parent_and_the_environment_of_now(m
     assert parents != {os.getpid()}
 
 
-def test_systems_that_cannot_fork_start_each_worker_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systems_that_cannot_fork_libraries_load_them_in_each_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forking, "IS_FORKING", False)
-    assert forking.start_server({}) == {}
+    monkeypatch.setattr(forking, "_servers", {})
     with connect(None, 1) as client:
-        ((parent, *_),) = client.run(look).values()
-    assert parent == os.getpid()
+        ((_, _, arenas, loaded),) = client.run(look).values()
+    assert (arenas, loaded) == ("1", False)
+
+
+def test_workers_that_do_not_start_are_no_matter_of_the_dashboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_nanny: Nanny) -> None:
+        raise MemoryError("no memory for another process")
+
+    monkeypatch.setattr(Nanny, "start_unsafe", refuse)
+    with (
+        pytest.raises(WorkerError, match=r"do not start \(MemoryError: no memory for another process\)") as caught,
+        connect(None, 1),
+    ):
+        pass
+    assert "dashboard" not in str(caught.value)
 
 
 @forked
@@ -49,10 +64,9 @@ def test_nothing_is_left_of_a_process_that_was_killed() -> None:
     program = textwrap.dedent("""
         import time
         from geoseg.engine import connect
-        if __name__ == "__main__":
-            with connect(None, 2, "127.0.0.1:0"):
-                print("ready", flush=True)
-                time.sleep(300)
+        with connect(None, 2, "127.0.0.1:0"):
+            print("ready", flush=True)
+            time.sleep(300)
     """)
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -75,13 +75,14 @@ def connect(scheduler: str | None, workers: int, dashboard: str = DASHBOARD) -> 
         return
     configuration = {
         **prepare_workers(),
-        "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+        "distributed.nanny.pre-spawn-environ": {},  # the server's is theirs; Dask would put these into this process
         # Each process looks at itself many times a second, which takes a twentieth of a core from the workers.
         "distributed.worker.profile.interval": "100ms",
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "1s",
     }
     with (
+        _same_environment(),
         dask.config.set(configuration),
         _local_cluster(workers, dashboard) as cluster,
         Client(cluster, set_as_default=False) as client,
@@ -116,11 +117,36 @@ def _local_cluster(workers: int, dashboard: str) -> LocalCluster:
                 silence_logs=logging.ERROR,
                 env=dict(os.environ),  # those of now: a server may have been started with others
             )
-        except RuntimeError as error:
-            raise WorkerError(
-                f"workers do not start with a dashboard at {dashboard} ({error.__cause__ or error}); give --dashboard "
-                "an address and a port of this machine, such as 127.0.0.1:8787."
-            ) from error
+        except (RuntimeError, OSError) as error:  # a TimeoutError is an OSError
+            raise WorkerError(_why(error, dashboard)) from error
+
+
+def _why(error: BaseException, dashboard: str) -> str:
+    """Why workers of this machine do not start, in one sentence: what fails first, and not what fails because of it."""
+    first, is_scheduler = error, "Cluster failed" in str(error)
+    while first.__cause__ is not None:
+        first = first.__cause__
+    reason = " ".join(str(first).split()).rstrip(".") or type(first).__name__
+    if is_scheduler and isinstance(first, OSError | ValueError):
+        return (
+            f"workers do not start with a dashboard at {dashboard} ({reason}); give --dashboard an address and a port "
+            "of this machine, such as 127.0.0.1:8787."
+        )
+    return (
+        f"workers of this machine do not start ({type(first).__name__}: {reason}); see whether the machine has memory "
+        "and processes left, give fewer --workers, or the --scheduler of workers that run already."
+    )
+
+
+@contextmanager
+def _same_environment() -> Iterator[None]:
+    """Take out of this process's environment what Dask puts into it for the processes that it starts."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in {"PYTHONHASHSEED"} - before.keys():
+            os.environ.pop(name, None)
 
 
 @contextmanager

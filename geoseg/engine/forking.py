@@ -1,20 +1,24 @@
 """Workers are forked from one process that has loaded the libraries: they start at once, and share their memory.
 
-That process is multiprocessing's fork server. It is started by the first cluster, serves the later ones of the same
-process too, and ends with it. Other systems than Linux start each worker anew, as Dask does by itself.
+That process is a fork server of geoseg's own: it is started by the first cluster, serves the later ones of the same
+process too, and ends with it. A program that uses multiprocessing keeps the server and the settings that it has. On
+systems where loaded libraries must not be forked the server loads none, and each worker imports them itself.
+
+Workers never import the main module of the program, which multiprocessing does otherwise: a script without a main guard
+would start its run again in each of them, and a notebook or a program on the standard input has no file to import.
 """
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import context, forkserver, popen_forkserver, process, reduction, spawn, util
+from multiprocessing.context import set_spawning_popen
 from threading import Lock
 
-import dask
-from distributed.utils import get_mp_context
-
+from geoseg.errors import WorkerError
 from geoseg.planning import IS_FORKING
 
 LOADED = ("distributed", "geoseg.tasks", "geoseg.models.smp", "geoseg.engine.frozen")
@@ -22,8 +26,12 @@ LOADED = ("distributed", "geoseg.tasks", "geoseg.models.smp", "geoseg.engine.fro
 
 METHOD = "distributed.worker.multiprocessing-method"
 
+NAME = "geoseg"
+"""Of the way to start processes, beside ``spawn`` and ``forkserver``: Dask asks multiprocessing for it by name."""
+
 _lock = Lock()
-_started = False
+_servers: dict[int, forkserver.ForkServer] = {}
+"""The server by the process that has started it: a process that was forked since has none."""
 
 
 def start_server(environment: Mapping[str, str]) -> dict[str, str]:
@@ -37,19 +45,82 @@ def start_server(environment: Mapping[str, str]) -> dict[str, str]:
     Returns
     -------
     dict
-        Dask's configuration for nannies whose workers are to be forked; empty on systems where they are not.
+        Dask's configuration for nannies whose workers are to be forked.
+
+    Raises
+    ------
+    WorkerError
+        This process was forked from one that had workers already.
     """
-    global _started
-    if not IS_FORKING:
-        return {}
-    with _lock:
-        if not _started:
-            with dask.config.set({METHOD: "forkserver"}):
-                get_mp_context().set_forkserver_preload(list(LOADED))  # Dask's own list first, then ours instead of it
-            with _environment({name: os.environ.get(name, value) for name, value in environment.items()}):
-                forkserver.ensure_running()
-            _started = True
-    return {METHOD: "forkserver"}
+    _check_process()
+    with _lock, _environment({name: os.environ.get(name, value) for name, value in environment.items()}):
+        _server().ensure_running()
+    return {METHOD: NAME}
+
+
+def _check_process() -> None:
+    """Refuse a process that was forked after Dask had threads: without them it would wait for ever."""
+    if _servers and os.getpid() not in _servers:
+        raise WorkerError(
+            f"process {os.getpid()} was forked from one that has already started workers, and Dask's threads are not "
+            "in it; start it with multiprocessing.get_context('spawn'), or before the first run."
+        )
+
+
+def _server() -> forkserver.ForkServer:
+    """The server of this process."""
+    if os.getpid() not in _servers:
+        server = forkserver.ForkServer()
+        server.set_forkserver_preload(list(LOADED) if IS_FORKING else [])
+        _servers[os.getpid()] = server
+    return _servers[os.getpid()]
+
+
+class _Popen(popen_forkserver.Popen):
+    """A process of our own server; as the base class launches it, but for the main module and the server."""
+
+    def _launch(self, process_obj: process.BaseProcess) -> None:
+        description = spawn.get_preparation_data(process_obj.name)
+        content = io.BytesIO()
+        set_spawning_popen(self)
+        try:
+            reduction.dump({key: description[key] for key in description if not key.startswith("init_main")}, content)
+            reduction.dump(process_obj, content)
+        finally:
+            set_spawning_popen(None)
+        self.sentinel, pipe = _server().connect_to_new_process(self._fds)  # type: ignore[attr-defined]
+        alive = os.dup(pipe)  # the child sees by it that this process has ended
+        self.finalizer = util.Finalize(self, util.close_fds, (alive, self.sentinel))  # type: ignore[attr-defined]
+        with os.fdopen(pipe, "wb") as file:
+            file.write(content.getbuffer())
+        self.pid = forkserver.read_signed(self.sentinel)
+
+
+class _Process(context.ForkServerProcess):
+    """A process that a daemon may start too, such as a Dask worker or one of a pool; ours end with their parent."""
+
+    @staticmethod
+    def _Popen(process_obj: process.BaseProcess) -> _Popen:  # noqa: N802 - multiprocessing's name
+        return _Popen(process_obj)
+
+    def start(self) -> None:
+        """Start it, whatever this process is."""
+        configuration = process.current_process()._config  # type: ignore[attr-defined]
+        with _lock:
+            is_daemon = configuration.pop("daemon", None)
+            try:
+                super().start()
+            finally:
+                if is_daemon is not None:
+                    configuration["daemon"] = is_daemon
+
+
+class _Context(context.ForkServerContext):
+    _name = NAME
+    Process = _Process
+
+
+context._concrete_contexts[NAME] = _Context()  # type: ignore[attr-defined] # where it looks names up
 
 
 @contextmanager
