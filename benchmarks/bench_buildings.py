@@ -56,7 +56,7 @@ def row(scene: Path, resolution: float | None, model: str, tta: str | None) -> l
         own = sum(ground_resolution(open_raster(path).geobox)) / 2
         started = time.perf_counter()
         settings = {"input": str(path), "output": f"{folder}/out", "tta": tta, "regularize": False, "report": False}
-        geoseg.run("workflows/buildings.yaml", model=model, **settings)
+        geoseg.run("buildings", model=model, **settings)
         seconds = time.perf_counter() - started
         truth = scene.with_name(scene.name.replace("_rgb", "_instances"))
         scores = evaluate(f"{folder}/out", truth, task="instance").summary()["scores"]

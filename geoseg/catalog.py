@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import CatalogError, nearest
+from geoseg.errors import CatalogError, InputNotFoundError, nearest
 from geoseg.models.item import read_model_item
 from geoseg.models.item_copying import copy_model_item
 from geoseg.models.item_writing import write_model_item
@@ -30,15 +30,19 @@ __all__ = [
     "list_imagery",
     "list_models",
     "locate_model",
+    "locate_workflow",
     "own_catalog_home",
     "read_imagery_item",
     "read_model_item",
     "resolve_input",
+    "workflow_names",
     "workflows_home",
     "write_imagery_item",
     "write_model_item",
 ]
 
+
+YAML_ENDINGS = ".yaml", ".yml"
 
 COLLECTION = "collection.json"
 """File of a STAC collection."""
@@ -76,6 +80,37 @@ def catalogs_home() -> Path:
 def workflows_home() -> Path:
     """The folder of the shipped workflows: inside an installed package, beside it in a checkout."""
     return _home("workflows")
+
+
+def workflow_names() -> list[str]:
+    """Names of the workflows that map, which come with geoseg."""
+    return sorted(item.stem for item in workflows_home().glob("*.yaml") if not item.stem.startswith("train_"))
+
+
+def locate_workflow(name: str | Path) -> Path | None:
+    """Return the file of a workflow or recipe: a path that exists, or a shipped one by its bare name.
+
+    Returns
+    -------
+    Path or None
+        None for what is neither a YAML file nor the name of a shipped one: imagery.
+
+    Raises
+    ------
+    InputNotFoundError
+        A YAML file that does not exist; a path with a folder never stands for a shipped file.
+    """
+    path = Path(name)
+    is_yaml = path.suffix.lower() in YAML_ENDINGS
+    if path.is_file():
+        return path if is_yaml else None
+    shipped = workflows_home() / (path.name if is_yaml else f"{path.name}.yaml")
+    if str(path) == path.name and shipped.is_file():
+        return shipped
+    if is_yaml:
+        shipped_names = [item.stem for item in workflows_home().glob("*.yaml")]
+        raise InputNotFoundError(f"{path} does not exist; {nearest(path.stem, sorted(shipped_names))}")
+    return None
 
 
 def _home(name: str) -> Path:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from geoseg.errors import OutputError
+from geoseg.errors import OutputError, WorkflowError
 
 UNFINISHED = ".tmp"
 """In the name of every file and folder that is being written, and of no other."""
@@ -31,6 +31,32 @@ ABANDONED = 86_400.0
 _OWNER = re.compile(rf"\.(\w+)-(\d+)-[0-9a-f]{{8}}{re.escape(UNFINISHED)}")
 _HOST = re.sub(r"\W", "_", socket.gethostname())[:24]
 _NO_SUCH_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # what file systems say that cannot sync a folder
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|/vsi")
+"""How an address begins; one letter is a drive."""
+
+
+def local_path(path: str | os.PathLike[str], what: str) -> Path:
+    """Return a path that results are written to.
+
+    Parameters
+    ----------
+    path : path
+        Of a file or folder.
+    what : str
+        The option that names it.
+
+    Raises
+    ------
+    WorkflowError
+        It is an address, such as ``s3://bucket/folder``.
+    """
+    if _ADDRESS.match(os.fspath(path)):
+        raise WorkflowError(
+            f"{what} '{os.fspath(path)}' is an address, and results are written to disks of this machine only; give a "
+            "local path, and copy the results from there."
+        )
+    return Path(path).expanduser()
 
 
 def unfinished(path: Path) -> Path:

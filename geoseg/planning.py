@@ -82,6 +82,54 @@ SPEECH = ("weights", "parts", "description", "license", "metrics", "edge_errors"
 """Fields of a spec that do not decide labels."""
 
 
+START_SECONDS = 12.0
+"""Until the first tile: Python, the workers and the model."""
+
+BLOCK_FACTOR = 1.21
+"""Blocks, with reading, blending, tracing and writing, by their forward passes; of `bench_overhead`."""
+
+REPORT_SECONDS_PER_MPX = 0.3
+"""What the report takes; 35 to 44 s were measured over 115 Mpx."""
+
+STATE_BYTES = 2.1
+"""Bytes a pixel of ``state``, as measured over nine copies of the shipped scene, with 254,000 polygons."""
+
+RESULT_BYTES = 1.6
+"""The same of rasters and unsimplified polygons in a GeoPackage."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a whole run takes, seconds of wall time by part.
+
+    Attributes
+    ----------
+    start, blocks, report : float
+        Until the first tile, from there to the last polygon, and for the report.
+    workers : int
+        Processes that work at the same time.
+    """
+
+    start: float
+    blocks: float
+    report: float
+    workers: int
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run."""
+        return self.start + self.blocks + self.report
+
+    @property
+    def core_hours(self) -> float:
+        """Hours of a core: workers that wait are paid for too."""
+        return self.seconds * self.workers / 3600
+
+    def summary(self) -> dict[str, float]:
+        """All numbers by name."""
+        return {**asdict(self), "seconds": self.seconds, "core_hours": self.core_hours}
+
+
 @dataclass(frozen=True)
 class RegionMask:
     """A region of interest on the raster's grid.
@@ -233,6 +281,59 @@ class Plan:
             / 1e6
             / self.workers
         )
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """What the whole run takes; None when the cost of a forward pass is not known."""
+        forward, mpx = self.estimated_seconds, self._mapped_mpx
+        if forward is None:
+            return None
+        return Estimate(
+            start=START_SECONDS,
+            blocks=forward * BLOCK_FACTOR,
+            report=mpx * REPORT_SECONDS_PER_MPX,
+            workers=self.workers,
+        )
+
+    @property
+    def state_bytes(self) -> int:
+        """About the bytes that blocks take on disk until the run folder's ``state`` is deleted."""
+        return round(self._mapped_mpx * 1e6 * STATE_BYTES)
+
+    @property
+    def result_bytes(self) -> int:
+        """About the bytes of rasters and polygons; noisy maps take more, simplified polygons less."""
+        return round(self._mapped_mpx * 1e6 * RESULT_BYTES)
+
+    @property
+    def _mapped_mpx(self) -> float:
+        """Pixels of the blocks that run, in millions."""
+        height, width = self.raster.shape
+        return height * width / 1e6 * self.block_count / (self.grid.rows.blocks * self.grid.cols.blocks)
+
+    def summary(self) -> dict[str, Any]:
+        """The plan as JSON values: lengths in px, memory and disk in bytes, time in seconds."""
+        return {
+            "raster": self.raster.summary(),
+            "model": self.spec.name,
+            "tile_size": self.grid.tiling.size,
+            "halo": self.grid.tiling.halo,
+            "ramp": self.grid.tiling.ramp,
+            "block_tiles": list(self.grid.block_tiles),
+            "blocks": self.block_count,
+            "tiles": self.tile_count,
+            "batch_size": self.batch_size,
+            "device": self.device,
+            "precision": self.precision,
+            "workers": self.workers,
+            "planned_bytes": self.total_bytes,
+            "worker_bytes": self.worker_bytes,
+            "client_bytes": self.client_bytes,
+            "state_bytes": self.state_bytes,
+            "result_bytes": self.result_bytes,
+            "estimated_seconds": self.estimated_seconds,
+            "estimate": None if self.estimate is None else self.estimate.summary(),
+        }
 
     @cached_property
     def worker_bytes(self) -> dict[str, int]:

@@ -68,7 +68,7 @@ def run(
 ) -> geoseg.RunResult:
     given = {"tile_size": 128, "halo": 0, "ramp": 32, "min_score": 0.0, **settings}
     return geoseg.run(
-        "workflows/prompts.yaml",
+        "prompts",
         input=str(photo),
         weights=str(sam),
         prompts=None if prompts is None else str(prompts),

@@ -84,5 +84,5 @@ def test_the_python_works_as_it_stands(elsewhere: Path) -> None:
 
 
 def test_the_recipe_of_the_shipped_model_can_be_read() -> None:
-    assert "geoseg train workflows/train_land_cover.yaml" in README
+    assert "geoseg train train_land_cover" in README
     assert load_recipe(ROOT / "workflows" / "train_land_cover.yaml").name == "sentinel2-land-cover"

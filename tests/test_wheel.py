@@ -39,9 +39,7 @@ def test_the_wheel_in_an_empty_environment_elsewhere_runs_the_demo(wheel: Path, 
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     subprocess.run([str(python), "-m", "pip", "install", "--quiet", str(wheel)], check=True)
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    subprocess.run(
-        [str(python.with_name("geoseg")), "run", "workflows/land_use.yaml"], check=True, cwd=tmp_path, env=clean
-    )
+    subprocess.run([str(python.with_name("geoseg")), "run", "land_use"], check=True, cwd=tmp_path, env=clean)
     manifest = json.loads((tmp_path / "out" / "land_use" / "run.json").read_text())
     assert manifest["status"] == "finished"
     assert (tmp_path / "out" / "land_use" / "labels.tif").is_file()

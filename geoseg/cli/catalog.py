@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from geoseg.cli.console import say
+from geoseg.files import local_path
 
 Folder = Annotated[str, typer.Argument(help="A folder of rasters, a pattern, or one raster; they stay where they are.")]
 Name = Annotated[str | None, typer.Option(help="The name that finds them; that of the folder unless given.")]
@@ -45,7 +45,7 @@ def add(
     """Describe the rasters of a folder by STAC items in your own catalog."""
     from geoseg.imagery.adding import add_imagery
 
-    own = None if home is None else Path(home).expanduser()
+    own = None if home is None else local_path(home, "home")
     path = add_imagery(folder, name=name, home=own, datetime=datetime, overwrite=overwrite)
     say(str(path))
     say(f"added as {path.parent.name}; geoseg run WORKFLOW --input {path if home else path.parent.name} maps it")

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from geoseg.cli.console import console, errors, say
 from geoseg.cli.options import Region
+from geoseg.files import local_path
 
 if TYPE_CHECKING:
     from geoseg.evaluation.report import Cell, Table
@@ -66,6 +67,10 @@ def evaluate(
 ) -> None:
     """Say how good a prediction is: classes, objects, both, or polygons, against what is true."""
     from geoseg.evaluation import evaluate as judge
+
+    for option, path in (("json", json), ("confusion", confusion)):
+        if path is not None:
+            local_path(path, option)
 
     bar = Progress(
         TextColumn("reading"), BarColumn(), TextColumn("{task.completed} of {task.total} windows"),

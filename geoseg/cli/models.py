@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from geoseg.cli.console import console, say
 from geoseg.cli.options import Weights
+from geoseg.files import local_path
 
 if TYPE_CHECKING:
     from geoseg.models import ModelSpec
@@ -53,7 +53,7 @@ def add(item: Item, home: Home = None, overwrite: Replace = False) -> None:
     """Take a model over into your own catalog."""
     from geoseg.catalog import add_model
 
-    path = add_model(item, None if home is None else Path(home).expanduser(), overwrite=overwrite)
+    path = add_model(item, None if home is None else local_path(home, "home"), overwrite=overwrite)
     say(str(path))
     say(f"added as {path.stem}; geoseg models check {path if home else path.stem} tries it")
 

@@ -14,7 +14,13 @@ import typer
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
-WorkflowFile = Annotated[str, typer.Argument(help="A workflow file, or the name of a shipped one.")]
+Source = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="WORKFLOW|IMAGERY...",
+        help="A workflow file, the name of a shipped one, or imagery, which needs --model.",
+    ),
+]
 Model = Annotated[str | None, typer.Option(help="A name in the catalog, or the path of a STAC MLM item.")]
 Things = Annotated[str | None, typer.Option(help="A second model, which finds instances: the map is panoptic then.")]
 Weights = Annotated[str | None, typer.Option(help="A weights file or folder that replaces the catalog's, or hub:NAME.")]

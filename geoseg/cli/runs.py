@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geoseg.cli.console import say
+from geoseg.cli.console import console, say
 from geoseg.cli.options import (
     OUTLINE_OPTIONS,
     RUN_OPTIONS,
@@ -15,16 +16,19 @@ from geoseg.cli.options import (
     Json,
     Quiet,
     Region,
-    WorkflowFile,
+    Source,
     takes,
 )
 from geoseg.cli.watching import watched
+
+if TYPE_CHECKING:
+    from geoseg.planning import Plan
 
 MIB = 2**20
 
 
 @takes(RUN_OPTIONS)
-def run(workflow: WorkflowFile, *, quiet: Quiet = False, json: Json = False, **settings: Any) -> None:
+def run(workflow: Source, *, quiet: Quiet = False, json: Json = False, **settings: Any) -> None:
     """Map a raster: labels, polygons, a manifest and a report in the output folder."""
     from geoseg import workflow as runs
 
@@ -36,29 +40,44 @@ def run(workflow: WorkflowFile, *, quiet: Quiet = False, json: Json = False, **s
 
 
 @takes(RUN_OPTIONS)
-def plan(workflow: WorkflowFile, **settings: Any) -> None:
-    """Say what would run: blocks, tiles, memory, estimated time. Computes nothing."""
+def plan(workflow: Source, *, json: Json = False, **settings: Any) -> None:
+    """Print what would run: blocks, tiles, memory, disk, estimated time. Computes nothing."""
     from geoseg import workflow as runs
-    from geoseg.raster.placing import crs_label
 
-    made = runs.plan(workflow, **_settings(settings))
-    height, width = made.raster.shape
-    rows, cols = made.grid.rows, made.grid.cols
-    seconds = made.estimated_seconds
-    for key, value in {
-        "raster": f"{width:,} x {height:,} px, {crs_label(made.raster.crs)}, bands {' '.join(made.raster.bands)}",
-        "model": f"{made.spec.name}: {len(made.spec.classes)} classes",
-        "tiles": f"{made.tile_count:,} of {made.grid.tiling.size} px, halo {made.grid.tiling.halo}, "
-        f"ramp {made.grid.tiling.ramp}, stride {made.grid.tiling.stride}",
-        "blocks": f"{made.block_count:,} of {rows.blocks} x {cols.blocks}, "
-        f"{made.grid.block_tiles[0]} x {made.grid.block_tiles[1]} tiles each",
-        "workers": f"{made.workers} on {made.device}",
-        "memory": f"{made.total_bytes / MIB:,.0f} MiB at most; a worker's part:",
-        **{f"  {size / MIB:6,.0f} MiB": cause for cause, size in made.worker_bytes.items()},
-        "time": "not known for this model" if seconds is None else f"about {seconds:,.0f} s of prediction",
-    }.items():
-        say(f"{key:12} {value}")
-    made.check_memory()
+    plan = runs.plan(workflow, **_settings(settings))
+    if json:
+        console.print_json(data=plan.summary(), indent=None)
+    else:
+        for key, value in _plan_lines(plan):
+            say(f"{key:12} {value}")
+    if plan.is_local:
+        plan.check_memory()
+
+
+def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
+    """The plan for people: a heading and what stands beside it."""
+    (height, width), tiling = plan.raster.shape, plan.grid.tiling
+    rows, cols = plan.grid.rows, plan.grid.cols
+    yield "raster", f"{width:,} x {height:,} px, {plan.raster.summary()['crs']}, bands {' '.join(plan.raster.bands)}"
+    yield "model", f"{plan.spec.name}: {len(plan.spec.classes)} classes"
+    overlap = f"halo {tiling.halo}, ramp {tiling.ramp}, stride {tiling.stride}"
+    yield "tiles", f"{plan.tile_count:,} of {tiling.size} px, {overlap}"
+    down, across = plan.grid.block_tiles
+    yield "blocks", f"{plan.block_count:,} of {rows.blocks} x {cols.blocks}, {down} x {across} tiles each"
+    yield "workers", f"{plan.workers} on {plan.device}"
+    yield "memory", f"{plan.total_bytes / MIB:,.0f} MiB at most; a worker's part:"
+    for cause, size in plan.worker_bytes.items():
+        yield f"  {size / MIB:6,.0f} MiB", cause
+    state, results = plan.state_bytes / MIB, plan.result_bytes / MIB
+    yield "disk", f"about {state:,.0f} MiB of state, {results:,.0f} MiB of results"
+    estimate = plan.estimate
+    if estimate is None:
+        yield "time", "not known for this model"
+    else:
+        parts = (
+            f"{estimate.start:,.0f} s to start, {estimate.blocks:,.0f} s of blocks, {estimate.report:,.0f} s of report"
+        )
+        yield "time", f"about {estimate.seconds:,.0f} s ({parts}), {estimate.core_hours:,.2f} core hours"
 
 
 @takes({"crs": Crs, "region": Region, **WORKER_OPTIONS, **OUTLINE_OPTIONS})

@@ -27,6 +27,7 @@ from geoseg.evaluation.report import Scored, Table, plain
 from geoseg.evaluation.semantic_maps import SemanticScores, evaluate_semantic
 from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.sides import Side, find_side
+from geoseg.files import local_path
 from geoseg.vector import Region, read_region
 
 
@@ -84,7 +85,7 @@ class Evaluation:
             The file cannot be written.
         """
         try:
-            Path(path).expanduser().write_text(json.dumps(self.summary(), indent=2, allow_nan=False) + "\n")
+            local_path(path, "json").write_text(json.dumps(self.summary(), indent=2, allow_nan=False) + "\n")
         except OSError as error:
             raise OutputError(f"'{path}' cannot be written ({error.strerror}); choose another file") from error
 
@@ -100,7 +101,7 @@ class Evaluation:
         """
         if not isinstance(self.scores, SemanticScores):
             raise EvaluationError(f"the task '{self.task}' has no confusion; it is one of the task 'semantic'")
-        save_confusion(self.scores.pixels, Path(path).expanduser())
+        save_confusion(self.scores.pixels, local_path(path, "confusion"))
 
 
 Evaluate = Callable[[Side, Side, Settings, Region | None, Progress | None], Scored]

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geoseg.files import local_path
 from geoseg.training.recipe import Recipe, load_recipe, parse_recipe
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def train(
         recipe = load_recipe(recipe)
     asked = {"data": None if data is None else str(data), "device": device, "loaders": loaders}
     recipe = recipe.model_copy(update={key: value for key, value in asked.items() if value is not None})
-    folder = Path(output) if output is not None else Path(recipe.output) / recipe.name
+    folder = local_path(recipe.output, "output") / recipe.name if output is None else local_path(output, "output")
     runner = import_module("geoseg.training.run")
     result: TrainResult = runner.run(recipe, folder, _reporter(recipe, progress, console))
     if console is not None:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from geoseg.catalog import locate_workflow
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
 from geoseg.models.spec import ClassSpec, Scaling
 from geoseg.models.watershed import Watershed
@@ -148,7 +149,7 @@ class Recipe(Strict):
 
 
 def load_recipe(path: str | Path, **changes: Any) -> Recipe:
-    """Read a recipe from YAML; ``changes`` replace top-level keys.
+    """Read a recipe from YAML, or a shipped one by its bare name; ``changes`` replace top-level keys.
 
     Raises
     ------
@@ -157,7 +158,7 @@ def load_recipe(path: str | Path, **changes: Any) -> Recipe:
     WorkflowError
         If it is not YAML, has an unknown key, or a value that cannot be used.
     """
-    path = Path(path)
+    path = locate_workflow(path) or Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

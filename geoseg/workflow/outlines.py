@@ -23,6 +23,9 @@ from geoseg.workflow.settings import OutlineSettings
 BUILDINGS = "build", "house", "roof"
 """What classes of buildings are often called."""
 
+LARGEST_TOLERANCE = 1000.0
+"""Px; a simplification by more is a mistake of units, metres where the CRS has degrees."""
+
 WALLS = 1.5
 """Px that walls may stray from what was traced, unless said otherwise."""
 
@@ -83,7 +86,7 @@ def fingerprint_of(wanted: OutlineSettings) -> dict[str, Any]:
 
 def shaping_of(wanted: OutlineSettings, transform: Any, *, is_clipped: bool) -> Shaping:
     """What polygons are to look like on a grid, when a region clips them and when none does."""
-    simplification = Simplification(wanted.simplify, wanted.simplify_method)
+    simplification = Simplification(_tolerance(wanted.simplify, transform), wanted.simplify_method)
     if wanted.regularize:
         simplification = Simplification(STAIRS * _pixel(transform))
     return Shaping(
@@ -98,6 +101,17 @@ def shaping_of(wanted: OutlineSettings, transform: Any, *, is_clipped: bool) -> 
 def tolerance_of(wanted: OutlineSettings, transform: Any) -> float | None:
     """How far walls may stray from what was traced, CRS units; None when outlines do not become walls."""
     return (wanted.simplify or WALLS * _pixel(transform)) if wanted.regularize else None
+
+
+def _tolerance(simplify: float, transform: Any) -> float:
+    """A tolerance that may be meant: in degrees, a number of metres would leave triangles of every polygon."""
+    pixels = simplify / _pixel(transform)
+    if pixels > LARGEST_TOLERANCE:
+        raise WorkflowError(
+            f"simplify {simplify:g} is {pixels:,.0f} pixels of this raster, which would leave triangles; give units of "
+            f"its CRS, such as {2 * _pixel(transform):.2g} for two pixels."
+        )
+    return simplify
 
 
 def _pixel(transform: Any) -> float:

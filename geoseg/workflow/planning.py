@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,13 @@ from geoseg.prompting import PromptLayer, read_prompts
 from geoseg.raster import LOCAL, Raster
 from geoseg.vector import check_region, read_region
 from geoseg.workflow.outlines import min_pixels, values_of
-from geoseg.workflow.settings import Workflow, read_workflow
+from geoseg.workflow.settings import Workflow, WorkflowSource, read_workflow
 
 MANY_TILES = 64
 """From so many tiles on a block has four of them, unless said otherwise."""
 
 
-def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -> Plan:
+def plan(workflow: WorkflowSource, **settings: Any) -> Plan:
     """Say what would run; computes nothing.
 
     Parameters
@@ -43,7 +42,8 @@ def plan(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -
     Raises
     ------
     GeosegError
-        One sentence on whatever does not fit: input, bands, region, model, memory.
+        One sentence on what does not fit: input, bands, region, model. Whether it fits into memory is what
+        `Plan.check_memory` says.
     """
     wanted = read_workflow(workflow, **settings)
     spec = _find_spec(wanted)

@@ -17,6 +17,7 @@ from pyproj import CRS
 from geoseg.engine import Listener, Outcome, Started, Writing, announced, connect, ignore, outline
 from geoseg.engine.cluster import DASHBOARD
 from geoseg.errors import BlockError, OutputError, RasterError, WorkflowError
+from geoseg.files import local_path
 from geoseg.outlines import OutlineFolder, OutlinePlan, RasterLabels, write_outlines
 from geoseg.planning import RegionMask, core_count
 from geoseg.raster import Raster, open_raster, read_legend
@@ -128,7 +129,7 @@ def polygonize(
         Something that was given cannot be used.
     """
     wanted = _checked({"input": input, "output": str(output), **settings})
-    path = Path(wanted.output).absolute()
+    path = local_path(wanted.output, "output").absolute()
     check_format(path)
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")

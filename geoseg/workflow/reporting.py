@@ -14,6 +14,7 @@ from typing import Any
 from distributed import Client, performance_report
 
 from geoseg.errors import GeosegError, ReportWarning
+from geoseg.files import local_path
 from geoseg.raster import Raster
 from geoseg.report import RunRecord, read_record, write_preview, write_report
 from geoseg.workflow.planning import plan
@@ -87,8 +88,9 @@ def make_preview(folder: str | Path, path: str | Path, **options: Any) -> Path:
     ReportWarning
         The imagery is not there any more.
     """
+    picture = local_path(path, "the picture")
     record = read_record(folder)
-    return write_preview(record, _imagery(record), Path(path), **options)
+    return write_preview(record, _imagery(record), picture, **options)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -27,11 +27,11 @@ from geoseg.workflow.outlines import outlines_of_run, styled_classes
 from geoseg.workflow.planning import plan
 from geoseg.workflow.reporting import performance, try_report
 from geoseg.workflow.result_item import write_result_item
-from geoseg.workflow.settings import Workflow, read_workflow, write_workflow
+from geoseg.workflow.settings import Workflow, WorkflowSource, read_workflow, write_workflow
 
 
 def run(
-    workflow: str | Path | Workflow | Mapping[str, Any],
+    workflow: WorkflowSource,
     *,
     listen: Listener = ignore,
     client: Client | None = None,

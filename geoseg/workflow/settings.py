@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +11,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from geoseg.catalog import workflows_home
+from geoseg.catalog import locate_workflow, workflow_names, workflows_home
 from geoseg.engine.cluster import DASHBOARD
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
-from geoseg.files import write_file
+from geoseg.files import local_path, write_file
 
 Input = str | list[str] | dict[str, str]
 
@@ -183,13 +184,19 @@ class Workflow(OutlineSettings):
     performance_report: bool = False
 
 
-def read_workflow(workflow: str | Path | Workflow | Mapping[str, Any], **settings: Any) -> Workflow:
-    """Read a workflow and replace what is given besides.
+WorkflowSource = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Workflow | Mapping[str, Any]
+"""What a run begins with: a workflow by file, name or content, or imagery."""
+
+
+def read_workflow(workflow: WorkflowSource, **settings: Any) -> Workflow:
+    """Read a workflow, or make one of imagery and a model, and replace what is given besides.
 
     Parameters
     ----------
-    workflow : path, Workflow or dict
-        A YAML file; a file that does not exist here is looked for among the shipped ones.
+    workflow : path, list of paths, Workflow or dict
+        A YAML file or the name of a shipped workflow such as ``land_use``, with imagery behind it or not; or imagery as
+        ``input`` takes it, which needs ``model``. A model that a shipped workflow is made for brings the settings of
+        that workflow.
     **settings
         Keys of `Workflow`; None leaves the workflow's own.
 
@@ -201,22 +208,58 @@ def read_workflow(workflow: str | Path | Workflow | Mapping[str, Any], **setting
     Raises
     ------
     WorkflowError
-        Not YAML, an unknown key, or a value that cannot be used.
+        Not YAML, an unknown key, a value that cannot be used, or imagery without a model.
     InputNotFoundError
         No such file.
     """
     given = {key: value for key, value in settings.items() if value is not None}
-    if isinstance(workflow, Workflow):
-        content, name = workflow.model_dump(), "the workflow"
-    elif isinstance(workflow, Mapping):
-        content, name = dict(workflow), "the workflow"
-    else:
-        path = _workflow_path(Path(workflow))
-        content, name = _read_yaml(path), str(path)
+    content, name = _content(workflow, given)
     try:
-        return Workflow(**{**content, **given})
+        read = Workflow(**{**content, **given})
     except ValidationError as error:
         raise WorkflowError(sentence(error, name, Workflow)) from error
+    local_path(read.output, "output")
+    for file in read.features:
+        local_path(file, "features")
+    return read
+
+
+def _content(workflow: WorkflowSource, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The keys of a workflow, and what an error calls it."""
+    if isinstance(workflow, Workflow):
+        return workflow.model_dump(), "the workflow"
+    if isinstance(workflow, Mapping):
+        return workflow, "the workflow"
+    named = [workflow] if isinstance(workflow, str | os.PathLike) else workflow
+    if not named:
+        raise WorkflowError("neither a workflow nor imagery is given; give one, such as scene.tif with a model.")
+    first, *imagery = [os.fspath(source) for source in named]
+    file = locate_workflow(first)
+    if file is None:
+        return _imagery_workflow([first, *imagery], given), "the run"
+    return {**_read_yaml(file), **_input_of(imagery, given)}, str(file)
+
+
+def _input_of(imagery: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The key ``input`` of imagery that stands beside a workflow; nothing where there is none."""
+    if imagery and "input" in given:
+        raise WorkflowError(f"'{imagery[0]}' is imagery, and input names more; give all imagery in one of the two.")
+    return {"input": imagery[0] if len(imagery) == 1 else list(imagery)} if imagery else {}
+
+
+def _imagery_workflow(imagery: Sequence[str], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of imagery and a model: those of the workflow that ships for the model."""
+    if "model" not in given:
+        if len(imagery) == 1 and get_close_matches(imagery[0], workflow_names(), n=1):
+            raise InputNotFoundError(f"workflow {imagery[0]} does not exist; {nearest(imagery[0], workflow_names())}")
+        raise WorkflowError(
+            f"no model is given for '{imagery[0]}'; give --model with a name of `geoseg models`, such as buildings, or "
+            "a workflow file."
+        )
+    shipped = (_read_yaml(workflows_home() / f"{name}.yaml") for name in workflow_names())
+    keys = given["model"], given.get("things")
+    defaults = next((item for item in shipped if (item["model"], item.get("things")) == keys), {})
+    return {**defaults, **_input_of(imagery, given)}
 
 
 PATHS = ("model", "things", "weights", "input", "region", "prompts", "output")
@@ -246,16 +289,6 @@ def _absolute(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _absolute(item) for key, item in value.items()}
     return str(Path(value).absolute()) if isinstance(value, str) and Path(value).exists() else value
-
-
-def _workflow_path(path: Path) -> Path:
-    """The file itself, or the shipped workflow of that name."""
-    home = workflows_home()
-    for candidate in (path, home / path.name, home / f"{path.name}.yaml"):
-        if candidate.is_file():
-            return candidate
-    shipped = sorted(item.stem for item in home.glob("*.yaml"))
-    raise InputNotFoundError(f"workflow {path} does not exist; {nearest(path.stem, shipped)}")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -1,0 +1,162 @@
+"""How a run begins: with a workflow by path or name, or with imagery and a model; and what a plan says beforehand."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import yaml
+
+import geoseg
+from geoseg.cli import main
+from geoseg.cli.options import RUN_OPTIONS
+from geoseg.errors import InputNotFoundError, WorkflowError
+from geoseg.workflow import Workflow, read_workflow
+from tests.networks import Box, write_model
+from tests.rasters import write_raster
+
+PIXELS = np.random.default_rng(0).integers(1, 255, (2, 150, 140), dtype=np.uint8)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model", Box(1), name="box", halo=1)
+
+
+# What a run begins with
+
+
+def test_imagery_and_a_model_are_enough(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_raster(tmp_path / "scene.tif", PIXELS)
+    options = ["--model", str(model), "--ramp", "8", "--workers", "1", "--no-report"]
+    assert main(["run", "scene.tif", *options, "--output", "mine"]) == 0
+    keys = {"model": str(model), "input": "scene.tif", "ramp": 8, "workers": 1, "report": False, "output": "other"}
+    (tmp_path / "map.yaml").write_text(yaml.safe_dump(keys))
+    assert main(["run", "map.yaml"]) == 0
+    with rasterio.open("mine/labels.tif") as mine, rasterio.open("other/labels.tif") as other:
+        assert np.array_equal(mine.read(), other.read())
+
+
+def test_a_workflow_may_be_given_imagery_behind_it() -> None:
+    one = read_workflow(["land_use", "a.tif"])
+    several = read_workflow(["land_use", "a.tif", "b.tif"])
+    assert (one.model, one.input, several.input) == ("sentinel2-land-cover", "a.tif", ["a.tif", "b.tif"])
+    for twice in (["land_use", "a.tif"], ["a.tif"]):
+        with pytest.raises(WorkflowError, match=r"'a.tif' is imagery, and input names more"):
+            read_workflow(twice, input="b.tif", model="buildings")
+    with pytest.raises(WorkflowError, match="neither a workflow nor imagery"):
+        read_workflow([])
+
+
+@pytest.mark.parametrize("name", ["buildings", "land_cover_aerial", "land_use", "panoptic", "prompts"])
+def test_a_model_brings_the_settings_of_its_shipped_workflow(name: str) -> None:
+    shipped = read_workflow(name)
+    settings = read_workflow(Path("scene.tif"), model=shipped.model, things=shipped.things)
+    assert settings == shipped.model_copy(update={"input": "scene.tif"})
+
+
+def test_another_model_has_the_defaults(model: Path) -> None:
+    assert read_workflow("scene.tif", model=str(model)) == Workflow(model=str(model), input="scene.tif")
+
+
+def test_a_mistyped_path_never_runs_a_shipped_workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in ("nowhere/land_use.yaml", "./nowhere/land_use", tmp_path / "land_use.yaml"):
+        with pytest.raises((InputNotFoundError, WorkflowError), match=r"land_use.* does not exist|no model is given"):
+            read_workflow(path)
+    (tmp_path / "land_use.yaml").write_text("model: buildings\n")
+    assert read_workflow("land_use.yaml").model == "buildings", "one's own file comes before the shipped one"
+    assert read_workflow("land_use").model == "sentinel2-land-cover"
+
+
+def test_what_is_neither_is_said_with_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, code, words in (
+        (["scene.tif"], 2, "no model is given for 'scene.tif'; give --model with a name of `geoseg models`"),
+        (["land_uze"], 3, "workflow land_uze does not exist; did you mean 'land_use'?"),
+        (["scen.tif", "--model", "buildings"], 3, "the input 'scen.tif' does not exist"),
+    ):
+        assert main(["plan", *arguments]) == code
+        assert words in capsys.readouterr().err
+
+
+# Results are written to disks
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://bucket/folder", "gs://bucket/a.gpkg", "https://host/a.gpkg", "/vsis3/b/a.gpkg"]
+)
+def test_an_address_is_refused_as_output(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_raster(tmp_path / "a.tif", PIXELS[0])
+    for command in (
+        ["run", "land_use", "--output", address],
+        ["run", "land_use", "--features", address],
+        ["polygonize", "a.tif", address],
+        ["preview", "out", address],
+        ["train", "train_land_cover", "--output", address],
+        ["evaluate", "a.tif", "a.tif", "--json", address],
+        ["evaluate", "a.tif", "a.tif", "--confusion", address],
+        ["catalog", "add", "a.tif", "--home", address],
+        ["models", "add", "sentinel2-land-cover", "--home", address],
+    ):
+        assert main(command) == 2, command
+        assert "is an address, and results are written to disks of this machine only" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+# Plans
+
+
+def test_a_plan_takes_every_option_of_a_run_and_is_json_too(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = write_raster(tmp_path / "scene.tif", PIXELS)
+    options = ["--ramp", "8", "--workers", "1", "--retries", "0", "--simplify", "1", "--no-report"]
+    arguments = ["plan", str(scene), "--model", str(model), "--output", str(tmp_path / "out"), *options]
+    assert main([*arguments, "--json"]) == 0
+    plan = geoseg.plan(scene, model=str(model), ramp=8, workers=1)
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(plan.summary()))
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    for cause in plan.worker_bytes:
+        assert cause in printed
+    for heading in ("disk", "time"):
+        assert f"\n{heading} " in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_causes_of_equal_size_are_all_shown(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = write_raster(tmp_path / "scene.tif", PIXELS)
+    causes = {f"cause {number}": 2**20 for number in range(5)}
+    monkeypatch.setattr("geoseg.planning.Plan.worker_bytes", causes)
+    assert main(["plan", str(scene), "--model", str(model), "--workers", "1", "--ramp", "8"]) == 0
+    printed = capsys.readouterr().out
+    assert all(re.search(f"^ +1 MiB +{cause}$", printed, re.MULTILINE) for cause in causes)
+
+
+def test_the_parts_of_an_estimate_add_up() -> None:
+    estimate = geoseg.plan("land_use").estimate
+    assert estimate is not None
+    assert estimate.seconds == pytest.approx(estimate.start + estimate.blocks + estimate.report)
+    assert estimate.core_hours == pytest.approx(estimate.seconds * estimate.workers / 3600)
+    assert estimate.blocks > (geoseg.plan("land_use").estimated_seconds or 0)
+
+
+def test_every_key_of_a_workflow_is_an_option() -> None:
+    assert set(RUN_OPTIONS) == set(Workflow.model_fields)
+
+
+def test_a_tolerance_in_the_wrong_unit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    degrees = rasterio.Affine(1e-5, 0, 5, 0, -1e-5, 50)
+    labels = write_raster(tmp_path / "labels.tif", PIXELS[0], crs="EPSG:4326", transform=degrees)
+    assert main(["polygonize", str(labels), str(tmp_path / "a.gpkg"), "--simplify", "1", "--workers", "1"]) == 2
+    assert "simplify 1 is 100,000 pixels of this raster, which would leave triangles" in capsys.readouterr().err
