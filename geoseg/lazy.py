@@ -101,7 +101,12 @@ def segment(
         raster
         if isinstance(raster, Raster)
         else open_imagery(
-            raster, bands=bands or promised.bands, resolution=resolution or promised.resolution, crs=crs, **imagery
+            raster,
+            bands=bands or promised.bands,
+            resolution=resolution or promised.resolution,
+            crs=crs,
+            units=promised.units,
+            **imagery,
         )
     )
     tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)

@@ -78,7 +78,17 @@ DECIDING_PACKAGES = ("torch", "torchvision", "transformers", "numpy", "rasterio"
 RAMP = 32
 """Overlap of tiles, px, unless the model or a person says otherwise."""
 
-SPEECH = ("weights", "parts", "description", "license", "metrics", "edge_errors", "activation_bytes", "seconds_per_mpx")
+SPEECH = (
+    "weights",
+    "parts",
+    "value_range",
+    "description",
+    "license",
+    "metrics",
+    "edge_errors",
+    "activation_bytes",
+    "seconds_per_mpx",
+)
 """Fields of a spec that do not decide labels."""
 
 

@@ -215,7 +215,9 @@ def test_bands_of_eo_and_raster_get_their_common_names_wherever_they_are_describ
         model_input={"norm_by_channel": True, "scaling": Z_SCORES, "resize_type": None},
     )
     spec = read(document, tmp_path)
-    assert spec.bands == (Band("B02", "blue"), Band("B03", "green"), Band("B04", "red"))
+    assert spec.bands == tuple(
+        Band(*names, scale=0.0001) for names in (("B02", "blue"), ("B03", "green"), ("B04", "red"))
+    )
     assert spec.scalings[2] == Scaling("z-score", mean=1002.5, stddev=300.0)
     assert spec.classes == (ClassSpec(0, "OTHER"), ClassSpec(1, "FIELD", "#00FF00", "Crops"))
     assert spec.weights == WEIGHTS_PAGE

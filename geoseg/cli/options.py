@@ -33,6 +33,13 @@ Crs = Annotated[str | None, typer.Option(help="CRS of rasters that have none: EP
 Resolution = Annotated[
     float | None, typer.Option(help="Metres per pixel at which the model looks; its own unless given.")
 ]
+Scale = Annotated[
+    float | None, typer.Option(help="A pixel is read times this, in place of what is declared: 10000 for reflectance.")
+]
+Offset = Annotated[float | None, typer.Option(help="What is added to a pixel times --scale: -1000.")]
+Nodata = Annotated[
+    str | None, typer.Option(help="Value of pixels without data, in place of what is declared; or none.")
+]
 Collections = Annotated[str | None, typer.Option(help="Ids of the collections of a STAC catalog that are wanted: a,b.")]
 Datetime = Annotated[str | None, typer.Option(help="When scenes were taken: 2024-06, or 2024-06-01/2024-08-31.")]
 Query = Annotated[list[str] | None, typer.Option(help="A condition on scenes: eo:cloud_cover<20; may be repeated.")]
@@ -117,6 +124,9 @@ RUN_OPTIONS: Mapping[str, Any] = {
     "query": Query,
     "mosaic": Mosaic,
     "mask": Mask,
+    "scale": Scale,
+    "offset": Offset,
+    "nodata": Nodata,
     "remove_offset": RemoveOffset,
     "region": Region,
     "prompts": Prompts,

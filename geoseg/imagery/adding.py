@@ -166,23 +166,19 @@ def _asset(file: _File) -> dict[str, Any]:
 
 def _bands(file: _File) -> list[dict[str, Any]]:
     """The bands of a file, in its order; alpha too, so that numbers stay what they are."""
-    opened, header = dataset(file.header.path), file.header
+    header = file.header
     bands = []
     for band in header.bands:
         name = file.band or band.label
-        common = common_name(name) or common_name(band.description) or common_name(band.color)
-        nodata, scale, offset = (
-            header.nodata[band.index - 1],
-            opened.scales[band.index - 1],
-            opened.offsets[band.index - 1],
-        )
+        common = band.common or common_name(name) or common_name(band.description) or common_name(band.color)
+        nodata, unit = header.nodata[band.index - 1], header.units[band.index - 1]
         bands.append(
             {
                 "name": name,
                 **({"eo:common_name": common} if common else {}),
                 "data_type": str(header.dtypes[band.index - 1]),
                 **({} if nodata is None else {"nodata": nodata}),
-                **({} if (scale, offset) == (1.0, 0.0) else {"raster:scale": scale, "raster:offset": offset}),
+                **({} if unit is None else {"raster:scale": unit[0], "raster:offset": unit[1]}),
             }
         )
     return bands

@@ -6,6 +6,7 @@ either version. It opens no file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +18,17 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import CRSError
 
 from geoseg.errors import BandError, CatalogError
-from geoseg.raster.bands import BandRequest, FileBand, find_bands, spoken
+from geoseg.raster.bands import BandRequest, FileBand, find_bands, sensor_band, spoken
+from geoseg.raster.calibration import Line
+from geoseg.raster.products import SENTINEL_2, sensor_of, sentinel_2_unit
 
 Json = Mapping[str, Any]
 
 PICTURES = ("visual", "overview", "thumbnail", "preview", "rendered_preview", "tilejson", "tki", "tci", "true-color")
 """Keys and roles of assets that show an item and are not its data."""
+
+REMOVED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
+"""Properties of items that say that the offset is taken off the pixels already."""
 
 _RASTERS = ("image/", "application/x-geotiff", "application/x-hdf", "application/netcdf", "application/vnd+zarr")
 _TIFF = ("tiff", "geotiff")
@@ -45,8 +51,10 @@ class Offer:
         Type of the pixels.
     nodata : float or None
         Declared value.
-    scale, offset : float
-        What a digital number is: ``scale * x + offset``.
+    unit : Line or None
+        What a digital number means, as far as the item says it.
+    common : str
+        The common name that the item, or the number of its sensor's band, says.
     rank : tuple
         Of several assets with one band, the lowest is taken: GeoTIFFs first, then the finest.
     """
@@ -57,8 +65,8 @@ class Offer:
     common_name: str
     dtype: np.dtype[Any] | None
     nodata: float | None
-    scale: float
-    offset: float
+    unit: Line | None
+    common: str
     rank: tuple[int, float, int]
 
     @property
@@ -150,28 +158,52 @@ def _offers(item: Json, key: str, asset: Json, number: int) -> list[Offer]:
     named = asset.get("bands") or asset.get("eo:bands") or [{}] * max(1, len(raster))
     rank = _rank(item, asset, [*named, *raster])
     return [
-        _offer(key, asset, {**(raster[index] if index < len(raster) else {}), **band}, index + 1, (*rank, number))
+        _offer(item, key, {**(raster[index] if index < len(raster) else {}), **band}, index + 1, (*rank, number))
         for index, band in enumerate(named)
     ]
 
 
-def _offer(key: str, asset: Json, band: Json, index: int, rank: tuple[int, float, int]) -> Offer:
+def _offer(item: Json, key: str, band: Json, index: int, rank: tuple[int, float, int]) -> Offer:
+    asset: Json = item["assets"][key]
+    properties: Json = item.get("properties") or {}
+
     def said(*fields: str) -> Any:
         places = (band, asset)
         return next((place[name] for place in places for name in fields if place.get(name) is not None), None)
 
-    scale, offset = said("raster:scale", "scale"), said("raster:offset", "offset")
+    name = str(band.get("name") or "")
+    common_name = str(band.get("eo:common_name") or band.get("common_name") or "")
+    sensor = sensor_of(str(properties.get("platform") or ""), str(properties.get("constellation") or ""))
     return Offer(
         asset=key,
         index=index,
-        name=str(band.get("name") or ""),
-        common_name=str(band.get("eo:common_name") or band.get("common_name") or ""),
+        name=name,
+        common_name=common_name,
         dtype=_dtype(said("data_type")),
         nodata=_number(said("nodata")),
-        scale=1.0 if scale is None else float(scale),
-        offset=0.0 if offset is None else float(offset),
+        unit=_unit(said("raster:scale", "scale"), said("raster:offset", "offset"), name or key, properties),
+        common=common_name or sensor_band(sensor, name or key),
         rank=rank,
     )
+
+
+def _unit(scale: Any, offset: Any, name: str, properties: Json) -> Line | None:
+    """What digital numbers mean: as the item declares it, or as its processing baseline of Sentinel-2 does.
+
+    Some catalogs keep Sentinel-2 as it is delivered, from baseline 04.00 on with 1,000 added, and say only the
+    baseline.
+    """
+    removed = any(properties.get(field) is True for field in REMOVED)
+    if scale is not None or offset is not None:
+        return 1.0 if scale is None else float(scale), 0.0 if offset is None or removed else float(offset)
+    baseline = properties.get("s2:processing_baseline")
+    if baseline is None or _plain_number(name) not in SENTINEL_2:
+        return None
+    return sentinel_2_unit("" if removed else str(baseline))
+
+
+def _plain_number(name: str) -> str:
+    return re.sub(r"^b0", "b", name.lower())
 
 
 def _rank(item: Json, asset: Json, bands: Sequence[Json]) -> tuple[int, float]:
@@ -201,12 +233,15 @@ def _choose_one(item: Json, offers: Sequence[Offer], request: BandRequest) -> Of
 def _named(offers: Sequence[Offer], request: Any) -> list[Offer]:
     """The offers that a name fits: the sensor's name, the common name, or the asset's key."""
     named = [
-        FileBand(number, ", ".join(filter(None, (offer.name, offer.common_name))) or offer.asset, "undefined")
+        FileBand(
+            number, ", ".join(filter(None, (offer.name, offer.common_name))) or offer.asset, "undefined", offer.common
+        )
         for number, offer in enumerate(offers)
     ]
     found = find_bands(request, named)
     if not found:
-        found = find_bands(request, [FileBand(number, offer.asset, "undefined") for number, offer in enumerate(offers)])
+        keys = [FileBand(number, offer.asset, "undefined", offer.common) for number, offer in enumerate(offers)]
+        found = find_bands(request, keys)
     return [offers[number] for number in found]
 
 

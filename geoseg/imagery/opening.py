@@ -6,18 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from geoseg.errors import CatalogError, RasterError, WorkflowError
 from geoseg.imagery.masking import Masking, read_masking
 from geoseg.raster import Raster, open_raster
 from geoseg.raster.bands import BandRequest
+from geoseg.raster.calibration import Calibration, Line, NoData
 from geoseg.raster.header import read_header
 from geoseg.raster.mosaic import Piece
 from geoseg.raster.opening import list_files
 from geoseg.raster.overlay import Order
 from geoseg.raster.scenes import Scene, Scenes, Screen
 from geoseg.vector import Region
+
+if TYPE_CHECKING:
+    from geoseg.imagery.shots import Reading
 
 Mosaic = Literal["first", "newest", "least_cloudy", "median"]
 """Which pixel is taken where scenes overlap: that of the first, newest or least cloudy one that is valid there, or the
@@ -37,6 +41,10 @@ def open_imagery(
     datetime: str | None = None,
     query: Any = None,
     remove_offset: bool = True,
+    scale: float | None = None,
+    offset: float | None = None,
+    nodata: NoData = None,
+    units: Sequence[Line | None] = (),
 ) -> Raster:
     """Open imagery of any kind as one raster.
 
@@ -62,6 +70,13 @@ def open_imagery(
     remove_offset : bool
         Whether the offset that a catalog declares is taken off the digital numbers, and all scenes are brought to the
         scale of the first one. So Sentinel-2 of before and after 2022 mean the same.
+    scale, offset : float, optional
+        A stored pixel x is read as ``scale * x + offset``, whatever its file or catalog declares; 1 reads it as stored.
+    nodata : float or "none", optional
+        The value of pixels without data, in place of what is declared; ``"none"``: every value is data.
+    units : sequence of (float, float) or None
+        Units of the numbers that are wanted, one ``(scale, offset)`` a band, such as ``(0.0001, 0)`` for reflectance
+        x 10,000: bands that declare what they mean are brought to them, each file by what it says itself.
 
     Returns
     -------
@@ -80,38 +95,37 @@ def open_imagery(
     from geoseg.catalog import resolve_input
     from geoseg.imagery.documents import is_document, read_items
     from geoseg.imagery.searching import Search, read_query
+    from geoseg.imagery.shots import Reading
 
     if mosaic not in get_args(Mosaic):
         raise WorkflowError(f"mosaic '{mosaic}' is not known; use {', '.join(get_args(Mosaic))}.")
     masking = mask if mask is None or isinstance(mask, Masking) else read_masking(mask)
     wanted = [collections] if isinstance(collections, str) else list(collections or ())
     search = Search(tuple(wanted), datetime, read_query(query), region)
+    calibration = Calibration(scale, offset, nodata, tuple(units))
     given = resolve_input(input)
     if is_document(given):
-        items = read_items(given, search)
-        return _open_items(items, bands, resolution, region, mosaic, masking, remove_offset=remove_offset)
+        reading = Reading(bands, masking, remove_offset, calibration)
+        return _open_items(read_items(given, search), reading, resolution, region, mosaic)
     if not search.is_empty:
         raise WorkflowError(
             f"'{given}' is no catalog to search; give STAC, or leave collections, datetime and query out."
         )
-    return _open_files(given, bands, resolution, crs, mosaic, masking)
+    return _open_files(given, bands, resolution, crs, mosaic, masking, calibration)
 
 
 def _open_items(
     items: Sequence[Mapping[str, Any]],
-    bands: Sequence[BandRequest] | None,
+    reading: Reading,
     resolution: float | None,
     region: Region | None,
     mosaic: Mosaic,
-    masking: Masking | None,
-    *,
-    remove_offset: bool,
 ) -> Raster:
     """Lay the scenes of many items onto one grid."""
     from geoseg.imagery.gridding import common_grid
-    from geoseg.imagery.shots import Reading, Shot
+    from geoseg.imagery.shots import Shot
 
-    shots = Reading(bands, masking, remove_offset).read(items)
+    shots, masking = reading.read(items), reading.masking
     geobox = common_grid([file.geobox for shot in shots for file in shot.files], resolution, region)
     orders: dict[Mosaic, Callable[[Shot], Any]] = {
         "newest": lambda shot: (-shot.taken.timestamp(), shot.name),
@@ -140,6 +154,7 @@ def _open_files(
     crs: str | int | None,
     mosaic: Mosaic,
     masking: Masking | None,
+    calibration: Calibration,
 ) -> Raster:
     """Open files, which have neither dates nor clouds; a classification only where each band has one file."""
     if mosaic in ("newest", "least_cloudy"):
@@ -149,14 +164,16 @@ def _open_files(
         )
     files = dict(given) if isinstance(given, Mapping) else given
     if masking is None:
-        return open_raster(files, bands=bands, resolution=resolution, crs=crs, mosaic=_order(mosaic))
+        return open_raster(
+            files, bands=bands, resolution=resolution, crs=crs, mosaic=_order(mosaic), calibration=calibration
+        )
     if not isinstance(files, dict) or masking.asset not in files:
         raise WorkflowError(
             f"mask names '{masking.asset}', which is not there; give STAC items with that asset, or name its file "
             "among the bands: `input: {red: ..., scl: ...}`."
         )
     paths = list_files(files.pop(masking.asset))
-    raster = open_raster(files, bands=bands, resolution=resolution, crs=crs)
+    raster = open_raster(files, bands=bands, resolution=resolution, crs=crs, calibration=calibration)
     if len(paths) != 1 or any(len(layer.pieces) != 1 for layer in raster.layers):
         raise WorkflowError("mask goes with one file a band; describe several scenes first with `geoseg catalog add`.")
     classes, _ = read_header(paths[0][1], paths[0][0]).select([1])

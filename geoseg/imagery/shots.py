@@ -18,7 +18,8 @@ from geoseg.imagery.assets import Offer, choose, find_asset, grid_of, list_offer
 from geoseg.imagery.masking import Masking
 from geoseg.imagery.searching import read_moment
 from geoseg.raster.asset import Asset
-from geoseg.raster.bands import BandRequest
+from geoseg.raster.bands import BandRequest, is_alpha
+from geoseg.raster.calibration import Calibration, Line
 from geoseg.raster.facts import usable_nodata
 from geoseg.raster.header import Header, read_header
 
@@ -26,10 +27,6 @@ Json = Mapping[str, Any]
 
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 _STAMPS = ("file:checksum", "file:size", "updated")
-_REMOVED = (
-    "earthsearch:boa_offset_applied",
-    "sentinel:boa_offset_applied",
-)  # the offset is taken off the pixels already
 _SIGNED = ".blob.core.windows.net"
 _SIGNING = "planetarycomputer.microsoft.com"
 
@@ -79,15 +76,18 @@ class Reading:
     masking : Masking or None
         What is not used.
     remove_offset : bool
-        Whether digital numbers are brought to one scale, without an offset.
+        Whether digital numbers are brought to one unit: that of the calibration, or the first item's without an offset.
+    calibration : Calibration
+        In which units pixels are read, and which are nodata.
     """
 
     bands: Sequence[BandRequest] | None = None
     masking: Masking | None = None
     remove_offset: bool = True
+    calibration: Calibration = field(default_factory=Calibration)
     _headers: dict[str, Header] = field(default_factory=dict)
     _types: dict[tuple[str, int], np.dtype[Any]] = field(default_factory=dict)
-    _scales: dict[int, float] = field(default_factory=dict)
+    _units: dict[int, Line] = field(default_factory=dict)
 
     def read(self, items: Sequence[Json]) -> list[Shot]:
         """Read items; all files get the common type of their pixels.
@@ -136,15 +136,14 @@ class Reading:
         return [replace(only, index=band.index, name="" if len(bands) == 1 else band.label) for band in bands]
 
     def _screen(self, item: Json, masking: Masking) -> Asset:
-        return replace(self._file(item, [find_asset(item, masking.asset)], None), gains=(), shifts=())
+        return self._file(item, [find_asset(item, masking.asset)], None)
 
     def _file(self, item: Json, offers: Sequence[Offer], places: Sequence[int] | None) -> Asset:
         """A file with some of its bands; opened only where neither its item nor one before says what it is."""
         key = offers[0].asset
         asset, grid = item["assets"][key], grid_of(item, key)
         dtypes = [self._dtype(item, offer) for offer in offers]
-        gains, shifts = self._rescaling(item, offers, places or [])
-        return Asset(
+        file = Asset(
             given=str(asset["href"]),
             path=_openable(item, str(asset["href"])),
             geobox=self._header(item, key).geobox if grid is None else grid,
@@ -153,10 +152,11 @@ class Reading:
             nodata=tuple(usable_nodata(offer.nodata, dtype) for offer, dtype in zip(offers, dtypes, strict=True)),
             alpha=None,
             masked=(),
-            gains=gains,
-            shifts=shifts,
+            units=tuple(offer.unit for offer in offers) if any(offer.unit for offer in offers) else (),
+            named=tuple(offer.index for offer in list_offers(item) if offer.asset == key and _is_named(offer)),
             stamp=tuple((name, str(value)) for name in _STAMPS if (value := _said(item, asset, name)) is not None),
         )
+        return file if places is None else file.calibrated(self._calibration_at(offers, places), places)
 
     def _dtype(self, item: Json, offer: Offer) -> np.dtype[Any]:
         """The type of a band; as that of the same band of an item before, when the item does not say."""
@@ -168,26 +168,31 @@ class Reading:
             self._types[place] = self._header(item, offer.asset).dtypes[offer.index - 1]
         return self._types[place]
 
-    def _rescaling(
-        self, item: Json, offers: Sequence[Offer], places: Sequence[int]
-    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Bring digital numbers to the scale of the first item, without an offset."""
-        if not self.remove_offset or not places:
-            return (), ()
-        removed = any((item.get("properties") or {}).get(name) is True for name in _REMOVED)
-        scales = [self._scales.setdefault(place, offer.scale) for place, offer in zip(places, offers, strict=True)]
-        gains = tuple(offer.scale / scale for offer, scale in zip(offers, scales, strict=True))
-        shifts = tuple(
-            0.0 if removed else round(offer.offset / scale, 6) for offer, scale in zip(offers, scales, strict=True)
+    def _calibration_at(self, offers: Sequence[Offer], places: Sequence[int]) -> Calibration:
+        """How a file's bands are read: in the units that are asked for, or in those of the first item that has some."""
+        if not self.remove_offset:
+            return replace(self.calibration, units=())
+        for place, offer in zip(places, offers, strict=True):
+            if offer.unit is not None:
+                self._units.setdefault(place, (offer.unit[0], 0.0))
+        asked = self.calibration.units
+        count = max((*places, len(asked) - 1, *self._units)) + 1
+        units = tuple(
+            (asked[place] if place < len(asked) else None) or self._units.get(place) for place in range(count)
         )
-        is_same = all(gain == 1 for gain in gains) and not any(shifts)
-        return ((), ()) if is_same else (gains, shifts)
+        return replace(self.calibration, units=units)
 
     def _header(self, item: Json, key: str) -> Header:
         href = str(item["assets"][key]["href"])
         if href not in self._headers:
             self._headers[href] = read_header(_openable(item, href), href)
         return self._headers[href]
+
+
+def _is_named(offer: Offer) -> bool:
+    """Say whether an item says what a band of a file shows; a number, or alpha, says nothing."""
+    name = offer.name or offer.common_name
+    return bool(name) and not is_alpha("alpha", name)
 
 
 def _name(request: BandRequest, offer: Offer) -> str:

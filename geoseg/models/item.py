@@ -22,6 +22,7 @@ from geoseg.models.item_signature import (
     read_scalings,
     read_task,
     read_tile_size,
+    read_value_range,
 )
 from geoseg.models.refinement import read_refinement
 from geoseg.models.spec import Activation, ModelSpec
@@ -65,12 +66,14 @@ def read_model_item(path: str | Path) -> ModelSpec:
     model_input, model_output = read_input(document), read_output(document, task)
     asset = _asset(document)
     tile_size = need(properties, "geoseg:tile_size", int, read_tile_size(model_input) or ModelSpec.tile_size)
+    bands = read_bands(document, model_input, asset)
     return ModelSpec(
         name=str(properties.get("mlm:name") or need(document.item, "id", str)),
         task=task,
-        bands=read_bands(document, model_input, asset),
+        bands=bands,
         classes=read_classes(document, model_output, task),
         scalings=read_scalings(document, model_input),
+        value_range=read_value_range(document, len(bands)),
         resolution=document.optional("geoseg:resolution") or document.optional("gsd"),
         tile_size=tile_size,
         halo=need(properties, "geoseg:halo", int, min(32, tile_size // 8)),

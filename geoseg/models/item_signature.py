@@ -95,7 +95,8 @@ def read_bands(document: Document, model_input: Json, asset: Json) -> tuple[Band
         name = document.need(entry, "name", str)
         if entry.get("expression") is not None:
             raise document.error("bands", f"has '{name}', which is made by an expression; use plain bands")
-        bands.append(Band(name, described.get(name)))
+        scale, offset = _unit(document, [entry, *_descriptions(document, asset, name)])
+        bands.append(Band(name, described.get(name), scale, offset))
     channels = model_input["input"]["shape"][-3]
     if not bands:
         return _numbered_bands(document, channels)
@@ -126,6 +127,45 @@ def _common_names(document: Document, asset: Json) -> dict[str, str | None]:
                 common = band.get("eo:common_name") or band.get("common_name")
                 described[str(band.get("name"))] = common or described.get(str(band.get("name")))
     return described
+
+
+def _descriptions(document: Document, asset: Json, name: str) -> list[Json]:
+    """Every description of a band, in the asset and in the item."""
+    places = [(where, field) for where in (asset, document.properties) for field in ("raster:bands", "bands")]
+    entries = [entry for where, field in places for entry in document.objects(field, where.get(field) or [])]
+    return [entry for entry in entries if str(entry.get("name")) == name]
+
+
+def _unit(document: Document, entries: list[Json]) -> tuple[float | None, float]:
+    """Scale and offset of the numbers that a band was trained on, as the raster extension declares them."""
+
+    def said(word: str) -> Any:
+        fields = [(entry, field) for entry in entries for field in (f"raster:{word}", word)]
+        return next(
+            (document.need(entry, field, NUMBER) for entry, field in fields if entry.get(field) is not None), None
+        )
+
+    scale, offset = said("scale"), said("offset")
+    if scale == 0:
+        raise document.error("raster:scale", "has the value 0; give what one step of the numbers means, such as 0.0001")
+    return scale if scale is not None or offset is None else 1.0, offset or 0.0
+
+
+def read_value_range(document: Document, bands: int) -> tuple[tuple[float, float], ...]:
+    """``geoseg:value_range``: ``[0, 10000]``, or a pair for each band."""
+    field = "geoseg:value_range"
+    value = document.need(document.properties, field, list, [])
+    pairs = [value] if value and not isinstance(value[0], list) else value
+    if any(not _is_range(pair) for pair in pairs) or len(pairs) not in (0, 1, bands):
+        raise document.error(
+            field, f"has the value {value}; give the lowest and the highest number, such as [0, 10000]"
+        )
+    return tuple((float(low), float(high)) for low, high in pairs)
+
+
+def _is_range(pair: Any) -> bool:
+    numbers = isinstance(pair, list) and len(pair) == 2 and all(isinstance(item, int | float) for item in pair)
+    return numbers and bool(pair[0] < pair[1])
 
 
 def _numbered_bands(document: Document, channels: Any) -> tuple[Band, ...]:

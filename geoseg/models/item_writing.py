@@ -21,6 +21,7 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
     "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
 )
 """Extensions that a written item uses, in the versions that pystac's packages know."""
@@ -126,6 +127,7 @@ def _framework(spec: ModelSpec) -> str:
 def _extras(spec: ModelSpec) -> dict[str, Any]:
     """What tiling needs beyond the extension."""
     extras = {name: getattr(spec, name) for name in GEOSEG} | {
+        "value_range": [list(pair) for pair in spec.value_range] or None,
         "fixed_size": spec.fixed_size or None,
         "min_score": spec.min_score if spec.things else None,
         "refine": asdict(spec.refine) if spec.refine else None,
@@ -168,9 +170,10 @@ def _output_json(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _band_json(band: Band) -> dict[str, str]:
+def _band_json(band: Band) -> dict[str, Any]:
     common = {"eo:common_name": band.common_name} if band.common_name else {}
-    return {"name": band.name, **common}
+    unit = {} if band.scale is None else {"raster:scale": band.scale, "raster:offset": band.offset}
+    return {"name": band.name, **common, **unit}
 
 
 def _class_json(item: ClassSpec, task: Task) -> dict[str, Any]:

@@ -35,10 +35,21 @@ class Band:
         The sensor's name of the band, such as ``"B04"``.
     common_name : str or None
         The name of the STAC eo extension, such as ``"red"``.
+    scale, offset : float
+        What a number x that the network was trained on means: ``scale * x + offset``. 0.0001 is reflectance x 10,000, 1
+        is reflectance. Imagery that declares what its own numbers mean is brought to these. A scale of None says
+        nothing: then numbers are taken as they are stored.
     """
 
     name: str
     common_name: str | None = None
+    scale: float | None = None
+    offset: float = 0.0
+
+    @property
+    def unit(self) -> tuple[float, float] | None:
+        """Scale and offset; None when the entry does not say what the band's numbers mean."""
+        return None if self.scale is None else (self.scale, self.offset)
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,9 @@ class ModelSpec:
         The output classes, in the network's order.
     scalings : tuple of Scaling
         One for all bands, or one a band; empty when digital numbers are used as they are.
+    value_range : tuple of (float, float)
+        Between which two numbers the pixels of the imagery mostly lie that the model is meant for, one for all bands,
+        or one a band; empty leaves it to the scalings. ``(0, 255)`` are bytes, which nothing exceeds.
     resolution : float or None
         Metres on the ground per pixel that the model was trained for; None takes any.
     tile_size, halo, multiple : int
@@ -147,6 +161,7 @@ class ModelSpec:
     bands: tuple[Band, ...]
     classes: tuple[ClassSpec, ...]
     scalings: tuple[Scaling, ...] = ()
+    value_range: tuple[tuple[float, float], ...] = ()
     resolution: float | None = None
     tile_size: int = 1024
     halo: int = 32
@@ -176,6 +191,11 @@ class ModelSpec:
     def band_names(self) -> list[str]:
         """Names of the input bands, in the network's order."""
         return [band.name for band in self.bands]
+
+    @property
+    def units(self) -> tuple[tuple[float, float] | None, ...]:
+        """What the numbers of each band mean, ``(scale, offset)``, in the network's order."""
+        return tuple(band.unit for band in self.bands)
 
     @property
     def class_names(self) -> list[str]:

@@ -5,18 +5,20 @@ So a plan over thousands of scenes opens none of them. It knows what a descripti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 
 from geoseg.errors import RasterReadError
 from geoseg.grid import Window
+from geoseg.raster.bands import is_alpha
+from geoseg.raster.calibration import Calibration
 from geoseg.raster.facts import has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import dataset, is_remote
 from geoseg.raster.placing import SAME_GRID, crs_label, definition, lies_at, stated_crs
@@ -31,15 +33,28 @@ class Asset(Source):
 
     Attributes
     ----------
-    gains, shifts : tuple of float
-        Digital number ``x`` of a band becomes ``gain * x + shift``; empty when they stay as they are.
+    named : tuple of int
+        Bands to which the catalog gives a name of data; none of them is alpha, whatever the file says.
+    is_nodata_given : bool
+        Whether a person has said what is nodata, which then goes before what the file declares.
     stamp : tuple of (str, str)
         Names and values of what the catalog says that changes with the file's content.
     """
 
-    gains: tuple[float, ...] = ()
-    shifts: tuple[float, ...] = ()
+    named: tuple[int, ...] = ()
+    is_nodata_given: bool = False
     stamp: tuple[tuple[str, str], ...] = ()
+
+    def calibrated(self, calibration: Calibration, positions: Sequence[int]) -> Self:
+        """Return the asset as `Source.calibrated` does.
+
+        Raises
+        ------
+        RasterError
+            The nodata value that is said cannot be one.
+        """
+        is_given = self.is_nodata_given or calibration.nodata is not None
+        return replace(super().calibrated(calibration, positions), is_nodata_given=is_given)
 
     @property
     def version(self) -> dict[str, str] | None:
@@ -62,8 +77,6 @@ class Asset(Source):
                 f"'{self.given}' cannot be read at {window} ({reason(error)}); the file is gone or damaged, or its "
                 "server did not answer: run the same command again."
             ) from error
-        self._rescale(pixels)
-        np.copyto(pixels, 0, where=~mask)
         return pixels, mask
 
     def _as_opened(self, opened: rasterio.DatasetReader) -> Source:
@@ -88,7 +101,8 @@ class Asset(Source):
             if not np.can_cast(dtype, self.dtype):
                 raise self._differs(f"{dtype} pixels", str(self.dtype))
         declared = [opened.nodatavals[index - 1] for index in self.indexes]
-        alphas = [band for band, color in enumerate(opened.colorinterp, start=1) if color == ColorInterp.alpha]
+        told = zip(opened.indexes, opened.colorinterp, opened.descriptions, strict=True)
+        alphas = [band for band, color, name in told if is_alpha(color.name, name or "") and band not in self.named]
         return Source(
             given=self.given,
             path=self.path,
@@ -96,11 +110,12 @@ class Asset(Source):
             indexes=self.indexes,
             dtype=self.dtype,
             nodata=tuple(
-                said if value is None else usable_nodata(value, dtype)
+                said if value is None or self.is_nodata_given else usable_nodata(value, dtype)
                 for value, said, dtype in zip(declared, self.nodata, dtypes, strict=True)
             ),
             alpha=next((band for band in alphas if band not in self.indexes), None),
             masked=tuple(index for index in self.indexes if has_mask(opened.mask_flag_enums[index - 1])),
+            lines=self.lines,
         )
 
     def _differs(self, found: str, said: str) -> RasterReadError:
@@ -108,17 +123,6 @@ class Asset(Source):
             f"'{self.given}' has {found} and its catalog says {said}; correct the catalog's entry, or give the files "
             "themselves as input."
         )
-
-    def _rescale(self, pixels: NDArray[Any]) -> None:
-        """Bring digital numbers to another scale, in place."""
-        for band, (gain, shift) in enumerate(zip(self.gains, self.shifts, strict=True)):
-            if (gain, shift) == (1.0, 0.0):
-                continue
-            values = pixels[band] * np.float64(gain) + shift
-            if self.dtype.kind in "iu":
-                limits = np.iinfo(self.dtype)
-                values = np.clip(np.rint(values), limits.min, limits.max)
-            pixels[band] = values.astype(self.dtype)
 
 
 def _is_same_grid(one: Affine, shape: Any, other: Affine, size: tuple[int, int]) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from geoseg.errors import BandError
+from geoseg.raster.products import SENSORS, SENTINEL_2
 
 
 class NamedBand(Protocol):
@@ -40,11 +41,14 @@ class FileBand:
         The file's name of the band, or ``""``.
     color : str
         The colour interpretation, such as ``"red"``, ``"gray"``, ``"alpha"``.
+    common : str
+        What is known of the band beside its name: the common name, from the sensor or a catalog, or ``""``.
     """
 
     index: int
     description: str
     color: str
+    common: str = ""
 
     @property
     def is_named(self) -> bool:
@@ -59,14 +63,24 @@ class FileBand:
         return self.color if self.color in _COLORS else str(self.index)
 
 
+def is_alpha(color: str, description: str) -> bool:
+    """Say whether a band is alpha: its colour says so, and no name of data, such as ``"NIR"``, which goes before.
+
+    GDAL tags the fourth band of four bytes as alpha when nobody says what it is.
+    """
+    key = _key(description)
+    is_named = _NUMBERED.fullmatch(key) is None and not any(word in key for word in _TRANSPARENT)
+    return color == "alpha" and not is_named
+
+
+_TRANSPARENT = ("alpha", "mask", "opacity", "transparen", "valid")
 _NUMBERED = re.compile(r"(band|layer|channel|image|gray|grey|dataset)?\d*")
 _COLORS = ("red", "green", "blue", "coastal", "rededge", "nir", "pan")
 _PHRASES = {"red edge": "rededge", "near infrared": "nir", "near ir": "nir"}
 
 # Sentinel-2's numbers and the spellings people use, as keys of the common names of the STAC eo extension.
 _COMMON = {
-    "b1": "coastal", "b2": "blue", "b3": "green", "b4": "red", "b5": "rededge71", "b6": "rededge75",
-    "b7": "rededge78", "b8": "nir", "b8a": "nir8", "b9": "nir9", "b10": "cirrus", "b11": "swir16", "b12": "swir22",
+    **SENTINEL_2,
     "nearinfrared": "nir", "nir1": "nir", "nirnarrow": "nir8", "narrownir": "nir8", "swir1": "swir16",
     "swir2": "swir22", "rededge1": "rededge71", "rededge2": "rededge75", "rededge3": "rededge78",
     "coastalaerosol": "coastal", "panchromatic": "pan",
@@ -166,6 +180,8 @@ def _find(item: BandRequest, wanted: Sequence[BandRequest], bands: Sequence[File
 
 def _named(item: str | NamedBand, bands: Sequence[FileBand]) -> list[int]:
     name, common = (item, None) if isinstance(item, str) else (item.name, item.common_name)
+    if common:
+        bands = [band for band in bands if _agrees(_key(common), _key(band.common))]
     keys = [_key(text) for text in (name, common) if text]
     for key in keys:
         for names in (_whole, _words, _color):
@@ -173,9 +189,34 @@ def _named(item: str | NamedBand, bands: Sequence[FileBand]) -> list[int]:
                 return found
     commons = {_COMMON.get(key, key) for key in keys}
     for names in (_whole, _words, _color):
-        if found := [band.index for band in bands if commons & {_COMMON.get(key, key) for key in names(band)}]:
+        if found := [band.index for band in bands if commons & _commons(band, names(band))]:
             return found
     return []
+
+
+def sensor_band(sensor: str | None, name: str) -> str:
+    """The common name that a sensor's number of a band stands for, such as ``"SR_B4"``; ``""`` without one."""
+    number = re.search(r"(?:^|[^a-z0-9])b0?(\d{1,2}a?)(?:_\d0m)?$", name.lower())
+    return SENSORS.get(sensor or "", {}).get(f"b{number[1]}", "") if number else ""
+
+
+def _agrees(wanted: str, known: str) -> bool:
+    """Say whether a common name may be the wanted one: older catalogs write ``rededge`` for each of three bands."""
+    wanted, known = (_COMMON.get(name, name) for name in (wanted, known))
+    return not known or wanted.startswith(known) or known.startswith(wanted)
+
+
+def _commons(band: FileBand, keys: set[str]) -> set[str]:
+    """Common names of a band; where they are known, its number says none. Landsat has one near infrared."""
+    if not band.common:
+        return {_COMMON.get(key, key) for key in keys}
+    known = _COMMON.get(_key(band.common), _key(band.common))
+    return {known, "nir"} if known == "nir8" and not _is_narrow(band) else {known}
+
+
+def _is_narrow(band: FileBand) -> bool:
+    """Say whether a near infrared band is Sentinel-2's narrow one, beside which there is a wide one."""
+    return bool({"b8a"} & (_words(band) | _whole(band)))
 
 
 def _whole(band: FileBand) -> set[str]:

@@ -17,13 +17,16 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from geoseg.errors import CrsError, RasterError
-from geoseg.raster.bands import BandRequest, FileBand, band_name, match_bands
+from geoseg.raster.bands import BandRequest, FileBand, band_name, is_alpha, match_bands, sensor_band
+from geoseg.raster.calibration import AS_STORED, Line
 from geoseg.raster.facts import has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import open_dataset
 from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT, definition, stated_crs
+from geoseg.raster.products import product_file, sensor_of
 from geoseg.raster.source import Source, reason
 
 _VECTOR_SUFFIXES = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet", ".kml", ".gml", ".csv"}
+_SENSOR_TAGS = ("SPACECRAFT_ID", "SPACECRAFT_NAME", "SATELLITE", "PLATFORM", "platform")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Header:
         Declared nodata value of each band; None where a pixel of the band's type cannot hold it.
     masked : tuple of bool
         True for the bands whose validity stands in a mask of the file (internal, ``.msk``, per band).
+    units : tuple of (Line or None)
+        What the numbers of each band mean; None where nothing says it.
     """
 
     given: str
@@ -55,6 +60,7 @@ class Header:
     dtypes: tuple[np.dtype[Any], ...]
     nodata: tuple[float | None, ...]
     masked: tuple[bool, ...]
+    units: tuple[Line | None, ...]
 
     def select(self, wanted: Sequence[BandRequest] | None) -> tuple[Source, tuple[str, ...]]:
         """Choose bands.
@@ -97,6 +103,7 @@ class Header:
             nodata=tuple(self.nodata[index - 1] for index in indexes),
             alpha=alpha,
             masked=tuple(index for index in indexes if self.masked[index - 1]),
+            units=tuple(self.units[index - 1] for index in indexes) if any(self.units) else (),
         )
         return source, tuple(band_name(item, self.bands, index) for item, index in zip(wanted, indexes, strict=True))
 
@@ -127,18 +134,40 @@ def read_header(path: str, given: str, *, crs: CRS | None = None, require_crs: b
     with opened:
         _check_bands(opened, given)
         dtypes = tuple(numpy_type(name) for name in opened.dtypes)
+        product = product_file(path)
+        declared = tuple(
+            product.nodata if value is None and product is not None else value for value in opened.nodatavals
+        )
         return Header(
             given=given,
             path=path,
             geobox=_geobox(opened, given, crs, require_crs=require_crs),
-            bands=tuple(
-                FileBand(index, opened.descriptions[index - 1] or "", opened.colorinterp[index - 1].name)
-                for index in opened.indexes
-            ),
+            bands=_bands(opened, path),
             dtypes=dtypes,
-            nodata=tuple(usable_nodata(value, dtype) for value, dtype in zip(opened.nodatavals, dtypes, strict=True)),
+            nodata=tuple(usable_nodata(value, dtype) for value, dtype in zip(declared, dtypes, strict=True)),
             masked=tuple(has_mask(flags) for flags in opened.mask_flag_enums),
+            units=tuple(
+                line if line != AS_STORED else None if product is None else product.unit
+                for line in zip(opened.scales, opened.offsets, strict=True)
+            ),
         )
+
+
+def _bands(opened: rasterio.DatasetReader, path: str) -> tuple[FileBand, ...]:
+    """The bands with all that name, metadata and the file's own words say of them."""
+    descriptions = [text or "" for text in opened.descriptions]
+    tags = opened.tags()
+    sensor = sensor_of(Path(path).stem, *(tags.get(name, "") for name in _SENSOR_TAGS))
+    names = [Path(path).stem] if opened.count == 1 and not descriptions[0] else descriptions
+    return tuple(
+        FileBand(
+            index,
+            name,
+            "undefined" if color.name == "alpha" and not is_alpha(color.name, name) else color.name,
+            sensor_band(sensor, known),
+        )
+        for index, name, known, color in zip(opened.indexes, descriptions, names, opened.colorinterp, strict=True)
+    )
 
 
 def _check_bands(opened: rasterio.DatasetReader, given: str) -> None:

@@ -19,7 +19,6 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.errors import WindowError
 from geoseg.grid import Window
-from geoseg.raster.asset import Asset
 from geoseg.raster.fingerprints import identify
 from geoseg.raster.overlay import Order, Overlay, Pixels
 from geoseg.raster.placing import footprint, ground_resolution, is_plain, pixel_offset
@@ -240,15 +239,12 @@ class Raster:
         """All besides the files' content that decides what is read, as JSON values; nothing that is as usual."""
         scenes = () if self.scenes is None else self.scenes.scenes
         screen = next((scene.screen for scene in scenes if scene.screen is not None), None)
-        rescaled = {
-            source.given: [list(source.gains), list(source.shifts)]
-            for source in self.sources
-            if isinstance(source, Asset) and source.gains
-        }
+        lines, nodata = ([getattr(source, name) for source in self.sources] for name in ("lines", "nodata"))
         return {
             **({} if self.order == "first" else {"mosaic": self.order}),
             **({} if screen is None else {"exclude": list(screen.exclude), "bits": screen.bits}),
-            **({} if not rescaled else {"rescaled": hashlib.sha256(json.dumps(rescaled).encode()).hexdigest()}),
+            **({} if not any(lines) else {"lines": _digest(lines)}),
+            **({} if all(value is None for values in nodata for value in values) else {"nodata": _digest(nodata)}),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -267,3 +263,8 @@ class Raster:
             else [round(metres, 6) for metres in self.resolution],
             "resampled": self.is_resampled,
         }
+
+
+def _digest(values: Any) -> str:
+    """A short name of JSON values."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

@@ -15,7 +15,8 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from geoseg.errors import BandError, CrsError, InputNotFoundError, RasterError
-from geoseg.raster.bands import BandRequest, FileBand, band_name, match_bands
+from geoseg.raster.bands import BandRequest, FileBand, band_name, find_bands, match_bands
+from geoseg.raster.calibration import Calibration
 from geoseg.raster.header import Header, read_header
 from geoseg.raster.mosaic import Layer, Piece, Raster
 from geoseg.raster.overlay import Order
@@ -27,6 +28,8 @@ RASTER_SUFFIXES = {".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jp
 """What is taken for a raster in a folder; a file that is named is opened whatever its suffix."""
 
 Input = str | Path | Sequence[str | Path] | Mapping[str, "str | Path | Sequence[str | Path]"]
+
+_PICTURES = {"tci", "pvi", "preview", "quicklook", "ql", "browse", "thumb", "thumbnail", "visual"}
 
 # Names that only GDAL understands: /vsizip/..., s3://..., NETCDF:file:variable.
 _GDAL_NAME = re.compile(r"/vsi|[a-z][a-z0-9+.-]+://|[a-z0-9_]{2,}:", re.IGNORECASE)
@@ -42,6 +45,7 @@ def open_raster(
     crs: str | int | None = None,
     mosaic: Order = "first",
     require_crs: bool = True,
+    calibration: Calibration | None = None,
 ) -> Raster:
     """Open one or many raster files as one raster, on one grid.
 
@@ -72,6 +76,8 @@ def open_raster(
         ones, band by band.
     require_crs : bool
         False also takes rasters that are not placed on the ground; their ``crs`` is None.
+    calibration : Calibration, optional
+        In which units pixels are read, and which are nodata; as they are stored and declared when None.
 
     Returns
     -------
@@ -97,6 +103,10 @@ def open_raster(
     )
     for _, sources in groups:
         _check_apart(sources)
+    if calibration is not None:
+        groups = [
+            (places, [source.calibrated(calibration, places) for source in sources]) for places, sources in groups
+        ]
     dtype = np.result_type(*(source.dtype for _, sources in groups for source in sources))
     if geobox is None:
         geobox = _grid([source.geobox for _, sources in groups for source in sources], resolution)
@@ -218,24 +228,26 @@ def _split_by_name(files: list[Header], bands: Sequence[BandRequest] | None) -> 
     """Sort files of one band each by the wanted band that is a word of their name; None when that does not apply."""
     if bands is None or len(bands) < 2 or any(isinstance(item, int) for item in bands):
         return None
+    files = [header for header in files if not _is_picture(header)]
     if any(sum(band.color != "alpha" for band in header.bands) != 1 for header in files):
         return None
     found: dict[str, list[Header]] = {}
-    listed = [FileBand(index, Path(header.path).stem, "undefined") for index, header in enumerate(files, start=1)]
+    listed = [
+        FileBand(index, Path(header.path).stem, "undefined", header.bands[0].common)
+        for index, header in enumerate(files, start=1)
+    ]
     for item in bands:
         name = item if isinstance(item, str) else str(getattr(item, "name", item))
-        matches = [header for header, band in zip(files, listed, strict=True) if _is_called(item, band)]
+        matches = [] if isinstance(item, int) else [files[index - 1] for index in find_bands(item, listed)]
         if not matches:
             return None
         found[name] = matches
     return found
 
 
-def _is_called(item: BandRequest, band: FileBand) -> bool:
-    try:
-        return match_bands([item], [band], file="") == (band.index,)
-    except BandError:
-        return False
+def _is_picture(header: Header) -> bool:
+    """Say whether a file shows a scene and is not its data, as a product has them beside its bands."""
+    return len(header.bands) > 1 and not _PICTURES.isdisjoint(re.split(r"[^a-z]+", Path(header.path).stem.lower()))
 
 
 def _check_apart(sources: list[Source]) -> None:

@@ -5,8 +5,9 @@ It knows nothing of headers, of other files, of the grid a model wants, or of re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import rasterio.windows
@@ -16,6 +17,7 @@ from rasterio.errors import RasterioError
 
 from geoseg.errors import RasterReadError
 from geoseg.grid import Window
+from geoseg.raster.calibration import AS_STORED, Calibration, Line, calibrate, calibrated_type
 from geoseg.raster.handles import dataset
 
 _FLOAT32_STEP = float(np.finfo(np.float32).eps)
@@ -43,6 +45,10 @@ class Source:
         The band whose zeros are invalid.
     masked : tuple of int
         The bands whose masks are read.
+    units : tuple of (Line or None)
+        What the numbers of each of these bands mean, as far as somebody says it; empty when nobody does.
+    lines : tuple of Line
+        Gain and shift of each of these bands: a stored pixel x is read as ``gain * x + shift``; empty: as it is.
     """
 
     given: str
@@ -53,6 +59,26 @@ class Source:
     nodata: tuple[float | None, ...]
     alpha: int | None
     masked: tuple[int, ...]
+    units: tuple[Line | None, ...] = ()
+    lines: tuple[Line, ...] = ()
+
+    def calibrated(self, calibration: Calibration, positions: Sequence[int]) -> Self:
+        """Return the source as it is read when its bands are those at some positions of a raster.
+
+        Raises
+        ------
+        RasterError
+            The nodata value that is said cannot be one.
+        """
+        units = self.units or (None,) * len(self.indexes)
+        lines = tuple(calibration.line(place, unit) for place, unit in zip(positions, units, strict=True))
+        is_stored = all(line == AS_STORED for line in lines)
+        return replace(
+            self,
+            dtype=calibrated_type(self.dtype, lines),
+            nodata=calibration.nodata_of(self.nodata, [self.dtype] * len(self.indexes), self.given),
+            lines=() if is_stored else lines,
+        )
 
     @property
     def version(self) -> dict[str, str] | None:
@@ -68,8 +94,7 @@ class Source:
         """Read a window at full resolution: pixel by pixel, so that GDAL has no cause to look at overviews.
 
         A pixel is valid when every chosen band is: not the declared nodata value, not NaN or infinite, not
-        transparent, not masked. Digital numbers are returned as stored: ``scale`` and ``offset`` of the bands
-        are not applied, because a model's scaling speaks of digital numbers.
+        transparent, not masked. Pixels are returned as stored, or in the units that `calibrated` was asked for.
 
         Parameters
         ----------
@@ -105,7 +130,9 @@ class Source:
         pixels = layers[: len(self.indexes)]
         mask = self._valid(layers, masks)
         if mask is None:
+            calibrate(pixels, self.lines)
             return pixels, np.ones(window.shape, np.bool_)
+        calibrate(pixels, self.lines)
         np.copyto(pixels, 0, where=~mask)
         return pixels, mask
 

@@ -21,7 +21,6 @@ from rasterio.warp import reproject
 
 from geoseg.grid import Window
 from geoseg.raster import Raster
-from geoseg.raster.asset import Asset
 from geoseg.raster.mosaic import Piece
 from geoseg.raster.scenes import Scene, Screen
 from geoseg.report.framing import Frame
@@ -231,8 +230,9 @@ class _Crop:
             dst_transform=raster.transform @ Affine.scale(self.frame.factor) @ Affine.translation(*self.corner),
             dst_crs=wanted, dst_nodata=np.nan, resampling=Resampling.nearest if is_class else averaged,
         )  # fmt: skip
-        if isinstance(source, Asset) and source.gains and not is_class:
-            found = found * np.float32(source.gains[band]) + np.float32(source.shifts[band])
+        if source.lines and not is_class:
+            gain, shift = source.lines[band]
+            found = found * np.float32(gain) + np.float32(shift)
         return found
 
 

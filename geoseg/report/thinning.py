@@ -99,6 +99,8 @@ def thin(source: Source, band: int, crop: GeoBox, factor: int) -> Thinned | None
             pixels[opened.read_masks(index, window=window, out_shape=shape) == 0] = np.nan
     if nodata is not None:
         pixels[pixels == nodata] = np.nan
+    if (said := source.nodata[band]) is not None:
+        pixels[pixels == np.float32(said)] = np.nan
     pixels[~np.isfinite(pixels)] = np.nan
     scale = Affine.scale(needed.width / shape[1], needed.height / shape[0])
     transform = source.geobox.transform @ Affine.translation(needed.x, needed.y) @ scale

@@ -165,6 +165,10 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
         datetime=wanted.datetime,
         query=wanted.query,
         remove_offset=wanted.remove_offset,
+        scale=wanted.scale,
+        offset=wanted.offset,
+        nodata=wanted.nodata,
+        units=spec.units,
     )
     if wanted.resolution is not None and raster.is_plain:
         raise WorkflowError("plain pixels have no metres to resample to; leave resolution out, or give their real crs.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
 from geoseg.catalog import locate_workflow, workflow_names, workflows_home
 from geoseg.engine.cluster import DASHBOARD
@@ -83,6 +83,11 @@ class Workflow(OutlineSettings):
     crs : str, int or None
         CRS of rasters that have none: an EPSG code, or ``local`` for plain pixels, such as those of a photograph: they
         are read as they are, and areas are counted in pixels.
+    scale, offset : float or None
+        A stored pixel x is read as ``scale * x + offset``, in place of what files or catalogs declare: 10000 brings
+        reflectance to digital numbers, 1 reads pixels as they are stored.
+    nodata : float, "none" or None
+        The value of pixels without data, in place of what is declared; ``none``: every value is data.
     resolution : float or None
         Metres on the ground per pixel at which the model looks; the model's own unless given.
     collections : list or None
@@ -153,6 +158,9 @@ class Workflow(OutlineSettings):
     output: str = "out"
     bands: list[str | int] | None = None
     crs: str | int | None = None
+    scale: FiniteFloat | None = None
+    offset: FiniteFloat | None = None
+    nodata: float | Literal["none"] | None = None
     resolution: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     collections: str | list[str] | None = None
     datetime: str | None = None
