@@ -158,6 +158,14 @@ def test_without_a_style_there_is_none_and_one_that_is_there_stays(tmp_path: Pat
         assert pyogrio.list_layers(path).tolist() == [["land_use", "Polygon"]]
 
 
+def test_a_style_that_somebody_saved_beside_a_file_stays(tmp_path: Path) -> None:
+    write(tmp_path / "land.fgb")
+    saved = (tmp_path / "land.qml").read_text(encoding="utf-8").split("<!--")[0]  # QGIS writes no comment
+    (tmp_path / "land.qml").write_text(saved, encoding="utf-8")
+    write(tmp_path / "land.fgb", style=CLASSES[:1])
+    assert (tmp_path / "land.qml").read_text(encoding="utf-8") == saved
+
+
 def test_a_style_moves_with_its_file_or_not_at_all(tmp_path: Path) -> None:
     write(tmp_path / "land.fgb")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -4,6 +4,7 @@ Knows tables of polygons; not where they come from, nor anything of rasters but 
 """
 
 from geoseg.vector.clipping import clip_features
+from geoseg.vector.geopackage import check_layer
 from geoseg.vector.regions import Region, check_region, geographic_outline, read_region
 from geoseg.vector.styles import StyledClass
 from geoseg.vector.writing import COLUMNS, FORMATS, check_format, write_features
@@ -14,6 +15,7 @@ __all__ = [
     "Region",
     "StyledClass",
     "check_format",
+    "check_layer",
     "check_region",
     "clip_features",
     "geographic_outline",

@@ -6,6 +6,9 @@ zooms the features are worth. It knows streams of features, and finds their deta
 
 from __future__ import annotations
 
+import gzip
+import json
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +42,9 @@ ZOOMS = 7
 LARGEST_ZOOM = 22
 """The last zoom that GDAL writes."""
 
+HEADER = 127
+"""Bytes of the header."""
+
 SAMPLE = 1_000
 """Features whose edges are measured."""
 
@@ -58,7 +64,7 @@ def write_pmtiles(path: Path, stream: FeatureStream, layer: str) -> None:
     Raises
     ------
     VectorError
-        There are no features, the CRS has no place on earth, or GDAL has no such driver.
+        The CRS has no place on earth, or GDAL has no such driver.
 
     Warns
     -----
@@ -74,7 +80,8 @@ def write_pmtiles(path: Path, stream: FeatureStream, layer: str) -> None:
     batches = stream.record_batches()
     first = next(batches, None)
     if first is None:
-        raise VectorError(f"'{path.name}' would have no features, which PMTiles cannot hold; write .fgb or .gpkg")
+        path.write_bytes(empty_tiles(layer, stream.schema.names[:-1]))
+        return
     smallest, largest = zooms(decode(first.column("geometry").slice(0, SAMPLE)), transformer)
     with _crowded_tiles_in_one_sentence(path.name):
         write_layer(
@@ -115,6 +122,48 @@ def zooms(polygons: NDArray[np.object_], transformer: Transformer) -> tuple[int,
     detail = float(np.quantile(lengths, 0.05)) if len(lengths) else CIRCUMFERENCE
     largest = min(max(ceil(log2(FINE * CIRCUMFERENCE / (EXTENT * detail))), 0), LARGEST_ZOOM)
     return max(largest - ZOOMS + 1, 0), largest
+
+
+def empty_tiles(layer: str, columns: list[str]) -> bytes:
+    """Tiles of a layer without features, which GDAL does not write: one tile of zoom 0 with an empty layer.
+
+    PMTiles 3 (https://github.com/protomaps/PMTiles/blob/main/spec/v3/spec.md), sections 3 to 5; Mapbox Vector Tile 2.1,
+    section 4.
+
+    Parameters
+    ----------
+    layer : str
+        Its name.
+    columns : list of str
+        Its columns.
+
+    Returns
+    -------
+    bytes
+        The file.
+    """
+    fields = dict.fromkeys(columns, "String")
+    layers = [{"id": layer, "fields": fields, "minzoom": 0, "maxzoom": 0}]
+    metadata = gzip.compress(json.dumps({"name": layer, "vector_layers": layers}).encode(), mtime=0)
+    message = _field(1, layer.encode()) + b"\x28\x80\x20\x78\x02"  # the layer: its name, extent 4,096, version 2
+    tile = gzip.compress(_field(3, message), mtime=0)
+    directory = gzip.compress(b"\x01\x00\x01" + _varint(len(tile)) + b"\x01", mtime=0)
+    ends = np.cumsum([HEADER, len(directory), len(metadata)]).tolist()
+    places = (ends[0], len(directory), ends[1], len(metadata), ends[2], 0, ends[2], len(tile))
+    bounds = (-1_800_000_000, -850_000_000, 1_800_000_000, 850_000_000)
+    header = struct.pack("<7sB11Q6B4iB2i", b"PMTiles", 3, *places, 1, 1, 1, 1, 2, 2, 1, 0, 0, *bounds, 0, 0, 0)
+    return header + directory + metadata + tile
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of bytes, as protocol buffers have it."""
+    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+
+
+def _varint(number: int) -> bytes:
+    """Seven bits a byte, the lowest first."""
+    low, rest = number & 127, number >> 7
+    return bytes([low | 128]) + _varint(rest) if rest else bytes([low])
 
 
 @contextmanager

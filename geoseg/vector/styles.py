@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -45,11 +44,17 @@ CREATE TABLE layer_styles (
 """As QGIS makes it. The catalog and the schema have to be empty texts: QGIS does not find NULL."""
 
 _CONTENT = "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) VALUES (?, 'attributes', ?, 0)"
+_OWN = "Colours of the classes"
+"""The description of styles that are written here; others are somebody's work, and stay."""
+
+_MARK = "<!-- written by geoseg, and again by its next run; a style that QGIS saves here stays -->\n"
+
 _STYLE = """
 INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName,
                           styleQML, styleSLD, useAsDefault, description, owner)
-SELECT '', '', table_name, column_name, ?, ?, ?, 1, 'Colours of the classes', ''
-FROM gpkg_geometry_columns WHERE table_name = ?"""
+SELECT '', '', table_name, column_name, ?2, ?3, ?4,
+       NOT EXISTS (SELECT * FROM layer_styles WHERE f_table_name = ?1 COLLATE NOCASE AND useAsDefault), ?5, ''
+FROM gpkg_geometry_columns WHERE table_name = ?1"""
 
 
 @dataclass(frozen=True)
@@ -90,25 +95,37 @@ def write_qml(path: Path, classes: Sequence[StyledClass]) -> None:
     classes : sequence of StyledClass
         In the order of the legend.
     """
-    path.write_text(qml(classes), encoding="utf-8")
+    path.write_text(qml(classes) + _MARK, encoding="utf-8")
 
 
-def add_to_geopackage(path: Path, layer: str, classes: Sequence[StyledClass]) -> None:
-    """Add the table ``layer_styles`` with the style that QGIS opens the layer in.
+def is_own(path: Path) -> bool:
+    """Say whether a style beside a file may be replaced: there is none, or `write_qml` has written it."""
+    return not path.exists() or path.read_text(encoding="utf-8", errors="replace").endswith(_MARK)
+
+
+def put_style(connection: sqlite3.Connection, layer: str, classes: Sequence[StyledClass] | None) -> None:
+    """Write the style that QGIS opens a layer of a GeoPackage in, unless somebody has saved one for it.
 
     Parameters
     ----------
-    path : Path
-        A GeoPackage that nobody has open, without styles.
+    connection : sqlite3.Connection
+        To the GeoPackage; the table ``layer_styles`` is made where there is none.
     layer : str
-        A layer in it.
-    classes : sequence of StyledClass
-        In the order of the legend.
+        A layer in it, whose style of an earlier time goes.
+    classes : sequence of StyledClass, optional
+        In the order of the legend; without them the layer has no style of ours.
     """
-    with closing(sqlite3.connect(path)) as connection, connection:
+    is_there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'layer_styles'").fetchone()
+    if is_there:
+        connection.execute(
+            "DELETE FROM layer_styles WHERE f_table_name = ? COLLATE NOCASE AND description = ?", (layer, _OWN)
+        )
+    if classes is None:
+        return
+    if not is_there:
         connection.execute(_TABLE)
         connection.execute(_CONTENT, ("layer_styles", "layer_styles"))
-        connection.execute(_STYLE, (layer[:30], qml(classes), sld(layer, classes), layer))
+    connection.execute(_STYLE, (layer, layer[:30], qml(classes), sld(layer, classes), _OWN))
 
 
 def qml(classes: Sequence[StyledClass]) -> str:

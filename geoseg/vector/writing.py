@@ -7,8 +7,9 @@ their endings and leaves each to a module; it does not know what the columns mea
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from geoseg.errors import CrsError, FormatError, GeosegError, OutputError, Vecto
 from geoseg.files import move_into_place, working_folder
 from geoseg.vector import styles
 from geoseg.vector.gdal import EARTHLY, earth_transformer, write_geojson, write_layer, write_shapefile
+from geoseg.vector.geopackage import check_layer, holds_something, put_layer
 from geoseg.vector.geoparquet import write_geoparquet
 from geoseg.vector.pmtiles import write_pmtiles
 from geoseg.vector.stream import FeatureStream
@@ -38,9 +40,9 @@ FORMATS: Mapping[str, str] = {
 
 COMPANIONS: Mapping[str, tuple[str, ...]] = {
     ".gpkg": (".gpkg-wal", ".gpkg-shm", ".gpkg-journal"),
-    ".shp": (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".shp.xml"),
+    ".shp": (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx"),
 }
-"""Endings of files that belong to a file, and must not outlive it; a .qml may be a person's work, and stays."""
+"""Endings of files that belong to a file, and must not outlive it; a .qml or .shp.xml may be a person's, and stays."""
 
 COLUMNS: Mapping[str, str] = {
     "class": "int32",
@@ -91,6 +93,8 @@ def write_features(
 ) -> int:
     """Write features to a file; a file that is there is replaced once the new one is whole.
 
+    Of a GeoPackage that is there only the layer is replaced, in one transaction; all else that it holds stays.
+
     Parameters
     ----------
     path : str or Path
@@ -123,7 +127,7 @@ def write_features(
     CrsError
         There is no CRS.
     OutputError
-        The file cannot be written.
+        The file cannot be written, or is a GeoPackage with a layer of that name that geoseg did not write.
 
     Warns
     -----
@@ -138,11 +142,13 @@ def write_features(
     if style is not None and styles.COLUMN not in columns:
         raise VectorError(f"the style of '{path}' needs the column '{styles.COLUMN}'; write it, or leave out the style")
     stream = FeatureStream(batches, CRS.from_user_input(crs), columns, geometry_type)
-    with _whole_or_not_at_all(path) as unfinished:
+    check_layer(path, layer, columns)
+    with _whole_or_not_at_all(path, partial(put_layer, layer=layer, style=style)) as unfinished:
         _write(unfinished, name, stream, layer)
         if style is not None and name == "GPKG":
-            styles.add_to_geopackage(unfinished, layer, style)
-        elif style is not None:
+            with closing(sqlite3.connect(unfinished)) as connection, connection:
+                styles.put_style(connection, layer, style)
+        elif style is not None and styles.is_own(path.with_suffix(".qml")):
             styles.write_qml(unfinished.with_suffix(".qml"), style)
     return stream.count
 
@@ -170,14 +176,17 @@ def _write(path: Path, name: str, stream: FeatureStream, layer: str) -> None:
 
 
 @contextmanager
-def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
-    """Give a path to write to, in a hidden folder beside the file; when all went well, rename what is there."""
+def _whole_or_not_at_all(path: Path, put: Callable[[Path, Path], None]) -> Iterator[Path]:
+    """Give a path to write to, in a hidden folder beside the file; when all went well, rename or put what is there."""
     if path.is_dir():
         raise OutputError(f"'{path}' is a folder; choose another name for the file")
     try:
         with working_folder(path) as hidden:
             yield hidden / path.name
-            _move_into_place(hidden, path)
+            if holds_something(path):
+                put(path, hidden / path.name)
+            else:
+                _move_into_place(hidden, path)
     except GeosegError:
         raise
     except (OSError, RuntimeError, sqlite3.Error, pa.ArrowException, pyogrio.errors.DataSourceError) as error:

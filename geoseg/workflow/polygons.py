@@ -22,7 +22,7 @@ from geoseg.outlines import OutlineFolder, OutlinePlan, RasterLabels, write_outl
 from geoseg.planning import RegionMask, core_count
 from geoseg.raster import Raster, open_raster, read_legend
 from geoseg.store import RunFolder
-from geoseg.vector import StyledClass, check_format, check_region, read_region
+from geoseg.vector import StyledClass, check_format, check_layer, check_region, read_region
 from geoseg.workflow.layout import layout_of_labels
 from geoseg.workflow.outlines import check_regularized, fingerprint_of, min_pixels, shaping_of, tolerance_of, values_of
 from geoseg.workflow.settings import OutlineSettings, sentence
@@ -135,6 +135,7 @@ def polygonize(
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
     raster = open_raster(wanted.input, bands=[1], resampling="nearest", crs=wanted.crs)
     check_format(path, raster.crs)
+    check_layer(path, wanted.layer)
     if raster.dtype.kind not in "iu":
         raise RasterError(
             f"'{wanted.input}' holds {raster.dtype} numbers, not classes; give a raster of integers like labels.tif."

@@ -20,7 +20,7 @@ from geoseg.errors import BlockError
 from geoseg.outlines import OutlinePlan, write_outlines
 from geoseg.planning import Plan
 from geoseg.store import RunFolder
-from geoseg.vector import check_format
+from geoseg.vector import check_format, check_layer
 from geoseg.workflow.layout import layout_of_run
 from geoseg.workflow.manifest import Manifest, RunResult, feature_files
 from geoseg.workflow.outlines import outlines_of_run, styled_classes
@@ -71,6 +71,7 @@ def run(
         made.check_memory()
     for name in wanted.features:
         check_format(Path(name), made.raster.crs)
+        check_layer(Path(wanted.output) / name, wanted.layer)
     folder = RunFolder(Path(wanted.output))
     with folder.locked():
         started = time.perf_counter()
