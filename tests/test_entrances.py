@@ -14,7 +14,8 @@ import yaml
 import geoseg
 from geoseg.cli import main
 from geoseg.cli.options import RUN_OPTIONS
-from geoseg.errors import InputNotFoundError, WorkflowError
+from geoseg.errors import GeosegWarning, InputNotFoundError, RasterError, WorkflowError
+from geoseg.imagery import open_imagery
 from geoseg.workflow import Workflow, read_workflow
 from tests.networks import Box, write_model
 from tests.rasters import write_raster
@@ -160,3 +161,63 @@ def test_a_tolerance_in_the_wrong_unit_is_refused(tmp_path: Path, capsys: pytest
     labels = write_raster(tmp_path / "labels.tif", PIXELS[0], crs="EPSG:4326", transform=degrees)
     assert main(["polygonize", str(labels), str(tmp_path / "a.gpkg"), "--simplify", "1", "--workers", "1"]) == 2
     assert "simplify 1 is 100,000 pixels of this raster, which would leave triangles" in capsys.readouterr().err
+
+
+# Scenes of many that cannot be opened
+
+
+def scenes(folder: Path) -> list[str]:
+    """Two scenes side by side, and two files that are none."""
+    for number in range(2):
+        place = rasterio.Affine(10, 0, 440_000 + 1400 * number, 0, -10, 4_200_000)
+        write_raster(folder / f"scene{number}.tif", PIXELS, transform=place)
+    (folder / "damaged.tif").write_bytes((folder / "scene0.tif").read_bytes()[:60])
+    (folder / "text.tif").write_text("not a raster")
+    return [str(path) for path in sorted(folder.glob("*.tif"))]
+
+
+def test_all_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
+    paths = scenes(tmp_path)
+    for given in (paths, str(tmp_path), str(tmp_path / "*.tif")):
+        with pytest.raises(
+            RasterError, match=r"2 of 4 rasters cannot be used \('.*damaged.tif', '.*text.tif'\), the first"
+        ):
+            open_imagery(given)
+    with pytest.raises(RasterError, match=r"text.tif") as one:
+        open_imagery(paths[-1:], on_error="skip")
+    assert "left out" not in str(one.value), "nothing is left when the only one is skipped"
+
+
+@pytest.mark.filterwarnings("default::geoseg.errors.GeosegWarning")
+def test_they_are_left_out_on_request_and_the_run_says_so(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = scenes(tmp_path)
+    options = ["--model", str(model), "--ramp", "8", "--workers", "1", "--output", str(tmp_path / "out")]
+    assert main(["run", *paths, *options]) == 3
+    assert "leave them out with on_error: skip" in capsys.readouterr().err
+    assert main(["run", *paths, *options, "--on-error", "skip"]) == 1
+    assert capsys.readouterr().err.count("note: 2 of 4 rasters cannot be used") == 1
+    skipped = json.loads((tmp_path / "out" / "run.json").read_text())["plan"]["raster"]["skipped"]
+    assert ["damaged.tif" in skipped[0], "text.tif" in skipped[1]] == [True, True]
+    assert "Left out: 2 that cannot be opened" in (tmp_path / "out" / "report.html").read_text()
+    with rasterio.open(tmp_path / "out" / "labels.tif") as labels:
+        assert labels.shape == (150, 280)
+        assert (labels.read() != 255).all()
+
+
+def test_items_that_cannot_be_used_are_left_out_too(tmp_path: Path) -> None:
+    scenes(tmp_path)
+    items = [
+        {"type": "Feature", "stac_version": "1.0.0", "id": path.stem, "geometry": None, "links": [],
+         "properties": {"datetime": "2024-06-01T00:00:00Z"}, "assets": {"data": {"href": str(path), "roles": ["data"]}}}
+        for path in sorted(tmp_path.glob("*.tif"))
+    ]  # fmt: skip
+    document = tmp_path / "items.json"
+    document.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    with pytest.raises(RasterError, match=r"2 of 4 rasters cannot be used \('damaged', 'text'\)"):
+        open_imagery(document)
+    with pytest.warns(GeosegWarning, match=r"\('damaged', 'text'\) and are left out"):
+        raster = open_imagery(document, on_error="skip")
+    assert len(raster.skipped) == 2
+    assert raster.shape == (150, 280)

@@ -49,6 +49,9 @@ RemoveOffset = Annotated[
     bool | None,
     typer.Option("--remove-offset/--keep-offset", help="Take off the offset of digital numbers that STAC declares."),
 ]
+OnError = Annotated[
+    str | None, typer.Option("--on-error", help="Of several scenes that cannot be opened: stop, or skip them.")
+]
 Region = Annotated[str | None, typer.Option(help="A vector file, or minx,miny,maxx,maxy with an optional CRS.")]
 Prompts = Annotated[str | None, typer.Option(help="A vector file: points, boxes and polygons mark what is wanted.")]
 Text = Annotated[str | None, typer.Option(help="What objects are to be, in words.")]
@@ -128,6 +131,7 @@ RUN_OPTIONS: Mapping[str, Any] = {
     "offset": Offset,
     "nodata": Nodata,
     "remove_offset": RemoveOffset,
+    "on_error": OnError,
     "region": Region,
     "prompts": Prompts,
     "text": Text,

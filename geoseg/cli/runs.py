@@ -20,6 +20,7 @@ from geoseg.cli.options import (
     takes,
 )
 from geoseg.cli.watching import watched
+from geoseg.errors import PART_FAILED
 
 if TYPE_CHECKING:
     from geoseg.planning import Plan
@@ -37,6 +38,8 @@ def run(workflow: Source, *, quiet: Quiet = False, json: Json = False, **setting
         pages = [] if result.report is None else [result.report]
         files = (*result.rasters, *result.features, result.run_file, *pages)
         monitor.result(files, result.seconds["total"])
+    if result.plan.raster.skipped:
+        raise typer.Exit(PART_FAILED)
 
 
 @takes(RUN_OPTIONS)
@@ -59,6 +62,8 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     (height, width), tiling = plan.raster.shape, plan.grid.tiling
     rows, cols = plan.grid.rows, plan.grid.cols
     yield "raster", f"{width:,} x {height:,} px, {plan.raster.summary()['crs']}, bands {' '.join(plan.raster.bands)}"
+    if plan.raster.skipped:
+        yield "skipped", f"{len(plan.raster.skipped)} files or scenes that cannot be opened"
     yield "model", f"{plan.spec.name}: {len(plan.spec.classes)} classes"
     overlap = f"halo {tiling.halo}, ramp {tiling.ramp}, stride {tiling.stride}"
     yield "tiles", f"{plan.tile_count:,} of {tiling.size} px, {overlap}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from geoseg.errors import CatalogError, RasterError, WorkflowError
 from geoseg.imagery.masking import Masking, read_masking
 from geoseg.raster import Raster, open_raster
+from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest
 from geoseg.raster.calibration import Calibration, Line, NoData
 from geoseg.raster.header import read_header
@@ -45,6 +46,7 @@ def open_imagery(
     offset: float | None = None,
     nodata: NoData = None,
     units: Sequence[Line | None] = (),
+    on_error: OnError = "stop",
 ) -> Raster:
     """Open imagery of any kind as one raster.
 
@@ -77,6 +79,8 @@ def open_imagery(
     units : sequence of (float, float) or None
         Units of the numbers that are wanted, one ``(scale, offset)`` a band, such as ``(0.0001, 0)`` for reflectance
         x 10,000: bands that declare what they mean are brought to them, each file by what it says itself.
+    on_error : str
+        ``"skip"`` leaves out those of several files or scenes that cannot be opened, and warns.
 
     Returns
     -------
@@ -105,13 +109,13 @@ def open_imagery(
     calibration = Calibration(scale, offset, nodata, tuple(units))
     given = resolve_input(input)
     if is_document(given):
-        reading = Reading(bands, masking, remove_offset, calibration)
+        reading = Reading(bands, masking, remove_offset, calibration, Attempts(on_error))
         return _open_items(read_items(given, search), reading, resolution, region, mosaic)
     if not search.is_empty:
         raise WorkflowError(
             f"'{given}' is no catalog to search; give STAC, or leave collections, datetime and query out."
         )
-    return _open_files(given, bands, resolution, crs, mosaic, masking, calibration)
+    return _open_files(given, bands, resolution, crs, mosaic, masking, calibration, on_error)
 
 
 def _open_items(
@@ -144,7 +148,9 @@ def _open_items(
     scenes = tuple(found for found in map(scene, shots) if found.extent.area)
     if not scenes:
         raise CatalogError("no scene that was found has pixels in the region; ask for other scenes or another region.")
-    return Raster(geobox, shots[0].names, scenes[0].dtype, (), Scenes(scenes, _order(mosaic)))
+    return Raster(
+        geobox, shots[0].names, scenes[0].dtype, (), Scenes(scenes, _order(mosaic)), tuple(reading.attempts.skipped)
+    )
 
 
 def _open_files(
@@ -155,6 +161,7 @@ def _open_files(
     mosaic: Mosaic,
     masking: Masking | None,
     calibration: Calibration,
+    on_error: OnError,
 ) -> Raster:
     """Open files, which have neither dates nor clouds; a classification only where each band has one file."""
     if mosaic in ("newest", "least_cloudy"):
@@ -165,7 +172,13 @@ def _open_files(
     files = dict(given) if isinstance(given, Mapping) else given
     if masking is None:
         return open_raster(
-            files, bands=bands, resolution=resolution, crs=crs, mosaic=_order(mosaic), calibration=calibration
+            files,
+            bands=bands,
+            resolution=resolution,
+            crs=crs,
+            mosaic=_order(mosaic),
+            calibration=calibration,
+            on_error=on_error,
         )
     if not isinstance(files, dict) or masking.asset not in files:
         raise WorkflowError(

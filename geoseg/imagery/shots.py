@@ -18,6 +18,7 @@ from geoseg.imagery.assets import Offer, choose, find_asset, grid_of, list_offer
 from geoseg.imagery.masking import Masking
 from geoseg.imagery.searching import read_moment
 from geoseg.raster.asset import Asset
+from geoseg.raster.attempts import Attempts
 from geoseg.raster.bands import BandRequest, is_alpha
 from geoseg.raster.calibration import Calibration, Line
 from geoseg.raster.facts import usable_nodata
@@ -79,12 +80,15 @@ class Reading:
         Whether digital numbers are brought to one unit: that of the calibration, or the first item's without an offset.
     calibration : Calibration
         In which units pixels are read, and which are nodata.
+    attempts : Attempts
+        What happens to items that cannot be used.
     """
 
     bands: Sequence[BandRequest] | None = None
     masking: Masking | None = None
     remove_offset: bool = True
     calibration: Calibration = field(default_factory=Calibration)
+    attempts: Attempts = field(default_factory=Attempts)
     _headers: dict[str, Header] = field(default_factory=dict)
     _types: dict[tuple[str, int], np.dtype[Any]] = field(default_factory=dict)
     _units: dict[int, Line] = field(default_factory=dict)
@@ -99,7 +103,7 @@ class Reading:
         CatalogError, RasterError
             A file has no place.
         """
-        shots = [self._shot(item) for item in items]
+        shots = self.attempts.each(items, self._shot, lambda item: str(item.get("id")))
         dtype = reduce(np.promote_types, (file.dtype for shot in shots for file in shot.files))
         return [replace(shot, files=tuple(replace(file, dtype=dtype) for file in shot.files)) for shot in shots]
 

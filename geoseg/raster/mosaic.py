@@ -118,6 +118,8 @@ class Raster:
         Where the bands come from; empty when they come from scenes.
     scenes : Scenes or None
         Where all bands of a pixel come from together.
+    skipped : tuple of str
+        Why each raster that was left out cannot be opened; see ``on_error`` of ``open_raster``.
     """
 
     geobox: GeoBox
@@ -125,6 +127,7 @@ class Raster:
     dtype: np.dtype[Any]
     layers: tuple[Layer, ...] = field(repr=False)
     scenes: Scenes | None = field(default=None, repr=False)
+    skipped: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -262,6 +265,7 @@ class Raster:
             if self.crs is None or self.is_plain
             else [round(metres, 6) for metres in self.resolution],
             "resampled": self.is_resampled,
+            **({"skipped": list(self.skipped)} if self.skipped else {}),
         }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from geoseg.errors import BandError, CrsError, InputNotFoundError, RasterError
+from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest, FileBand, band_name, find_bands, match_bands
 from geoseg.raster.calibration import Calibration
 from geoseg.raster.header import Header, read_header
@@ -46,6 +47,7 @@ def open_raster(
     mosaic: Order = "first",
     require_crs: bool = True,
     calibration: Calibration | None = None,
+    on_error: OnError = "stop",
 ) -> Raster:
     """Open one or many raster files as one raster, on one grid.
 
@@ -78,6 +80,8 @@ def open_raster(
         False also takes rasters that are not placed on the ground; their ``crs`` is None.
     calibration : Calibration, optional
         In which units pixels are read, and which are nodata; as they are stored and declared when None.
+    on_error : str
+        ``"skip"`` leaves out those of several files that cannot be opened, and warns.
 
     Returns
     -------
@@ -98,8 +102,9 @@ def open_raster(
     if resolution is not None and not (np.isfinite(resolution) and resolution > 0):
         raise RasterError(f"a resolution of {resolution} is not a length; give metres per pixel, such as 10.")
     default = None if crs is None else named_crs(crs)
+    attempts = Attempts(on_error)
     names, groups = _choose(
-        input, bands, lambda path, given: read_header(path, given, crs=default, require_crs=require_crs)
+        input, bands, lambda path, given: read_header(path, given, crs=default, require_crs=require_crs), attempts
     )
     for _, sources in groups:
         _check_apart(sources)
@@ -114,7 +119,7 @@ def open_raster(
     for positions, sources in groups:
         pieces = tuple(Piece.of(replace(source, dtype=dtype), geobox, resampling) for source in sources)
         layers.append(Layer(positions, pieces, mosaic))
-    return Raster(geobox, names, dtype, tuple(layers))
+    return Raster(geobox, names, dtype, tuple(layers), skipped=tuple(attempts.skipped))
 
 
 _Group = tuple[tuple[int, ...], list[Source]]
@@ -171,32 +176,41 @@ def _is_raster(path: Path) -> bool:
 
 
 def _choose(
-    given: Input, bands: Sequence[BandRequest] | None, read: Callable[[str, str], Header]
+    given: Input, bands: Sequence[BandRequest] | None, read: Callable[[str, str], Header], attempts: Attempts
 ) -> tuple[tuple[str, ...], list[_Group]]:
     """Read the headers and decide which bands come from which files."""
 
     def headers(paths: str | Path | Sequence[str | Path]) -> list[Header]:
-        return [read(path, name) for name, path in list_files(paths)]
+        return attempts.each(list_files(paths), lambda pair: read(pair[1], pair[0]), lambda pair: pair[0])
 
     if isinstance(given, Mapping):
         return _by_band({name: headers(paths) for name, paths in given.items()}, bands)
     files = headers(given)
     by_name = _split_by_name(files, bands)
-    return _by_file(files, bands) if by_name is None else _by_band(by_name, bands)
+    return _by_file(files, bands, attempts) if by_name is None else _by_band(by_name, bands)
 
 
-def _by_file(files: list[Header], bands: Sequence[BandRequest] | None) -> tuple[tuple[str, ...], list[_Group]]:
-    """Take all bands from every file."""
-    source, names = files[0].select(bands)
-    if bands is None and any(band.is_named for band in files[0].bands):
-        bands = names
-    sources = [source, *(header.select(bands)[0] for header in files[1:])]
-    for other in sources[1:]:
-        if len(other.indexes) != len(names):
+def _by_file(
+    files: list[Header], bands: Sequence[BandRequest] | None, attempts: Attempts
+) -> tuple[tuple[str, ...], list[_Group]]:
+    """Take all bands from every file; the first that has them says which they are."""
+    names: tuple[str, ...] = ()
+    example = ""
+
+    def select(header: Header) -> Source:
+        nonlocal names, example, bands
+        source, own = header.select(bands)
+        if not example:
+            names, example = own, source.given
+            bands = own if bands is None and any(band.is_named for band in header.bands) else bands
+        elif len(own) != len(names):
             raise BandError(
-                f"'{other.given}' has {len(other.indexes)} bands but '{source.given}' has {len(names)}; "
-                "say which to read, such as `bands: [1, 2, 3]`."
+                f"'{source.given}' has {len(own)} bands but '{example}' has {len(names)}; say which to read, such as "
+                "`bands: [1, 2, 3]`."
             )
+        return source
+
+    sources = attempts.each(files, select, lambda header: header.given)
     return names, [(tuple(range(len(names))), sources)]
 
 

@@ -164,8 +164,15 @@ def inputs_section(record: RunRecord) -> str:
         '<section class="long" aria-labelledby="inputs"><h2 id="inputs">Inputs</h2>'
         f'{facts}<h3>Files</h3><div class="scroll"><table><thead><tr><th>File</th><th class="number">Size</th>'
         "<th>Changed</th><th>Fingerprint</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>{note}</section>"
+        f"<tbody>{rows}</tbody></table></div>{note}{_skipped(raster)}</section>"
     )
+
+
+def _skipped(raster: Mapping[str, Any]) -> str:
+    """Files and scenes that were left out because they cannot be opened; nothing where all were used."""
+    sentences = list(raster.get("skipped") or [])
+    rows = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences[:MAX_ROWS])
+    return f"<h3>Left out: {len(sentences):,} that cannot be opened</h3><ul>{rows}</ul>" if rows else ""
 
 
 def _crs_name(record: RunRecord) -> str:

@@ -169,6 +169,7 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
         offset=wanted.offset,
         nodata=wanted.nodata,
         units=spec.units,
+        on_error=wanted.on_error,
     )
     if wanted.resolution is not None and raster.is_plain:
         raise WorkflowError("plain pixels have no metres to resample to; leave resolution out, or give their real crs.")

@@ -105,6 +105,8 @@ class Workflow(OutlineSettings):
     remove_offset : bool
         Whether the offset of digital numbers that STAC items declare is taken off, and all scenes are brought to the
         scale of the first one: Sentinel-2 of before and after 2022 then mean the same.
+    on_error : str
+        ``stop``, or ``skip``: files and scenes of several that cannot be opened are left out, and the run says which.
     region : str or None
         A vector file, or ``minx,miny,maxx,maxy`` with an optional CRS. With STAC only scenes that touch it are read.
     prompts : str or None
@@ -168,6 +170,7 @@ class Workflow(OutlineSettings):
     mosaic: Literal["first", "newest", "least_cloudy", "median"] = "first"
     mask: str | dict[str, Any] | None = None
     remove_offset: bool = True
+    on_error: Literal["stop", "skip"] = "stop"
     region: str | None = None
     prompts: str | None = None
     text: str | None = None
