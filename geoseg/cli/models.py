@@ -74,7 +74,7 @@ def show(model: Name) -> None:
 
 @app.command()
 def check(model: Name, weights: Weights = None, device: CheckDevice = "cpu") -> None:
-    """Open a model and run one made-up tile through it; exit code 2 when it is not what its entry says."""
+    """Open a model and run one made-up tile through it; exit code 3 when it is not what its entry says."""
     from geoseg.catalog import find_model
     from geoseg.models import load_model
     from geoseg.models.trial import try_model
