@@ -10,10 +10,10 @@ import hashlib
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib.metadata import version
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +26,9 @@ from geoseg.grid import Block, TileGrid, Tiling, Window
 from geoseg.models import is_promptable
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import weights_digest, weights_size
-from geoseg.raster import CACHE_BYTES, READ_BYTES, Raster
+from geoseg.raster import CACHE_BYTES, READ_BYTES, Raster, content
 from geoseg.vector import Region
+from geoseg.versions import deciding_versions
 
 if TYPE_CHECKING:
     from geoseg.models.running import Precision
@@ -72,24 +73,14 @@ MANY_FILES = 1_000
 BLOCK_BYTES = 1_000
 """What the process that starts the workers remembers of a block: 680 bytes as measured, and a half."""
 
-DECIDING_PACKAGES = ("torch", "torchvision", "transformers", "numpy", "rasterio")
-"""Packages whose version may change a network's floats or the pixels it reads."""
-
 RAMP = 32
 """Overlap of tiles, px, unless the model or a person says otherwise."""
 
 SPEECH = (
-    "weights",
-    "parts",
-    "value_range",
-    "description",
-    "license",
-    "metrics",
-    "edge_errors",
-    "activation_bytes",
-    "seconds_per_mpx",
+    *("name", "weights", "checksum", "obtain", "parts", "description", "license", "metrics", "value_range"),
+    *("halo", "ramp", "fixed_size", "edge_errors", "activation_bytes", "seconds_per_mpx"),
 )
-"""Fields of a spec that do not decide labels."""
+"""Fields of a spec that do not decide labels, or are decided elsewhere: by the grid, and a digest of the weights."""
 
 
 START_SECONDS = 12.0
@@ -440,8 +431,12 @@ class Plan:
 
     def fingerprint(self) -> dict[str, Any]:
         """All that decides the labels, as JSON values: a run with another fingerprint cannot be continued."""
+        return self.fingerprint_of(self.raster.fingerprint())
+
+    def fingerprint_of(self, inputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The same, of inputs that were identified before by `Raster.fingerprint`."""
         return {
-            "inputs": {f"{number}": item for number, item in enumerate(self.raster.fingerprint())},
+            "inputs": [{"name": PurePath(item["path"]).name, **content(item)} for item in inputs],
             "raster": {
                 "shape": list(self.raster.shape),
                 "transform": list(self.raster.transform)[:6],
@@ -456,8 +451,13 @@ class Plan:
             "precision": self.precision,
             "compile": self.compile,
             "prompts": self.prompts.digest() if self.prompts else None,
-            "versions": environment(),
+            "versions": self.versions,
         }
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of all that decides the labels; every worker must have the same."""
+        return deciding_versions(self.spec, is_resampled=self.raster.is_resampled)
 
 
 def tiling_of(
@@ -494,20 +494,16 @@ def tiling_of(
     return tiling if spec.fixed_size else tiling.fitted(shape)
 
 
-def environment() -> dict[str, str]:
-    """Versions that may change a network's floats; every worker must have the same."""
-    return {name: version(name) for name in DECIDING_PACKAGES}
-
-
 def core_count() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _model_facts(spec: ModelSpec) -> dict[str, Any]:
-    """What decides a model's results; its description does not, nor where its weights lie."""
+    """What decides a model's results; its words and colours do not, nor where its weights lie."""
     facts = {key: value for key, value in asdict(spec).items() if key not in SPEECH}
     return facts | {
+        "classes": [[item.value, item.isthing] for item in spec.classes],
         "parts": [_model_facts(part) for part in spec.parts],
         "weights": None if spec.parts else weights_digest(spec),
     }

@@ -23,7 +23,7 @@ from geoseg.grid import Block
 from geoseg.instances import Objects, TileObjects, meet, paint_core
 from geoseg.instances import unite as unite_objects
 from geoseg.models import AnyModel, load_model, trial_prompts
-from geoseg.planning import Plan, environment
+from geoseg.planning import Plan
 from geoseg.segmentation import Prediction, detect_block, finish_block, parse_block, predict_block
 from geoseg.store import RunFolder
 from geoseg.store.run import OWN_STRIPS
@@ -46,7 +46,7 @@ class Job(WorkerPlugin):
 
     def __init__(self, name: str, plan: Plan, folder: RunFolder) -> None:
         self.name, self.plan, self.folder = name, plan, folder
-        self.versions = environment()
+        self.versions = plan.versions
 
     def __getstate__(self) -> dict[str, object]:
         """Send the recipe, never the opened model."""
@@ -55,11 +55,15 @@ class Job(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Refuse a worker whose results would differ, or that does not see the run folder."""
         self._opening = threading.Lock()
-        versions = environment()
+        versions = self.plan.versions
         if versions != self.versions:
+            changed = [name for name in self.versions if versions.get(name) != self.versions[name]]
+            here, there = (
+                ", ".join(f"{name} {has.get(name)}" for name in changed) for has in (versions, self.versions)
+            )
             raise WorkerError(
-                f"worker {worker.address} has {versions} and the plan needs {self.versions}; "
-                "install the same versions on every worker."
+                f"worker {worker.address} has {here} and the plan needs {there}; install the same versions on every "
+                "worker."
             )
         if not self.folder.state.is_dir():
             raise WorkerError(

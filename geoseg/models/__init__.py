@@ -44,6 +44,7 @@ __all__ = [
     "is_promptable",
     "load_model",
     "needs_words",
+    "packages_of",
     "trial_prompts",
     "wrap",
 ]
@@ -67,6 +68,17 @@ FAMILIES = {
     "transformers.*": "geoseg.models.transformers",
 }
 """Adapters of architectures built from a library (framework ``"pytorch"``); the first pattern that fits counts."""
+
+PACKAGES = {
+    "onnx": ("onnxruntime",),
+    "smp.*": ("segmentation-models-pytorch", "timm", "torchvision"),
+    "torchvision.MaskRCNN": ("torchvision", "segmentation-models-pytorch", "timm"),
+    "torchvision.*": ("torchvision",),
+    "geoseg.*": ("torchvision",),
+    "transformers.Sam*": ("transformers", "scipy"),
+    "transformers.*": ("transformers",),
+}
+"""Packages besides torch that decide what a framework or an architecture gives; the first pattern that fits counts."""
 
 PROMPTABLE = ("transformers.Sam*",)
 """Architectures that can be asked for objects."""
@@ -259,6 +271,14 @@ def wrap(network: Callable[..., Any], spec: ModelSpec, device: str = "cpu") -> A
     """
     opener = _augmented(spec, import_module("geoseg.models.module").opener(network))
     return _model(spec, opener, device, "auto", False)
+
+
+def packages_of(spec: ModelSpec) -> tuple[str, ...]:
+    """Packages besides torch whose version may change what a model gives, those of its parts included."""
+    name = spec.architecture if spec.framework == "pytorch" else spec.framework
+    own = next((packages for pattern, packages in PACKAGES.items() if fnmatchcase(name, pattern)), ())
+    separating = () if spec.watershed is None else ("scikit-image", "scipy")
+    return tuple(dict.fromkeys([*own, *separating, *(name for part in spec.parts for name in packages_of(part))]))
 
 
 def is_promptable(spec: ModelSpec) -> bool:

@@ -5,7 +5,9 @@ It knows files and grids, nothing of models, tiles or dask.
 
 from __future__ import annotations
 
+from geoseg.raster.addresses import unsigned
 from geoseg.raster.cog import write_cog
+from geoseg.raster.fingerprints import content, file_digest, is_sampled
 from geoseg.raster.handles import CACHE_BYTES
 from geoseg.raster.legend import Legend, read_legend
 from geoseg.raster.mosaic import Raster
@@ -20,8 +22,12 @@ __all__ = [
     "Input",
     "Legend",
     "Raster",
+    "content",
+    "file_digest",
     "ground_resolution",
+    "is_sampled",
     "open_raster",
     "read_legend",
+    "unsigned",
     "write_cog",
 ]

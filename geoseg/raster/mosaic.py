@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -239,15 +239,16 @@ class Raster:
         return identify(self.sources)
 
     def treatment(self) -> dict[str, Any]:
-        """All besides the files' content that decides what is read, as JSON values; nothing that is as usual."""
+        """All besides the files' content that decides what is read, as JSON values.
+
+        The CRS is part of it only where it decides pixels: where files are brought onto another grid.
+        """
         scenes = () if self.scenes is None else self.scenes.scenes
         screen = next((scene.screen for scene in scenes if scene.screen is not None), None)
-        lines, nodata = ([getattr(source, name) for source in self.sources] for name in ("lines", "nodata"))
         return {
             **({} if self.order == "first" else {"mosaic": self.order}),
             **({} if screen is None else {"exclude": list(screen.exclude), "bits": screen.bits}),
-            **({} if not any(lines) else {"lines": _digest(lines)}),
-            **({} if all(value is None for values in nodata for value in values) else {"nodata": _digest(nodata)}),
+            **_readings(self.pieces),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -269,6 +270,32 @@ class Raster:
         }
 
 
-def _digest(values: Any) -> str:
-    """A short name of JSON values."""
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+_PLACES = "given", "path", "stamp", "units", "geobox"
+"""Fields of a source that say where it is, or what its numbers mean; its grid counts where it is resampled."""
+
+_SHOWN = 8  # values of a field that a fingerprint spells out
+
+
+def _readings(pieces: tuple[Piece, ...]) -> dict[str, Any]:
+    """How files are read: the values of each field, those that differ once each, and a digest of all in their order."""
+    readings = [_reading(piece) for piece in pieces]
+    names = sorted({name for reading in readings for name in reading})
+    return {
+        **{name: list(dict.fromkeys(reading.get(name, "") for reading in readings))[:_SHOWN] for name in names},
+        "placing": hashlib.sha256(json.dumps([readings, [_place(piece) for piece in pieces]]).encode()).hexdigest(),
+    }
+
+
+def _reading(piece: Piece) -> dict[str, str]:
+    """The fields of a source that decide pixels; as text, because NaN equals nothing."""
+    source = piece.source
+    return {item.name: str(getattr(source, item.name)) for item in fields(source) if item.name not in _PLACES}
+
+
+def _place(piece: Piece) -> list[Any]:
+    """Where a file lies on the raster's grid, or how it is brought onto it."""
+    if piece.resampled is None:
+        return [*piece.origin, *piece.source.geobox.shape]
+    own, grid = piece.source.geobox, piece.resampled.geobox
+    crs = [] if own.crs == grid.crs else [str(own.crs), str(grid.crs)]
+    return [piece.resampled.resampling, *own.transform[:6], *own.shape, *crs]

@@ -113,14 +113,22 @@ class RunFolder:
             changed = differences(json.loads(path.read_text()), fingerprint)
             if not changed:
                 return True
-            raise FingerprintError(
-                f"{self.path} holds a run that differs in {'; '.join(changed[:3])}; give --overwrite to start anew, "
-                "or another output folder."
-            )
+            raise self._differs(changed)
         self._clear()
         self._create_blocks(grid, [name for name in FILL if has_objects or name != "instances"])
         write_json(path, fingerprint)
         return False
+
+    def _differs(self, changed: list[str]) -> FingerprintError:
+        """All that differs, what it would cost, and what else can be done."""
+        kept = len(self.marked("predict"))
+        blocks = "no block is predicted yet" if not kept else f"its {kept:,} predicted blocks would be predicted again"
+        is_upgrade = all(phrase.startswith("versions ") for phrase in changed)
+        remedy = "install those versions again, give" if is_upgrade else "give"
+        return FingerprintError(
+            f"{self.path} holds another run: {'; '.join(changed)}. To keep both, {remedy} another output folder; with "
+            f"--overwrite {blocks}."
+        )
 
     def prepare_objects(self, settings: dict[str, Any]) -> None:
         """Forget how objects were united when it was done with other settings; what was predicted stays.
@@ -354,23 +362,47 @@ def _open_array(path: str, written: int) -> Any:  # noqa: ARG001 - part of the c
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Say in words what two fingerprints differ in, one phrase a key.
+    """Say in words what two fingerprints differ in, one phrase a key, and a phrase for each file.
 
     Parameters
     ----------
     before, now : dict
-        Nested dicts of JSON values.
+        Nested dicts of JSON values; lists of dicts that have a ``name`` are files, whose names do not count.
     """
-    changed = []
+    changed: list[str] = []
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
-        if old == new:
+        if isinstance(old, list) and isinstance(new, list) and _are_files(old) and _are_files(new):
+            changed += _file_differences(old, new)
+        elif old == new:
             continue
-        if isinstance(old, dict) and isinstance(new, dict):
+        elif isinstance(old, dict) and isinstance(new, dict):
             changed += [f"{key} {phrase}" for phrase in differences(old, new)]
         else:
             changed.append(f"{key} ({_short(old)} before, {_short(new)} now)")
     return changed
+
+
+def _are_files(value: list[Any]) -> bool:
+    return bool(value) and all(isinstance(item, dict) and "name" in item for item in value)
+
+
+def _file_differences(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
+    """What became of files, each by its name; nothing when their content is the same in the same order."""
+    old, new = ([json.dumps({**item, "name": None}, sort_keys=True) for item in items] for items in (before, now))
+    if old == new:
+        return []
+    gone = [item["name"] for item, content in zip(before, old, strict=True) if content not in set(new)]
+    come = [item["name"] for item, content in zip(now, new, strict=True) if content not in set(old)]
+    changed = [name for name in gone if name in come]
+    phrases = [f"input {name} has another content" for name in changed]
+    phrases += [f"input {name} is gone" for name in gone if name not in changed]
+    phrases += [f"input {name} is new" for name in come if name not in changed]
+    more = len(phrases) - _NAMED
+    return [*phrases[:_NAMED], *([f"{more:,} more inputs"] if more > 0 else [])] or ["inputs are in another order"]
+
+
+_NAMED = 20  # files that a sentence names
 
 
 def _short(value: object) -> str:

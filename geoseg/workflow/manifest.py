@@ -13,7 +13,7 @@ from typing import Any
 from geoseg.engine import Outcome
 from geoseg.engine.memory import Peaks
 from geoseg.files import write_json
-from geoseg.planning import Plan, environment
+from geoseg.planning import Plan
 from geoseg.store import RunFolder
 from geoseg.workflow.model_card import model_card
 from geoseg.workflow.settings import Workflow
@@ -71,7 +71,7 @@ class Manifest:
     workflow: Workflow
     plan: Plan
     folder: RunFolder
-    fingerprint: dict[str, Any]
+    inputs: list[dict[str, Any]]
 
     def write(self, status: str, result: RunResult | None = None) -> None:
         """Write the manifest anew."""
@@ -80,10 +80,10 @@ class Manifest:
             "status": status,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "workflow": self.workflow.model_dump(mode="json"),
-            "inputs": list(self.fingerprint["inputs"].values()),
+            "inputs": self.inputs,
             "plan": made.summary(),
             "model": model_card(self.workflow, made.spec),
-            "versions": {"geoseg": version("geoseg"), **environment()},
+            "versions": {**made.versions, "geoseg": version("geoseg")},
         }
         if result is not None:
             content |= _results(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geoseg.catalog import find_model
 from geoseg.errors import BandError, InputNotFoundError, RegionError, WorkflowError
@@ -21,6 +21,9 @@ from geoseg.raster import LOCAL, Raster
 from geoseg.vector import check_region, read_region
 from geoseg.workflow.outlines import min_pixels, values_of
 from geoseg.workflow.settings import Workflow, WorkflowSource, read_workflow
+
+if TYPE_CHECKING:  # torch stays out of what only plans
+    from geoseg.models.running import Precision
 
 MANY_TILES = 64
 """From so many tiles on a block has four of them, unless said otherwise."""
@@ -61,7 +64,7 @@ def plan(workflow: WorkflowSource, **settings: Any) -> Plan:
         device=device,
         workers=wanted.workers or (core_count() if device == "cpu" else 1),
         prompts=_open_prompts(wanted, spec, raster),
-        precision=wanted.precision,
+        precision=_precision(wanted.precision, device),
         compile=wanted.compile,
         min_pixels=min_pixels(wanted.min_area, raster.geobox),
         keep_classes=values_of(wanted.keep_classes, names) or frozenset(),
@@ -184,11 +187,28 @@ def _open_region(wanted: Workflow, raster: Raster) -> RegionMask | None:
     return RegionMask(region, raster.geobox)
 
 
+def _precision(wanted: Precision, device: str) -> Precision:
+    """Resolve ``auto`` where that is known before workers are there; it decides labels."""
+    if wanted != "auto" or (device.startswith("cuda") and not _sees_gpu()):
+        return wanted
+    if device.startswith("cuda"):
+        import torch
+
+        from geoseg.models.running import inner_type
+
+        return "bfloat16" if inner_type("auto", torch.device(device)) is torch.bfloat16 else "float32"
+    return "float32"
+
+
+def _sees_gpu() -> bool:
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
 def _device(wanted: str) -> str:
     """Resolve ``auto``; torch is loaded only where there may be something to find."""
     if wanted != "auto":
         return wanted
-    if any(Path("/dev").glob("nvidia[0-9]*")):
+    if _sees_gpu():
         from geoseg.models.running import find_device
 
         return find_device(wanted).type

@@ -75,12 +75,13 @@ def run(
     folder = RunFolder(Path(wanted.output))
     with folder.locked():
         started = time.perf_counter()
-        fingerprint = made.fingerprint()
+        inputs = made.raster.fingerprint()
+        fingerprint = made.fingerprint_of(inputs)
         resumed = folder.prepare(made.grid, fingerprint, overwrite=wanted.overwrite, has_objects=made.has_things)
         if made.has_things:
             keep = sorted(made.keep_classes)
             folder.prepare_objects({"min_pixels": made.min_pixels, "keep_classes": keep})
-        manifest = Manifest(wanted, made, folder, fingerprint)
+        manifest = Manifest(wanted, made, folder, inputs)
         manifest.write("running")
         write_workflow(wanted, folder.path / "workflow.yaml")
         own = connect(wanted.scheduler, made.workers, wanted.dashboard)
