@@ -104,25 +104,6 @@ def test_a_line_has_every_pair_of_pixels_of_a_window_once() -> None:
     assert both == {(dy, dx) for dy in range(-3, 4) for dx in range(-3, 4)} - {(0, 0)}
 
 
-def test_a_window_as_large_as_the_image_gives_the_labels_of_the_authors_program() -> None:
-    densecrf = pytest.importorskip("pydensecrf.densecrf")
-    scene, truth = shapes(26)
-    noise = np.random.default_rng(4).normal(0, 2, (1, 3, *truth.shape)).astype(np.float32)
-    scores = torch.from_numpy(noise + 2 * np.eye(3, dtype=np.float32)[truth].transpose(2, 0, 1))
-    settings = Refinement(window=53, smoothness=0.5, smoothness_distance=2.0, appearance=2.0, appearance_distance=6.0)
-    found = model_of(scores, settings).predict(scene[None], np.ones((1, *truth.shape), bool))[0].numpy()
-
-    program = densecrf.DenseCRF2D(*truth.shape[::-1], 3)
-    program.setUnaryEnergy(np.ascontiguousarray(-scores[0].log_softmax(0).reshape(3, -1).numpy()))
-    program.addPairwiseGaussian(sxy=2, compat=0.5, normalization=densecrf.NORMALIZE_SYMMETRIC)
-    image = np.ascontiguousarray(scene.transpose(1, 2, 0))
-    program.addPairwiseBilateral(sxy=6, srgb=13, rgbim=image, compat=2, normalization=densecrf.NORMALIZE_SYMMETRIC)
-    expected = np.array(program.inference(settings.iterations)).reshape(found.shape)
-    assert (scores[0].argmax(0).numpy() != expected.argmax(0)).mean() > 0.1
-    assert (found.argmax(0) == expected.argmax(0)).mean() >= 0.99
-    assert np.abs(found - expected).mean() < 0.01  # its kernels are approximate
-
-
 def shapes(size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """A picture (3, y, x) of a disk and a bar on a ground of their own colours, with noise, and its classes (y, x)."""
     rows, cols = np.indices((size, size)) / size
