@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from geoseg.catalog import find_model
 from geoseg.errors import ModelError
 from geoseg.grid import TileGrid
 from geoseg.imagery import open_imagery
-from geoseg.models import Model, load_model, wrap
+from geoseg.models import Model, load_model, require_trust, wrap
 from geoseg.models.spec import NODATA, ModelSpec
 from geoseg.planning import tiling_of
 from geoseg.raster import Raster
@@ -48,6 +49,7 @@ def segment(
     block_tiles: int = 2,
     batch_size: int = 1,
     device: str = "cpu",
+    trust_model: bool = False,
     **imagery: Any,
 ) -> xr.DataArray:
     """Label a raster lazily.
@@ -74,6 +76,8 @@ def segment(
         Tiles per forward pass.
     device : str
         ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    trust_model : bool
+        As in `geoseg.run`.
     **imagery
         More arguments of `geoseg.open_imagery`, such as ``region=`` and ``mosaic=``.
 
@@ -97,6 +101,9 @@ def segment(
             "with geoseg.run(), and open instances.tif."
         )
     network = None if isinstance(model, str | ModelSpec) else model
+    if network is None:
+        promised = replace(promised, trust_model=trust_model or promised.trust_model)
+        require_trust(promised)
     opened = (
         raster
         if isinstance(raster, Raster)

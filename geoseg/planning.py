@@ -25,7 +25,7 @@ from geoseg.errors import PlanError
 from geoseg.grid import Block, TileGrid, Tiling, Window
 from geoseg.models import is_promptable
 from geoseg.models.spec import ModelSpec
-from geoseg.models.weights import weights_digest, weights_size
+from geoseg.models.weights import UNKNOWN_BYTES, expected_size, weights_digest, word_model
 from geoseg.raster import CACHE_BYTES, READ_BYTES, Raster, content
 from geoseg.vector import Region
 from geoseg.versions import deciding_versions
@@ -79,6 +79,7 @@ RAMP = 32
 SPEECH = (
     *("name", "weights", "checksum", "obtain", "parts", "description", "license", "metrics", "value_range"),
     *("halo", "ramp", "fixed_size", "edge_errors", "activation_bytes", "seconds_per_mpx"),
+    *("trust_model", "weights_bytes"),
 )
 """Fields of a spec that do not decide labels, or are decided elsewhere: by the grid, and a digest of the weights."""
 
@@ -129,6 +130,14 @@ class Estimate:
     def summary(self) -> dict[str, float]:
         """All numbers by name."""
         return {**asdict(self), "seconds": self.seconds, "core_hours": self.core_hours}
+
+
+SIZES = {
+    "here": "the weights",
+    "entry": "weights that are not fetched yet, by their entry",
+    "guess": f"weights that are not fetched yet, taken as {UNKNOWN_BYTES // MIB} MiB each",
+}
+"""What the plan calls the memory of weights, by what says their size."""
 
 
 @dataclass(frozen=True)
@@ -348,7 +357,7 @@ class Plan:
         return {
             "the process": self._process_bytes,
             "the read cache": CACHE_BYTES,
-            "the weights": 3 * sum(weights_size(part) for part in self.spec.parts or (self.spec,)),
+            **self._weights_bytes(),
             f"the forward pass of {self.batch_size} x {tiling.size} x {tiling.size} px": self._forward_bytes(),
             "pixels and probabilities": pixels * (bands * (3 * self.raster.dtype.itemsize + 8) + classes * 10),
             f"{classes} classes on ramps": 3 * classes * 4 * ramps,
@@ -373,6 +382,19 @@ class Plan:
             return OWN_BYTES + LIBRARY_BYTES  # it may be alone on its machine
         own = FORKED_BYTES + LOADED_BYTES // (self.workers + 1) if self._is_forked else OWN_BYTES
         return own + self._library_part
+
+    def _weights_bytes(self) -> dict[str, int]:
+        """The weights of every network, also of those that are not fetched yet."""
+        networks = [*(self.spec.parts or (self.spec,)), *self._word_models()]
+        sizes = [expected_size(item) for item in networks]
+        counted = {SIZES[source]: 3 * sum(size for size, of in sizes if of == source) for source in SIZES}
+        return {cause: size for cause, size in counted.items() if size}
+
+    def _word_models(self) -> list[ModelSpec]:
+        """What understands the words that are asked, where that is another model."""
+        if self.prompts is None or self.prompts.text is None:
+            return []
+        return [item for part in self.spec.parts or (self.spec,) if (item := word_model(part)) is not None]
 
     def _reading_bytes(self) -> dict[str, int]:
         """What reading takes beyond one file at a time."""
@@ -451,6 +473,7 @@ class Plan:
             "precision": self.precision,
             "compile": self.compile,
             "prompts": self.prompts.digest() if self.prompts else None,
+            "words": [weights_digest(item) for item in self._word_models()],
             "versions": self.versions,
         }
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
+import onnx
 import torch
 
 CLASSES = [
@@ -91,16 +93,39 @@ def write_item(
 
 
 def write_model(
-    folder: Path, network: torch.nn.Module, *, name: str, halo: int = 0, tile_size: int = 64, bands: int = 2
+    folder: Path, network: Box | Constant, *, name: str, halo: int = 0, tile_size: int = 64, bands: int = 2
 ) -> Path:
-    """Write a network as TorchScript beside its item; returns the item's path."""
+    """Write a network as ONNX beside its item; returns the item's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / f"{name}.pt"
-    torch.jit.trace(network.eval(), torch.zeros(1, bands, 32, 32)).save(str(weights))
+    weights = folder / f"{name}.onnx"
+    onnx.save(onnx_model(network, bands), weights)
     names = [f"b{number}" for number in range(1, bands + 1)]
-    return write_item(
-        folder / f"{name}.json", weights, halo=halo, tile_size=tile_size, bands=names, framework="TorchScript"
+    return write_item(folder / f"{name}.json", weights, halo=halo, tile_size=tile_size, bands=names, framework="ONNX")
+
+
+def onnx_model(network: Box | Constant, bands: int) -> onnx.ModelProto:
+    """The same network as one convolution and one more step, floats and all."""
+    if isinstance(network, Box):
+        size = 2 * network.reach + 1
+        weight = np.concatenate([np.eye(bands), [[0.5, 0.5]]])[..., None, None] * np.ones((size, size))
+        step, constant = "Div", np.float32(64 * size * size)
+    else:
+        size = 1
+        weight = np.zeros((3, bands, 1, 1))
+        step, constant = "Add", np.array([0.1, 0.7, 0.3])[:, None, None]
+    tensors = {"weight": weight, "constant": np.asarray(constant)}
+    shape = ["n", bands, "y", "x"]
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Conv", ["pixels", "weight"], ["sums"], pads=[size // 2] * 4),
+            onnx.helper.make_node(step, ["sums", "constant"], ["scores"]),
+        ],
+        "network",
+        [onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, shape)],
+        [onnx.helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, ["n", len(weight), "y", "x"])],
+        [onnx.numpy_helper.from_array(value.astype(np.float32), key) for key, value in tensors.items()],
     )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
 
 
 def save_sam(folder: Path) -> Path:

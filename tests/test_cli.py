@@ -132,7 +132,7 @@ def test_a_model_is_added_to_the_catalog_that_is_named(
 
 
 def test_a_checksum_that_differs_is_shown_and_refused(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with model.with_suffix(".pt").open("ab") as weights:
+    with model.with_suffix(".onnx").open("ab") as weights:
         weights.write(b"more")
     assert main(["models", "show", str(model)]) == 0
     assert "CHECKSUM DIFFERS" in capsys.readouterr().out

@@ -71,7 +71,7 @@ def test_every_imported_package_is_a_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = {_split(line)[0].replace("-", "_") for line in project["dependencies"]}
     packages = {"yaml": "pyyaml", "odc": "odc_geo", "pydantic_core": "pydantic", "PIL": "pillow"}
-    packages["skimage"] = "scikit_image"
+    packages |= {"skimage": "scikit_image", "google": "protobuf"}
     used = set()
     for path in (ROOT / "geoseg").rglob("*.py"):
         text = path.read_text()

@@ -95,7 +95,7 @@ def recipe_content(folder: Path, **changes: Any) -> dict[str, Any]:
         "tile_size": 160,
         "window": 96,
         "batch_size": 4,
-        "steps": 50,
+        "steps": 75,
         "steps_per_epoch": 25,
         "warm_up": 5,
         "learning_rate": 0.003,

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from geoseg.cli.console import console, say
-from geoseg.cli.options import Weights
+from geoseg.cli.options import TrustModel, Weights
 from geoseg.files import local_path
 
 if TYPE_CHECKING:
@@ -73,13 +73,13 @@ def show(model: Name) -> None:
 
 
 @app.command()
-def check(model: Name, weights: Weights = None, device: CheckDevice = "cpu") -> None:
+def check(model: Name, weights: Weights = None, trust_model: TrustModel = None, device: CheckDevice = "cpu") -> None:
     """Open a model and run one made-up tile through it; exit code 3 when it is not what its entry says."""
     from geoseg.catalog import find_model
     from geoseg.models import load_model
     from geoseg.models.trial import try_model
 
-    spec = find_model(model)
+    spec = replace(find_model(model), trust_model=bool(trust_model))
     started = time.perf_counter()
     opened = load_model(spec if weights is None else spec.with_weights(weights), device)
     say(f"opened {spec.name} on {device} in {time.perf_counter() - started:.1f} s")
@@ -88,14 +88,14 @@ def check(model: Name, weights: Weights = None, device: CheckDevice = "cpu") -> 
     say(f"it gave {tried.result}, as its entry says")
 
 
-def probe(model: Name, weights: Weights = None, write: Write = False) -> None:
+def probe(model: Name, weights: Weights = None, trust_model: TrustModel = None, write: Write = False) -> None:
     """Measure how far a tile's edge disturbs a model, and what a forward pass costs; prints JSON."""
     from geoseg.catalog import find_model, locate_model
     from geoseg.models import load_model
     from geoseg.models.probe import measure_cost, measure_edge
     from geoseg.models.stac import update_item
 
-    spec = replace(find_model(model), refine=None)  # what follows the network adds its own reach to the halo
+    spec = replace(find_model(model), trust_model=bool(trust_model), refine=None)  # refining adds its own reach
     opened = load_model(spec if weights is None else spec.with_weights(weights))
     cost = asdict(measure_cost(opened))  # first, on a fresh model: memory that torch keeps would not be counted later
     edge = measure_edge(opened)

@@ -24,6 +24,9 @@ Source = Annotated[
 Model = Annotated[str | None, typer.Option(help="A name in the catalog, or the path of a STAC MLM item.")]
 Things = Annotated[str | None, typer.Option(help="A second model, which finds instances: the map is panoptic then.")]
 Weights = Annotated[str | None, typer.Option(help="A weights file or folder that replaces the catalog's, or hub:NAME.")]
+TrustModel = Annotated[
+    bool | None, typer.Option("--trust-model", help="Open TorchScript: it can read and write files when it runs.")
+]
 Inputs = Annotated[
     list[str] | None, typer.Option("--input", help="A raster, folder, pattern or catalog name; may be repeated.")
 ]
@@ -117,6 +120,7 @@ RUN_OPTIONS: Mapping[str, Any] = {
     "model": Model,
     "things": Things,
     "weights": Weights,
+    "trust_model": TrustModel,
     "input": Inputs,
     "output": Output,
     "bands": Bands,

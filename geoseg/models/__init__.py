@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
-from geoseg.errors import ModelError, nearest
+from geoseg.errors import ModelError, WeightsError, nearest
 from geoseg.models.detections import Detections
 from geoseg.models.prompts import Prompt, Prompts
 from geoseg.models.spec import Activation, Band, ClassSpec, ModelSpec, Scaling, Task
@@ -45,6 +45,7 @@ __all__ = [
     "load_model",
     "needs_words",
     "packages_of",
+    "require_trust",
     "trial_prompts",
     "wrap",
 ]
@@ -229,6 +230,7 @@ def load_model(
     WeightsError
         When the weights are missing, damaged or unsafe.
     """
+    require_trust(spec)
     if spec.parts:
         parts = (load_model(part, device, precision=precision, compile=compile) for part in spec.parts)
         return import_module("geoseg.models.together").Together(spec, *parts)
@@ -239,6 +241,23 @@ def load_model(
             "mlm:tasks or mlm:architecture in its entry."
         )
     return _model(spec, _augmented(spec, adapter.open_network), device, precision, compile)
+
+
+def require_trust(spec: ModelSpec) -> None:
+    """Refuse TorchScript unless a person vouches for its author: it may read and write files when it runs.
+
+    Raises
+    ------
+    WeightsError
+        The model, or a part of it, is TorchScript and not trusted.
+    """
+    for part in spec.parts or (spec,):
+        if part.framework == "torchscript" and not part.trust_model:
+            raise WeightsError(
+                f"model '{part.name}' is a TorchScript program ({part.weights}), which can read and write files when "
+                "it runs; give --trust-model (trust_model: true) if you trust its author, or export it again as ONNX "
+                "or torch.export."
+            )
 
 
 def _augmented(spec: ModelSpec, opener: Callable[..., Any]) -> Callable[..., Any]:
@@ -344,5 +363,6 @@ def _adapter_name(spec: ModelSpec) -> str:
     families = dict.fromkeys(pattern.partition(".")[0] for pattern in FAMILIES)
     raise ModelError(
         f"model '{spec.name}' has the architecture '{spec.architecture}', which no adapter knows; name it "
-        f"FAMILY.CLASS with a family of {', '.join(families)}, or export the model as ONNX or torch.export."
+        f"FAMILY.CLASS with a family of {', '.join(families)}, say with mlm:artifact_type that its weights are a "
+        "program (torch.jit.save, torch.export.save), or export the model as ONNX or torch.export."
     )

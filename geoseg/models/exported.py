@@ -1,17 +1,20 @@
 """Adapter for exported PyTorch programs: torch.export (``.pt2``) and TorchScript.
 
-Both hold programs; `geoseg.models.safety` looks at what is in them before either is opened.
+Both hold programs: `geoseg.models.safety` looks at the first before it is opened, and the second must be trusted.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from geoseg.errors import WeightsError
 from geoseg.models.running import Network, settle
-from geoseg.models.safety import check_torchscript, clean_exported
+from geoseg.models.safety import clean_exported, other_kind
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import resolve_weights
 
@@ -31,13 +34,10 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
 
 
 def _open_torchscript(path: Path, device: torch.device) -> torch.nn.Module:
-    check_torchscript(path)
     try:
         module = torch.jit.load(str(path), map_location=device)
     except (RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"weights file '{path}' is not a TorchScript program that this torch can open; export it again."
-        ) from error
+        raise other_kind(path, "TorchScript") from error
     return settle(module, device)
 
 
@@ -48,10 +48,22 @@ def _moved(program: torch.export.ExportedProgram, device: torch.device) -> torch
     return move_to_device_pass(program, device)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch from printing a traceback before it reads a program of torch 2.6."""
+    log = logging.getLogger("torch.export")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
 def _open_exported(path: Path, device: torch.device) -> torch.nn.Module:
     archive = clean_exported(path)
     try:
-        program = torch.export.load(archive)
+        with _quiet():
+            program = torch.export.load(archive)
         return (program if device.type == "cpu" else _moved(program, device)).module()
     except (RuntimeError, ValueError, KeyError, AssertionError) as error:
         raise WeightsError(

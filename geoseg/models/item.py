@@ -85,6 +85,7 @@ def read_model_item(path: str | Path) -> ModelSpec:
         hyperparameters=_frozen(need(properties, "mlm:hyperparameters", dict, {})),
         weights=_weights(document, asset),
         checksum=_checksum(document, asset),
+        weights_bytes=_weights_bytes(document, asset),
         obtain=str(asset.get("geoseg:obtain") or ""),
         activation_bytes=float(need(properties, "geoseg:activation_bytes", NUMBER, ModelSpec.activation_bytes)),
         seconds_per_mpx=document.optional("geoseg:seconds_per_mpx"),
@@ -160,6 +161,13 @@ def _checksum(document: Document, asset: Json) -> str | None:
     if text.startswith(MULTIHASH) and len(text) == len(MULTIHASH) + 64:
         return f"sha256:{text.removeprefix(MULTIHASH)}"
     raise document.error("file:checksum", f"has the value {found!r}; give a SHA-256 as multihash ({MULTIHASH}...)")
+
+
+def _weights_bytes(document: Document, asset: Json) -> int | None:
+    """The size of the weights: as it stands there, or four bytes a parameter."""
+    size = document.need(asset, "file:size", int, 0) or document.optional("file:size", int)
+    parameters = document.optional("mlm:total_parameters", int)
+    return size or (4 * parameters if parameters else None)
 
 
 def _license(document: Document) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from geoseg.errors import OutputError
 from geoseg.models.item import find_model_asset, read_model_item
 from geoseg.models.stac import Json, absolute, link_to_collection, read_json, write_json
+from geoseg.models.weight_files import list_files
 from geoseg.models.weights import local_weights, weights_digest
 
 
@@ -48,7 +49,10 @@ def copy_model_item(source: Path, target: Path) -> Path:
         weights_digest(spec)  # refuses what is missing or not what the checksum says
     assets = {key: _placed(asset, source) for key, asset in item["assets"].items()}
     if weights is not None:
-        assets[str(find_model_asset(assets))]["href"] = f"./{_copy(weights, target.parent)}"
+        copied_files = _copy_weights(weights, target.parent)
+        assets[str(find_model_asset(assets))]["href"] = f"./{weights.name}"
+        for asset in assets.values():
+            asset["href"] = copied_files.get(asset["href"], asset["href"])
     copied = {
         **item,
         "id": target.stem,
@@ -63,6 +67,16 @@ def copy_model_item(source: Path, target: Path) -> Path:
 def _placed(asset: Json, source: Path) -> dict[str, Any]:
     """An asset whose address works from anywhere."""
     return {**asset, "href": absolute(str(asset.get("href") or ""), source)}
+
+
+def _copy_weights(weights: Path, folder: Path) -> dict[str, str]:
+    """Copy weights, all files of them, into a folder; returns the new address of each by its path before."""
+    if weights.is_dir():
+        return {str(weights.resolve()): f"./{_copy(weights, folder)}"}
+    files = list_files(weights)
+    for name, file in files.items():
+        _copy(file, (folder / name).parent)
+    return {str(file.resolve()): f"./{name}" for name, file in files.items()}
 
 
 def _copy(source: Path, folder: Path) -> str:

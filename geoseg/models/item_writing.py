@@ -15,7 +15,8 @@ from geoseg.models.item import MULTIHASH
 from geoseg.models.item_signature import IDENTITY
 from geoseg.models.spec import Band, ClassSpec, ModelSpec, Scaling, Task
 from geoseg.models.stac import Json, item_path, relative, write_item
-from geoseg.models.weights import PICKLES, sha256
+from geoseg.models.weight_files import sha256
+from geoseg.models.weights import PICKLES, weights_size
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
@@ -208,6 +209,8 @@ def _model_asset(spec: ModelSpec, path: Path) -> dict[str, Any]:
     }
     local = Path(spec.weights) if spec.weights else None
     checksum = spec.checksum or (sha256(local) if local is not None and local.is_file() else None)
+    if weights_bytes := weights_size(spec) or spec.weights_bytes:
+        asset["file:size"] = weights_bytes
     if checksum is not None:
         asset["file:checksum"] = MULTIHASH + checksum.removeprefix("sha256:")
     if spec.weights is None:

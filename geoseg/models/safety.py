@@ -1,9 +1,10 @@
 """What is inside an exported program, looked at before torch opens it.
 
-TorchScript and torch.export files are zip archives of programs, not only of numbers. Torch's own loaders trust them:
+A torch.export file is a zip archive of a program, not only of numbers, and torch's own loader trusts it:
 ``torch.export.load`` unpickles whatever it finds, evaluates the text of symbolic sizes, resolves the names of
-operators to any attribute of torch and opens shared libraries; a TorchScript program may call operators that write
-files. Here an archive is read with zipfile alone, and everything that a segmentation network does not need is refused.
+operators to any attribute of torch and opens shared libraries. Here an archive is read with zipfile alone, and
+everything that a segmentation network does not need is refused. TorchScript may call operators that write files, in
+more ways than can be listed; it is not looked at, and opened only where a person trusts its author.
 """
 
 from __future__ import annotations
@@ -59,6 +60,15 @@ NODES = (
 CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict")
 """What arguments and results of an exported program may be packed in."""
 
+OLD_GRAPH = "serialized_exported_program.json"
+"""The graph in an archive of torch 2.6 or older, which has no folders."""
+
+OLD_PICKLES = ("serialized_state_dict.pt", "serialized_constants.pt", "serialized_example_inputs.pt")
+"""Its tensors."""
+
+ARTIFACT_TYPES = {"torch.export": "torch.export.save", "TorchScript": "torch.jit.save"}
+"""What ``mlm:artifact_type`` says of an archive."""
+
 NAME = re.compile(r"[\w.]*")
 SYMBOL = re.compile(r"[a-z]+\d+")
 TEXT_KEYS = ("in_spec", "out_spec")
@@ -70,76 +80,66 @@ def clean_exported(path: Path) -> io.BytesIO:
     Parameters
     ----------
     path : Path
-        A ``.pt2`` file as ``torch.export.save`` writes it.
+        A ``.pt2`` file as ``torch.export.save`` writes it, also that of torch 2.6.
 
     Returns
     -------
     io.BytesIO
-        The same program without source positions and guards, safe to give to ``torch.export.load``.
+        The same program without source positions, guards and notes, safe to give to ``torch.export.load``.
 
     Raises
     ------
     WeightsError
-        When it is another kind of file, or holds anything that could run code when opened.
+        When it is another kind of file, or holds a second program, or anything that could run code when opened.
     """
-    members = _members(path, "torch.export")
+    members = _members(path)
     root = next(iter(members)).partition("/")[0]
-    if members.get(f"{root}/archive_format") != b"pt2":
-        raise _not_a(path, "torch.export")
+    if members.get(f"{root}/archive_format") != b"pt2" and OLD_GRAPH not in members:
+        raise other_kind(path, "torch.export")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in members.items():
-            archive.writestr(name, _clean_member(path, name.partition("/")[2], content))
+            inner = name.partition("/")[2] or name
+            if not inner.startswith("extra/"):  # notes, such as stac-model's copy of the item: nothing runs them
+                archive.writestr(name, _clean_member(path, inner, content))
     buffer.seek(0)
     return buffer
 
 
-def check_torchscript(path: Path) -> None:
-    """Refuse a TorchScript archive whose program calls operators that reach outside of the network.
-
-    TorchScript's own unpickler builds tensors and the program's classes only; it cannot import Python code.
-
-    Raises
-    ------
-    WeightsError
-        When it is another kind of file, or such an operator is called.
-    """
-    members = _members(path, "TorchScript")
-    code = {name: content for name, content in members.items() if name.endswith(".py")}
-    if not code or not any(name.endswith("/constants.pkl") for name in members):
-        raise _not_a(path, "TorchScript")
-    for name, content in code.items():
-        text = content.decode("utf-8", errors="replace")
-        if re.search(r"\b(save|from_file|load_tensor)\b", text) or _hidden_names(text):
-            raise _unsafe(path, f"{name} calls an operator that reaches files")
+def archive_kind(path: Path) -> str | None:
+    """Say which program an archive holds: ``"torch.export"`` or ``"TorchScript"``; None for anything else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.partition("/")[2] or name for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError):
+        return None
+    if names & {"archive_format", OLD_GRAPH}:
+        return "torch.export"
+    return "TorchScript" if "constants.pkl" in names and any(name.startswith("code/") for name in names) else None
 
 
-def _hidden_names(text: str) -> bool:
-    """Whether ``getattr`` is used with anything but a plain name in quotes, or ``ops`` beyond torch's own."""
-    plain = re.findall(r'\bgetattr\([\w.]+, "\w*"\)', text)
-    foreign = re.search(r"\bops\s*\.\s*(?!(aten|prim|prims|quantized|torchvision)\b)", text)
-    return len(plain) != len(re.findall(r"\bgetattr\b", text)) or foreign is not None
-
-
-def _members(path: Path, kind: str) -> dict[str, bytes]:
+def _members(path: Path) -> dict[str, bytes]:
     """All files of an archive; names that occur twice could be read differently by torch and are refused."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            if len(set(names)) != len(names) or len({name.partition("/")[0] for name in names}) != 1:
-                raise _not_a(path, kind)
+            roots = {name.rpartition("/")[0] and name.partition("/")[0] for name in names}
+            if len(set(names)) != len(names) or len(roots) != 1:
+                raise other_kind(path, "torch.export")
             return {name: archive.read(name) for name in names}
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
-        raise _not_a(path, kind) from error
+        raise other_kind(path, "torch.export") from error
 
 
 def _clean_member(path: Path, name: str, content: bytes) -> bytes:
     """One file of a torch.export archive, checked."""
-    if name in ("archive_format", "archive_version", "byteorder", ".data/version", ".data/serialization_id"):
+    if name in ("archive_format", "archive_version", "byteorder", "version", ".data/version", ".data/serialization_id"):
         return content
+    if (program := re.fullmatch(r"models/(\w+)\.json", name)) and program[1] != "model":
+        raise _second_program(path, program[1])
     if re.fullmatch(r"data/(weights|constants)/(weight|tensor)_\d+", name):
         return content
-    if re.fullmatch(r"data/sample_inputs/\w+\.pt", name):
+    if name in OLD_PICKLES or re.fullmatch(r"data/sample_inputs/\w+\.pt", name):
         return _checked_pickle(path, name, content)
     try:
         document = json.loads(content)
@@ -148,7 +148,7 @@ def _clean_member(path: Path, name: str, content: bytes) -> bytes:
     if isinstance(document, dict) and re.fullmatch(r"data/(weights|constants)/\w+_config\.json", name):
         _check_payload(path, document)
         return content
-    if isinstance(document, dict) and re.fullmatch(r"models/\w+\.json", name):
+    if isinstance(document, dict) and name in ("models/model.json", OLD_GRAPH):
         return _clean_graph(path, document)
     raise _unsafe(path, f"it holds {name}, which is not part of a network")
 
@@ -202,6 +202,8 @@ def _is_allowed(key: str, value: str) -> bool:
         return _is_symbolic(value)
     if key in TEXT_KEYS:
         return _is_plain_structure(value)
+    if key == "key" and _is_symbolic(value):  # the range of a size such as 8*s39 stands under it
+        return True
     return key == "torch_version" or NAME.fullmatch(value) is not None
 
 
@@ -244,10 +246,25 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
             yield from _items(item)
 
 
-def _not_a(path: Path, kind: str) -> WeightsError:
+def other_kind(path: Path, kind: str) -> WeightsError:
+    """What to raise of a file that is not what its entry says."""
+    found = archive_kind(path)
+    if found is None or found == kind:
+        return WeightsError(
+            f"weights file '{path}' is not a {kind} archive or is damaged; fetch it again, or correct mlm:framework "
+            "and mlm:artifact_type in the model's entry."
+        )
     return WeightsError(
-        f"weights file '{path}' is not a {kind} archive or is damaged; fetch it again, or correct mlm:framework and "
-        "mlm:artifact_type in the model's entry."
+        f"weights file '{path}' is a {found} program, not {kind}; correct mlm:artifact_type in the model's entry to "
+        f"{ARTIFACT_TYPES[found]}."
+    )
+
+
+def _second_program(path: Path, name: str) -> WeightsError:
+    """What to raise of transforms that stand beside a network: whether its pixels went through them, nothing says."""
+    return WeightsError(
+        f"weights file '{path}' holds the program '{name}' beside its network, which would be left out; save the "
+        "network alone (torch.export.save), with its transforms inside or described by value_scaling in the entry."
     )
 
 

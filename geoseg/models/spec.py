@@ -152,6 +152,10 @@ class ModelSpec:
         How objects come from a network that scores them and their boundaries; see `geoseg.models.separating`.
     tta : TestTimeAugmentation or None
         Views of a tile that are averaged; how much farther they see is not part of ``halo``.
+    trust_model : bool
+        Whether a person vouches for the author of the weights: TorchScript is opened only then. No entry can say so.
+    weights_bytes : int or None
+        Size of the weights as the entry has it; for the plan, while they are not on this machine.
     edge_errors : tuple of (int, float)
         Largest error of a probability at distances from a tile's edge, px, as measured.
     """
@@ -186,6 +190,8 @@ class ModelSpec:
     license: str = ""
     metrics: tuple[tuple[str, float], ...] = field(default=(), compare=False)
     edge_errors: tuple[tuple[int, float], ...] = field(default=(), compare=False)
+    trust_model: bool = field(default=False, compare=False)
+    weights_bytes: int | None = field(default=None, compare=False)
 
     @property
     def band_names(self) -> list[str]:

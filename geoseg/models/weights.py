@@ -15,13 +15,14 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from typing import IO, TYPE_CHECKING, Any, Literal
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from geoseg.errors import WeightsError
 from geoseg.models.spec import HUB, ModelSpec
+from geoseg.models.weight_files import PARTS, digest, external_data, require_files, sha256, size
 
 if TYPE_CHECKING:
     import torch
@@ -35,8 +36,10 @@ TIMEOUT = 60
 CHUNK = 1 << 20
 """Bytes read at once."""
 
-PARTS = (".json", ".safetensors", ".txt", ".model")
-"""Suffixes of what belongs to a model in a folder: configuration, tensors, and the words of a tokenizer."""
+UNKNOWN_BYTES = 400 << 20
+"""What weights are taken to be whose size nothing tells; SAM's of ViT-B have 357 MiB."""
+
+Source = Literal["here", "entry", "guess"]
 
 PAGE = re.compile(r"https://huggingface\.co/(?P<name>[\w.-]+/[\w.-]+)(/tree/(?P<revision>[^/?#]+))?/?")
 """The page of a model on the Hugging Face hub, and one of its revisions."""
@@ -74,6 +77,7 @@ def resolve_weights(spec: ModelSpec) -> Path:
             f"weights file '{path}' of model '{spec.name}' does not exist; give another with --weights FILE."
         )
     _verify(path, spec)
+    require_files(path)
     return path
 
 
@@ -131,8 +135,8 @@ def hub_name(href: str) -> str | None:
 def weights_digest(spec: ModelSpec) -> str:
     """Return ``"sha256:<hex>"`` of a model's weights, for the run's fingerprint.
 
-    Of a folder it is that of a list of its files that belong to the model, with the digest of each; of weights that a
-    library knows by a name of its own, such as torchvision's, it is that name.
+    Of a folder, and of ONNX with external data, it is that of a list of the files that belong to the model, with the
+    digest of each; of weights that a library knows by a name of its own, such as torchvision's, it is that name.
 
     Raises
     ------
@@ -140,31 +144,37 @@ def weights_digest(spec: ModelSpec) -> str:
         As `resolve_weights` and `resolve_folder`.
     """
     if is_folder(spec):
-        return _digest(resolve_folder(spec))
+        return digest(resolve_folder(spec))
     if spec.weights is not None and spec.weights.startswith(HUB):
         return spec.weights
-    return _digest(resolve_weights(spec))
+    return digest(resolve_weights(spec))
 
 
 def weights_size(spec: ModelSpec) -> int:
-    """Return the bytes of a model's weights, file or folder; 0 while they are not on this machine."""
+    """Return the bytes of a model's weights, all files of them; 0 while they are not on this machine."""
     path = _at_hand(spec)
-    if path is None:
-        return 0
-    files = _parts(path) if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return 0 if path is None else size(path)
 
 
-def sha256(path: Path) -> str:
-    """Return ``"sha256:<hex>"`` of a file; read again only when its size or time has changed."""
-    status = path.stat()
-    return _sha256(path.resolve(), (status.st_mtime_ns, status.st_size))
+def expected_size(spec: ModelSpec) -> tuple[int, Source]:
+    """Return the bytes of a model's weights although they may not be on this machine yet, and what says so.
+
+    Returns
+    -------
+    int
+        Bytes.
+    str
+        ``"here"``: they were counted; ``"entry"``: the model's entry says it; ``"guess"``: `UNKNOWN_BYTES`.
+    """
+    if (found := weights_size(spec)) or spec.weights is None or local_weights(spec) is not None:
+        return found, "here"
+    return (UNKNOWN_BYTES, "guess") if spec.weights_bytes is None else (spec.weights_bytes, "entry")
 
 
-@lru_cache(maxsize=64)
-def _sha256(path: Path, _version: tuple[int, int]) -> str:
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+def word_model(spec: ModelSpec) -> ModelSpec | None:
+    """Return the spec of the weights that understand words for a model, where these are another model's."""
+    name = dict(spec.hyperparameters).get("text_model")
+    return None if name is None else replace(spec, weights=str(name), checksum=None, weights_bytes=None)
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -215,6 +225,10 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
             "not opened: convert it where you trust it with safetensors.torch.save_file."
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, OSError, AttributeError, TypeError) as error:
+        from geoseg.models.safety import archive_kind, other_kind
+
+        if archive_kind(path) is not None:
+            raise other_kind(path, "a state dict") from error
         raise WeightsError(
             f"weights file '{path}' is damaged or not written by torch.save; fetch it again, or save the state dict "
             "as .safetensors."
@@ -241,26 +255,13 @@ def _verify(path: Path, spec: ModelSpec) -> None:
     """Refuse a file whose checksum is not the entry's."""
     if spec.checksum is None:
         return
-    found = _digest(path)
+    found = digest(path) if path.is_dir() else sha256(path)
     if found != spec.checksum.lower():
         kind = "folder" if path.is_dir() else "file"
         raise WeightsError(
             f"weights {kind} '{path}' has the checksum {found}, but the entry of model '{spec.name}' says "
             f"{spec.checksum}; fetch the {kind} again, or remove file:checksum from a copy of the entry to use it."
         )
-
-
-def _digest(path: Path) -> str:
-    """The digest of a file, or of the list of a folder's files with theirs."""
-    if path.is_file():
-        return sha256(path)
-    listed = "".join(f"{file.name} {sha256(file)}\n" for file in _parts(path))
-    return f"sha256:{hashlib.sha256(listed.encode()).hexdigest()}"
-
-
-def _parts(folder: Path) -> list[Path]:
-    """The files of a folder that belong to its model, by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix in PARTS and path.is_file())
 
 
 def _at_hand(spec: ModelSpec) -> Path | None:
@@ -336,18 +337,26 @@ def cache_home() -> Path:
 
 
 def _cached(address: str) -> Path:
-    """Where a file from an address lies in the cache."""
+    """Where a file from an address lies in the cache: in a folder of its own, where its external data has room."""
     key = hashlib.sha256(address.encode()).hexdigest()[:16]
-    return cache_home() / f"{key}-{Path(unquote(urlsplit(address).path)).name}"
+    return cache_home() / key / Path(unquote(urlsplit(address).path)).name
 
 
 def _download(spec: ModelSpec) -> Path:
-    """Fetch an address into the cache, unless it is there; the file appears under its name only when verified."""
+    """Fetch an address and its external data into the cache, unless they are there."""
     address = str(spec.weights)
     target = _cached(address)
-    if target.is_file():
-        _verify(target, spec)
-        return target
+    if not target.is_file():
+        _place(address, target, spec)
+    _verify(target, spec)
+    for name in external_data(target):
+        if not (target.parent / name).is_file():
+            _place(urljoin(address, quote(name)), target.parent / name, replace(spec, checksum=None))
+    return target
+
+
+def _place(address: str, target: Path, spec: ModelSpec) -> None:
+    """Fetch an address; the file appears under its name only when it is whole and verified."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name[:16]}-", suffix=".tmp")
@@ -363,17 +372,29 @@ def _download(spec: ModelSpec) -> Path:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-    return target
+
+
+def _refuse_unverified(address: str, spec: ModelSpec) -> None:
+    """Refuse an address without encryption where no checksum tells whether the file was exchanged on its way."""
+    if spec.checksum is None and urlsplit(address).scheme != "https":
+        raise WeightsError(
+            f"weights of model '{spec.name}' would come from {address} without encryption or a checksum, so they may "
+            "be anyone's; give https, or file:checksum in the model's entry."
+        )
 
 
 def _fetch(address: str, file: IO[bytes], spec: ModelSpec) -> None:
     """Write what an address answers, all of it, to a file."""
+    _refuse_unverified(address, spec)
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310 - http(s) only, see resolve_weights
+            _refuse_unverified(answer.url, spec)  # where it was redirected to
             length = answer.headers.get("Content-Length")
             received = 0
             while chunk := answer.read(CHUNK):
                 received += file.write(chunk)
+    except WeightsError:
+        raise
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise WeightsError(
             f"weights of model '{spec.name}' cannot be fetched from {address} ({error}); check the connection, or give "

@@ -45,6 +45,7 @@ class TeacherLabels(Strict):
 
     teacher: str
     weights: str | None = None
+    trust_model: bool = False
     min_confidence: float = Field(default=0.0, ge=0, le=1)
     ignore: tuple[str, ...] = ()
     where: str | None = None

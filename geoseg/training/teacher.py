@@ -6,6 +6,7 @@ It runs any model of the catalog over one image in memory; distillation proper (
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def teacher_labels(recipe: Recipe, layer: TeacherLabels, image: Image) -> NDArra
     TrainingError
         If the teacher has none of the recipe's classes.
     """
-    spec = find_model(layer.teacher)
+    spec = replace(find_model(layer.teacher), trust_model=layer.trust_model)
     if layer.weights is not None:
         spec = spec.with_weights(recipe.find(layer.weights))
     table = _class_table(recipe, layer, spec)

@@ -10,7 +10,7 @@ from geoseg.catalog import find_model
 from geoseg.errors import BandError, InputNotFoundError, RegionError, WorkflowError
 from geoseg.grid import TileGrid, Tiling
 from geoseg.imagery import open_imagery
-from geoseg.models import is_promptable, needs_words
+from geoseg.models import is_promptable, needs_words, require_trust
 from geoseg.models.combining import combine
 from geoseg.models.refinement import read_refinement
 from geoseg.models.spec import HUB, ModelSpec
@@ -86,9 +86,10 @@ def _find_spec(wanted: Workflow) -> ModelSpec:
             f"refine works on models for semantic segmentation, and '{spec.name}' does {spec.task}; leave refine out."
         )
     tta = read_tta(wanted.tta) if wanted.tta is not None else spec.tta
-    spec = replace(spec, refine=refine, tta=tta)
+    spec = replace(spec, refine=refine, tta=tta, trust_model=wanted.trust_model)
     if wanted.things is not None:
-        spec = combine(spec, replace(find_model(wanted.things), tta=tta))
+        spec = combine(spec, replace(find_model(wanted.things), tta=tta, trust_model=wanted.trust_model))
+    require_trust(spec)
     return spec if wanted.min_score is None else with_min_score(spec, wanted.min_score)
 
 

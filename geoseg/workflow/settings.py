@@ -73,6 +73,8 @@ class Workflow(OutlineSettings):
         A second model, which finds instances: the map is panoptic then.
     weights : str or None
         A weights file or folder that replaces the catalog's, or ``hub:NAME``.
+    trust_model : bool
+        Whether you trust the author of the model: TorchScript, which can read and write files, is opened only then.
     input : str, list, dict or None
         A raster, several, a folder, a pattern, ``{band: file}``, or a name in the catalog's imagery; or STAC: an item,
         an item collection, a catalog or collection, or the address of a STAC API.
@@ -156,6 +158,7 @@ class Workflow(OutlineSettings):
     model: str
     things: str | None = None
     weights: str | None = None
+    trust_model: bool = False
     input: Input | None = None
     output: str = "out"
     bands: list[str | int] | None = None

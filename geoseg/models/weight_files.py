@@ -1,0 +1,124 @@
+"""Which files hold a model's weights, and what identifies them.
+
+It knows files and folders on this machine, nothing of where they come from or who opens them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from geoseg.errors import WeightsError
+
+PARTS = (".json", ".safetensors", ".txt", ".model")
+"""Suffixes of what belongs to a model in a folder: configuration, tensors, and the words of a tokenizer."""
+
+
+def list_files(path: Path) -> dict[str, Path]:
+    """Return the files of a model by their place: of a folder, of a file, or of an ONNX file and its external data.
+
+    Raises
+    ------
+    WeightsError
+        An ONNX file names data that is not beside it.
+    """
+    if path.is_dir():
+        return {file.name: file for file in sorted(path.iterdir()) if file.suffix in PARTS and file.is_file()}
+    return {path.name: path, **{name: path.parent / name for name in external_data(path)}}
+
+
+def external_data(path: Path) -> tuple[str, ...]:
+    """Name the files beside an ONNX file that hold its tensors, by their path from its folder; none for other files.
+
+    Raises
+    ------
+    WeightsError
+        A file lies outside of the folder.
+    """
+    if path.suffix.lower() != ".onnx" or not path.is_file():
+        return ()
+    status = path.stat()
+    return _external_data(path, (status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=64)
+def _external_data(path: Path, _version: tuple[int, int]) -> tuple[str, ...]:
+    import onnx
+    from google.protobuf.message import DecodeError
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    try:
+        model = onnx.load_model(path, load_external_data=False)
+    except (DecodeError, ValueError):  # no ONNX: what opens the model says so
+        return ()
+    names = {ExternalDataInfo(item).location for item in _tensors(model) if uses_external_data(item)}
+    for name in sorted(names):
+        if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise WeightsError(
+                f"weights file '{path}' keeps tensors in '{name}', which is not beside it; export it again with its "
+                "data in the same folder."
+            )
+    return tuple(sorted(names))
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every tensor of an ONNX message, at every depth: initializers, constants, subgraphs, functions."""
+    from google.protobuf.message import Message
+    from onnx import TensorProto
+
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for item in [value] if isinstance(value, Message) else value:
+                yield from [item] if isinstance(item, TensorProto) else _tensors(item)
+
+
+def require_files(path: Path) -> None:
+    """Refuse a model that lacks one of its files.
+
+    Raises
+    ------
+    WeightsError
+        External data is not there.
+    """
+    for name, file in list_files(path).items():
+        if not file.is_file():
+            raise WeightsError(
+                f"weights file '{path}' keeps its tensors in '{name}', which is not beside it; put that file there, or "
+                "export the network again."
+            )
+
+
+def digest(path: Path) -> str:
+    """Return ``"sha256:<hex>"`` of a file, or of the list of all files of a model with theirs.
+
+    Raises
+    ------
+    WeightsError
+        A file of the model is not there.
+    """
+    require_files(path)
+    files = list_files(path)
+    if list(files.values()) == [path]:
+        return sha256(path)
+    listed = "".join(f"{name} {sha256(file)}\n" for name, file in files.items())
+    return f"sha256:{hashlib.sha256(listed.encode()).hexdigest()}"
+
+
+def size(path: Path) -> int:
+    """Bytes of all files of a model that are there."""
+    return sum(file.stat().st_size for file in list_files(path).values() if file.is_file())
+
+
+def sha256(path: Path) -> str:
+    """Return ``"sha256:<hex>"`` of a file; read again only when its size or time has changed."""
+    status = path.stat()
+    return _sha256(path.resolve(), (status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, _version: tuple[int, int]) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
