@@ -105,7 +105,8 @@ def test_an_exported_network_predicts_what_the_network_predicts(
 ) -> None:
     suffix, save = FORMATS[framework]
     save(network, tmp_path / f"network{suffix}")
-    model = load_model(replace(SPEC, framework=framework, weights=str(tmp_path / f"network{suffix}")))
+    weights = str(tmp_path / f"network{suffix}")
+    model = load_model(replace(SPEC, framework=framework, weights=weights, trust_model=True))
     result = model.predict(*batch)
     assert result.dtype == torch.float32
     assert result.device.type == "cpu"

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+import re
 import threading
 import warnings
 import zipfile
@@ -13,16 +14,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from geoseg.errors import WeightsError
 from geoseg.models import Band, ClassSpec, ModelSpec, load_model
-from geoseg.models.safety import check_torchscript, clean_exported
+from geoseg.models.safety import clean_exported
 from geoseg.models.weights import (
+    UNKNOWN_BYTES,
     cache_home,
+    expected_size,
     hub_name,
     is_folder,
     read_state,
@@ -33,6 +39,7 @@ from geoseg.models.weights import (
 )
 
 SPEC = ModelSpec("m", "semantic-segmentation", (Band("a"),), (ClassSpec(0, "x"),), architecture="smp.Unet")
+TWO = replace(SPEC, classes=(ClassSpec(0, "x"), ClassSpec(1, "y")))
 CONTENT = b"weights " * 1000
 CHECKSUM = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
@@ -86,7 +93,7 @@ def test_a_changed_file_is_noticed_although_its_digest_is_remembered(file: Path)
         (None, "--weights FILE"),
         ("/nowhere/weights.bin", "does not exist"),
         ("s3://bucket/weights.bin", "cannot be fetched"),
-        ("http://127.0.0.1:1/weights.bin", "cannot be fetched"),
+        ("https://127.0.0.1:1/weights.bin", "cannot be fetched"),
     ],
 )
 def test_weights_that_are_not_there_are_refused_with_the_remedy(
@@ -142,7 +149,7 @@ def test_the_size_of_weights_is_known_without_fetching_them(folder: Path, server
     parts = sum((folder / name).stat().st_size for name in ("model.safetensors", "config.json", "merges.txt"))
     assert weights_size(replace(SPEC, weights=str(folder))) == parts
     assert weights_size(replace(SPEC, weights=str(folder / "merges.txt"))) == 1
-    spec = replace(SPEC, weights=f"{server.address}/weights.bin")
+    spec = replace(SPEC, weights=f"{server.address}/weights.bin", checksum=CHECKSUM)
     assert weights_size(spec) == 0
     assert server.requests == []
     resolve_weights(spec)
@@ -238,17 +245,19 @@ class Server:
 
     def __init__(self) -> None:
         requests = self.requests = []
+        files = self.files = {"/weights.bin": CONTENT, "/cut.bin": CONTENT[:100]}
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 requests.append(self.path)
-                if self.path not in ("/weights.bin", "/cut.bin"):
+                if self.path not in files:
                     self.send_error(404)
                     return
+                content = files[self.path]
                 self.send_response(200)
-                self.send_header("Content-Length", str(len(CONTENT)))
+                self.send_header("Content-Length", str(len(CONTENT if self.path == "/cut.bin" else content)))
                 self.end_headers()
-                self.wfile.write(CONTENT if self.path == "/weights.bin" else CONTENT[:100])
+                self.wfile.write(content)
 
             def log_message(self, *_: object) -> None:
                 """Quiet."""
@@ -269,7 +278,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def cached() -> list[str]:
-    return [path.name for path in cache_home().iterdir()] if cache_home().is_dir() else []
+    return [path.name for path in cache_home().rglob("*") if path.is_file()]
 
 
 def test_an_address_is_downloaded_once(server: Server) -> None:
@@ -284,8 +293,8 @@ def test_an_address_is_downloaded_once(server: Server) -> None:
     ("path", "checksum", "words"),
     [
         ("/weights.bin", f"sha256:{'1' * 64}", "checksum"),
-        ("/cut.bin", None, "ended after|cannot be fetched"),
-        ("/missing.bin", None, "404"),
+        ("/cut.bin", CHECKSUM, "ended after|cannot be fetched"),
+        ("/missing.bin", CHECKSUM, "404"),
     ],
 )
 def test_a_download_that_went_wrong_leaves_nothing_behind(
@@ -336,7 +345,7 @@ def test_a_pickle_that_claims_to_be_a_program_is_refused(framework: str, writer:
     else:
         path.write_bytes(pickle.dumps(Trap(sprung)))
     with pytest.raises(WeightsError):
-        load_model(replace(SPEC, framework=framework, weights=str(path)))
+        load_model(replace(SPEC, framework=framework, weights=str(path), trust_model=True))
     assert not sprung.exists()
 
 
@@ -455,7 +464,7 @@ def _symbols(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("member", ["data/aotinductor/model/a.so", "data/constants/custom_obj_0", "extra/readme"])
+@pytest.mark.parametrize("member", ["data/aotinductor/model/a.so", "data/constants/custom_obj_0", "more/readme"])
 def test_a_program_with_members_that_no_network_needs_is_refused(member: str, exported: Path, tmp_path: Path) -> None:
     path = rewrite(exported, unchanged, **{member: b"anything"})
     assert "not part of a network" in refused(path, tmp_path / "sprung")
@@ -468,12 +477,80 @@ def test_an_archive_with_one_name_twice_is_refused(exported: Path, tmp_path: Pat
     assert "not a torch.export archive" in refused(path, tmp_path / "sprung")
 
 
-class Writer(torch.nn.Module):
-    """A network that writes a file when it runs."""
+@pytest.mark.parametrize("framework", ["torch.export", "pytorch"])
+def test_a_script_of_another_kind_is_told_by_the_word_for_it(framework: str, tmp_path: Path) -> None:
+    path = save_script(torch.nn.Conv2d(1, 1, 1), tmp_path / "script.pt")
+    with pytest.raises(WeightsError, match=r"is a TorchScript program, not .*mlm:artifact_type .* to torch.jit.save"):
+        load_model(replace(SPEC, framework=framework, weights=str(path)))
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        torch.save(pixels, "/tmp/geoseg-sprung")  # noqa: S108 - never run
-        return pixels
+
+@pytest.mark.parametrize("framework", ["torchscript", "pytorch"])
+def test_a_program_of_another_kind_is_told_by_the_word_for_it(framework: str, exported: Path) -> None:
+    path = exported.rename(exported.with_suffix(".pt"))
+    with pytest.raises(WeightsError, match=r"is a torch.export program, not .*artifact_type .* to torch.export.save"):
+        load_model(replace(SPEC, framework=framework, weights=str(path), trust_model=True))
+
+
+def test_a_size_that_is_a_multiple_is_no_code(tmp_path: Path) -> None:
+    sizes = {0: torch.export.Dim("n"), 2: 8 * torch.export.Dim("h"), 3: 8 * torch.export.Dim("w")}
+    network = torch.nn.Conv2d(1, 2, 3, padding=1).eval()
+    program = torch.export.export(network, (torch.zeros(2, 1, 32, 32),), dynamic_shapes=(sizes,))
+    torch.export.save(program, tmp_path / "program.pt2")
+    pixels = torch.rand(3, 1, 24, 16)
+    clean = torch.export.load(clean_exported(tmp_path / "program.pt2")).module()
+    assert torch.equal(clean(pixels), network(pixels))
+    sprung = tmp_path / "sprung"
+    key = re.compile(r'"8\*s\d+"')
+    evil = with_graph(lambda graph: key.sub(json.dumps(f"8*open('{sprung}', 'w')"), graph))
+    assert "could run code" in refused(rewrite(tmp_path / "program.pt2", evil), sprung)
+
+
+def save_as_torch_2_6(program: torch.export.ExportedProgram, path: Path, **changes: bytes) -> Path:
+    """Write the archive that torch 2.6 wrote: files without folders."""
+    from torch._export.serde.schema import SCHEMA_VERSION
+    from torch._export.serde.serialize import serialize
+
+    parts = serialize(program)
+    members = {
+        "serialized_exported_program.json": parts.exported_program,
+        "serialized_state_dict.pt": parts.state_dict,
+        "serialized_constants.pt": parts.constants,
+        "serialized_example_inputs.pt": parts.example_inputs,
+        "version": ".".join(map(str, SCHEMA_VERSION)).encode(),
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, changes.get(name.partition(".")[0], content))
+    return path
+
+
+def test_a_program_of_torch_2_6_is_opened_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    network = torch.nn.Conv2d(1, 2, 3, padding=1).eval()
+    program = torch.export.export(network, (torch.zeros(2, 1, 32, 32),))
+    path = save_as_torch_2_6(program, tmp_path / "old.pt2")
+    model = load_model(replace(TWO, framework="torch.export", weights=str(path), fixed_size=True))
+    pixels = np.ones((2, 1, 32, 32), np.uint8)
+    scores = model.score(pixels, np.ones((2, 32, 32), np.bool_))
+    with torch.no_grad():
+        torch.testing.assert_close(scores, network(torch.ones(2, 1, 32, 32)))
+    assert not [record for record in caplog.records if record.name.startswith("torch.export")]
+    sprung = tmp_path / "sprung"
+    assert "more than tensors" in refused(
+        save_as_torch_2_6(program, tmp_path / "evil.pt2", serialized_constants=trap(sprung)), sprung
+    )
+
+
+def test_transforms_beside_a_network_are_not_left_out(tmp_path: Path) -> None:
+    from torch.export.pt2_archive._package import package_pt2  # as stac-model packs them
+
+    program = torch.export.export(torch.nn.Conv2d(1, 2, 1).eval(), (torch.zeros(2, 1, 8, 8),))
+    notes: Any = {"mlm-metadata": "name: a"}
+    package_pt2(str(tmp_path / "both.pt2"), exported_programs={"model": program, "transforms": program})
+    assert "holds the program 'transforms' beside its network" in refused(tmp_path / "both.pt2", tmp_path / "none")
+    package_pt2(str(tmp_path / "one.pt2"), exported_programs={"model": program}, extra_files=notes)
+    pixels = torch.rand(2, 1, 8, 8)
+    clean = torch.export.load(clean_exported(tmp_path / "one.pt2"))
+    assert torch.equal(clean.module()(pixels), program.module()(pixels))
 
 
 def save_script(network: torch.nn.Module, path: Path) -> Path:
@@ -483,33 +560,111 @@ def save_script(network: torch.nn.Module, path: Path) -> Path:
     return path
 
 
-def test_a_script_that_writes_files_is_refused(tmp_path: Path) -> None:
-    path = save_script(Writer(), tmp_path / "writer.pt")
-    with pytest.raises(WeightsError, match="reaches files"):
-        load_model(replace(SPEC, framework="torchscript", weights=str(path)))
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        'torch . save(pixels, "x")',
-        'getattr(torch, "sa\\x76e")(pixels, "x")',
-        'pixels.save("x")',
-        "ops.debugprims.anything(pixels)",
-    ],
-)
-def test_a_script_that_hides_what_it_calls_is_refused(line: str, tmp_path: Path) -> None:
-    path = save_script(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1)), tmp_path / "script.pt")
-    check_torchscript(path)
-    changed = rewrite(path, lambda name, content: content + line.encode() if name.endswith(".py") else content)
-    with pytest.raises(WeightsError, match="reaches files"):
-        check_torchscript(changed)
+def test_torchscript_is_opened_only_where_a_person_trusts_it(tmp_path: Path) -> None:
+    path = save_script(torch.nn.Conv2d(1, 2, 1), tmp_path / "script.pt")
+    spec = replace(SPEC, framework="torchscript", weights=str(path))
+    both = replace(SPEC, parts=(SPEC, spec))
+    for untrusted in (spec, both):
+        with pytest.raises(WeightsError, match=r"TorchScript .*can read and write files.*--trust-model"):
+            load_model(untrusted)
+    assert load_model(replace(spec, trust_model=True)).spec.weights == str(path)
 
 
 def test_a_script_whose_tensors_are_replaced_by_a_pickle_is_refused(tmp_path: Path) -> None:
     sprung = tmp_path / "sprung"
     path = save_script(torch.nn.Conv2d(1, 1, 1), tmp_path / "script.pt")
     changed = rewrite(path, lambda name, content: pickle.dumps(Trap(sprung), 2) if name == "data.pkl" else content)
-    with pytest.raises(WeightsError, match="can open"):
-        load_model(replace(SPEC, framework="torchscript", weights=str(changed)))
+    with pytest.raises(WeightsError, match="TorchScript archive or is damaged"):
+        load_model(replace(SPEC, framework="torchscript", weights=str(changed), trust_model=True))
     assert not sprung.exists()
+
+
+@pytest.fixture
+def divided(tmp_path: Path) -> Path:
+    """An ONNX model whose tensors lie in a folder beside it, one of them in a node."""
+    return save_divided(tmp_path / "net.onnx")
+
+
+def save_divided(path: Path) -> Path:
+    values = onnx.numpy_helper.from_array(np.ones((2, 1, 1, 1), np.float32), "weight")
+    shift = onnx.helper.make_node("Constant", [], ["shift"], value=onnx.numpy_helper.from_array(np.ones(2, np.float32)))
+    layer = onnx.helper.make_node("Conv", ["pixels", "weight", "shift"], ["scores"])
+    shape = ["n", None, "y", "x"]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("pixels", "scores")]
+    graph = onnx.helper.make_graph([shift, layer], "net", ends[:1], ends[1:], [values])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    path.parent.joinpath("data").mkdir(exist_ok=True)
+    onnx.save_model(
+        model, path, save_as_external_data=True, location="data/net.bin", size_threshold=0, convert_attribute=True
+    )
+    return path
+
+
+def onnx_spec(path: Path) -> ModelSpec:
+    return replace(TWO, framework="onnx", weights=str(path))
+
+
+def test_the_data_of_an_onnx_model_is_part_of_it(divided: Path) -> None:
+    spec, data = onnx_spec(divided), divided.parent / "data" / "net.bin"
+    before = weights_digest(spec)
+    assert weights_size(spec) == divided.stat().st_size + data.stat().st_size
+    assert float(load_model(spec).score(np.ones((1, 1, 2, 2), np.uint8), np.ones((1, 2, 2), np.bool_)).max()) == 2
+    data.write_bytes(np.full(data.stat().st_size // 4, 3, np.float32).tobytes())
+    assert weights_digest(spec) != before
+    own = f"sha256:{hashlib.sha256(divided.read_bytes()).hexdigest()}"
+    assert resolve_weights(replace(spec, checksum=own)) == divided
+    data.unlink()
+    for question in (weights_digest, resolve_weights, load_model):
+        with pytest.raises(WeightsError, match=r"net.onnx' keeps its tensors in 'data/net.bin', which is not"):
+            question(spec)
+
+
+@pytest.mark.parametrize("place", ["../../../n.bin", "/etc/passwd"])
+def test_an_onnx_model_that_reaches_out_of_its_folder_is_refused(place: str, divided: Path) -> None:
+    model = onnx.load_model(divided, load_external_data=False)
+    model.graph.initializer[0].external_data[0].value = place
+    divided.write_bytes(model.SerializeToString())
+    for question in (weights_digest, weights_size, load_model):
+        with pytest.raises(WeightsError, match="not beside it; export it again"):
+            question(onnx_spec(divided))
+
+
+def test_the_data_of_an_onnx_model_is_fetched_with_it(
+    divided: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = divided.parent / "data" / "net.bin"
+    server.files |= {"/net.onnx": divided.read_bytes(), "/data/net.bin": data.read_bytes()}
+    checksum = f"sha256:{hashlib.sha256(divided.read_bytes()).hexdigest()}"
+    spec = replace(SPEC, framework="onnx", weights=f"{server.address}/net.onnx", checksum=checksum)
+    with pytest.raises(WeightsError, match="without encryption or a checksum"):
+        resolve_weights(spec)  # the checksum is that of the model's file, and says nothing of its data
+    assert server.requests == ["/net.onnx"]
+    monkeypatch.setattr("geoseg.models.weights._refuse_unverified", lambda *_: None)  # as over https
+    assert weights_digest(spec) == weights_digest(spec) == weights_digest(onnx_spec(divided))
+    assert server.requests == ["/net.onnx", "/data/net.bin"]
+
+
+class Redirected(io.BytesIO):
+    """An answer that came from an address without encryption."""
+
+    url = "http://127.0.0.1:1/w.bin"
+    headers: dict[str, str] = {}  # noqa: RUF012 - of one test
+
+
+@pytest.mark.parametrize("weights", ["http://127.0.0.1:1/w.bin", "https://127.0.0.1:1/w.bin"])
+def test_an_address_without_encryption_needs_a_checksum(
+    weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: Redirected(CONTENT))
+    with pytest.raises(WeightsError, match=r"without encryption or a checksum.*give https, or file:checksum"):
+        resolve_weights(replace(SPEC, weights=weights))
+    assert cached() == []
+    assert resolve_weights(replace(SPEC, weights=weights, checksum=CHECKSUM)).read_bytes() == CONTENT
+
+
+def test_weights_that_are_not_fetched_have_the_size_of_their_entry_or_a_guess(file: Path) -> None:
+    assert expected_size(replace(SPEC, weights=str(file), weights_bytes=7)) == (len(CONTENT), "here")
+    assert expected_size(replace(SPEC, weights="hub:nobody/nothing", weights_bytes=7)) == (7, "entry")
+    assert expected_size(replace(SPEC, weights="https://example.org/w.bin")) == (UNKNOWN_BYTES, "guess")
+    assert expected_size(SPEC) == (0, "here")
