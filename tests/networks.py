@@ -128,6 +128,22 @@ def onnx_model(network: Box | Constant, bands: int) -> onnx.ModelProto:
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
 
 
+def save_divided(path: Path) -> Path:
+    """Write a convolution of one band as ONNX, its tensors in ``data/net.bin`` beside it, one of them in a node."""
+    values = onnx.numpy_helper.from_array(np.ones((2, 1, 1, 1), np.float32), "weight")
+    shift = onnx.helper.make_node("Constant", [], ["shift"], value=onnx.numpy_helper.from_array(np.ones(2, np.float32)))
+    layer = onnx.helper.make_node("Conv", ["pixels", "weight", "shift"], ["scores"])
+    shape = ["n", None, "y", "x"]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("pixels", "scores")]
+    graph = onnx.helper.make_graph([shift, layer], "net", ends[:1], ends[1:], [values])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    path.parent.joinpath("data").mkdir(exist_ok=True)
+    onnx.save_model(
+        model, path, save_as_external_data=True, location="data/net.bin", size_threshold=0, convert_attribute=True
+    )
+    return path
+
+
 def save_sam(folder: Path) -> Path:
     """Save a tiny SAM as its library does; it trusts every mask it gives."""
     import transformers

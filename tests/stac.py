@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from pyproj import Transformer
 from shapely.affinity import translate
 
 from tests.rasters import write_raster
+from tests.servers import serving
 
 COMMON = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir", "SCL": None}
 
@@ -154,15 +156,30 @@ def write_static(folder: Path, *items: dict[str, Any]) -> Path:
 
 @contextmanager
 def serving_api(folder: Path, *items: dict[str, Any]) -> Iterator[str]:
-    """Run a STAC API over items on the loopback interface; gives its address."""
+    """Run a STAC API over items on the loopback interface, and a server of their files; gives the API's address."""
+    hrefs = [asset["href"] for item in items for asset in item["assets"].values()]
+    home = Path(os.path.commonpath([Path(href).parent for href in hrefs]))
+    with serving(home) as files:
+        path = write_json(folder / "served.json", collection_of(*(_moved(item, home, files.url) for item in items)))
+        with _serving_items(path) as api:
+            yield api
+
+
+def _moved(item: dict[str, Any], home: Path, url: str) -> dict[str, Any]:
+    """An item whose files are served over HTTP: a document from the network may not name local ones."""
+    assets = {
+        key: {**asset, "href": f"{url}/{Path(asset['href']).relative_to(home).as_posix()}"}
+        for key, asset in item["assets"].items()
+    }
+    return {**item, "assets": assets}
+
+
+@contextmanager
+def _serving_items(path: Path) -> Iterator[str]:
+    """Run a STAC API over an item collection."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    served = [
-        {**item, "assets": {key: {**asset, "href": f"file://{asset['href']}"} for key, asset in item["assets"].items()}}
-        for item in items
-    ]
-    path = write_json(folder / "served.json", collection_of(*served))
     program = shutil.which("rustac", path=str(Path(sys.executable).parent)) or "rustac"
     address = f"127.0.0.1:{port}"
     process = subprocess.Popen(

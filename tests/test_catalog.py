@@ -38,6 +38,8 @@ from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model
 from geoseg.models.availability import Availability, find_availability
 from geoseg.models.refinement import Refinement
 from geoseg.models.spec import Activation, Task
+from geoseg.models.weights import weights_digest
+from tests.networks import save_divided
 
 words = st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=12)
 names = st.builds(lambda first, rest: f"{first}{rest}z", st.sampled_from(string.ascii_letters), words)
@@ -344,6 +346,32 @@ def test_a_folder_of_weights_is_taken_along(tmp_path: Path) -> None:
     assert find_model("small").weights == str(path.parent / "saved")
     assert sorted(file.name for file in (path.parent / "saved").iterdir()) == ["config.json", "model.safetensors"]
     assert find_availability(find_model("small")) == Availability("here", str(path.parent / "saved"), 5)
+
+
+def test_the_data_of_an_onnx_model_is_taken_along(tmp_path: Path) -> None:
+    path = save_divided(tmp_path / "net.onnx")
+    item = write_model_item(replace(SPEC, framework="onnx", architecture="", weights=str(path)), tmp_path / "item.json")
+    content = json.loads(item.read_text())
+    content["assets"]["data"] = {"href": "./data/net.bin", "roles": ["mlm:weights"]}
+    item.write_text(json.dumps(content))
+    added = find_model(add_model(item))
+    assert weights_digest(added) == weights_digest(read_model_item(item))
+    assert added.weights is not None
+    assert (Path(added.weights).parent / "data" / "net.bin").is_file()
+    taken = json.loads((Path(added.weights).parent / "small.json").read_text())["assets"]
+    assert {key: asset["href"] for key, asset in taken.items()} == {"model": "./net.onnx", "data": "./data/net.bin"}
+
+
+def test_an_entry_says_how_large_its_weights_are(tmp_path: Path) -> None:
+    path = write_model_item(replace(SPEC, weights="hub:somebody/town", weights_bytes=1000), tmp_path / "item.json")
+    assert read_model_item(path).weights_bytes == 1000
+    content = json.loads(path.read_text())
+    del content["assets"]["model"]["file:size"]
+    content["properties"]["mlm:total_parameters"] = 300
+    path.write_text(json.dumps(content))
+    assert read_model_item(path).weights_bytes == 1200
+    for name in ("sam-vit-base", "sam2-hiera-tiny", "sam3", "mask-rcnn-coco"):
+        assert find_model(name).weights_bytes
 
 
 def test_weights_that_are_not_the_entrys_are_not_added(item: Path, own: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 import geoseg
 from benchmarks.measure import measure
 from geoseg.cli import main
+from geoseg.errors import WeightsError
 from geoseg.models import Band, ClassSpec, ModelSpec
 from geoseg.models.item import read_model_item
 from geoseg.models.item_writing import write_model_item
@@ -119,6 +121,34 @@ def test_a_model_is_added_shown_checked_and_run_by_its_name(
     assert main(["models", "check", "box"]) == 0
     assert "it gave probabilities of 3 classes" in capsys.readouterr().out
     assert main(["plan", str(workflow), "--model", "box"]) == 0
+
+
+def test_torchscript_runs_only_where_its_author_is_trusted(
+    workflow: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "script.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(Box(1), torch.zeros(1, 2, 32, 32)).save(str(path))
+    item = write_item(tmp_path / "script.json", path, halo=1, tile_size=64, bands=["b1", "b2"], framework="TorchScript")
+    content = json.loads(item.read_text())
+    content["properties"] |= {"geoseg:trust_model": True, "trust_model": True}  # no entry can vouch for itself
+    item.write_text(json.dumps(content))
+    for command in (
+        ["run", str(workflow), "--model"],
+        ["plan", str(workflow), "--model"],
+        ["models", "check"],
+        ["probe"],
+    ):
+        assert main([*command, str(item)]) == 3
+        assert "give --trust-model (trust_model: true) if you trust its author" in sentence_of(capsys)
+        if command[0] != "probe":
+            assert main([*command, str(item), "--trust-model"]) == 0
+        capsys.readouterr()
+    scene = str(tmp_path / "scene.tif")
+    with pytest.raises(WeightsError, match="trust_model: true"):
+        geoseg.segment(scene, str(item), ramp=8)
+    assert geoseg.segment(scene, str(item), ramp=8, trust_model=True).shape == (150, 140)
 
 
 def test_a_model_is_added_to_the_catalog_that_is_named(

@@ -17,6 +17,7 @@ from affine import Affine
 import geoseg
 from geoseg.errors import PlanError, WorkflowError
 from geoseg.planning import MIB, Plan
+from geoseg.prompting import PromptLayer
 from tests.networks import Box, write_model
 from tests.rasters import write_raster
 
@@ -59,6 +60,20 @@ def test_each_worker_counts_its_part_of_what_workers_share(tmp_path: Path, model
     assert six.worker_bytes["the process"] < one.worker_bytes["the process"]
     assert 6 * six.worker_bytes["the process"] > 2 * one.worker_bytes["the process"]
     assert replace(six, is_local=False).worker_bytes["the process"] > one.worker_bytes["the process"]
+
+
+def test_weights_that_are_not_fetched_yet_count_in_the_memory(tmp_path: Path, model: Path) -> None:
+    here = make(tmp_path, model)
+    size = 3 * model.with_suffix(".onnx").stat().st_size
+    assert here.worker_bytes["the weights"] == size
+    for known, cause in ((10**8, "by their entry"), (None, "taken as 400 MiB each")):
+        spec = replace(here.spec, weights="hub:nobody/nothing", weights_bytes=known)
+        bytes_by_cause = replace(here, spec=spec).worker_bytes
+        assert bytes_by_cause[next(key for key in bytes_by_cause if key.endswith(cause))] == 3 * (known or 400 * MIB)
+        assert "the weights" not in bytes_by_cause
+    asked = replace(spec, weights_bytes=10**8, hyperparameters=(("text_model", "hub:nobody/words"),))
+    words = replace(here, spec=asked, prompts=PromptLayer(text="car")).worker_bytes
+    assert sum(words.values()) == sum(replace(here, spec=asked).worker_bytes.values()) + 3 * 400 * MIB
 
 
 def test_few_tiles_are_shared_one_by_one_and_many_by_fours(tmp_path: Path, model: Path) -> None:

@@ -25,6 +25,7 @@ from geoseg.raster import Raster
 from geoseg.vector import read_region
 from tests.networks import Box, write_model
 from tests.rasters import write_raster
+from tests.servers import serving
 from tests.stac import collection_of, ground, serving_api, write_json, write_scene, write_static
 
 SIDE = 60
@@ -554,3 +555,26 @@ def test_assets_of_the_planetary_computer_are_signed_where_they_are_read(tmp_pat
         "/vsicurl?pc_url_signing=yes&pc_collection=sentinel-2-l2a&url=https://account.blob.core.windows.net/s.tif"
     )
     assert raster.fingerprint()[0]["path"] == "https://account.blob.core.windows.net/s.tif"
+
+
+@pytest.mark.parametrize(
+    "href", ["file:///etc/scene.tif", "/vsicurl/http://127.0.0.1/s.tif", "/vsizip//etc/a.zip/s.tif", "vrt:///etc/s.tif"]
+)
+def test_a_document_from_the_network_names_no_file_of_its_reader(href: str, tmp_path: Path) -> None:
+    item = write_scene(tmp_path, "s", {"B04": flat(5), "B08": flat(6)})
+    own = item["assets"]["b04"]["href"]
+    item["assets"]["b04"]["href"] = href
+    item["assets"]["b08"]["href"] = "./s_B08.tif"
+    item["links"] = [{"rel": "self", "href": f"file://{tmp_path}/s.json"}]
+    catalog = {"type": "Catalog", "stac_version": "1.1.0", "id": "c", "description": "c"}
+    catalog["links"] = [{"rel": "item", "href": f"file://{tmp_path}/s.json"}]
+    write_item(tmp_path, item)
+    write_json(tmp_path / "catalog.json", catalog)
+    with serving(tmp_path) as server:
+        for name in ("s.json", "catalog.json"):
+            with pytest.raises(CatalogError, match=r"comes from the network and names '.*', which is not an address"):
+                open_imagery(f"{server.url}/{name}", bands=["red"])
+        assert np.unique(whole(open_imagery(f"{server.url}/s.json", bands=["nir"]))[0]).tolist() == [6]
+    item["assets"]["b04"]["href"] = f"file://{own}"
+    item["links"] = [{"rel": "self", "href": "https://example.com/s.json"}]
+    assert np.unique(whole(open_imagery(write_item(tmp_path, item), bands=["red"]))[0]).tolist() == [5]

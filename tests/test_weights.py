@@ -37,6 +37,7 @@ from geoseg.models.weights import (
     weights_digest,
     weights_size,
 )
+from tests.networks import save_divided
 
 SPEC = ModelSpec("m", "semantic-segmentation", (Band("a"),), (ClassSpec(0, "x"),), architecture="smp.Unet")
 TWO = replace(SPEC, classes=(ClassSpec(0, "x"), ClassSpec(1, "y")))
@@ -583,21 +584,6 @@ def test_a_script_whose_tensors_are_replaced_by_a_pickle_is_refused(tmp_path: Pa
 def divided(tmp_path: Path) -> Path:
     """An ONNX model whose tensors lie in a folder beside it, one of them in a node."""
     return save_divided(tmp_path / "net.onnx")
-
-
-def save_divided(path: Path) -> Path:
-    values = onnx.numpy_helper.from_array(np.ones((2, 1, 1, 1), np.float32), "weight")
-    shift = onnx.helper.make_node("Constant", [], ["shift"], value=onnx.numpy_helper.from_array(np.ones(2, np.float32)))
-    layer = onnx.helper.make_node("Conv", ["pixels", "weight", "shift"], ["scores"])
-    shape = ["n", None, "y", "x"]
-    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("pixels", "scores")]
-    graph = onnx.helper.make_graph([shift, layer], "net", ends[:1], ends[1:], [values])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
-    path.parent.joinpath("data").mkdir(exist_ok=True)
-    onnx.save_model(
-        model, path, save_as_external_data=True, location="data/net.bin", size_threshold=0, convert_attribute=True
-    )
-    return path
 
 
 def onnx_spec(path: Path) -> ModelSpec:

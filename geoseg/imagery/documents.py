@@ -31,6 +31,12 @@ _KINDS = ("Feature", "FeatureCollection", "Catalog", "Collection")
 
 Json = dict[str, Any]
 
+ADDRESS = "geoseg:address"
+"""Where an item was read, whatever it says of itself."""
+
+REMOTE = ("http", "https", "s3", "gs", "az", "oss")
+"""Schemes of addresses that a document from the network may name."""
+
 
 def is_document(given: Any) -> bool:
     """Say whether an input is STAC: a JSON file, a folder with a catalog, or an address that names no raster file."""
@@ -45,6 +51,26 @@ def is_document(given: Any) -> bool:
     if path.is_dir():
         return any((path / name).is_file() for name in ROOTS)
     return path.suffix.lower() in _ENDINGS[1:] and path.is_file()
+
+
+def is_remote(address: str) -> bool:
+    """Say whether a document of this address comes from the network, and so may not name what lies on this machine."""
+    return urlsplit(address).scheme in ("http", "https")
+
+
+def refuse_local(address: str, named: str) -> None:
+    """Refuse a file of this machine, or anything but an address, that a document from the network names.
+
+    Raises
+    ------
+    CatalogError
+        The document would have files of its reader opened.
+    """
+    if is_remote(address) and urlsplit(named).scheme not in REMOTE:
+        raise CatalogError(
+            f"'{address}' comes from the network and names '{named}', which is not an address; save that document as "
+            "a file, and correct the name there if you trust it."
+        )
 
 
 def read_items(given: Any, search: Search) -> list[Json]:
@@ -93,6 +119,7 @@ def _items(address: str, search: Search) -> Iterator[Json]:
     elif kind == "Catalog" and document.get("conformsTo"):
         yield from _searched(address, search)
     elif kind == "Collection" and (root := _api_of(document)) is not None:
+        refuse_local(address, root)
         only = Search((str(document.get("id")),), search.datetime, search.query, search.region)
         yield from _searched(root, only)
     else:
@@ -168,6 +195,7 @@ def _linked(document: Json, address: str) -> Iterator[Json]:
     for link in document.get("links") or []:
         if link.get("rel") in ("item", "child"):
             href = make_absolute_href(str(link.get("href")), base)
+            refuse_local(base, href)
             target = _load(href)
             if link["rel"] == "item":
                 yield _absolute(target, href)
@@ -180,12 +208,13 @@ def _absolute(item: Json, address: str) -> Json:
     links = item.get("links") or []
     own = next((str(link.get("href")) for link in links if link.get("rel") == "self"), None)
     home = make_absolute_href(own, address) if own else make_absolute_href(address, None)
+    home = address if is_remote(address) and not is_remote(home) else home
     assets = {
         key: {**asset, "href": _file(make_absolute_href(str(asset.get("href")), home))}
         for key, asset in (item.get("assets") or {}).items()
     }
     others = [link for link in links if link.get("rel") != "self"]
-    return {**item, "assets": assets, "links": [*others, {"rel": "self", "href": home}]}
+    return {**item, "assets": assets, "links": [*others, {"rel": "self", "href": home}], ADDRESS: address}
 
 
 def _file(href: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from geoseg.errors import CatalogError
 from geoseg.imagery.assets import Offer, choose, find_asset, grid_of, list_offers
+from geoseg.imagery.documents import ADDRESS, refuse_local
 from geoseg.imagery.masking import Masking
 from geoseg.imagery.searching import read_moment
 from geoseg.raster.asset import Asset
@@ -216,6 +217,7 @@ def _said(item: Json, asset: Json, name: str) -> Any:
 
 def _openable(item: Json, href: str) -> str:
     """The name by which GDAL opens an asset; it signs addresses of the Planetary Computer itself, again and again."""
+    refuse_local(str(item.get(ADDRESS) or ""), href)
     own = next((str(link.get("href")) for link in item.get("links") or [] if link.get("rel") == "self"), "")
     if _SIGNING in own and _SIGNED in href:
         return f"/vsicurl?pc_url_signing=yes&pc_collection={item.get('collection')}&url={href}"
