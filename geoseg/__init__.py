@@ -5,6 +5,7 @@ Importing this package loads neither torch nor dask: its functions are found whe
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from geoseg.workflow import PolygonizeResult, RunResult, Workflow, plan, polygonize, run
 
 __version__ = version("geoseg")
+
+logging.getLogger("geoseg").addHandler(logging.NullHandler())  # what is logged is shown where a program asks for it
 
 _HOMES = {
     "Band": "geoseg.models.spec",

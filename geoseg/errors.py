@@ -7,6 +7,8 @@ instead of a traceback and exits with the error's ``exit_code``.
 
 from __future__ import annotations
 
+import traceback
+
 PART_FAILED = 1
 """Exit code: some blocks or scenes failed; the rest is finished and written."""
 
@@ -30,9 +32,31 @@ class GeosegError(Exception):
     ----------
     exit_code : int
         What the command line exits with.
+    may_pass : bool
+        Whether trying again may help; what a file or a setting says stays what it is.
     """
 
     exit_code = BAD_INPUT
+    may_pass = False
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel to another process; the cause as text, because exceptions of other libraries may not be read there."""
+        cause = self.__cause__ or self.__context__
+        if cause is not None and not isinstance(cause, Cause):
+            self.__cause__ = cause = Cause("".join(traceback.format_exception(cause)))
+        self.__context__ = None  # Dask would send it too
+        return _rebuilt, (type(self), self.args, cause)
+
+
+class Cause(Exception):  # noqa: N818 - stands for an error of any name
+    """What an error came of in another process: its traceback, as text."""
+
+
+def _rebuilt(kind: type[GeosegError], arguments: tuple[object, ...], cause: Cause | None) -> GeosegError:
+    """An error that has travelled."""
+    error = kind(*arguments)
+    error.__cause__ = cause
+    return error
 
 
 class InputNotFoundError(GeosegError, FileNotFoundError):
@@ -45,6 +69,8 @@ class RasterError(GeosegError, ValueError):
 
 class RasterReadError(GeosegError, OSError):
     """Pixels that cannot be read: a truncated or damaged file."""
+
+    may_pass = True  # a server or a network drive may answer the next time
 
 
 class CrsError(RasterError):
@@ -86,6 +112,8 @@ class ModelError(GeosegError, ValueError):
 class WeightsError(GeosegError, OSError):
     """A weights file that is missing, damaged, or unsafe to load."""
 
+    may_pass = True  # it may come from a network
+
 
 class PlanError(GeosegError, ValueError):
     """A run that does not fit in memory or cannot be laid out."""
@@ -97,6 +125,7 @@ class OutputError(GeosegError, OSError):
     """An output folder or file that is in use or cannot be written."""
 
     exit_code = ENVIRONMENT_FAILED
+    may_pass = True
 
 
 class FingerprintError(GeosegError, RuntimeError):
@@ -137,6 +166,7 @@ class WorkerError(GeosegError, RuntimeError):
     """A worker or scheduler that cannot be reached or does not fit the plan."""
 
     exit_code = ENVIRONMENT_FAILED
+    may_pass = True
 
 
 class GeosegWarning(UserWarning):

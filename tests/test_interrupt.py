@@ -20,6 +20,7 @@ import pytest
 import rasterio
 
 from geoseg.cli import main
+from geoseg.engine.connection import Presence
 from geoseg.engine.flow import Flow
 from tests.networks import Box, write_model
 from tests.rasters import write_raster
@@ -175,17 +176,21 @@ class Finalized:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_ctrl_c_in_a_finalizer_ends_a_run_after_the_task_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_in_a_finalizer_ends_a_run_after_the_task_in_hand(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     flow, handled = object.__new__(Flow), list[int]()
+    flow._waiting, flow._presence = [], Presence(tmp_path)
 
     def handle(future: int, _result: None) -> None:
         handled.append(future)
         if future == 2:
             Finalized()
 
-    monkeypatch.setattr(flow, "_handle", handle, raising=False)
-    flow._completed = [(number, None) for number in range(5)]  # type: ignore[assignment]
+    monkeypatch.setattr(flow, "_handle", handle)
+    monkeypatch.setattr(flow, "_look", lambda: None)
+    monkeypatch.setattr(flow, "_ended", lambda: [(number, None) for number in range(5)])
     try:
         with pytest.raises(KeyboardInterrupt):
             flow.run(lambda: None)

@@ -3,7 +3,9 @@
 It knows which task needs which, and that results go through files; it does not know what tasks compute.
 """
 
+from geoseg.engine.attempts import attempt, results_of
 from geoseg.engine.cluster import WORKER_ENVIRONMENT, connect, prepare_workers
+from geoseg.engine.connection import connected
 from geoseg.engine.events import (
     Compiling,
     Ended,
@@ -35,9 +37,12 @@ __all__ = [
     "Started",
     "Writing",
     "announced",
+    "attempt",
     "connect",
+    "connected",
     "execute",
     "ignore",
     "outline",
     "prepare_workers",
+    "results_of",
 ]

@@ -193,6 +193,8 @@ class Outcome:
         Time of the workers by stage, s.
     wall : dict
         Wall time until every worker had opened the model, and of the blocks, s.
+    traces : list of Path
+        Tracebacks of the tasks that failed, as files.
     is_outlined : bool
         Every node of the polygons is there; False when one could not be traced or joined.
     """
@@ -202,4 +204,10 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     wall: dict[str, float] = field(default_factory=dict)
+    traces: list[Path] = field(default_factory=list)
     is_outlined: bool = True
+
+    @property
+    def trace_note(self) -> str:
+        """Where the first traceback is, to go on with in a sentence; nothing when none was kept."""
+        return f", the traceback in {self.traces[0]}" if self.traces else ""

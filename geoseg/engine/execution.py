@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from distributed import Client
 
+from geoseg.engine.attempts import on_each_worker
 from geoseg.engine.events import Compiling, Listener, Opened, Outcome, ignore
 from geoseg.engine.flow import Flow, Place
 from geoseg.engine.nodes import NodeFlow
@@ -66,11 +67,11 @@ def execute(
     from geoseg.engine.blocks import BlockFlow
     from geoseg.engine.objects import ObjectFlow
 
-    flow = Flow(client, retries, listen)
+    flow = Flow(client, retries, listen, folder.state)
     job = tasks.Job(f"geoseg-{flow.name}", plan, folder)
     with _registered(client, job), _nodes(flow, outlines) if outlines else nullcontext() as nodes:
         started = time.perf_counter()
-        client.run(tasks.open_model, job.name)
+        on_each_worker(client, tasks.open_model, job.name)
         if nodes:
             _warm_up(nodes, listen)
         opened = time.perf_counter()
@@ -101,7 +102,7 @@ def outline(plan: OutlinePlan, client: Client, *, retries: int = 2, listen: List
     Outcome
         What ran, what was kept, and what failed.
     """
-    flow = Flow(client, retries, listen)
+    flow = Flow(client, retries, listen, plan.folder.path.parent)
     with _nodes(flow, plan) as nodes:
         _warm_up(nodes, listen)
         started = time.perf_counter()
@@ -136,17 +137,18 @@ def _warm_up(nodes: NodeFlow, listen: Listener) -> None:
     """Compile loops on every worker, and say so where it takes long."""
     if not is_compiled():
         listen(Compiling())
-    nodes.flow.client.run(warm_up, nodes.job.name)
+    on_each_worker(nodes.flow.client, warm_up, nodes.job.name)
 
 
 @contextmanager
 def _registered(client: Client, job: Job | OutlineJob) -> Iterator[None]:
     """Make a job known to every worker, also to those that come later, as long as it runs."""
+    client.register_plugin(job)
     try:
-        client.register_plugin(job)
         yield
     finally:
-        client.unregister_worker_plugin(job.name)
+        if client.status == "running":  # a scheduler that has gone knows no plugins
+            client.unregister_worker_plugin(job.name)
 
 
 @contextmanager

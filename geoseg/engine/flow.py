@@ -1,30 +1,55 @@
 """Tasks in flight: submitted one by one, handled as they end.
 
-The client holds no future longer than its task runs, so a dead worker repeats only what it was doing. It knows
+The client holds no future longer than its task runs, so a dead worker repeats only what it was doing. Whatever asks for
+tasks, no more than a window of them are with the scheduler; the others wait here, the latest stage first. It knows
 functions and keys; whoever submits says what happens next.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
+import logging
+import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from distributed import Client, Future, as_completed
 
+from geoseg.engine.attempts import Failure, attempt
+from geoseg.engine.connection import GO_ON, Presence, Workers
 from geoseg.engine.events import Event, Listener, Outcome, Stage
 from geoseg.engine.interrupts import noticed_interrupts
-from geoseg.errors import GeosegError
 
 WINDOW = 4
 """Tasks in flight per worker: enough that none waits for the client, few enough that results stay few."""
 
 WINDOW_REFRESH = 5.0
-"""Seconds after which the number of workers is asked again."""
+"""Seconds after which the workers, the scheduler and the run folder are looked at again."""
+
+TICK = 0.1
+"""Seconds to wait for a task before looking at them."""
 
 Place = tuple[int, ...]
 Done = Callable[[Place], None]
+
+_log = logging.getLogger("geoseg.engine")
+
+
+@dataclass(frozen=True, order=True)
+class _Task:
+    """A task that waits, ordered by its priority and then by when it was asked for."""
+
+    order: tuple[int, int]
+    stage: Stage = field(compare=False)
+    place: Place = field(compare=False)
+    call: tuple[Any, ...] = field(compare=False)
+    done: Done = field(compare=False)
+    failed: Done = field(compare=False)
 
 
 class Flow:
@@ -38,15 +63,22 @@ class Flow:
         How often a failing task is tried again.
     listen : Listener
         Called with each `Event`.
+    state : Path
+        The folder that tasks write into; tracebacks of failed ones are kept in its ``errors``.
     """
 
-    def __init__(self, client: Client, retries: int, listen: Listener) -> None:
+    def __init__(self, client: Client, retries: int, listen: Listener, state: Path) -> None:
         self.client, self.retries, self.listen = client, retries, listen
         self.name = uuid.uuid4().hex[:8]
         self.outcome = Outcome()
-        self._tasks: dict[Any, tuple[Stage, Place, Done, Done]] = {}
+        self._errors = state / "errors"
+        self._presence, self._workers = Presence(state), Workers(client)
+        self._waiting: list[_Task] = []
+        self._numbers = itertools.count()
+        self._tasks: dict[Any, _Task] = {}
         self._completed = as_completed(loop=client.loop, with_results=True, raise_errors=False)
-        self._window, self._window_asked = WINDOW, 0.0
+        self._window, self._looked = WINDOW, 0.0
+        shutil.rmtree(self._errors, ignore_errors=True)  # what failed in an earlier start is tried again
 
     def submit(
         self,
@@ -58,17 +90,10 @@ class Flow:
         failed: Done,
         priority: int = 0,
     ) -> None:
-        """Submit a task, and say what to do when it is done, and when every try has failed."""
-        future: Future[Any] = self.client.submit(
-            function,
-            *arguments,
-            key=(f"{stage}-{self.name}", *place),
-            retries=self.retries,
-            priority=priority,
-            pure=False,
-        )
-        self._tasks[future.key] = stage, place, done, failed
-        self._completed.add(future)
+        """Submit a task when there is room, and say what to do when it is done, and when every try has failed."""
+        order = -priority, next(self._numbers)
+        heapq.heappush(self._waiting, _Task(order, stage, place, (function, *arguments), done, failed))
+        self._send()
 
     def keep(self, stage: Stage, place: Place) -> None:
         """Say that a task's result is on disk already."""
@@ -77,43 +102,98 @@ class Flow:
 
     @property
     def has_room(self) -> bool:
-        """Whether the sliding window is not full."""
-        return len(self._tasks) < self._window_size()
+        """Whether the sliding window is not full, and nothing waits for it."""
+        return not self._waiting and len(self._tasks) < self._window
 
     def run(self, fill: Callable[[], None]) -> None:
-        """Handle tasks until none is left; ``fill`` is called before the first and after each one."""
+        """Handle tasks until none is left; ``fill`` is called before the first and after each one.
+
+        Raises
+        ------
+        GeosegError
+            What concerns every task: no space, no folder, no scheduler, no worker.
+        """
         with noticed_interrupts() as is_interrupted:
+            self._look()
             fill()
-            for future, result in self._completed:
+            for future, result in self._ended():
                 self._handle(future, result)
+                self._send()
                 fill()
                 if is_interrupted():
                     raise KeyboardInterrupt
+            self._presence.check()
+
+    def _send(self) -> None:
+        """Hand tasks to the scheduler while there is room."""
+        while self._waiting and len(self._tasks) < self._window:
+            task = heapq.heappop(self._waiting)
+            future: Future[Any] = self.client.submit(
+                attempt,
+                *task.call,
+                key=(f"{task.stage}-{self.name}", *task.place),
+                retries=self.retries,
+                priority=-task.order[0],
+                pure=False,
+            )
+            self._tasks[future.key] = task
+            self._completed.add(future)
+
+    def _ended(self) -> Iterator[tuple[Future[Any], Any]]:
+        """Tasks as they end; while none does, whether there is still somebody who works on them."""
+        while not self._completed.is_empty():
+            if self._completed.has_ready():
+                yield next(self._completed)
+            else:
+                with self._completed.thread_condition:
+                    self._completed.thread_condition.wait(TICK)
+            self._look()
+
+    def _look(self) -> None:
+        """See every few seconds how many workers there are, and whether the folder is."""
+        if time.monotonic() - self._looked > WINDOW_REFRESH:
+            self._presence.check()
+            self._window = WINDOW * max(1, self._workers.count())
+            self._looked = time.monotonic()
 
     def _handle(self, future: Future[Any], result: Any) -> None:
         """Say that a task has ended."""
-        stage, place, done, failed = self._tasks.pop(future.key)
-        if future.status == "finished":
-            self._count(stage, place, result[stage])
-            done(place)
-        else:
-            self._report(stage, place, future.exception())
-            failed(place)
+        task = self._tasks.pop(future.key)
+        if future.status == "finished" and not isinstance(result, Failure):
+            self._count(task, result[task.stage])
+            task.done(task.place)
+            return
+        if isinstance(result, BaseException):  # cancelled: nobody but a scheduler that knows it no more does that
+            raise result
+        self._report(task, result if isinstance(result, Failure) else Failure.of_dask(result[1]))
+        task.failed(task.place)
 
-    def _count(self, stage: Stage, place: Place, seconds: float) -> None:
-        self.outcome.done[stage] += 1
-        self.outcome.seconds[stage] = self.outcome.seconds.get(stage, 0.0) + seconds
-        self.listen(Event(stage, "done", place, seconds))
+    def _count(self, task: _Task, seconds: float) -> None:
+        self.outcome.done[task.stage] += 1
+        self.outcome.seconds[task.stage] = self.outcome.seconds.get(task.stage, 0.0) + seconds
+        self.listen(Event(task.stage, "done", task.place, seconds))
 
-    def _report(self, stage: Stage, place: Place, error: BaseException | None) -> None:
-        sentence = str(error) if isinstance(error, GeosegError) else f"{type(error).__name__}: {error}"
-        event = Event(stage, "failed", place, message=sentence)
-        self.outcome.failed[event.id] = f"{stage}: {sentence}"
+    def _report(self, task: _Task, failure: Failure) -> None:
+        """Tell of a failure, and keep its traceback; when it concerns every task, end the run."""
+        event = Event(task.stage, "failed", task.place, message=failure.sentence)
+        _log.warning("%s of block %s failed: %s", task.stage, event.id, failure.sentence)
+        _log.debug("%s", failure.trace)
+        self._presence.check()
+        if failure.concerns_all:
+            error = failure.error()
+            kind, sentence = type(error), failure.sentence
+            known = "again" in sentence
+            raise (error if known else kind(f"{sentence.rstrip('.')}; {GO_ON}")) from error.__cause__
+        self._keep_trace(self._errors / f"{task.stage}-{event.id}.txt", failure.trace)
+        self.outcome.failed[event.id] = f"{task.stage}: {failure.sentence}"
         self.listen(event)
 
-    def _window_size(self) -> int:
-        """Tasks to keep in flight; workers may come and go, so the scheduler is asked again every few seconds."""
-        if time.monotonic() - self._window_asked > WINDOW_REFRESH:
-            self._window = WINDOW * max(1, len(self.client.nthreads()))
-            self._window_asked = time.monotonic()
-        return self._window
+    def _keep_trace(self, path: Path, trace: str) -> None:
+        """Write a traceback; one that cannot be written is no failure of its own."""
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(trace)
+        except OSError as error:
+            _log.warning("the traceback %s cannot be written (%s)", path, error)
+            return
+        self.outcome.traces.append(path)

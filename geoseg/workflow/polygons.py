@@ -14,7 +14,19 @@ from distributed import Client
 from pydantic import Field, PositiveInt, ValidationError
 from pyproj import CRS
 
-from geoseg.engine import Listener, Outcome, Started, Writing, announced, connect, ignore, outline
+from geoseg.engine import (
+    Listener,
+    Outcome,
+    Started,
+    Writing,
+    announced,
+    attempt,
+    connect,
+    connected,
+    ignore,
+    outline,
+    results_of,
+)
 from geoseg.engine.cluster import DASHBOARD
 from geoseg.errors import BlockError, OutputError, RasterError, WorkflowError
 from geoseg.files import local_path
@@ -260,7 +272,7 @@ def _run_on(
     started = Started(
         title, client.dashboard_link or "", plan.totals, layout=layout_of_labels(plan, style), client=client
     )
-    with announced(listen, started):
+    with announced(listen, started), connected(client):
         return _outline(client, wanted, plan, style, path, listen)
 
 
@@ -277,11 +289,11 @@ def _outline(
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))
         raise BlockError(
-            f"{len(outcome.failed)} blocks failed, the first, {name}, in {reason.rstrip('.')}; mend the cause and run "
-            "the same command again."
+            f"{len(outcome.failed)} blocks failed, the first, {name}, in {reason.rstrip('.')}{outcome.trace_note}; "
+            "mend the cause and run the same command again."
         )
     done = time.perf_counter()
     listen(Writing(path))
-    count = client.submit(write_outlines, plan, path, wanted.layer, style, pure=False).result()
+    (count,) = results_of(client, [client.submit(attempt, write_outlines, plan, path, wanted.layer, style, pure=False)])
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
     return PolygonizeResult(path, int(count), outcome, seconds)

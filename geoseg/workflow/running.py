@@ -14,7 +14,19 @@ from typing import Any
 from distributed import Client
 
 from geoseg import export
-from geoseg.engine import Listener, Started, Writing, announced, connect, execute, ignore, prepare_workers
+from geoseg.engine import (
+    Listener,
+    Started,
+    Writing,
+    announced,
+    attempt,
+    connect,
+    connected,
+    execute,
+    ignore,
+    prepare_workers,
+    results_of,
+)
 from geoseg.engine.memory import forget_peaks, read_peaks
 from geoseg.errors import BlockError
 from geoseg.outlines import OutlinePlan, write_outlines
@@ -105,7 +117,7 @@ def _run_on(
     """Say that a run begins, and run it."""
     shared = RunFolder(folder.path.absolute())  # a worker may have another current directory
     outlines = outlines_of_run(wanted, made, shared) if wanted.features else None
-    with announced(listen, _started(client, made, shared, outlines, resumed)):
+    with announced(listen, _started(client, made, shared, outlines, resumed)), connected(client):
         return _map(client, wanted, made, folder, shared, outlines, listen)
 
 
@@ -161,7 +173,7 @@ def _write(
     layer: str,
 ) -> None:
     """Write all results at the same time, each on a worker."""
-    submit: Callable[..., Any] = partial(client.submit, pure=False)
+    submit: Callable[..., Any] = partial(client.submit, attempt, pure=False)
     run = uuid.uuid4().hex[:8]
     writers = export.write_labels, export.write_instances
     futures = [
@@ -172,7 +184,7 @@ def _write(
     for path in features:
         key = (f"write-{run}", path.name)
         futures.append(submit(write_outlines, outlines, path.absolute(), layer, style, key=key))
-    client.gather(futures)
+    results_of(client, futures)
 
 
 def _raise_failures(result: RunResult) -> None:
@@ -182,5 +194,5 @@ def _raise_failures(result: RunResult) -> None:
         names = ", ".join(list(failed)[:8])
         raise BlockError(
             f"{len(failed)} of {result.plan.block_count} blocks failed ({names}), the first in {reason}; the rest is "
-            f"in {result.output}; mend the cause and run the same command again."
+            f"in {result.output}{result.outcome.trace_note}; mend the cause and run the same command again."
         )

@@ -1,0 +1,151 @@
+"""One try of a task on a worker, and what comes back of it when it fails: words, which every process can read.
+
+Exceptions do not travel: those of other libraries may not be readable elsewhere, and Dask repeats a task for each that
+is raised. So only what may pass is raised, and everything that is known of a failure is text.
+"""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client, KilledWorker, Worker
+
+from geoseg.errors import ENVIRONMENT_FAILED, GeosegError, WorkerError
+
+_LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+"""What a system refuses as often as it is asked: no space, a quota, no permission."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task has failed.
+
+    Attributes
+    ----------
+    sentence : str
+        In one sentence.
+    trace : str
+        The worker's traceback.
+    kind : type, optional
+        The class of an error of geoseg's own.
+    may_pass : bool
+        Whether another try may succeed.
+    """
+
+    sentence: str
+    trace: str
+    kind: type[GeosegError] | None = None
+    may_pass: bool = True
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """What is to be known of an exception."""
+        trace = "".join(traceback.format_exception(error))
+        if not isinstance(error, GeosegError):
+            return cls(f"{type(error).__name__}: {error}", trace)
+        lasts = any(isinstance(item, OSError) and item.errno in _LASTING for item in _causes(error))
+        return cls(str(error), trace, type(error), error.may_pass and not lasts)
+
+    @classmethod
+    def of_dask(cls, error: BaseException) -> Failure:
+        """What is to be known of what the scheduler says of a task."""
+        if isinstance(error, FailedTry):
+            return error.failure
+        if isinstance(error, KilledWorker):
+            sentence = "the process that worked on it was killed each time, maybe for want of memory"
+            return cls(sentence, f"{sentence}\n{error}\n")
+        return cls.of(error)
+
+    @property
+    def concerns_all(self) -> bool:
+        """Whether every other task would fail alike: the disk is full, the output folder cannot be written."""
+        return self.kind is not None and self.kind.exit_code == ENVIRONMENT_FAILED
+
+    def error(self) -> GeosegError:
+        """An error of geoseg's own to raise for it; the worker's traceback is its cause."""
+        if self.kind is None:
+            sentence = f"a worker fails ({self.sentence.rstrip('.')}); see its traceback, and mend what it names."
+            error: GeosegError = WorkerError(sentence)
+        else:
+            error = self.kind(self.sentence)
+        error.__cause__ = FailedTry(self)
+        return error
+
+
+class FailedTry(Exception):  # noqa: N818 - not an error that anybody sees, but one that Dask repeats
+    """Raised on a worker, so that Dask tries again."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+    def __str__(self) -> str:
+        """What failed on the worker."""
+        return f"on a worker:\n{self.failure.trace}"
+
+
+def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a task; what cannot pass is returned as a `Failure`, so that nobody repeats it.
+
+    Raises
+    ------
+    FailedTry
+        What failed may pass.
+    """
+    result = _try(function, arguments)
+    if isinstance(result, Failure) and result.may_pass:
+        raise FailedTry(result)  # out of reach of the exception, which Dask would send along
+    return result
+
+
+def on_each_worker(client: Client, function: Callable[..., Any], name: str) -> None:
+    """Run ``function(name, dask_worker=...)`` once on each worker.
+
+    Raises
+    ------
+    GeosegError
+        What the first worker that failed has raised.
+    """
+    for result in client.run(_on_worker, function, name).values():
+        if isinstance(result, Failure):
+            raise result.error()
+
+
+def results_of(client: Client, futures: list[Any]) -> list[Any]:
+    """Results of futures of `attempt`.
+
+    Raises
+    ------
+    GeosegError
+        What the first one that failed has raised.
+    """
+    try:
+        results = client.gather(futures)
+    except (FailedTry, KilledWorker) as error:
+        raise Failure.of_dask(error).error() from None
+    for result in results:
+        if isinstance(result, Failure):
+            raise result.error()
+    return list(results)
+
+
+def _on_worker(function: Callable[..., Any], name: str, dask_worker: Worker) -> Any:
+    return _try(lambda: function(name, dask_worker=dask_worker), ())
+
+
+def _try(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    try:
+        return function(*arguments)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told by name
+        return Failure.of(error)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, and those that it came of."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

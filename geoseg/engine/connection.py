@@ -1,0 +1,114 @@
+"""The scheduler and the folder of a run, while it goes on: when one of them is lost, the run ends with one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from distributed import Client
+from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError
+
+from geoseg.errors import GeosegError, OutputError, WorkerError
+
+WORKERLESS = 60.0
+"""Seconds without a single worker after which a run ends."""
+
+GO_ON = "what is done is kept: run the same command again to continue."
+
+_LOST = (CommClosedError, FutureCancelledError, asyncio.CancelledError, concurrent.futures.CancelledError)
+"""What Dask raises when its scheduler has gone, or has come back and knows no tasks."""
+
+
+@contextmanager
+def connected(client: Client) -> Iterator[None]:
+    """Turn what Dask raises when its scheduler has gone into one sentence.
+
+    Raises
+    ------
+    WorkerError
+        The scheduler has ended or was started anew.
+    """
+    address = str(client.scheduler.address) if client.scheduler is not None else "its address"
+    try:
+        yield
+    except _LOST as error:
+        raise lost(address) from error
+    except (OSError, RuntimeError, ValueError, AttributeError) as error:
+        if client.status == "running" or isinstance(error, GeosegError):
+            raise
+        raise lost(address) from error
+
+
+def lost(address: str) -> WorkerError:
+    """The error of a scheduler that has gone."""
+    return WorkerError(
+        f"the Dask scheduler at {address} has ended or was started anew in the middle of the run; {GO_ON}"
+    )
+
+
+class Workers:
+    """How many workers there are, asked every few seconds: they may come and go.
+
+    Parameters
+    ----------
+    client : Client
+        Whose they are.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client, self._seen = client, time.monotonic()
+
+    def count(self) -> int:
+        """Workers that are there now.
+
+        Raises
+        ------
+        WorkerError
+            None has been there for too long.
+        """
+        count = len(self._client.nthreads())
+        now = time.monotonic()
+        if count:
+            self._seen = now
+        elif now - self._seen > WORKERLESS:
+            raise WorkerError(f"the scheduler has had no worker for {WORKERLESS:.0f} s; start workers, and {GO_ON}")
+        return count
+
+
+class Presence:
+    """A folder that a run writes into, and that must stay the one that it was.
+
+    Parameters
+    ----------
+    folder : Path
+        It.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._number = self._look()
+
+    def check(self) -> None:
+        """Say when the folder is another one, or none.
+
+        Raises
+        ------
+        OutputError
+            It was removed or replaced: what was written before is lost.
+        """
+        if self._look() != self._number:
+            raise OutputError(
+                f"{self.folder} was removed or replaced while the run wrote into it; run the same command again to "
+                "start anew, and leave its folder alone until it ends."
+            )
+
+    def _look(self) -> int | None:
+        try:
+            return self.folder.stat().st_ino
+        except OSError:
+            return None
