@@ -148,9 +148,10 @@ def _open_items(
     scenes = tuple(found for found in map(scene, shots) if found.extent.area)
     if not scenes:
         raise CatalogError("no scene that was found has pixels in the region; ask for other scenes or another region.")
-    return Raster(
-        geobox, shots[0].names, scenes[0].dtype, (), Scenes(scenes, _order(mosaic)), tuple(reading.attempts.skipped)
-    )
+    skipped = tuple(reading.attempts.skipped)
+    raster = Raster(geobox, shots[0].names, scenes[0].dtype, (), Scenes(scenes, _order(mosaic)), skipped)
+    raster.check_filled()
+    return raster
 
 
 def _open_files(

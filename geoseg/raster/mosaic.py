@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from geoseg.errors import WindowError
+from geoseg.errors import RasterError, WindowError
 from geoseg.grid import Window
 from geoseg.raster.fingerprints import identify
 from geoseg.raster.overlay import Order, Overlay, Pixels
@@ -27,6 +27,12 @@ from geoseg.raster.source import Source
 
 if TYPE_CHECKING:
     from geoseg.raster.scenes import Scenes
+
+LARGE = 1_000_000_000
+"""Px from which on a raster that is nearly empty is refused."""
+
+SMALLEST_SHARE = 1e-3
+"""Share of such a raster that files must cover."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,23 @@ class Raster:
             *(piece for layer in self.layers for piece in layer.pieces),
             *(piece for scene in scenes for piece in scene.all_pieces),
         )
+
+    def check_filled(self) -> None:
+        """Refuse files that lie so far apart that nearly all of the raster that holds them is empty.
+
+        Raises
+        ------
+        RasterError
+            Says how large the raster would be, and how much of it is imagery.
+        """
+        height, width = self.shape
+        extents = {piece.source.given: piece.extent.area for piece in self.pieces}
+        share = sum(extents.values()) / (height * width)
+        if height * width > LARGE and share < SMALLEST_SHARE:
+            raise RasterError(
+                f"the {len(extents):,} rasters lie far apart: of the {width:,} x {height:,} px that hold them all, "
+                f"{share:.2g} are imagery; map each place in a run of its own."
+            )
 
     @property
     def order(self) -> Order:

@@ -113,13 +113,17 @@ def open_raster(
             (places, [source.calibrated(calibration, places) for source in sources]) for places, sources in groups
         ]
     dtype = np.result_type(*(source.dtype for _, sources in groups for source in sources))
+    is_own_grid = geobox is None
     if geobox is None:
         geobox = _grid([source.geobox for _, sources in groups for source in sources], resolution)
     layers = []
     for positions, sources in groups:
         pieces = tuple(Piece.of(replace(source, dtype=dtype), geobox, resampling) for source in sources)
         layers.append(Layer(positions, pieces, mosaic))
-    return Raster(geobox, names, dtype, tuple(layers), skipped=tuple(attempts.skipped))
+    raster = Raster(geobox, names, dtype, tuple(layers), skipped=tuple(attempts.skipped))
+    if is_own_grid:
+        raster.check_filled()
+    return raster
 
 
 _Group = tuple[tuple[int, ...], list[Source]]
