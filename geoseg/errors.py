@@ -73,6 +73,10 @@ class RasterReadError(GeosegError, OSError):
     may_pass = True  # a server or a network drive may answer the next time
 
 
+class AssetMismatchError(RasterReadError):
+    """A file that is not what the catalog's entry says of it."""
+
+
 class CrsError(RasterError):
     """A raster or vector layer without a coordinate reference system, or with one that cannot be used."""
 

@@ -26,6 +26,7 @@ from geoseg.catalog import find_model
 from geoseg.errors import ModelError
 from geoseg.grid import TileGrid
 from geoseg.imagery import open_imagery
+from geoseg.imagery.checking import check_values
 from geoseg.models import Model, load_model, require_trust, wrap
 from geoseg.models.spec import NODATA, ModelSpec
 from geoseg.planning import tiling_of
@@ -116,6 +117,8 @@ def segment(
             **imagery,
         )
     )
+    is_given = raster is opened or "scale" in imagery or "offset" in imagery
+    check_values(opened, promised, is_given=is_given)
     tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)
     grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
     source = _LazyModel(promised, network, device)

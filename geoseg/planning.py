@@ -27,6 +27,7 @@ from geoseg.models import is_promptable
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import UNKNOWN_BYTES, expected_size, weights_digest, word_model
 from geoseg.raster import CACHE_BYTES, READ_BYTES, Raster, content
+from geoseg.raster.values import Values
 from geoseg.vector import Region
 from geoseg.versions import deciding_versions
 
@@ -200,6 +201,8 @@ class Plan:
         Labels of classes whose objects stay whatever their size.
     is_local : bool
         Whether all workers are on this machine; those of a cluster may share it with nobody.
+    values : Values or None
+        Numbers of the imagery in a few windows, beside those that the model is meant for.
     """
 
     raster: Raster
@@ -215,6 +218,7 @@ class Plan:
     min_pixels: int = 1
     keep_classes: frozenset[int] = frozenset()
     is_local: bool = True
+    values: Values | None = None
 
     @property
     def has_stuff(self) -> bool:
@@ -325,6 +329,7 @@ class Plan:
         """The plan as JSON values: lengths in px, memory and disk in bytes, time in seconds."""
         return {
             "raster": self.raster.summary(),
+            "values": None if self.values is None else self.values.summary(),
             "model": self.spec.name,
             "tile_size": self.grid.tiling.size,
             "halo": self.grid.tiling.halo,

@@ -15,7 +15,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
-from geoseg.errors import RasterReadError
+from geoseg.errors import AssetMismatchError, RasterReadError
 from geoseg.grid import Window
 from geoseg.raster.bands import is_alpha
 from geoseg.raster.calibration import Calibration
@@ -53,8 +53,13 @@ class Asset(Source):
         RasterError
             The nodata value that is said cannot be one.
         """
-        is_given = self.is_nodata_given or calibration.nodata is not None
-        return replace(super().calibrated(calibration, positions), is_nodata_given=is_given)
+        read = super().calibrated(calibration, positions)
+        return replace(
+            read,
+            # whatever the file's type turns out to be, floating point holds it
+            dtype=read.dtype if calibration.override is None else np.result_type(read.dtype, np.float32),
+            is_nodata_given=self.is_nodata_given or calibration.nodata is not None,
+        )
 
     @property
     def version(self) -> dict[str, str] | None:
@@ -99,7 +104,7 @@ class Asset(Source):
         dtypes = [numpy_type(opened.dtypes[index - 1]) for index in self.indexes]
         for dtype in dtypes:
             if not np.can_cast(dtype, self.dtype):
-                raise self._differs(f"{dtype} pixels", str(self.dtype))
+                raise self._differs(f"{dtype} pixels", str(self.dtype), "give `--scale 1` to read them as they are, ")
         declared = [opened.nodatavals[index - 1] for index in self.indexes]
         told = zip(opened.indexes, opened.colorinterp, opened.descriptions, strict=True)
         alphas = [band for band, color, name in told if is_alpha(color.name, name or "") and band not in self.named]
@@ -118,10 +123,10 @@ class Asset(Source):
             lines=self.lines,
         )
 
-    def _differs(self, found: str, said: str) -> RasterReadError:
-        return RasterReadError(
-            f"'{self.given}' has {found} and its catalog says {said}; correct the catalog's entry, or give the files "
-            "themselves as input."
+    def _differs(self, found: str, said: str, remedy: str = "") -> AssetMismatchError:
+        return AssetMismatchError(
+            f"'{self.given}' has {found} and its catalog says {said}; {remedy}correct the catalog's entry, or give the "
+            "files themselves as input."
         )
 
 

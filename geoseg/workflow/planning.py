@@ -1,4 +1,4 @@
-"""From settings to a frozen plan: opens headers, computes nothing."""
+"""From settings to a frozen plan: opens headers, looks at a few windows of pixels, computes nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from geoseg.catalog import find_model
 from geoseg.errors import BandError, InputNotFoundError, RegionError, WorkflowError
-from geoseg.grid import TileGrid, Tiling
+from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.imagery import open_imagery
+from geoseg.imagery.checking import check_values
 from geoseg.models import is_promptable, needs_words, require_trust
 from geoseg.models.combining import combine
 from geoseg.models.refinement import read_refinement
@@ -72,7 +73,18 @@ def plan(workflow: WorkflowSource, **settings: Any) -> Plan:
     )
     if not made.block_count:
         raise RegionError("no prompt lies within the region; give prompts inside of it, or another region.")
-    return made if made.block_count >= made.workers else replace(made, workers=made.block_count)
+    is_given = wanted.scale is not None or wanted.offset is not None
+    values = check_values(raster, spec, cores=_cores(made), is_given=is_given)
+    return replace(made, values=values, workers=min(made.workers, made.block_count))
+
+
+def _cores(made: Plan) -> list[Window]:
+    """Where the numbers of the imagery are looked at: in some of the blocks that run, spread over them."""
+    if made.places is None:
+        return [Window(0, 0, *made.raster.shape)]
+    places = sorted(made.places)
+    step = max(1, len(places) // MANY_TILES)
+    return [made.grid.block(*place).core for place in places[::step]]
 
 
 def _find_spec(wanted: Workflow) -> ModelSpec:
