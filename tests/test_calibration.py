@@ -307,3 +307,20 @@ def test_a_calibration_that_says_nothing_changes_nothing(tmp_path: Path) -> None
     path = write_raster(tmp_path / "a.tif", noise(1, 8, 8), nodata=3)
     source = open_imagery(str(path)).sources[0]
     assert source.calibrated(Calibration(), [0]) == source
+
+
+def test_numbers_of_bands_that_may_be_landsats_are_refused_where_nothing_tells(tmp_path: Path) -> None:
+    thirty = Affine(30, 0, 440_000, 0, -30, 4_200_000)
+    model = [Band("B04", "red"), Band("B08", "nir")]
+    for number in (4, 5, 8):
+        write_raster(tmp_path / f"scene_B{number}.tif", noise(1, 8, 8, "uint16"), transform=thirty)
+    with pytest.raises(BandError, match=r"scene_B4\.tif' numbers bands as Landsat does .* 'B4' is another"):
+        open_imagery(str(tmp_path), bands=model)
+    assert open_imagery(str(tmp_path), bands=["B4", "B5"]).bands == ("B4", "B5")
+    landsats = [Band("B4", "red"), Band("B5", "nir08")]
+    assert open_imagery(str(tmp_path), bands=landsats).bands == ("B4", "B5")
+    stack = write_raster(tmp_path / "stack.tif", noise(2, 8, 8, "uint16"), descriptions=["SR_B4", "SR_B5"])
+    with pytest.raises(BandError, match=r"stack\.tif' numbers bands as Landsat does .* 'SR_B4' is another band there"):
+        open_imagery(str(stack), bands=[Band("B04", "red"), Band("B05", "rededge071")])
+    told = write_raster(tmp_path / "LC08_stack.tif", noise(2, 8, 8, "uint16"), descriptions=["SR_B4", "SR_B5"])
+    assert [source.indexes for source in open_imagery(str(told), bands=model).sources] == [(1, 2)]

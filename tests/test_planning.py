@@ -117,7 +117,7 @@ def test_a_huge_raster_is_planned_without_making_its_blocks(tmp_path: Path, mode
         f'<VRTDataset rasterXSize="1000000" rasterYSize="1000000"><SRS>EPSG:32618</SRS>'
         f"<GeoTransform>{', '.join(map(str, transform.to_gdal()))}</GeoTransform>{bands}</VRTDataset>"
     )
-    plan = geoseg.plan({"model": str(model), "input": str(huge), "ramp": 8})
+    plan = geoseg.plan({"model": str(model), "input": str(huge), "ramp": 8, "nodata": 0})
     assert plan.block_count == 10_000**2
     assert next(plan.blocks()).id == "0-0"
 

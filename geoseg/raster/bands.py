@@ -200,6 +200,12 @@ def sensor_band(sensor: str | None, name: str) -> str:
     return SENSORS.get(sensor or "", {}).get(f"b{number[1]}", "") if number else ""
 
 
+def counts_as_sentinel(wanted: Sequence[BandRequest]) -> bool:
+    """Say whether no band of a model is numbered otherwise than Sentinel-2's: ``B5`` as near infrared is Landsat's."""
+    named = [item for item in wanted if not isinstance(item, int | str) and item.common_name is not None]
+    return all(_agrees(_key(str(item.common_name)), SENTINEL_2.get(_key(item.name), "")) for item in named)
+
+
 def _agrees(wanted: str, known: str) -> bool:
     """Say whether a common name may be the wanted one: older catalogs write ``rededge`` for each of three bands."""
     wanted, known = (_COMMON.get(name, name) for name in (wanted, known))

@@ -5,6 +5,7 @@ It opens a file once and closes it again; reading pixels is the matter of `geose
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +17,17 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
-from geoseg.errors import CrsError, RasterError
-from geoseg.raster.bands import BandRequest, FileBand, band_name, is_alpha, match_bands, sensor_band
+from geoseg.errors import BandError, CrsError, RasterError
+from geoseg.raster.bands import BandRequest, FileBand, band_name, counts_as_sentinel, is_alpha, match_bands, sensor_band
 from geoseg.raster.calibration import AS_STORED, Line
 from geoseg.raster.facts import has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import open_dataset
-from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT, definition, stated_crs
-from geoseg.raster.products import product_file, sensor_of
+from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT, definition, ground_resolution, stated_crs
+from geoseg.raster.products import LANDSAT_PIXELS, product_file, sensor_of
 from geoseg.raster.source import Source, reason
 
 _VECTOR_SUFFIXES = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet", ".kml", ".gml", ".csv"}
+_SHORT_NUMBER = re.compile(r"(?:^|[^A-Za-z0-9])(SR_|TOA_)?B[1-9]\d?(?![A-Za-z0-9])")
 _SENSOR_TAGS = ("SPACECRAFT_ID", "SPACECRAFT_NAME", "SATELLITE", "PLATFORM", "platform")
 
 
@@ -87,6 +89,9 @@ class Header:
         if wanted is None:
             wanted = [band.index for band in self.bands if band.color != "alpha"]
         indexes = match_bands(wanted, self.bands, file=self.given)
+        if counts_as_sentinel(wanted):
+            for item, index in zip(wanted, indexes, strict=True):
+                self.check_sensor(item, index, self.bands[index - 1].description)
         dtype = np.result_type(*(self.dtypes[index - 1] for index in indexes))
         if dtype.kind not in "iuf":
             raise RasterError(
@@ -106,6 +111,35 @@ class Header:
             units=tuple(self.units[index - 1] for index in indexes) if any(self.units) else (),
         )
         return source, tuple(band_name(item, self.bands, index) for item, index in zip(wanted, indexes, strict=True))
+
+    def check_sensor(self, item: BandRequest, index: int, text: str) -> None:
+        """Refuse a band found by a number that means another one on another satellite, where nothing tells which it is.
+
+        Parameters
+        ----------
+        item : band request
+            What was asked for.
+        index : int
+            The band that was found.
+        text : str
+            The text that holds its number: a description, or the name of a file.
+
+        Raises
+        ------
+        BandError
+            The band is numbered as Landsat's are, or has the size of their pixels.
+        """
+        common = None if isinstance(item, int | str) else item.common_name
+        number = _SHORT_NUMBER.search(text)
+        if common is None or number is None or self.bands[index - 1].common or self.geobox.crs is None:
+            return
+        size = max(ground_resolution(self.geobox))
+        if number[1] or any(abs(size / pixel - 1) < 0.01 for pixel in LANDSAT_PIXELS):
+            raise BandError(
+                f"'{self.given}' numbers bands as Landsat does or has its pixel size, and '{number[0].strip(' _-.')}' "
+                "is another band there than of Sentinel-2; name this imagery's bands in the model's order, such as "
+                "`bands: [B3, B2, B1]`."
+            )
 
 
 def read_header(path: str, given: str, *, crs: CRS | None = None, require_crs: bool = True) -> Header:

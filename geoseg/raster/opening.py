@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.errors import BandError, CrsError, InputNotFoundError, RasterError
 from geoseg.raster.attempts import Attempts, OnError
-from geoseg.raster.bands import BandRequest, FileBand, band_name, find_bands, match_bands
+from geoseg.raster.bands import BandRequest, FileBand, band_name, counts_as_sentinel, find_bands, match_bands
 from geoseg.raster.calibration import Calibration
 from geoseg.raster.header import Header, read_header
 from geoseg.raster.mosaic import Layer, Piece, Raster
@@ -259,6 +259,8 @@ def _split_by_name(files: list[Header], bands: Sequence[BandRequest] | None) -> 
         matches = [] if isinstance(item, int) else [files[index - 1] for index in find_bands(item, listed)]
         if not matches:
             return None
+        if counts_as_sentinel(bands):
+            matches[0].check_sensor(item, 1, Path(matches[0].path).stem)
         found[name] = matches
     return found
 

@@ -36,10 +36,13 @@ _TM = {
 SENSORS = {"sentinel-2": SENTINEL_2, "landsat-8": _OLI, "landsat-5": _TM}
 """Bands of each kind of sensor: landsat-8 is OLI of Landsat 8 and 9, landsat-5 is TM and ETM+ of Landsat 4, 5 and 7."""
 
+LANDSAT_PIXELS = (15.0, 30.0)
+"""Of Landsat's bands, m; Sentinel-2 has none of them."""
+
 _SENSOR_NAMES = (
     ("sentinel-2", r"sentinel-?2[abc]?|s2[abc]_msil[12][ac]\S*|t\d\d[a-z]{3}_\d{8}t\d{6}_\S*|hls[._]s30\S*"),
-    ("landsat-8", r"landsat[-_]?[89]|l[co]0[89]_\S*|l[co][89]\d{13}\S*|hls[._]l30\S*"),
-    ("landsat-5", r"landsat[-_]?[457]|l[te]0[457]_\S*|l[te][457]\d{13}\S*"),
+    ("landsat-8", r"landsat[-_]?[89]|l[co]0[89]_\S*|l[co]?[89](\d{13}|_)\S*|hls[._]l30\S*"),
+    ("landsat-5", r"landsat[-_]?[457]|l[te]0[457]_\S*|l[te]?[457](\d{13}|_)\S*"),
 )
 _S2_FILE = re.compile(r"T\d{2}[A-Z]{3}_(\d{8})T\d{6}_(B\d[\dA])(?:_\d0m)?", re.IGNORECASE)
 _S2_PRODUCT = re.compile(r"S2[ABC]_MSIL[12][AC]_\d{8}T\d{6}_N(\d{4})_", re.IGNORECASE)

@@ -21,6 +21,8 @@ from geoseg.errors import AssetMismatchError, RasterReadError
 from geoseg.grid import Window
 from geoseg.raster.handles import is_remote
 from geoseg.raster.mosaic import Raster
+from geoseg.raster.placing import ground_resolution
+from geoseg.raster.products import LANDSAT_PIXELS
 
 SIDE = 64
 """Of a window that is read, px."""
@@ -220,7 +222,7 @@ def find_doubt(values: Values, raster: Raster, model: str, *, is_given: bool) ->
     if not bands:
         return _doubt_of_zeros(values, raster)
     for check in (_too_small, _too_large, _too_bright):
-        if (finding := check(bands, raster.dtype)) is not None:
+        if (finding := check(bands, raster)) is not None:
             remedy, is_certain = finding
             remedy = "correct scale and offset" if is_given else f"{remedy}, or `--scale 1` if the numbers are right"
             sentence = f"{_seen(bands, raster)}, and model '{model}' is meant for {_meant(bands)}; {remedy}."
@@ -232,12 +234,12 @@ _Finding = tuple[str, bool]
 """The remedy, and whether it is certain."""
 
 
-def _too_small(bands: Sequence[BandValues], dtype: np.dtype[Any]) -> _Finding | None:
+def _too_small(bands: Sequence[BandValues], raster: Raster) -> _Finding | None:
     """Reflectance from 0 to 1 or percent instead of thousands; bytes instead of thousands."""
     highest = max(band.limits[1] for band in bands)
     if min(band.limits[0] for band in bands) < 0:
         return None
-    if dtype == np.uint8:
+    if raster.dtype == np.uint8:
         return ("give the imagery as it was before it was stretched to bytes", True) if highest >= _THOUSANDS else None
     if max(band.part(band.high) for band in bands) >= _FAINT:
         return None
@@ -245,26 +247,31 @@ def _too_small(bands: Sequence[BandValues], dtype: np.dtype[Any]) -> _Finding | 
     return f"give `--scale {highest / unit:g}` if they are {words}", True
 
 
-def _too_large(bands: Sequence[BandValues], _dtype: np.dtype[Any]) -> _Finding | None:
+def _too_large(bands: Sequence[BandValues], _raster: Raster) -> _Finding | None:
     """More than 8 bits for bytes; far beyond what was expected for others."""
     middle, high, most = (max(getattr(band, name) for band in bands) for name in ("middle", "high", "most"))
     highest = max(band.limits[1] for band in bands)
     if all(band.expected == _BYTES for band in bands):
         full = next((full for full in (1023, 2047, 4095, 16383) if high < full <= 2 * high), 65535)
-        remedy = (
-            f"give `--scale {highest / full:.4g}` if they fill {full.bit_length()} bits, or another to 255"
-        )
+        remedy = f"give `--scale {highest / full:.4g}` if they fill {full.bit_length()} bits, or another to 255"
         return (remedy, middle > highest or high > 2 * highest) if most > highest else None
     beyond = max(band.part(band.middle) for band in bands)
     return (f"give `--scale {highest / high:.3g}` or what else brings them there", beyond > 20) if beyond > 2 else None
 
 
-def _too_bright(bands: Sequence[BandValues], _dtype: np.dtype[Any]) -> _Finding | None:
-    """Every band far from 0 everywhere, as Landsat's numbers are: no surface is so bright in the infrared too."""
-    if len(bands) < 4 or any(band.expected == _BYTES for band in bands):
+def _too_bright(bands: Sequence[BandValues], raster: Raster) -> _Finding | None:
+    """Every band far from 0 everywhere, in pixels of Landsat's size: its numbers are so, and else only clouds."""
+    if any(band.expected == _BYTES for band in bands) or not _is_landsat_sized(raster):
         return None
     is_bright = min(band.part(band.low) for band in bands) > _BRIGHT
     return ("give `--scale 0.275 --offset -2000` if they are Landsat's Collection 2", False) if is_bright else None
+
+
+def _is_landsat_sized(raster: Raster) -> bool:
+    if raster.is_plain or raster.crs is None:
+        return False
+    size = max(ground_resolution(raster.sources[0].geobox))
+    return any(abs(size / pixel - 1) < 0.01 for pixel in LANDSAT_PIXELS)
 
 
 def _doubt_of_zeros(values: Values, raster: Raster) -> Doubt | None:

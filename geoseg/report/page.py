@@ -25,6 +25,7 @@ from geoseg.report.mapping import map_data
 from geoseg.report.naming import subject_of
 from geoseg.report.record import LegendClass, RunRecord
 from geoseg.report.shapes import Limits
+from geoseg.report.values import values_section
 from geoseg.report.viewer import asset, map_section
 
 NAME = "report.html"
@@ -80,7 +81,7 @@ def make_page(record: RunRecord, findings: Findings) -> str:
     classes = legend_of(record)
     script = asset("map.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    wide = account.failures_section(record), results.areas_section(findings, classes)
+    wide = account.failures_section(record), results.areas_section(findings, classes), values_section(record)
     sections = (
         results.features_section(record, findings, classes),
         results.confidence_section(findings),
