@@ -20,7 +20,7 @@ from geoseg.grid import Window
 from geoseg.raster.bands import is_alpha
 from geoseg.raster.calibration import Calibration
 from geoseg.raster.facts import has_mask, numpy_type, usable_nodata
-from geoseg.raster.handles import dataset, is_remote
+from geoseg.raster.handles import is_remote, lent
 from geoseg.raster.placing import SAME_GRID, crs_label, definition, lies_at, stated_crs
 from geoseg.raster.source import Source, reason
 
@@ -75,8 +75,8 @@ class Asset(Source):
             When the file is gone or damaged, or is not what the catalog says.
         """
         try:
-            opened = dataset(self.path, alone=is_remote(self.path))
-            pixels, mask = self._as_opened(opened).read_opened(opened, window)
+            with lent(self.path, alone=is_remote(self.path)) as opened:
+                pixels, mask = self._as_opened(opened).read_opened(opened, window)
         except RasterioError as error:
             raise RasterReadError(
                 f"'{self.given}' cannot be read at {window} ({reason(error)}); the file is gone or damaged, or its "

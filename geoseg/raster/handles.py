@@ -19,6 +19,8 @@ import rasterio
 from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
+from geoseg.raster.damage import DamageError, heeding
+
 MAX_OPEN = 32
 """Datasets that one thread keeps open."""
 
@@ -93,18 +95,23 @@ def open_dataset(path: str, *, alone: bool = False) -> rasterio.DatasetReader:
     Raises
     ------
     rasterio.errors.RasterioIOError
-        When GDAL cannot open it.
+        When GDAL cannot open it, or reports that it is damaged (`DamageError`).
     """
     configure()
     options = {name: value for name, value in (_ALONE if alone else {}).items() if name not in os.environ}
     with unplaced_allowed(), rasterio.Env(**options):
         try:
-            return rasterio.open(path)
+            return _open_whole(path)
         except RasterioIOError:
             if not is_remote(path):
                 raise
             with rasterio.Env(**_ANEW):
-                return rasterio.open(path)
+                return _open_whole(path)
+
+
+def _open_whole(path: str) -> rasterio.DatasetReader:
+    with heeding():
+        return rasterio.open(path)
 
 
 @contextmanager
@@ -113,6 +120,25 @@ def unplaced_allowed() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
+
+
+@contextmanager
+def lent(path: str, *, alone: bool = False) -> Iterator[rasterio.DatasetReader]:
+    """Lend this thread's open dataset of a file for a block of reading; arguments as in `open_dataset`.
+
+    Raises
+    ------
+    rasterio.errors.RasterioIOError
+        When GDAL cannot open it, or reports damage while it reads. The file is opened anew then: GDAL remembers a
+        tile that it has decoded, and would not complain a second time.
+    """
+    try:
+        with heeding():
+            yield dataset(path, alone=alone)
+    except DamageError:
+        for key in [key for key in _open.datasets if key[0] == path]:
+            _open.datasets.pop(key).close()
+        raise
 
 
 def dataset(path: str, *, alone: bool = False) -> rasterio.DatasetReader:

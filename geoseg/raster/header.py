@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rasterio.errors import RasterioError
 from geoseg.errors import BandError, CrsError, RasterError
 from geoseg.raster.bands import BandRequest, FileBand, band_name, counts_as_sentinel, is_alpha, match_bands, sensor_band
 from geoseg.raster.calibration import AS_STORED, Line
+from geoseg.raster.damage import DamageError, heeding, lacks_tie_point
 from geoseg.raster.facts import has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import open_dataset
 from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT, definition, ground_resolution, stated_crs
@@ -53,6 +54,8 @@ class Header:
         True for the bands whose validity stands in a mask of the file (internal, ``.msk``, per band).
     units : tuple of (Line or None)
         What the numbers of each band mean; None where nothing says it.
+    notes : tuple of str
+        What GDAL reported while it opened the file, and what is no damage.
     """
 
     given: str
@@ -63,6 +66,7 @@ class Header:
     nodata: tuple[float | None, ...]
     masked: tuple[bool, ...]
     units: tuple[Line | None, ...]
+    notes: tuple[str, ...] = ()
 
     def select(self, wanted: Sequence[BandRequest] | None) -> tuple[Source, tuple[str, ...]]:
         """Choose bands.
@@ -109,6 +113,7 @@ class Header:
             alpha=alpha,
             masked=tuple(index for index in indexes if self.masked[index - 1]),
             units=tuple(self.units[index - 1] for index in indexes) if any(self.units) else (),
+            notes=self.notes,
         )
         return source, tuple(band_name(item, self.bands, index) for item, index in zip(wanted, indexes, strict=True))
 
@@ -157,12 +162,26 @@ def read_header(path: str, given: str, *, crs: CRS | None = None, require_crs: b
     Raises
     ------
     RasterError
-        When GDAL cannot open it as a raster, or it holds no band.
+        When GDAL cannot open it as a raster, or reports that it is damaged, or it holds no band.
     CrsError
         When it is not placed on the ground by a CRS and a transform.
     """
     try:
+        with heeding() as messages:
+            header = _read_header(path, given, crs, require_crs=require_crs)
+    except DamageError as error:
+        raise RasterError(
+            f"'{given}' is damaged: GDAL reports \"{reason(error)}\"; copy or download it again, or, where its place "
+            "and pixels are known to be right, write it anew with gdal_translate."
+        ) from error
+    return replace(header, notes=tuple(dict.fromkeys(messages)))
+
+
+def _read_header(path: str, given: str, crs: CRS | None, *, require_crs: bool) -> Header:
+    try:
         opened = open_dataset(path)
+    except DamageError:
+        raise
     except RasterioError as error:
         raise RasterError(_unreadable(given, reason(error))) from error
     with opened:
@@ -217,6 +236,8 @@ def _check_bands(opened: rasterio.DatasetReader, given: str) -> None:
 def _geobox(opened: rasterio.DatasetReader, given: str, default: CRS | None, *, require_crs: bool) -> GeoBox:
     transform, crs = opened.transform, opened.crs
     has_place = not transform.is_identity
+    if has_place and transform.c == transform.f == 0 and opened.driver == "GTiff" and lacks_tie_point(opened.name):
+        raise DamageError("a pixel size without a tie point")
     if transform.is_degenerate:
         raise RasterError(f"'{given}' has pixels of size 0 ({tuple(transform)[:6]}); correct its transform.")
     if default == PLAIN_PIXELS and not (crs is not None and has_place):

@@ -198,6 +198,13 @@ class Raster:
         return self.layers[0].order if self.scenes is None else self.scenes.order
 
     @property
+    def notes(self) -> list[str]:
+        """What GDAL reported of the files that were opened, a sentence each; damage is an error instead."""
+        return [
+            f"'{given}': {note}" for given, note in dict.fromkeys((s.given, n) for s in self.sources for n in s.notes)
+        ]
+
+    @property
     def is_resampled(self) -> bool:
         """Say whether some file is not on the raster's own grid."""
         return any(piece.resampled is not None for piece in self.pieces)
@@ -290,6 +297,7 @@ class Raster:
             else [round(metres, 6) for metres in self.resolution],
             "resampled": self.is_resampled,
             **({"skipped": list(self.skipped)} if self.skipped else {}),
+            **({"notes": notes} if (notes := self.notes) else {}),
         }
 
 

@@ -18,7 +18,7 @@ from rasterio.errors import RasterioError
 from geoseg.errors import RasterReadError
 from geoseg.grid import Window
 from geoseg.raster.calibration import AS_STORED, Calibration, Line, calibrate, calibrated_type
-from geoseg.raster.handles import dataset
+from geoseg.raster.handles import dataset, lent
 
 _FLOAT32_STEP = float(np.finfo(np.float32).eps)
 
@@ -49,6 +49,8 @@ class Source:
         What the numbers of each of these bands mean, as far as somebody says it; empty when nobody does.
     lines : tuple of Line
         Gain and shift of each of these bands: a stored pixel x is read as ``gain * x + shift``; empty: as it is.
+    notes : tuple of str
+        What GDAL reported while it opened the file.
     """
 
     given: str
@@ -61,6 +63,7 @@ class Source:
     masked: tuple[int, ...]
     units: tuple[Line | None, ...] = ()
     lines: tuple[Line, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def calibrated(self, calibration: Calibration, positions: Sequence[int]) -> Self:
         """Return the source as it is read when its bands are those at some positions of a raster.
@@ -114,7 +117,8 @@ class Source:
             When the file is gone, truncated or damaged.
         """
         try:
-            return self.read_opened(dataset(self.path), window)
+            with lent(self.path) as opened:
+                return self.read_opened(opened, window)
         except RasterioError as error:
             raise RasterReadError(
                 f"'{self.given}' cannot be read at {window} ({reason(error)}); the file is truncated or damaged: "

@@ -148,6 +148,9 @@ def inputs_section(record: RunRecord) -> str:
     more = len(files) - MAX_ROWS
     note = f'<p class="note">{more:,} more stand in run.json.</p>' if more > 0 else ""
     raster = record.raster
+    note += "".join(
+        f'<p class="note">GDAL reports of {escape(text)}</p>' for text in (raster.get("notes") or [])[:MAX_ROWS]
+    )
     height, width = raster["shape"]
     pixel = raster.get("resolution_m")
     facts = _facts(

@@ -1,0 +1,166 @@
+"""What GDAL reports while it opens and reads a file without failing, and which of it means that the file is damaged.
+
+GDAL decodes a damaged tile to garbage and ignores a damaged tag with no more than a warning. rasterio hands such
+messages to Python's logging; here they are collected as they come, and end the read.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from rasterio.errors import RasterioIOError
+
+_CHANNELS = [logging.getLogger(f"rasterio.{name}") for name in ("_env", "_err")]
+"""Where rasterio logs what GDAL reports outside of its own checks and within them."""
+
+_log = logging.getLogger(__name__)
+
+_TAGS = (
+    "GeoPixelScale|GeoTiePoints|GeoTransformationMatrix|GeoKeyDirectory|GeoDoubleParams|GeoASCIIParams|"
+    "GDALNoDataValue|GDALMetadata|PhotometricInterpretation|Predictor|Compression|SampleFormat|ExtraSamples|"
+    "BitsPerSample|SamplesPerPixel|PlanarConfig|FillOrder|ColorMap|JPEGTables|(?:Tile|Strip)(?:Offsets|ByteCounts)"
+)
+"""Tags of a TIFF that decide where it lies or what its pixels are, as libtiff calls them."""
+
+_DAMAGE = re.compile(
+    rf'"(?:{_TAGS})"[^;]*; (?:tag ignored|value incorrectly truncated)|Null count for "(?:{_TAGS})"'
+    r"|tags are not sorted in ascending order|tags apparently corrupt"
+    r"|\bcorrupt|\bdamaged|premature end|extraneous bytes|Discarding \d+ bytes|\bCRC error|checksum"
+    r"|Invalid SOS|Inconsistent progression"
+    r"|segment too long|Failed to read directory",
+    re.IGNORECASE,
+)
+
+_HARMLESS = re.compile(r'"(?:GDALMetadata|GeoASCIIParams)" contains null byte|^PROJ: |HTTP error code')
+"""Texts that end at their first null byte are whole; PROJ's and a server's errors concern no file."""
+
+_FAILURE = re.compile(r"GDAL signalled an error: err_no=\d+, msg=(['\"])(.*)\1$", re.DOTALL)
+"""How rasterio logs an error after which GDAL went on."""
+
+_WARNING = re.compile(r"CPLE_\w+(?: in |:)", re.DOTALL)
+
+
+_ERROR = "error: "
+"""How a message begins that GDAL calls an error, and none of the warnings."""
+
+
+_PIXEL_SCALE, _TIE_POINT, _TRANSFORMATION = 33550, 33922, 34264
+"""Tags that place a GeoTIFF (OGC 19-008, section 7.5)."""
+
+
+class DamageError(RasterioIOError):  # type: ignore[misc]  # rasterio has no types
+    """GDAL read on, but what it reported means damage."""
+
+
+class _Heard(threading.local):
+    """The messages of a thread, of each block that listens, the innermost last."""
+
+    def __init__(self) -> None:
+        self.blocks: list[list[str]] = []
+
+
+_heard = _Heard()
+_everyone: list[list[str]] = []
+"""The messages of all blocks that listen, in all threads."""
+
+
+class _Collector(logging.Filter):
+    """Take messages off a channel of rasterio; whoever reads logs sees what he saw before."""
+
+    def __init__(self, channel: logging.Logger) -> None:
+        super().__init__()
+        self._channel, self._level = channel, channel.level
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.INFO and (message := _message(record)):
+            if _heard.blocks:
+                _heard.blocks[-1].append(message)
+            elif isinstance(threading.current_thread(), threading._DummyThread):  # one of GDAL's own
+                for messages in _everyone:
+                    messages.append(message)
+        parent = self._channel.parent or self._channel
+        return record.levelno >= (self._level or parent.getEffectiveLevel())
+
+
+@cache
+def _listen() -> None:
+    """Have rasterio log errors after which GDAL went on: at INFO, below the level that is usual."""
+    for channel in _CHANNELS:
+        channel.addFilter(_Collector(channel))
+        channel.setLevel(min(logging.INFO, channel.getEffectiveLevel()))
+
+
+def lacks_tie_point(path: str) -> bool:
+    """Say whether a TIFF has a pixel size and no whole tie point, so that GDAL places it at (0, 0) without a word.
+
+    The directory is the first of the file (TIFF 6.0, section 2; BigTIFF has wider numbers). What is no local file
+    is not looked into.
+    """
+    if not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        order = "<" if file.read(2) == b"II" else ">"
+        is_big = file.read(2) in (b"+\0", b"\0+")
+        file.seek(8 if is_big else 4)
+        place, count, entry = ("Q", "Q", "HHQ8x") if is_big else ("I", "H", "HHI4x")
+        file.seek(struct.unpack(order + place, file.read(struct.calcsize(order + place)))[0])
+        (entries,) = struct.unpack(order + count, file.read(struct.calcsize(order + count)))
+        size = struct.calcsize(order + entry)
+        counts = {tag: values for tag, _, values in struct.iter_unpack(order + entry, file.read(size * entries))}
+    return _PIXEL_SCALE in counts and counts.get(_TIE_POINT, 0) < 6 and _TRANSFORMATION not in counts
+
+
+@contextmanager
+def heeding() -> Iterator[list[str]]:
+    """Collect what GDAL reports in this block, and end it with an error where that means damage.
+
+    Yields
+    ------
+    list of str
+        The messages, filled as they come; after the block those that are no damage.
+
+    Raises
+    ------
+    DamageError
+        With GDAL's words.
+    """
+    _listen()
+    messages: list[str] = []
+    _heard.blocks.append(messages)
+    _everyone.append(messages)
+    try:
+        yield messages
+    finally:
+        _heard.blocks.pop()
+        _everyone[:] = [other for other in _everyone if other is not messages]
+    damage = next(filter(is_damage, messages), None)
+    if damage is not None:
+        raise DamageError(damage.removeprefix(_ERROR))
+    if _heard.blocks:
+        _heard.blocks[-1].extend(messages)
+    else:
+        for message in messages:
+            _log.info("%s", message)
+
+
+def is_damage(message: str) -> bool:
+    """Say whether a message means damage: an error, or one of the warnings that cost pixels or place."""
+    text = message.removeprefix(_ERROR)
+    return not _HARMLESS.search(text) and (text != message or _DAMAGE.search(text) is not None)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """GDAL's words on one line; empty for what is no message of GDAL."""
+    text = record.getMessage()
+    if error := _FAILURE.match(text):
+        return _ERROR + " ".join(error[2].replace("\\n", " ").split())
+    if warning := _WARNING.match(text):
+        return " ".join(text[warning.end() :].split())
+    return ""
