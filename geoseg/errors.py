@@ -63,6 +63,10 @@ class InputNotFoundError(GeosegError, FileNotFoundError):
     """An input file, folder or pattern that does not exist."""
 
 
+class InputTypeError(GeosegError, TypeError):
+    """An object in memory where a path is read."""
+
+
 class RasterError(GeosegError, ValueError):
     """A file that is not a raster, or a raster that cannot be placed or used."""
 

@@ -16,11 +16,12 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from geoseg.errors import OutputError, WorkflowError
+from geoseg.errors import InputTypeError, OutputError, WorkflowError
 
 UNFINISHED = ".tmp"
 """In the name of every file and folder that is being written, and of no other."""
@@ -57,6 +58,34 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
             "local path, and copy the results from there."
         )
     return Path(path).expanduser()
+
+
+def plain_value(value: Any, key: str) -> Any:
+    """Return what a caller gives as text, lists and dicts: every path-like object becomes its path.
+
+    Raises
+    ------
+    InputTypeError
+        It is an array or a table in memory.
+    """
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, list | tuple):
+        return [plain_value(item, key) for item in value]
+    if isinstance(value, Mapping):
+        return {name: plain_value(item, key) for name, item in value.items()}
+    kind = type(value)
+    if kind.__module__.partition(".")[0] == "xarray":
+        raise InputTypeError(
+            f"{key} is an xarray.{kind.__name__}, and rasters are read from files; write it to one first, such as "
+            "array.rio.to_raster('scene.tif')."
+        )
+    if kind.__module__.partition(".")[0] == "geopandas":
+        raise InputTypeError(
+            f"{key} is a {kind.__name__}, and is read from a file; write it to one first, such as "
+            f"table.to_file('{key}.gpkg')."
+        )
+    return value
 
 
 def unfinished(path: Path) -> Path:

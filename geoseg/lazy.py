@@ -29,9 +29,10 @@ from geoseg.imagery import open_imagery
 from geoseg.imagery.checking import check_values
 from geoseg.models import Model, load_model, require_trust, wrap
 from geoseg.models.spec import NODATA, ModelSpec
-from geoseg.planning import tiling_of
-from geoseg.raster import Raster
+from geoseg.planning import RegionMask, tiling_of
+from geoseg.raster import LOCAL, Raster
 from geoseg.segmentation import Prediction, finish_block, predict_block
+from geoseg.vector import RegionLike, is_bare, read_region
 
 Network = torch.nn.Module | Callable[[torch.Tensor], torch.Tensor]
 
@@ -51,6 +52,7 @@ def segment(
     batch_size: int = 1,
     device: str = "cpu",
     trust_model: bool = False,
+    region: RegionLike | None = None,
     **imagery: Any,
 ) -> xr.DataArray:
     """Label a raster lazily.
@@ -79,8 +81,10 @@ def segment(
         ``"cpu"``, ``"cuda"`` or ``"mps"``.
     trust_model : bool
         As in `geoseg.run`.
+    region : str, path, GeoDataFrame, GeoSeries, shapely geometry or Region, optional
+        Where to label; everything else is nodata. As of `geoseg.vector.read_region`.
     **imagery
-        More arguments of `geoseg.open_imagery`, such as ``region=`` and ``mosaic=``.
+        More arguments of `geoseg.open_imagery`, such as ``mosaic=``.
 
     Returns
     -------
@@ -114,15 +118,17 @@ def segment(
             resolution=resolution or promised.resolution,
             crs=crs,
             units=promised.units,
+            region=None if region is None or is_bare(region) or crs == LOCAL else read_region(region),
             **imagery,
         )
     )
     is_given = raster is opened or "scale" in imagery or "offset" in imagery
     check_values(opened, promised, is_given=is_given)
+    place = None if region is None else RegionMask.of(region, opened)
     tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)
     grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
     source = _LazyModel(promised, network, device)
-    labels = _labels(opened, source, grid, batch_size)
+    labels = _labels(opened, source, grid, batch_size, place)
     attributes: dict[str, Any] = {
         "flag_values": [item.value for item in promised.classes],
         "flag_meanings": " ".join(name.replace(" ", "_") for name in promised.class_names),
@@ -161,14 +167,15 @@ class _LazyModel:
         return self._opened[self.key]
 
 
-def _labels(raster: Raster, model: _LazyModel, grid: TileGrid, batch_size: int) -> da.Array:
+def _labels(raster: Raster, model: _LazyModel, grid: TileGrid, batch_size: int, region: RegionMask | None) -> da.Array:
     """Build the graph: two tasks a block, keyed by its row and column."""
-    name = f"segment-{tokenize(raster, model.key, grid, batch_size)}"
+    shape = None if region is None else region.region.geometry.wkb_hex
+    name = f"segment-{tokenize(raster, model.key, grid, batch_size, shape)}"
     predicted = f"predict-{name}"
     graph: dict[Any, Any] = {}
     for block in grid.blocks():
         place = (block.row, block.col)
-        graph[(predicted, *place)] = (_predict, raster, model, grid, place, batch_size)
+        graph[(predicted, *place)] = (_predict, raster, model, grid, place, batch_size, region)
         sources = grid.sources_of(block)
         strips = [(_strip, (predicted, *source), strip) for strip, source in sources.items()]
         graph[(name, *place)] = (_finish, (predicted, *place), list(sources), strips, model.spec)
@@ -178,8 +185,15 @@ def _labels(raster: Raster, model: _LazyModel, grid: TileGrid, batch_size: int) 
     return da.Array(HighLevelGraph.from_collections(name, graph), name, chunks, dtype=np.uint8)
 
 
-def _predict(raster: Raster, model: _LazyModel, grid: TileGrid, place: tuple[int, int], batch_size: int) -> Prediction:
-    return predict_block(raster, model.open(), grid, grid.block(*place), batch_size=batch_size)
+def _predict(
+    raster: Raster,
+    model: _LazyModel,
+    grid: TileGrid,
+    place: tuple[int, int],
+    batch_size: int,
+    region: RegionMask | None,
+) -> Prediction:
+    return predict_block(raster, model.open(), grid, grid.block(*place), region=region, batch_size=batch_size)
 
 
 def _strip(prediction: Prediction, name: str) -> Sums:

@@ -28,7 +28,7 @@ from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import UNKNOWN_BYTES, expected_size, weights_digest, word_model
 from geoseg.raster import CACHE_BYTES, READ_BYTES, Raster, content
 from geoseg.raster.values import Values
-from geoseg.vector import Region
+from geoseg.vector import Region, RegionLike, is_bare, place_region, read_region
 from geoseg.versions import deciding_versions
 
 if TYPE_CHECKING:
@@ -156,6 +156,27 @@ class RegionMask:
     region: Region
     geobox: GeoBox
 
+    @classmethod
+    def of(cls, region: RegionLike, raster: Raster) -> RegionMask:
+        """Read a region and bring it onto a raster; numbers without a CRS are the raster's where it is plain pixels.
+
+        Raises
+        ------
+        GeosegError
+            It cannot be read, or lies outside of the raster.
+        """
+        own = raster.crs if raster.is_plain or is_bare(region) else None
+        return cls(place_region(read_region(region, crs=own), raster.geobox), raster.geobox)
+
+    @property
+    def window(self) -> Window:
+        """Pixels between the bounds of the region; they may lie outside of the raster."""
+        left, bottom, right, top = self.region.geometry.bounds
+        corners = [~self.geobox.affine @ (x, y) for x in (left, right) for y in (bottom, top)]
+        columns, rows = zip(*corners, strict=True)
+        top_row, first = math.floor(min(rows)) - 1, math.floor(min(columns)) - 1
+        return Window(top_row, first, math.ceil(max(rows)) + 1 - top_row, math.ceil(max(columns)) + 1 - first)
+
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Bool (y, x), True = touched, of a window of the raster; so polygons can be clipped to the region exactly."""
         return self.region.mask(window, self.geobox.affine, all_touched=True)
@@ -242,14 +263,18 @@ class Plan:
         return frozenset(place for place in self._in_region() if self._is_prompted(place))
 
     def _in_region(self) -> Iterator[tuple[int, int]]:
-        """Blocks that the region touches, row by row: a million of them take seconds, one by one minutes."""
+        """Blocks that the region touches, row by row; only those between its bounds are looked at one by one."""
         rows, cols = self.grid.rows, self.grid.cols
-        across = [cols.block_reach(col) for col in range(cols.blocks)]
+        near = Window(0, 0, *self.raster.shape) if self.region is None else self.region.window
+        across = [(col, *cols.block_reach(col)) for col in range(cols.blocks)]
+        across = [(col, left, right) for col, left, right in across if left < near.right and right > near.x]
         for row in range(rows.blocks):
             top, bottom = rows.block_reach(row)
-            windows = [Window(top, left, bottom - top, right - left) for left, right in across]
-            touched = range(cols.blocks) if self.region is None else np.flatnonzero(self.region.touches_each(windows))
-            yield from ((row, int(col)) for col in touched)
+            if top >= near.bottom or bottom <= near.y or not across:
+                continue
+            windows = [Window(top, left, bottom - top, right - left) for _, left, right in across]
+            touched = range(len(across)) if self.region is None else np.flatnonzero(self.region.touches_each(windows))
+            yield from ((row, across[index][0]) for index in touched)
 
     def _is_prompted(self, place: tuple[int, int]) -> bool:
         if self.prompts is None:

@@ -33,7 +33,7 @@ from geoseg.vector import (
     Region,
     StyledClass,
     check_format,
-    check_region,
+    place_region,
     pmtiles,
     read_region,
     shapefile,
@@ -620,13 +620,13 @@ def geobox(crs: str = UTM) -> GeoBox:
 
 
 def test_a_region_outside_of_the_raster_is_refused_with_both_bounds() -> None:
-    check_region(read_region("401000,4099500,500000,4200000,EPSG:32618"), geobox())
+    place_region(read_region("401000,4099500,500000,4200000,EPSG:32618"), geobox())
     with pytest.raises(
         RegionError, match=r"\(500000, 4000000, 510000, 4010000\).*\(400000, 4099000, 402000, 4100000\)"
     ):
-        check_region(read_region("500000,4000000,510000,4010000,EPSG:32618"), geobox())
+        place_region(read_region("500000,4000000,510000,4010000,EPSG:32618"), geobox())
     with pytest.raises(RegionError, match="EPSG:32618"):
-        check_region(read_region("10,50,11,51"), geobox())
+        place_region(read_region("10,50,11,51"), geobox())
 
 
 def write_table(path: Path, geometry: list[shapely.Geometry], crs: str | None = "EPSG:4326") -> Path:

@@ -19,7 +19,7 @@ from geoseg.raster.handles import dataset
 from geoseg.raster.mosaic import Layer, Piece
 from geoseg.raster.placing import is_plain
 from geoseg.raster.source import Source
-from geoseg.vector import Region, check_region
+from geoseg.vector import Region, place_region
 
 SIDE = 2048
 """Side of the windows that are read, px; those of a file of strips are as wide as it, and hold as many pixels."""
@@ -89,8 +89,7 @@ def make_ground(geobox: GeoBox, rasters: list[Raster], region: Region | None) ->
     if region is not None:
         if not is_placed(geobox):
             raise CrsError("the rasters have no coordinate reference system, so a region has no place in them; omit it")
-        check_region(region, geobox)
-        region = region.to_crs(geobox.crs)
+        region = place_region(region, geobox)
     return Ground(geobox, region, any(map(_is_striped, rasters)))
 
 

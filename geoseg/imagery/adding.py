@@ -209,6 +209,7 @@ def _extend(path: Path, places: list[Place], properties: list[dict[str, Any]]) -
     """Give the collection the extent of its items."""
     boxes = [place.bbox for place in places if place.bbox is not None]
     columns = list(zip(*boxes, strict=True))
+    columns = columns or [(-180.0,), (-90.0,), (180.0,), (90.0,)]  # of rasters that have no place on the earth
     over = any(box[0] > box[2] for box in boxes)
     whole = (
         [-180.0, min(columns[1]), 180.0, max(columns[3])] if over else [*map(min, columns[:2]), *map(max, columns[2:])]

@@ -16,7 +16,7 @@ from pyproj import CRS
 
 from geoseg.errors import RegionError
 from geoseg.raster.placing import exact_code, is_plain
-from geoseg.vector import Region, geographic_outline
+from geoseg.vector import Region, geographic_bounds, geographic_outline
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 
@@ -44,13 +44,7 @@ class Place:
 
 
 def describe(geobox: GeoBox, region: Region | None = None) -> Place:
-    """Describe a grid, or the part of it that a region holds.
-
-    Raises
-    ------
-    RegionError
-        The grid has no place on the globe.
-    """
+    """Describe a grid, or the part of it that a region holds; what has no place on the globe gets no footprint."""
     height, width = geobox.shape
     corners = [geobox.transform @ corner for corner in ((0, 0), (0, height), (width, height), (width, 0))]
     xs, ys = zip(*corners, strict=True)
@@ -60,12 +54,9 @@ def describe(geobox: GeoBox, region: Region | None = None) -> Place:
         "proj:transform": list(geobox.transform)[:6],
         "proj:bbox": [min(xs), min(ys), max(xs), max(ys)],
     }
-    if geobox.crs is None or is_plain(geobox):
+    shape = None if geobox.crs is None or is_plain(geobox) else _on_globe(geobox, shapely.Polygon(corners), region)
+    if shape is None:
         return Place(None, None, properties)
-    outline = shapely.Polygon(corners)
-    if region is not None:
-        outline = shapely.intersection(outline, region.to_crs(geobox.crs).geometry)
-    shape = _on_globe(Region(outline, CRS.from_user_input(geobox.crs)))
     return Place(shapely.geometry.mapping(shape), _bbox(shape), properties)
 
 
@@ -77,12 +68,16 @@ def _crs_fields(geobox: GeoBox) -> dict[str, Any]:
     return {"proj:code": code} if code is not None else {"proj:code": None, "proj:wkt2": crs.proj.to_wkt()}
 
 
-def _on_globe(region: Region) -> shapely.Geometry:
-    """The footprint in degrees, with as few vertices as it needs."""
+def _on_globe(geobox: GeoBox, outline: shapely.Polygon, region: Region | None) -> shapely.Geometry | None:
+    """The footprint in degrees, with as few vertices as it needs; bounds where the outline leaves the globe."""
     try:
-        shape = geographic_outline(region)
-    except RegionError as error:
-        raise RegionError("the raster has no place on the globe; correct its CRS or its transform.") from error
+        if region is not None:
+            outline = shapely.intersection(outline, region.to_crs(geobox.crs).geometry)
+        shape = geographic_outline(Region(outline, CRS.from_user_input(geobox.crs)))
+    except (RegionError, ValueError):
+        shape = geographic_bounds(geobox)
+    if shape is None:
+        return None
     left, bottom, right, top = shape.bounds
     simple = shapely.simplify(shape, _FINE * math.hypot(right - left, top - bottom))
     return shapely.orient_polygons(shapely.set_precision(simple, 10.0**-_DIGITS))

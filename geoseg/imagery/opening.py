@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from geoseg.errors import CatalogError, RasterError, WorkflowError
+from geoseg.files import plain_value
 from geoseg.imagery.masking import Masking, read_masking
 from geoseg.raster import Raster, open_raster
 from geoseg.raster.attempts import Attempts, OnError
@@ -107,7 +108,7 @@ def open_imagery(
     wanted = [collections] if isinstance(collections, str) else list(collections or ())
     search = Search(tuple(wanted), datetime, read_query(query), region)
     calibration = Calibration(scale, offset, nodata, tuple(units))
-    given = resolve_input(input)
+    given = resolve_input(plain_value(input, "input"))
     if is_document(given):
         reading = Reading(bands, masking, remove_offset, calibration, Attempts(on_error))
         return _open_items(read_items(given, search), reading, resolution, region, mosaic)

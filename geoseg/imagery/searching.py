@@ -17,7 +17,7 @@ import shapely.geometry
 from pystac_client.item_search import ItemSearch
 
 from geoseg.errors import WorkflowError
-from geoseg.vector import Region, geographic_outline
+from geoseg.vector import Region, every_reading, geographic_outline
 
 Query = str | Sequence[str] | Mapping[str, Any]
 Json = Mapping[str, Any]
@@ -132,12 +132,12 @@ class Search:
             return True
         geometry, bbox = item.get("geometry"), item.get("bbox")
         if geometry is not None:
-            return bool(shapely.intersects(self.outline, shapely.make_valid(shapely.geometry.shape(geometry))))
+            return bool(shapely.intersects(self.outline, every_reading(shapely.geometry.shape(geometry))))
         if bbox is None:
             return True
         west, south, east, north = bbox if len(bbox) == 4 else (bbox[0], bbox[1], bbox[3], bbox[4])
-        boxes = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-        return any(shapely.intersects(self.outline, shapely.box(left, south, right, north)) for left, right in boxes)
+        box = shapely.box(west, south, east if west <= east else east + 360.0, north)
+        return bool(shapely.intersects(self.outline, every_reading(box)))
 
 
 def read_query(given: Query | None) -> dict[str, dict[str, Any]]:

@@ -54,15 +54,17 @@ def write_item(
         When it cannot be written.
     """
     path = Path(path)
-    west, south, east, north = bbox
-    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    if geometry is None and bbox:
+        west, south, east, north = bbox
+        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+        geometry = {"type": "Polygon", "coordinates": [ring]}
     item = {
         "type": "Feature",
         "stac_version": VERSION,
         "stac_extensions": list(extensions),
         "id": name,
-        "geometry": geometry or {"type": "Polygon", "coordinates": [ring]},
-        "bbox": list(bbox),
+        "geometry": geometry,
+        **({"bbox": list(bbox)} if bbox else {}),
         "properties": properties,
         "assets": assets,
         "links": [],

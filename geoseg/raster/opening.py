@@ -15,6 +15,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from geoseg.errors import BandError, CrsError, InputNotFoundError, RasterError
+from geoseg.files import plain_value
 from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest, FileBand, band_name, counts_as_sentinel, find_bands, match_bands
 from geoseg.raster.calibration import Calibration
@@ -101,6 +102,7 @@ def open_raster(
     """
     if resolution is not None and not (np.isfinite(resolution) and resolution > 0):
         raise RasterError(f"a resolution of {resolution} is not a length; give metres per pixel, such as 10.")
+    input = plain_value(input, "input")  # noqa: A001
     default = None if crs is None else named_crs(crs)
     attempts = Attempts(on_error)
     names, groups = _choose(

@@ -5,7 +5,16 @@ Knows tables of polygons; not where they come from, nor anything of rasters but 
 
 from geoseg.vector.clipping import clip_features
 from geoseg.vector.geopackage import check_layer
-from geoseg.vector.regions import Region, check_region, geographic_outline, read_region
+from geoseg.vector.globe import every_reading, geographic_bounds
+from geoseg.vector.regions import (
+    Region,
+    RegionLike,
+    geographic_outline,
+    is_bare,
+    place_region,
+    read_region,
+    region_text,
+)
 from geoseg.vector.styles import StyledClass
 from geoseg.vector.writing import COLUMNS, FORMATS, check_format, write_features
 
@@ -13,12 +22,17 @@ __all__ = [
     "COLUMNS",
     "FORMATS",
     "Region",
+    "RegionLike",
     "StyledClass",
     "check_format",
     "check_layer",
-    "check_region",
     "clip_features",
+    "every_reading",
+    "geographic_bounds",
     "geographic_outline",
+    "is_bare",
+    "place_region",
     "read_region",
+    "region_text",
     "write_features",
 ]

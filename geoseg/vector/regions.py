@@ -5,12 +5,14 @@ This module knows transforms and windows; it reads no raster.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import geopandas as gpd
 import numpy as np
 import shapely
 from affine import Affine
@@ -19,26 +21,23 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 from shapely.affinity import affine_transform, translate
+from shapely.errors import GEOSException
 
 from geoseg.errors import CrsError, RegionError
 from geoseg.grid import Window
+from geoseg.vector.globe import GLOBE, HALF_TURN, STRAY, TURN, Floats, Shape, across_antimeridian, on_sphere
 from geoseg.vector.pixels import centres_inside, crossed, edges_of
 from geoseg.vector.tables import read_table
 
 PIECES = 4_000
 """An outline is cut into about this many pieces before it is projected, so that its straight edges stay in place."""
 
-STRAY = 1e-6
-"""How far from itself a place may come back from another CRS, as a share of the earth's radius or of coordinates."""
-
-HALF_TURN = 180.0
-"""Degrees; the antimeridian."""
-
 _NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
-_BOUNDS = re.compile(rf"^{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}(?:,\s*(\S.*?)\s*)?$")
+_SHAPE = re.compile(r"^\s*(?:(?P<crs>[^{]+);)?\s*(?P<shape>\{.*\})\s*$", re.DOTALL)
+_OF_RASTER = "raster"
+"""What stands for the CRS of a geometry that lies in that of the raster."""
 
-Floats = NDArray[np.float64]
-Shape: TypeAlias = shapely.Polygon | shapely.MultiPolygon
+_BOUNDS = re.compile(rf"^{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}(?:,\s*(\S.*?)\s*)?$")
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Region:
         """
         target = CRS.from_user_input(crs)
         if target == self.crs:
-            return Region(_across_antimeridian(self.geometry), target) if self._leaves_the_globe else self
+            return Region(across_antimeridian(self.geometry), target) if self._leaves_the_globe else self
         dense = shapely.segmentize(self.geometry, max(self.geometry.length / PIECES, 1e-12))
         try:
             transformer = Transformer.from_crs(self.crs, target, always_xy=True)
@@ -76,7 +75,10 @@ class Region:
         if not _comes_back(dense, moved, transformer, self.crs):
             raise _out_of_place(self, target)
         if target.is_geographic:
-            moved = _across_antimeridian(moved)
+            try:
+                moved = across_antimeridian(moved)
+            except GEOSException as error:  # a ring around a pole does not close
+                raise _out_of_place(self, target) from error
         region = Region(_polygons_of(shapely.make_valid(moved)), target)
         # An outline can turn inside out although each of its points comes back: a hemisphere in UTM does.
         inside = shapely.point_on_surface(shapely.get_parts(self.geometry))
@@ -129,16 +131,23 @@ class Region:
         return touched
 
 
-def read_region(region: str | Path, *, crs: Any = None) -> Region:
+RegionLike: TypeAlias = "str | os.PathLike[str] | Region | gpd.GeoDataFrame | gpd.GeoSeries | shapely.Geometry"
+"""What `read_region` takes."""
+
+
+def read_region(region: RegionLike, *, crs: Any = None) -> Region:
     """Read a region of interest.
 
     Parameters
     ----------
-    region : str or Path
-        A vector file of polygons, or bounds ``"minx,miny,maxx,maxy"``, with a CRS as fifth part or without. In degrees
-        minx may be larger than maxx: such bounds reach over the antimeridian.
+    region : str, path, GeoDataFrame, GeoSeries, shapely geometry or Region
+        A vector file of polygons; bounds ``"minx,miny,maxx,maxy"``, with a CRS as fifth part or without; or polygons:
+        a table, a geometry, or a GeoJSON geometry as text, with a CRS before it or without:
+        ``EPSG:32618;{"type": "Polygon", "coordinates": [...]}``. In degrees minx may be larger than maxx: such bounds
+        reach over the antimeridian.
     crs : anything pyproj takes, optional
-        CRS of bounds that do not say; degrees of WGS 84 unless given.
+        CRS of bounds and geometries that do not say: that of the raster. Degrees of WGS 84 for bounds and GeoJSON
+        unless given.
 
     Returns
     -------
@@ -154,10 +163,74 @@ def read_region(region: str | Path, *, crs: Any = None) -> Region:
     CrsError
         The file has no CRS, or the CRS of the bounds is not known.
     """
-    bounds = _BOUNDS.match(str(region))
-    return (
-        _from_bounds(str(region), *bounds.groups(), default=crs or "EPSG:4326") if bounds else _from_file(Path(region))
+    if isinstance(region, Region):
+        return region
+    text = region_text(region)
+    if bounds := _BOUNDS.match(text):
+        return _from_bounds(text, *bounds.groups(), default=crs or "EPSG:4326")
+    if shape := _SHAPE.match(text):
+        return _from_text(shape["crs"], shape["shape"], crs)
+    return _from_file(Path(text))
+
+
+def region_text(region: RegionLike) -> str:
+    """What `read_region` takes as text, with every digit: a path or bounds as they are, polygons with their CRS.
+
+    Raises
+    ------
+    RegionError
+        It is something else.
+    CrsError
+        A table has no CRS.
+    """
+    if isinstance(region, str | os.PathLike):
+        return os.fspath(region)
+    if isinstance(region, shapely.Geometry):
+        return _text(_OF_RASTER, region)
+    if isinstance(region, Region):
+        return _text(_crs_text(region.crs), region.geometry)
+    if isinstance(region, gpd.GeoDataFrame | gpd.GeoSeries):
+        if region.crs is None:
+            raise CrsError("the region is a table without a CRS; give it one with set_crs.")
+        shapes = region.geometry.dropna()
+        _check_kinds("the region", set(shapes.geom_type))
+        united = shapely.union_all(shapely.make_valid(shapely.force_2d(shapes.to_numpy())))
+        return _text(_crs_text(region.crs), _polygons_of(united))
+    raise RegionError(
+        f"the region is a {type(region).__name__}; give a vector file, bounds, a GeoDataFrame, a GeoSeries or polygons."
     )
+
+
+def is_bare(region: RegionLike) -> bool:
+    """Say whether a region is a geometry without a CRS, which lies in that of the raster."""
+    shape = None if isinstance(region, Region) else _SHAPE.match(region_text(region))
+    return shape is not None and shape["crs"] == _OF_RASTER
+
+
+def _text(crs: str, shape: shapely.Geometry) -> str:
+    return f"{crs};{shapely.to_geojson(shape)}"  # well-known text of GEOS loses the last digit
+
+
+def _crs_text(crs: CRS) -> str:
+    return ":".join(crs.to_authority(min_confidence=100) or ()) or str(crs.to_wkt())
+
+
+def _from_text(named: str | None, text: str, crs: Any) -> Region:
+    if named == _OF_RASTER and crs is None:
+        raise CrsError("the region is a geometry without a CRS; give a GeoSeries that has one.")
+    try:
+        shape = shapely.from_geojson(text)
+        known = CRS.from_user_input(crs if named == _OF_RASTER else named or crs or "EPSG:4326")
+    except (shapely.errors.ShapelyError, CRSError) as error:
+        raise RegionError(f"the region '{text[:40]}...' cannot be read ({error}); give a GeoJSON geometry.") from error
+    _check_kinds("the region", {shape.geom_type} - {"GeometryCollection"})
+    return Region(_polygons_of(shapely.make_valid(shapely.force_2d(shape))), known)
+
+
+def _check_kinds(name: str, kinds: set[str]) -> None:
+    strangers = kinds - {"Polygon", "MultiPolygon"}
+    if strangers:
+        raise RegionError(f"{name} has features of type {sorted(strangers)[0]}; give polygons only")
 
 
 def geographic_outline(region: Region) -> Shape:
@@ -169,11 +242,11 @@ def geographic_outline(region: Region) -> Shape:
         The region has no place on the globe.
     """
     moved = region.to_crs("EPSG:4326").geometry
-    return _polygons_of(shapely.intersection(moved, shapely.box(-HALF_TURN, -90.0, HALF_TURN, 90.0)))
+    return _polygons_of(shapely.intersection(moved, GLOBE))
 
 
-def check_region(region: Region, geobox: GeoBox) -> None:
-    """Refuse a region that lies outside of a raster.
+def place_region(region: Region, geobox: GeoBox) -> Region:
+    """Bring a region onto a raster, in the longitudes that the raster has: those from 0 to 360 are turned.
 
     Parameters
     ----------
@@ -182,6 +255,11 @@ def check_region(region: Region, geobox: GeoBox) -> None:
     geobox : GeoBox
         The raster's grid.
 
+    Returns
+    -------
+    Region
+        In the raster's CRS.
+
     Raises
     ------
     RegionError
@@ -189,13 +267,24 @@ def check_region(region: Region, geobox: GeoBox) -> None:
     """
     height, width = geobox.shape
     window = Window(0, 0, height, width)
-    moved = region.to_crs(geobox.crs)
+    moved = _turned(region.to_crs(geobox.crs), _outline(window, geobox.affine))
     if not moved.touches(window, geobox.affine):
         raster = Region(_outline(window, geobox.affine), moved.crs)
         raise RegionError(
             f"the region {_bounds_text(moved)} lies outside of the raster {_bounds_text(raster)} "
             f"({_crs_name(moved.crs)}); give a region that overlaps it"
         )
+    return moved
+
+
+def _turned(region: Region, raster: shapely.Polygon) -> Region:
+    """The region and what of it lies in a raster a turn away, where degrees count from 0 to 360."""
+    left, _, right, _ = raster.bounds
+    if not region.crs.is_geographic or (left >= -HALF_TURN and right <= HALF_TURN):
+        return region
+    turns = (translate(region.geometry, turn) for turn in (-TURN, TURN))
+    copies = [copy for copy in turns if copy.bounds[0] < right and copy.bounds[2] > left]
+    return Region(shapely.union_all([region.geometry, *copies]), region.crs) if copies else region
 
 
 def _from_bounds(text: str, left: str, bottom: str, right: str, top: str, crs: str | None, *, default: Any) -> Region:
@@ -213,9 +302,7 @@ def _from_bounds(text: str, left: str, bottom: str, right: str, top: str, crs: s
 
 def _from_file(path: Path) -> Region:
     table = read_table(path, "the region", "at least one polygon", RegionError, columns=[])
-    strangers = set(table.geom_type) - {"Polygon", "MultiPolygon"}
-    if strangers:
-        raise RegionError(f"the region '{path}' has features of type {sorted(strangers)[0]}; give polygons only")
+    _check_kinds(f"the region '{path}'", set(table.geom_type))
     _check_edges(path, table)
     valid = shapely.make_valid(shapely.force_2d(table.geometry.to_numpy()))
     return Region(_polygons_of(shapely.union_all(valid)), table.crs)
@@ -262,7 +349,7 @@ def _comes_back(before: shapely.Geometry, after: shapely.Geometry, transformer: 
         return False
     if crs.is_geographic:
         unit = crs.axis_info[0].unit_conversion_factor
-        return bool(np.abs(_on_sphere(there * unit) - _on_sphere(back * unit)).max() < STRAY)
+        return bool(np.abs(on_sphere(there * unit) - on_sphere(back * unit)).max() < STRAY)
     return bool(np.abs(there - back).max() < STRAY * max(np.abs(there).max(), 1.0))
 
 
@@ -271,27 +358,6 @@ def _out_of_place(region: Region, target: CRS) -> RegionError:
         f"the region {_bounds_text(region)} has no place in {_crs_name(target)}, the CRS of the raster; "
         "give a smaller region around the raster"
     )
-
-
-def _on_sphere(lonlat: Floats) -> Floats:
-    """Unit vectors, which know no antimeridian and no longitude at the poles."""
-    lon, lat = lonlat.T
-    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-
-
-def _across_antimeridian(geometry: shapely.Geometry) -> shapely.Geometry:
-    """Make outlines that jump from 180 to -180 degrees continuous, and repeat them on the other side."""
-    continuous = [shapely.transform(part, _unwrap) for part in shapely.get_parts(geometry)]
-    beyond = [(part, 2 * HALF_TURN) for part in continuous if part.bounds[0] < -HALF_TURN]
-    beyond += [(part, -2 * HALF_TURN) for part in continuous if part.bounds[2] > HALF_TURN]
-    copies = [translate(part, turn) for part, turn in beyond]
-    return shapely.union_all(shapely.make_valid(np.array([*continuous, *copies])))
-
-
-def _unwrap(xy: Floats) -> Floats:
-    # by whole turns: np.unwrap rounds, and the last vertex of a ring would no longer be its first
-    turns = np.cumsum(np.round(np.diff(xy[:, 0], prepend=xy[:1, 0]) / (2 * HALF_TURN)))
-    return np.column_stack([xy[:, 0] - 2 * HALF_TURN * turns, xy[:, 1]])
 
 
 def _outline(window: Window, transform: Affine) -> shapely.Polygon:

@@ -19,7 +19,7 @@ from geoseg.models.tta import read_tta
 from geoseg.planning import Plan, RegionMask, core_count, tiling_of
 from geoseg.prompting import PromptLayer, read_prompts
 from geoseg.raster import LOCAL, Raster
-from geoseg.vector import check_region, read_region
+from geoseg.vector import Region, is_bare, read_region
 from geoseg.workflow.outlines import min_pixels, values_of
 from geoseg.workflow.settings import Workflow, WorkflowSource, read_workflow
 
@@ -173,7 +173,7 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
         wanted.input,
         bands=bands,
         resolution=wanted.resolution or spec.resolution,
-        region=None if wanted.region is None or wanted.crs == LOCAL else read_region(wanted.region),
+        region=_searched_region(wanted),
         crs=wanted.crs,
         mosaic=wanted.mosaic,
         mask=wanted.mask,
@@ -192,12 +192,15 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
     return raster
 
 
-def _open_region(wanted: Workflow, raster: Raster) -> RegionMask | None:
-    if wanted.region is None:
+def _searched_region(wanted: Workflow) -> Region | None:
+    """The region as a catalog is asked for it, where it has a place without a raster."""
+    if wanted.region is None or wanted.crs == LOCAL or is_bare(wanted.region):
         return None
-    region = read_region(wanted.region, crs=raster.crs if raster.is_plain else None).to_crs(raster.crs)
-    check_region(region, raster.geobox)
-    return RegionMask(region, raster.geobox)
+    return read_region(wanted.region)
+
+
+def _open_region(wanted: Workflow, raster: Raster) -> RegionMask | None:
+    return None if wanted.region is None else RegionMask.of(wanted.region, raster)
 
 
 def _precision(wanted: Precision, device: str) -> Precision:

@@ -34,10 +34,10 @@ from geoseg.outlines import OutlineFolder, OutlinePlan, RasterLabels, write_outl
 from geoseg.planning import RegionMask, core_count
 from geoseg.raster import Raster, open_raster, read_legend
 from geoseg.store import RunFolder
-from geoseg.vector import StyledClass, check_format, check_layer, check_region, read_region
+from geoseg.vector import StyledClass, check_format, check_layer
 from geoseg.workflow.layout import layout_of_labels
 from geoseg.workflow.outlines import check_regularized, fingerprint_of, min_pixels, shaping_of, tolerance_of, values_of
-from geoseg.workflow.settings import OutlineSettings, sentence
+from geoseg.workflow.settings import OutlineSettings, plain_settings, sentence
 
 WIDE_NODATA = -(2**63)
 """The label of masked pixels where the raster declares none."""
@@ -140,7 +140,7 @@ def polygonize(
     GeosegError
         Something that was given cannot be used.
     """
-    wanted = _checked({"input": input, "output": str(output), **settings})
+    wanted = _checked({"input": input, "output": output, **settings})
     path = local_path(wanted.output, "output").absolute()
     check_format(path)
     if not path.parent.is_dir():
@@ -181,7 +181,7 @@ def _kept_while_needed(folder: RunFolder) -> Iterator[None]:
 
 def _checked(settings: Mapping[str, Any]) -> Polygonizing:
     try:
-        return Polygonizing(**{key: value for key, value in settings.items() if value is not None})
+        return Polygonizing(**plain_settings(settings))
     except ValidationError as error:
         raise WorkflowError(sentence(error, "polygonize", Polygonizing)) from error
 
@@ -195,7 +195,7 @@ def _plan(
         _check_buildings(wanted, raster, names)
     declared = raster.sources[0].nodata[0]
     nodata = WIDE_NODATA if declared is None else int(declared)
-    region = _region(wanted, raster)
+    region = None if wanted.region is None else RegionMask.of(wanted.region, raster)
     height, width = raster.shape
     plan = OutlinePlan(
         source=RasterLabels(raster, nodata, region),
@@ -236,14 +236,6 @@ def _check_buildings(wanted: Polygonizing, raster: Raster, names: Mapping[int, s
             f"'{wanted.input}' declares no nodata, so the ground between its objects would be regularized too; declare "
             "the value of the ground as nodata."
         )
-
-
-def _region(wanted: Polygonizing, raster: Raster) -> RegionMask | None:
-    if wanted.region is None:
-        return None
-    region = read_region(wanted.region, crs=raster.crs if raster.is_plain else None).to_crs(raster.crs)
-    check_region(region, raster.geobox)
-    return RegionMask(region, raster.geobox)
 
 
 def _legend(raster: Raster) -> tuple[dict[int, str], list[StyledClass] | None]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import warnings
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from geoseg.catalog import locate_model
+from geoseg.errors import ReportWarning
 from geoseg.files import write_json
 from geoseg.imagery.describing import PROJECTION, describe
 from geoseg.models.spec import HUB, NODATA
 from geoseg.models.stac import VERSION
 from geoseg.planning import Plan
+from geoseg.raster.placing import crs_label
 from geoseg.workflow.manifest import RunResult
 from geoseg.workflow.settings import Workflow
 
@@ -22,7 +25,6 @@ NAME = "item.json"
 EXTENSIONS = (
     PROJECTION,
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
 )
 
@@ -37,6 +39,18 @@ MEDIA = {
     ".shp": "application/octet-stream",
 }
 """Media types of vector formats, as STAC's best practices have them."""
+
+
+def try_result_item(wanted: Workflow, result: RunResult) -> Path | None:
+    """Describe the results of a run beside them; what goes wrong is a warning, because the results are there."""
+    try:
+        return write_result_item(wanted, result)
+    except Exception as error:  # noqa: BLE001 - no description is worth a run
+        reason = (str(error) or type(error).__name__).rstrip(".")
+        warnings.warn(
+            ReportWarning(f"{result.output / NAME} was not written ({reason}); the results are whole."), stacklevel=2
+        )
+        return None
 
 
 def write_result_item(wanted: Workflow, result: RunResult) -> Path:
@@ -61,6 +75,14 @@ def write_result_item(wanted: Workflow, result: RunResult) -> Path:
     """
     made = result.plan
     place = describe(made.raster.geobox, made.region.region if made.region else None)
+    if place.geometry is None and not made.raster.is_plain:
+        label = crs_label(made.raster.crs)
+        warnings.warn(
+            ReportWarning(
+                f"{NAME} has no footprint, because {label} has no place on the earth; the results are whole."
+            ),
+            stacklevel=3,
+        )
     item = {
         "type": "Feature",
         "stac_version": VERSION,

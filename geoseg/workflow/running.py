@@ -38,7 +38,7 @@ from geoseg.workflow.manifest import Manifest, RunResult, feature_files
 from geoseg.workflow.outlines import outlines_of_run, styled_classes
 from geoseg.workflow.planning import plan
 from geoseg.workflow.reporting import performance, try_report
-from geoseg.workflow.result_item import write_result_item
+from geoseg.workflow.result_item import try_result_item
 from geoseg.workflow.settings import Workflow, WorkflowSource, read_workflow, write_workflow
 
 
@@ -106,7 +106,7 @@ def run(
         manifest.write("incomplete" if result.outcome.failed else "finished", result)
         if wanted.report:
             result = replace(result, report=try_report(folder.path, made.raster))
-        write_result_item(wanted, result)
+        try_result_item(wanted, result)
     _raise_failures(result)
     return result
 

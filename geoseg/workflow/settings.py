@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, Val
 from geoseg.catalog import locate_workflow, workflow_names, workflows_home
 from geoseg.engine.cluster import DASHBOARD
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
-from geoseg.files import local_path, write_file
+from geoseg.files import local_path, plain_value, write_file
+from geoseg.vector import region_text
 
 Input = str | list[str] | dict[str, str]
 
@@ -226,16 +227,28 @@ def read_workflow(workflow: WorkflowSource, **settings: Any) -> Workflow:
     InputNotFoundError
         No such file.
     """
-    given = {key: value for key, value in settings.items() if value is not None}
+    given = plain_settings(settings)
     content, name = _content(workflow, given)
     try:
-        read = Workflow(**{**content, **given})
+        read = Workflow(**{**plain_settings(content), **given})
     except ValidationError as error:
         raise WorkflowError(sentence(error, name, Workflow)) from error
     local_path(read.output, "output")
     for file in read.features:
         local_path(file, "features")
     return read
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a caller gives in Python, as a workflow file could hold it: paths and regions as text, no None.
+
+    Raises
+    ------
+    GeosegError
+        An array or a table in memory that is no region.
+    """
+    given = {key: value for key, value in settings.items() if value is not None}
+    return {key: region_text(value) if key == "region" else plain_value(value, key) for key, value in given.items()}
 
 
 def _content(workflow: WorkflowSource, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
@@ -302,7 +315,8 @@ def _absolute(value: Any) -> Any:
         return [_absolute(item) for item in value]
     if isinstance(value, dict):
         return {key: _absolute(item) for key, item in value.items()}
-    return str(Path(value).absolute()) if isinstance(value, str) and Path(value).exists() else value
+    is_path = isinstance(value, str) and os.path.exists(value)  # noqa: PTH110  a Path refuses long text of a region
+    return str(Path(value).absolute()) if is_path else value
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
