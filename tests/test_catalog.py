@@ -355,11 +355,14 @@ def test_the_data_of_an_onnx_model_is_taken_along(tmp_path: Path) -> None:
     content["assets"]["data"] = {"href": "./data/net.bin", "roles": ["mlm:weights"]}
     item.write_text(json.dumps(content))
     added = find_model(add_model(item))
+    assert find_availability(added).size == path.stat().st_size + (path.parent / "data" / "net.bin").stat().st_size
     assert weights_digest(added) == weights_digest(read_model_item(item))
     assert added.weights is not None
     assert (Path(added.weights).parent / "data" / "net.bin").is_file()
     taken = json.loads((Path(added.weights).parent / "small.json").read_text())["assets"]
     assert {key: asset["href"] for key, asset in taken.items()} == {"model": "./net.onnx", "data": "./data/net.bin"}
+    (Path(added.weights).parent / "data" / "net.bin").unlink()
+    assert find_availability(added).state == "missing"
 
 
 def test_an_entry_says_how_large_its_weights_are(tmp_path: Path) -> None:
@@ -411,7 +414,10 @@ def test_where_weights_are_is_told_without_opening_them(item: Path) -> None:
     )
     assert find_availability(replace(spec, weights=None, obtain="Ask.")) == Availability("missing", "Ask.")
     for address in ("https://example.org/w.pt", "hub:somebody/nothing-of-that-name", "hub:COCO_V1"):
-        assert find_availability(replace(spec, weights=address)) == Availability("to fetch", address)
+        unsized = replace(spec, weights=address, weights_bytes=None)
+        assert find_availability(unsized) == Availability("to fetch", address)
+        told = find_availability(replace(spec, weights=address, weights_bytes=9))
+        assert told == Availability("to fetch", address, 9)
 
 
 def test_the_classes_of_mask_rcnn_are_those_of_its_weights() -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from geoseg.errors import WeightsError
 from geoseg.models.spec import ModelSpec
+from geoseg.models.weight_files import list_files
 from geoseg.models.weights import local_weights, weights_digest, weights_size
 
 State = Literal["here", "to fetch", "missing"]
@@ -26,7 +27,7 @@ class Availability:
     place : str
         A path, an address, a name on a hub, or how a person gets the weights.
     size : int or None
-        Bytes, of weights that are here.
+        Bytes, of weights that are here, or as the entry says.
     intact : bool or None
         Whether the checksum is the entry's; None when there is nothing to compare.
     """
@@ -43,9 +44,10 @@ def find_availability(spec: ModelSpec) -> Availability:
         return Availability("missing", spec.obtain or "give them with --weights FILE")
     path, size = local_weights(spec), weights_size(spec)
     if path is None:
-        return Availability("here", spec.weights, size) if size else Availability("to fetch", spec.weights)
-    if not path.exists():
-        return Availability("missing", f"{path} does not exist")
+        return Availability("here" if size else "to fetch", spec.weights, size or spec.weights_bytes)
+    lacking = [file for file in list_files(path).values() if not file.exists()]
+    if lacking:
+        return Availability("missing", f"{lacking[0]} does not exist")
     return Availability("here", str(path), size, None if spec.checksum is None else _is_intact(spec))
 
 
