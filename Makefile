@@ -1,7 +1,7 @@
 # Everything a newcomer needs: `make demo` and `make test` work on a fresh machine with Python >= 3.11.
 PYTHON ?= python3
-VENV ?= .venv
-OUT ?= out
+VENV := .venv
+OUT := out
 BIN := $(VENV)/bin
 
 .PHONY: demo test quick lint bench clean
