@@ -1,7 +1,7 @@
 """The result as a lazy array: labels of a raster, georeferenced and chunked, computed when they are asked for.
 
 The graph is the engine's, without a run folder: ``predict`` of a block, then ``finish`` with three neighbours' strips.
-Nothing is read and no model is opened until the array is computed, by any Dask scheduler.
+Nothing but a few windows is read, and no model is opened, until the array is computed, by any Dask scheduler.
 """
 
 from __future__ import annotations

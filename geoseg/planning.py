@@ -1,7 +1,7 @@
 """The frozen run: what will be read, by which model, in which blocks, with how much memory.
 
 A plan is made before anything runs, can be looked at, and is refused when it cannot fit. It holds recipes only:
-making one reads headers, never pixels, and opens no network.
+making one reads headers and a few windows of pixels, and opens no network.
 """
 
 from __future__ import annotations

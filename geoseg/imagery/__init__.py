@@ -1,6 +1,6 @@
 """Whatever a person names as imagery, as one raster: files, names of the catalog, STAC items, catalogs and searches.
 
-It reads descriptions and headers, never a pixel; how files are read stands in `geoseg.raster`.
+It reads descriptions and headers, and of pixels a few windows; how files are read stands in `geoseg.raster`.
 """
 
 from __future__ import annotations

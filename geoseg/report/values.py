@@ -43,12 +43,17 @@ def _chart(band: Mapping[str, Any]) -> str:
     within = (centres >= low) & (centres <= high)
     series = [Series("meant for", "", counts * within), Series("outside", OUTSIDE, counts * ~within)]
     ends = sorted({start, low, high, stop} if stop - start < 20 * (high - low) else {start, stop})
-    ticks = [((end - start) / step, wording.number(end)) for end in ends]
-    meant = f", meant for {wording.number(low)} to {wording.number(high)}" if band["expected"] else ""
-    told = f"{wording.number(band['low'])} to {wording.number(band['high'])}, middle {wording.number(band['middle'])}"
+    ticks = [((end - start) / step, _short(end)) for end in ends]
+    meant = f", meant for {_short(low)} to {_short(high)}" if band["expected"] else ""
+    told = f"{_short(band['low'])} to {_short(band['high'])}, middle {_short(band['middle'])}"
     title = f"{band['name']}: {told}{meant}"
     share = wording.percent(float(counts.max() / counts.sum()))
     return (
         f"<figure>{histogram(series, ticks, title=title, top=share)}"
         f"<figcaption><strong>{escape(band['name'])}</strong> {escape(told)}{escape(meant)}</figcaption></figure>"
     )
+
+
+def _short(number: float) -> str:
+    """A number on an axis or below it, without decimals where it is large."""
+    return f"{number:,.0f}" if abs(number) >= 100 else wording.number(number)
