@@ -20,7 +20,7 @@ from rasterio.transform import from_origin
 from shapely.geometry import box
 
 from geoseg.catalog import find_model
-from geoseg.errors import InputNotFoundError, TrainingError, VectorError, WorkflowError
+from geoseg.errors import InputNotFoundError, RasterError, TrainingError, VectorError, WorkflowError
 from geoseg.evaluation import IGNORE
 from geoseg.models import Band, ClassSpec, ModelSpec, load_model, smp
 from geoseg.training import load_recipe, parse_recipe, train
@@ -217,6 +217,26 @@ def test_a_value_that_is_not_a_class_is_an_error_that_lists_the_classes(fields: 
     content["classes"] = content["classes"][:2]
     with pytest.raises(TrainingError, match=r"has class 30, which is not in 'classes' \(10 wheat, 20 wood"):
         fit_recipe(parse_recipe(content))
+
+
+def test_imagery_that_the_scaling_is_not_for_is_refused_and_a_scale_mends_it(fields: Path) -> None:
+    with rasterio.open(fields / "image.tif") as file:
+        numbers = file.read()
+    write(fields / "image.tif", (numbers / 10_000).astype(np.float32))
+    with pytest.raises(RasterError, match=r"image\.tif' lie between .* and model 'fields' is meant for 0 to 1,000"):
+        read_scenes(parse_recipe(recipe_content(fields)))
+    (scene,), _ = read_scenes(parse_recipe(recipe_content(fields, scale=10_000, nodata="none")))
+    np.testing.assert_allclose(scene.pixels, numbers, rtol=1e-5)
+
+
+def test_a_model_that_is_trained_further_keeps_what_its_numbers_mean(fields: Path) -> None:
+    with rasterio.open(fields / "image.tif", "r+") as file:
+        numbers = file.read()
+        file.descriptions, file.scales, file.offsets = ("B02", "B08"), [0.0001] * 2, [-0.02] * 2
+    changes = {"init": "sentinel2-land-cover", "scaling": [], "bands": ["B02", "B08"]}
+    (scene,), spec = read_scenes(parse_recipe(recipe_content(fields, **changes)))
+    assert [band.unit for band in spec.bands] == [(0.0001, 0.0)] * 2
+    np.testing.assert_array_equal(scene.pixels, numbers - np.minimum(numbers, 200))
 
 
 def test_no_labelled_pixel_is_an_error(fields: Path) -> None:

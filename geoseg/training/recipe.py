@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from geoseg.catalog import locate_workflow
@@ -40,7 +40,7 @@ class Recipe(Strict):
     boundaries that a model of objects learns, px; ``decay_steps`` are those after which the learning rate would be 0,
     ``steps`` unless given; ``logit_adjustment`` is added to scores of classes when training is done, as if they were
     ``exp`` of it times as often (Menon et al. 2021, Long-tail learning via logit adjustment, section 4); ``picture``
-    says whether the card's picture may show the imagery.
+    says whether the card's picture may show the imagery; ``scale``, ``offset`` and ``nodata`` are those of a workflow.
     """
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
@@ -57,6 +57,9 @@ class Recipe(Strict):
     bands: tuple[str, ...] = ()
     common_names: dict[str, str] = Field(default_factory=dict)
     resolution: float | None = Field(default=None, gt=0)
+    scale: FiniteFloat | None = None
+    offset: FiniteFloat | None = None
+    nodata: float | Literal["none"] | None = None
     labels: tuple[LabelLayer, ...] = Field(min_length=1)
     classes: tuple[ClassEntry, ...] = Field(min_length=1)
     validation: Validation

@@ -6,7 +6,7 @@ This is the one place that knows all parts of training; each of them knows only 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -225,7 +225,7 @@ def read_scenes(recipe: Recipe) -> tuple[tuple[Scene, ...], ModelSpec]:
     scenes, bands = [], tuple(spec.band_names)
     apart = recipe.validation.images or ()
     for number, image in enumerate([*recipe.images, *apart]):
-        pixels, mask, geobox, names = read_image(recipe, image, bands)
+        pixels, mask, geobox, names = read_image(recipe, image, bands, spec=spec)
         bands = bands or names
         held_out = np.ones(mask.shape, np.bool_) if number >= len(recipe.images) else held_out_mask(recipe, geobox)
         found = make_labels(recipe, image, number, geobox)
@@ -236,23 +236,23 @@ def read_scenes(recipe: Recipe) -> tuple[tuple[Scene, ...], ModelSpec]:
         raise TrainingError(
             "no labelled pixel lies in the validation part; make 'validation' larger or move it onto labels"
         )
-    named = tuple(Band(name, recipe.common_names.get(name)) for name in bands)
-    return tuple(scenes), replace(spec, bands=named)
+    return tuple(scenes), replace(spec, bands=_bands(recipe, bands, spec.bands))
 
 
 def make_spec(recipe: Recipe) -> ModelSpec:
     """Return what the trained model promises; architecture, bands and scaling of ``init`` where it is given."""
     start = find_model(recipe.init) if recipe.init is not None else None
     hyperparameters = tuple(sorted((name, _frozen(value)) for name, value in recipe.hyperparameters.items()))
-    bands = tuple(Band(name, recipe.common_names.get(name)) for name in recipe.bands)
+    known = start.bands if start and not recipe.scalings else ()
     architecture = start.architecture if start else recipe.architecture
     detects = family_of(recipe, architecture).detects
     return ModelSpec(
         name=recipe.name,
         task=recipe.task,
-        bands=bands or (start.bands if start else ()),
+        bands=_bands(recipe, recipe.bands, known) or (start.bands if start else ()),
         classes=recipe.class_specs,
         scalings=recipe.scalings or (start.scalings if start else ()),
+        value_range=start.value_range if start and not recipe.scalings else (),
         resolution=recipe.resolution,
         tile_size=recipe.tile_size,
         multiple=start.multiple if start else 2 ** int(recipe.hyperparameters.get("encoder_depth", 5)),
@@ -263,6 +263,12 @@ def make_spec(recipe: Recipe) -> ModelSpec:
         description=recipe.title or recipe.description,
         license=recipe.license,
     )
+
+
+def _bands(recipe: Recipe, names: Sequence[str], known: Sequence[Band]) -> tuple[Band, ...]:
+    """Bands by name, with the units of those that are known, and the recipe's common names."""
+    units = {band.name: band for band in known}
+    return tuple(replace(units.get(name, Band(name)), common_name=recipe.common_names.get(name)) for name in names)
 
 
 def _frozen(value: object) -> object:

@@ -7,7 +7,7 @@ imagery with labels is small beside the imagery that is mapped with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geoseg.grid import Window
+from geoseg.imagery.checking import check_values
+from geoseg.models.spec import Band, ModelSpec
 from geoseg.raster import Raster, open_raster
 from geoseg.raster.bands import BandRequest
+from geoseg.raster.calibration import Calibration
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import Image
 
@@ -60,7 +63,7 @@ class Scene:
 
 
 def read_image(
-    recipe: Recipe, image: Image, bands: Sequence[BandRequest] = ()
+    recipe: Recipe, image: Image, bands: Sequence[BandRequest] = (), *, spec: ModelSpec | None = None
 ) -> tuple[NDArray[Any], NDArray[np.bool_], GeoBox, tuple[str, ...]]:
     """Read one image whole, at the recipe's resolution.
 
@@ -72,6 +75,8 @@ def read_image(
         A file, or one file for each band: the first gives the grid, the others are resampled onto it.
     bands : sequence, optional
         Names or numbers of bands, or bands of a model; all of them when left out.
+    spec : ModelSpec, optional
+        The model that is to see the pixels: they are read in its units, and refused where they cannot be meant for it.
 
     Returns
     -------
@@ -81,19 +86,33 @@ def read_image(
     if isinstance(image, dict):
         files = {band: recipe.find(path) for band, path in image.items()}
         grid = _open(next(iter(files.values())), recipe, [1]).geobox
-        raster = open_raster(files, bands=bands or None, geobox=grid, require_crs=grid.crs is not None)
+        raster = open_raster(
+            files,
+            bands=bands or None,
+            geobox=grid,
+            require_crs=grid.crs is not None,
+            calibration=_calibration(recipe, spec),
+        )
     else:
-        raster = _open(recipe.find(image), recipe, bands)
+        raster = _open(recipe.find(image), recipe, bands, spec)
+    if spec is not None:
+        seen = replace(spec, bands=spec.bands or tuple(map(Band, raster.bands)))
+        check_values(raster, seen, is_given=recipe.scale is not None or recipe.offset is not None)
     pixels, mask = raster.read(Window(0, 0, *raster.geobox.shape))
     return pixels, mask, raster.geobox, raster.bands
 
 
-def _open(path: Path, recipe: Recipe, bands: Sequence[BandRequest]) -> Raster:
+def _open(path: Path, recipe: Recipe, bands: Sequence[BandRequest], spec: ModelSpec | None = None) -> Raster:
     """Open a file at the recipe's resolution, or as it is where it is not placed on the ground."""
-    raster = open_raster(path, bands=bands or None, require_crs=False)
+    calibration = _calibration(recipe, spec)
+    raster = open_raster(path, bands=bands or None, require_crs=False, calibration=calibration)
     if recipe.resolution is None or raster.geobox.crs is None:
         return raster
-    return open_raster(path, bands=bands or None, resolution=recipe.resolution)
+    return open_raster(path, bands=bands or None, resolution=recipe.resolution, calibration=calibration)
+
+
+def _calibration(recipe: Recipe, spec: ModelSpec | None) -> Calibration:
+    return Calibration(recipe.scale, recipe.offset, recipe.nodata, () if spec is None else spec.units)
 
 
 def image_name(image: Image) -> str:

@@ -52,7 +52,7 @@ def teacher_labels(recipe: Recipe, layer: TeacherLabels, image: Image) -> NDArra
     if layer.weights is not None:
         spec = spec.with_weights(recipe.find(layer.weights))
     table = _class_table(recipe, layer, spec)
-    pixels, mask, _, _ = read_image(recipe, image, spec.bands)
+    pixels, mask, _, _ = read_image(recipe, image, spec.bands, spec=spec)
     classes, confidence = predict_image(load_model(spec, recipe.device), pixels, mask)
     sure = (classes != IGNORE) & (confidence >= layer.min_confidence)
     return np.where(sure, table[classes], np.uint8(IGNORE))
