@@ -26,7 +26,7 @@ from geoseg.grid import Block, TileGrid, Tiling, Window
 from geoseg.models import is_promptable
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import UNKNOWN_BYTES, expected_size, weights_digest, word_model
-from geoseg.raster import CACHE_BYTES, READ_BYTES, Raster, content
+from geoseg.raster import CACHE_BYTES, READ_BYTES, Raster, RowAreas, content
 from geoseg.raster.values import Values
 from geoseg.vector import Region, RegionLike, is_bare, place_region, read_region
 from geoseg.versions import deciding_versions
@@ -216,6 +216,8 @@ class Plan:
         Of the network's inner arithmetic; see `geoseg.models.running.Runner`.
     compile : bool
         Whether torch compiles the network.
+    areas : RowAreas or None
+        What a pixel of each row counts where ``min_pixels`` is an area; 1 elsewhere.
     min_pixels : int
         Objects with fewer pixels are left out; whoever changes it does not predict anew.
     keep_classes : frozenset of int
@@ -237,6 +239,7 @@ class Plan:
     precision: Precision = "auto"
     compile: bool = False
     min_pixels: int = 1
+    areas: RowAreas | None = None
     keep_classes: frozenset[int] = frozenset()
     is_local: bool = True
     values: Values | None = None

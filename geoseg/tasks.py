@@ -214,7 +214,14 @@ def unite(job_name: str, is_final: bool) -> Seconds:
     objects = job.folder.objects
     plan = job.plan
     table = objects.read_table(plan.grid.cols.tiles)
-    united = unite_objects(table, objects.read_meeting(), min_pixels=plan.min_pixels, keep_classes=plan.keep_classes)
+    areas, width = plan.areas, plan.raster.shape[1]
+    united = unite_objects(
+        table,
+        objects.read_meeting(),
+        min_pixels=plan.min_pixels,
+        keep_classes=plan.keep_classes,
+        weigh=None if areas is None else lambda first: areas.of_rows(first // width),
+    )
     objects.write_united(united, is_final=is_final)
     return {"unite": time.perf_counter() - start}
 

@@ -8,7 +8,7 @@ but the objects. It knows arrays of the whole raster: some tens of bytes an obje
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +71,14 @@ class Objects:
     pixels: Integers
 
 
-def unite(table: Table, meeting: Meeting, *, min_pixels: int = 1, keep_classes: Collection[int] = ()) -> Objects:
+def unite(
+    table: Table,
+    meeting: Meeting,
+    *,
+    min_pixels: int = 1,
+    keep_classes: Collection[int] = (),
+    weigh: Callable[[Integers], Integers] | None = None,
+) -> Objects:
     """Unite objects of tiles.
 
     Parameters
@@ -84,6 +91,8 @@ def unite(table: Table, meeting: Meeting, *, min_pixels: int = 1, keep_classes: 
         Smaller objects are left out.
     keep_classes : collection of int
         Labels of classes whose objects stay whatever their size.
+    weigh : callable, optional
+        What a pixel of an object counts, by the raster index of its first one; 1 unless given.
 
     Returns
     -------
@@ -96,7 +105,8 @@ def unite(table: Table, meeting: Meeting, *, min_pixels: int = 1, keep_classes: 
     pixels, first = _extent(table, meeting, group, count)
     lost = _lost(table, pairs, group, count)
     classes, scores = _best(table, group, count)
-    large = (pixels >= min_pixels) | np.isin(classes, list(keep_classes))
+    sizes = pixels if weigh is None else pixels * weigh(first)
+    large = (sizes >= min_pixels) | np.isin(classes, list(keep_classes))
     kept = np.flatnonzero(large & (pixels > 0) & (lost <= pixels))
     kept = kept[np.argsort(first[kept], kind="stable")]
     number = np.zeros(count, np.uint32)

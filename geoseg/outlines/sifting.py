@@ -35,6 +35,7 @@ def survey_block(plan: OutlinePlan, node: Node) -> None:
         nodata=plan.nodata,
         keep_classes=plan.keep_classes,
         max_bytes=MOST,
+        areas=plan.areas,
     )
     plan.folder.write_arrays(node, "survey", surveyed.to_arrays())
     plan.folder.write_arrays(node, "faces", fates.to_arrays())

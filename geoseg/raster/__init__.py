@@ -14,6 +14,7 @@ from geoseg.raster.mosaic import Raster
 from geoseg.raster.opening import Input, open_raster
 from geoseg.raster.placing import LOCAL, ground_resolution
 from geoseg.raster.resample import READ_BYTES
+from geoseg.raster.row_areas import RowAreas, row_areas
 
 __all__ = [
     "CACHE_BYTES",
@@ -22,12 +23,14 @@ __all__ = [
     "Input",
     "Legend",
     "Raster",
+    "RowAreas",
     "content",
     "file_digest",
     "ground_resolution",
     "is_sampled",
     "open_raster",
     "read_legend",
+    "row_areas",
     "unsigned",
     "write_cog",
 ]

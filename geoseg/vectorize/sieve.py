@@ -36,6 +36,7 @@ from geoseg.arcs.scanning import Runs
 from geoseg.arcs.sieving import Graph, absorb, borders_of, lengths_of, roots_of, runs_of
 from geoseg.errors import BlockError, PlanError
 from geoseg.grid import Window
+from geoseg.raster import RowAreas
 
 NOBODY = -1
 """The face of nodata and of what was never surveyed; in fates, of what is decided."""
@@ -155,6 +156,7 @@ def survey(
     nodata: int | None = 255,
     keep_classes: Collection[int] = (),
     max_bytes: int | None = None,
+    areas: RowAreas | None = None,
 ) -> tuple[Survey, Fates]:
     """Find the small faces of a block, and decide on those that no other block can touch.
 
@@ -174,6 +176,8 @@ def survey(
         Labels whose faces stay whatever their size.
     max_bytes : int, optional
         Largest survey that may be returned.
+    areas : RowAreas, optional
+        What a pixel of each row counts, and ``min_pixels`` is in the same units; 1 unless given.
 
     Returns
     -------
@@ -188,7 +192,7 @@ def survey(
         The survey is larger than ``max_bytes``.
     """
     runs, face, label = _numbered(labels, nodata)
-    pixels, key = _counted(runs, face, label, core, raster_shape[1])
+    pixels, key = _counted(runs, face, label, core, raster_shape[1], areas)
     pixels[np.isin(label, list(keep_classes))] = min_pixels
     faces = Graph(label, pixels, key, *borders_of(runs, face, pixels < min_pixels))
     whole = Survey(core, raster_shape, min_pixels, faces, _sides_of(runs, face, core, raster_shape))
@@ -286,11 +290,19 @@ def _first_runs(face: Coordinates, count: int) -> Integers:
 
 
 def _counted(
-    runs: Runs, face: Coordinates, label: Integers, core: Window, raster_width: int
+    runs: Runs,
+    face: Coordinates,
+    label: Integers,
+    core: Window,
+    raster_width: int,
+    areas: RowAreas | None,
 ) -> tuple[Integers, Integers]:
-    """Pixels of each face of a block, and the raster index of its first one."""
+    """Pixels of each face of a block, or what they count, and the raster index of its first one."""
     is_valid = face >= 0
-    pixels = np.bincount(face[is_valid], lengths_of(runs)[is_valid], minlength=len(label)).astype(np.int64)
+    sizes = lengths_of(runs)
+    if areas is not None:
+        sizes *= np.repeat(areas.of_rows(core.y + np.arange(core.height)), np.diff(runs.rows))
+    pixels = np.bincount(face[is_valid], sizes[is_valid], minlength=len(label)).astype(np.int64)
     first = _first_runs(face, len(label))
     row = np.searchsorted(runs.rows, first, side="right") - 1
     return pixels, (core.y + row) * raster_width + core.x + runs.start[first]

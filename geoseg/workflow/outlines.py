@@ -14,7 +14,7 @@ from geoseg.footprints import STAIRS
 from geoseg.models.spec import NODATA, ModelSpec
 from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels, RunObjects
 from geoseg.planning import Plan
-from geoseg.raster import ground_resolution
+from geoseg.raster import RowAreas, ground_resolution, row_areas
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass
 from geoseg.vectorize import Metric, Shaping, Simplification
@@ -47,6 +47,7 @@ def outlines_of_run(wanted: OutlineSettings, made: Plan, folder: RunFolder) -> O
     wanted_classes = values_of(wanted.classes, names)
     axes = made.grid.rows, made.grid.cols
     rows, cols = ((*(axis.block_core(block)[0] for block in range(axis.blocks)), axis.length) for axis in axes)
+    min_pixels, areas = smallest(wanted.min_area if made.has_stuff else 0, made.raster.geobox)
     plan = OutlinePlan(
         source=RunObjects(folder, wanted_classes) if made.has_things else RunLabels(folder),
         folder=OutlineFolder(folder.outlines),
@@ -55,7 +56,8 @@ def outlines_of_run(wanted: OutlineSettings, made: Plan, folder: RunFolder) -> O
         transform=made.raster.transform,
         crs=CRS.from_user_input(made.raster.crs),
         shaping=shaping_of(wanted, made.raster.transform, is_clipped=made.region is not None),
-        min_pixels=min_pixels(wanted.min_area, made.raster.geobox) if made.has_stuff else 1,
+        min_pixels=min_pixels,
+        areas=areas,
         keep_classes=values_of(wanted.keep_classes, names) or (),
         names=names,
         classes=None if made.has_things else wanted_classes,
@@ -141,10 +143,16 @@ def check_regularized(stuff: Collection[str], things: Collection[str]) -> None:
         )
 
 
-def min_pixels(min_area: float, geobox: GeoBox) -> int:
-    """Pixels that a face of an area has at the raster's centre, rounded up; at least 1."""
+def smallest(min_area: float, geobox: GeoBox) -> tuple[int, RowAreas | None]:
+    """What a face of an area must have, rounded up, at least 1: pixels, or units of the areas of rows.
+
+    Rows whose pixels differ in area on the ground count by their own latitude, others as at the raster's centre.
+    """
+    areas = row_areas(geobox) if min_area > 0 else None
+    if areas is not None:
+        return areas.units(min_area), areas
     height, width = ground_resolution(geobox)
-    return max(1, math.ceil(min_area / (height * width) - 1e-9))
+    return max(1, math.ceil(min_area / (height * width) - 1e-9)), None
 
 
 def values_of(classes: Sequence[int | str] | None, names: Mapping[int, str]) -> frozenset[int] | None:

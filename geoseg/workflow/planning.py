@@ -20,7 +20,7 @@ from geoseg.planning import Plan, RegionMask, core_count, tiling_of
 from geoseg.prompting import PromptLayer, read_prompts
 from geoseg.raster import LOCAL, Raster
 from geoseg.vector import Region, is_bare, read_region
-from geoseg.workflow.outlines import min_pixels, values_of
+from geoseg.workflow.outlines import smallest, values_of
 from geoseg.workflow.settings import Workflow, WorkflowSource, read_workflow
 
 if TYPE_CHECKING:  # torch stays out of what only plans
@@ -56,6 +56,7 @@ def plan(workflow: WorkflowSource, **settings: Any) -> Plan:
     grid = TileGrid(raster.shape, tiling, _block_tiles(wanted, raster.shape, tiling))
     device = _device(wanted.device)
     names = {item.value: item.name for item in spec.classes}
+    min_pixels, areas = smallest(wanted.min_area, raster.geobox)
     made = Plan(
         raster=raster,
         spec=spec,
@@ -67,7 +68,8 @@ def plan(workflow: WorkflowSource, **settings: Any) -> Plan:
         prompts=_open_prompts(wanted, spec, raster),
         precision=_precision(wanted.precision, device),
         compile=wanted.compile,
-        min_pixels=min_pixels(wanted.min_area, raster.geobox),
+        min_pixels=min_pixels,
+        areas=areas,
         keep_classes=values_of(wanted.keep_classes, names) or frozenset(),
         is_local=wanted.scheduler is None,
     )

@@ -36,7 +36,7 @@ from geoseg.raster import Raster, open_raster, read_legend
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_layer
 from geoseg.workflow.layout import layout_of_labels
-from geoseg.workflow.outlines import check_regularized, fingerprint_of, min_pixels, shaping_of, tolerance_of, values_of
+from geoseg.workflow.outlines import check_regularized, fingerprint_of, shaping_of, smallest, tolerance_of, values_of
 from geoseg.workflow.settings import OutlineSettings, plain_settings, sentence
 
 WIDE_NODATA = -(2**63)
@@ -197,6 +197,7 @@ def _plan(
     nodata = WIDE_NODATA if declared is None else int(declared)
     region = None if wanted.region is None else RegionMask.of(wanted.region, raster)
     height, width = raster.shape
+    min_pixels, areas = smallest(wanted.min_area, raster.geobox)
     plan = OutlinePlan(
         source=RasterLabels(raster, nodata, region),
         folder=OutlineFolder(folder.outlines),
@@ -205,7 +206,8 @@ def _plan(
         transform=raster.transform,
         crs=CRS.from_user_input(raster.crs),
         shaping=shaping_of(wanted, raster.transform, is_clipped=region is not None),
-        min_pixels=min_pixels(wanted.min_area, raster.geobox),
+        min_pixels=min_pixels,
+        areas=areas,
         keep_classes=values_of(wanted.keep_classes, names) or (),
         names=names,
         classes=values_of(wanted.classes, names),
