@@ -28,6 +28,7 @@ from geoseg.grid import TileGrid
 from geoseg.imagery import open_imagery
 from geoseg.imagery.checking import check_values
 from geoseg.models import Model, load_model, require_trust, wrap
+from geoseg.models.background import with_background
 from geoseg.models.spec import NODATA, ModelSpec
 from geoseg.planning import RegionMask, tiling_of
 from geoseg.raster import LOCAL, Raster
@@ -53,6 +54,7 @@ def segment(
     device: str = "cpu",
     trust_model: bool = False,
     region: RegionLike | None = None,
+    threshold: float | None = None,
     **imagery: Any,
 ) -> xr.DataArray:
     """Label a raster lazily.
@@ -83,6 +85,8 @@ def segment(
         As in `geoseg.run`.
     region : str, path, GeoDataFrame, GeoSeries, shapely geometry or Region, optional
         Where to label; everything else is nodata. As of `geoseg.vector.read_region`.
+    threshold : float, optional
+        Probability above which a binary or multi-label model gives a label; its own unless given.
     **imagery
         More arguments of `geoseg.open_imagery`, such as ``mosaic=``.
 
@@ -100,6 +104,7 @@ def segment(
         As `geoseg.run`, for whatever does not fit.
     """
     promised = spec or (model if isinstance(model, ModelSpec) else _found(model))
+    promised = with_background(promised if threshold is None else replace(promised, threshold=threshold))
     if promised.task != "semantic-segmentation":
         raise ModelError(
             f"model '{promised.name}' does {promised.task}, and objects are numbered over the whole raster; map it "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from geoseg.blending.integers import LEVELS, SCALE, Labels, Mask, label, quantise
+from geoseg.blending.integers import LEVELS, SCALE, Background, Labels, Mask, label, quantise
 from geoseg.blending.ramps import ONE, BlockSums, Strips, Sums, axis_weights, complete, label_ramp, ramp_weights
 from geoseg.grid import TileGrid, Tiling, Window
 
@@ -17,6 +17,7 @@ __all__ = [
     "LEVELS",
     "ONE",
     "SCALE",
+    "Background",
     "BlockSums",
     "Labels",
     "Mask",

@@ -9,9 +9,15 @@ left them, channels first or last, a row of pixels at a time: the row lies in th
 into class planes, normalised, rounded and labelled. Its exponential is a polynomial of additions and multiplications,
 each rounded as IEEE 754 says, so the integers are the same on every CPU, and the compiler makes vectors of it. Other
 devices hand over probabilities that they made themselves.
+
+Background is a class whose integer is the same at every pixel, the threshold, and to which ties go: it needs no plane,
+and a threshold decides nothing before labels.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import torch
@@ -54,6 +60,30 @@ _C2, _C3, _C4 = np.float32(5.0000001201e-1), np.float32(1.6666665459e-1), np.flo
 _C5, _C6, _C7 = np.float32(8.3334519073e-3), np.float32(1.3981999507e-3), np.float32(1.9875691500e-4)
 
 
+@dataclass(frozen=True)
+class Background:
+    """What a pixel is when no probability is above a threshold.
+
+    Attributes
+    ----------
+    value : int
+        Its label.
+    threshold : float
+        0 to 1.
+    """
+
+    value: int
+    threshold: float
+
+    @property
+    def level(self) -> int:
+        """The threshold as an integer, rounded up: a probability that equals it is never above it."""
+        return ceil(self.threshold * SCALE)
+
+
+NO_BACKGROUND = -1
+"""The level of scores of which the largest always gives the label."""
+
 _compiled = njit(cache=True, nogil=True, error_model="numpy")  # Python's model looks for divisions by 0, one by one
 
 
@@ -94,10 +124,11 @@ def label(
     labels: Labels,
     confidence: Labels,
     corner: tuple[int, int] = (0, 0),
+    background: Background | None = None,
 ) -> None:
     """Label the pixels that one tile predicts alone, and say how sure that is.
 
-    Ties of the integers go to the first class. Pixels that are not wanted keep what they have.
+    Ties of the integers go to background, then to the first class. Pixels that are not wanted keep what they have.
 
     Parameters
     ----------
@@ -110,9 +141,12 @@ def label(
     wanted : bool array
         Shape (y, x), at least as large as the window, counted from its first pixel.
     labels, confidence : uint8 arrays
-        Shape (y, x), contiguous: written where wanted; confidence is the label's probability times 255.
+        Shape (y, x), contiguous: written where wanted; confidence is the label's probability times 255, that of
+        background what the largest probability leaves of 1.
     corner : (int, int)
         Row and column of the window's first pixel in ``labels`` and ``confidence``.
+    background : Background, optional
+        The label of pixels where no class is above a threshold; the largest always counts unless given.
 
     Raises
     ------
@@ -120,15 +154,26 @@ def label(
         As in `quantise`.
     """
     part, wanted = scores[(slice(None), *window.slices())], np.ascontiguousarray(wanted)
+    least, below = least_of(background)
+    values = np.append(values, below)
     if scores.device.type == "cpu":
-        _refuse(_label_rows(*_laid_out(part), ACTIVATIONS[activation], values, wanted, labels, confidence, *corner))
+        laid_out, kind = _laid_out(part), ACTIVATIONS[activation]
+        _refuse(_label_rows(*laid_out, kind, values, wanted, labels, confidence, *corner, np.float32(least)))
         return
     best, first = _quantise_there(part, activation).max(0)  # several times faster than argmax
     place = Window(*corner, *window.shape).slices()
     shown = wanted[: window.height, : window.width]
+    if background is not None:
+        is_below = best <= least
+        first, best = first.masked_fill_(is_below, len(part)), torch.where(is_below, SCALE - best, best)
     np.copyto(labels[place], values[first.cpu().numpy()], where=shown)
     sure = best.to(torch.int32).mul_(2 * LEVELS).add_(SCALE).div_(2 * SCALE, rounding_mode="floor")
     np.copyto(confidence[place], sure.to(torch.uint8).cpu().numpy(), where=shown)
+
+
+def least_of(background: Background | None) -> tuple[int, np.uint8]:
+    """The integer that the largest must be above, and the label where it is not."""
+    return (NO_BACKGROUND, np.uint8(0)) if background is None else (background.level, np.uint8(background.value))
 
 
 def _quantise_there(scores: torch.Tensor, activation: str) -> torch.Tensor:
@@ -184,8 +229,12 @@ def _label_rows(
     confidence: Labels,
     top: int,
     left: int,
+    least: np.float32,
 ) -> bool:
-    """Quantise and label row by row; returns whether every pixel has probabilities."""
+    """Quantise and label row by row; returns whether every pixel has probabilities.
+
+    ``values`` (class + 1,) end with that of background.
+    """
     classes, height, width = shape
     scores, doubt = np.empty((classes, width), np.float32), np.zeros(width, np.float32)
     spare, first = np.empty((2, width), np.float32), np.empty(width, np.uint8)
@@ -193,6 +242,8 @@ def _label_rows(
         _load(flat, y, 1, width, strides, scores)
         _to_integers(scores, activation, doubt, spare)
         best = _choose(scores, spare[0], first)
+        if least >= _ZERO:
+            _leave_over(best, first, least, np.uint8(classes))
         shown = wanted[y]
         chosen, sure = labels[top + y, left : left + width], confidence[top + y, left : left + width]
         for x in range(width):
@@ -215,6 +266,15 @@ def _choose(scores: Planes, best: Pixels, first: Labels) -> Pixels:
             best[x] = scores[position, x] if larger else best[x]
             first[x] = np.uint8(position) if larger else first[x]
     return best
+
+
+@_compiled
+def _leave_over(best: Pixels, first: Labels, least: np.float32, below: np.uint8) -> None:
+    """Give pixels whose largest integer is not above a threshold what it leaves over, and a position of their own."""
+    for x in range(len(best)):
+        is_above = best[x] > least
+        first[x] = first[x] if is_above else below
+        best[x] = best[x] if is_above else _SCALE - best[x]
 
 
 @_compiled

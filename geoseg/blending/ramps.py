@@ -14,7 +14,7 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.blending.integers import LEVELS, SCALE, Integers, Labels, Mask, quantise
+from geoseg.blending.integers import LEVELS, SCALE, Background, Integers, Labels, Mask, least_of, quantise
 from geoseg.grid import Axis, Block, Tile, TileGrid, Window
 
 ONE = 256
@@ -79,11 +79,11 @@ class BlockSums:
     block : Block
         Whose ramps.
     classes : int
-        Number of classes.
+        Number of classes; 0 of a block of which no tile is predicted.
     """
 
     def __init__(self, grid: TileGrid, block: Block, classes: int) -> None:
-        self._grid, self._block = grid, block
+        self._grid, self._block, self._classes = grid, block, classes
         ramp, reach = grid.tiling.ramp, block.reach
         rows, cols = grid.rows, grid.cols
         self._across = {
@@ -92,6 +92,10 @@ class BlockSums:
         self._down = {
             edge: np.zeros((classes, reach.height, ramp), np.int32) for edge in _borders(cols, block.col) if ramp
         }
+
+    def of(self, classes: int) -> BlockSums:
+        """These sums, or empty ones for another number of classes: how many there are a network says."""
+        return self if classes == self._classes else BlockSums(self._grid, self._block, classes)
 
     def add(self, tile: Tile, scores: torch.Tensor, activation: str = "none") -> None:
         """Add a tile; only its ramps are quantised, and leave the device.
@@ -133,6 +137,8 @@ class BlockSums:
         """
         core = self._block.core
         found: list[tuple[Window, Sums]] = []
+        if not self._classes:
+            return found
         for edge, sums in self._down.items():
             if core.x < edge < core.right:
                 found.append((Window(0, edge - core.x, core.height, sums.shape[2]), sums[:, : core.height]))
@@ -188,9 +194,15 @@ def complete(own: Strips, neighbours: dict[str, Sums]) -> tuple[Sums, Sums]:
 
 
 def label_ramp(
-    sums: Sums, values: Labels, wanted: Mask, labels: Labels, confidence: Labels, corner: tuple[int, int] = (0, 0)
+    sums: Sums,
+    values: Labels,
+    wanted: Mask,
+    labels: Labels,
+    confidence: Labels,
+    corner: tuple[int, int] = (0, 0),
+    background: Background | None = None,
 ) -> None:
-    """Label complete ramp sums; ties go to the first class, and pixels that are not wanted keep what they have.
+    """Label complete ramp sums as `geoseg.blending.label` labels scores.
 
     A constant model has the same confidence on ramps as elsewhere, because a sum is first rounded back to scale 32,767.
 
@@ -198,10 +210,11 @@ def label_ramp(
     ----------
     sums : int32 array
         Shape (class, y, x), with weights that sum to 65,536 at every pixel.
-    values, wanted, labels, confidence, corner
+    values, wanted, labels, confidence, corner, background
         As in `geoseg.blending.label`; ``wanted`` has the shape of the ramp.
     """
-    _label_sums(np.ascontiguousarray(sums), values, np.ascontiguousarray(wanted), labels, confidence, *corner)
+    sums, wanted = np.ascontiguousarray(sums), np.ascontiguousarray(wanted)
+    _label_sums(sums, values, wanted, labels, confidence, *corner, *least_of(background))
 
 
 @njit(cache=True, nogil=True)
@@ -219,7 +232,15 @@ def _add_weighted(
 
 @njit(cache=True, nogil=True)
 def _label_sums(
-    sums: Sums, values: Labels, wanted: Mask, labels: Labels, confidence: Labels, top: int, left: int
+    sums: Sums,
+    values: Labels,
+    wanted: Mask,
+    labels: Labels,
+    confidence: Labels,
+    top: int,
+    left: int,
+    least: int,
+    below: np.uint8,
 ) -> None:
     """Choose the first of the largest sums, row by row."""
     classes, height, width = sums.shape
@@ -234,6 +255,8 @@ def _label_sums(
                 first[x] = np.int32(position) if larger else first[x]
         for x in range(width):
             if wanted[y, x]:
+                is_above = best[x] > least * ONE * ONE
                 integer = (best[x] + ONE * ONE // 2) // (ONE * ONE)
-                labels[top + y, left + x] = values[first[x]]
+                integer = integer if is_above else SCALE - integer
+                labels[top + y, left + x] = values[first[x]] if is_above else below
                 confidence[top + y, left + x] = (integer * 2 * LEVELS + SCALE) // (2 * SCALE)

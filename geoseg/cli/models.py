@@ -121,6 +121,8 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, str]]:
     yield "tile", f"{spec.tile_size} px, halo {spec.halo} px{ramp}, a multiple of {spec.multiple} px"
     yield "edge errors", ", ".join(f"{error:g} at {distance} px" for distance, error in spec.edge_errors)
     yield "opened as", f"{spec.architecture} ({spec.framework})"
+    if spec.threshold is not None:
+        yield "labels", f"where a probability is above {spec.threshold:g}"
     if spec.things:
         yield "objects", f"with a score of at least {spec.min_score:g}"
     if spec.refine is not None:

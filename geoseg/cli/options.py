@@ -58,6 +58,9 @@ OnError = Annotated[
 Region = Annotated[str | None, typer.Option(help="A vector file, or minx,miny,maxx,maxy with an optional CRS.")]
 Prompts = Annotated[str | None, typer.Option(help="A vector file: points, boxes and polygons mark what is wanted.")]
 Text = Annotated[str | None, typer.Option(help="What objects are to be, in words.")]
+Threshold = Annotated[
+    float | None, typer.Option(help="Probability above which a binary or multi-label model gives a label, 0 to 1.")
+]
 MinScore = Annotated[float | None, typer.Option(help="Objects with a lower score are left out, 0 to 1.")]
 Refine = Annotated[str | None, typer.Option(help="crf: boundaries follow the imagery.")]
 Tta = Annotated[str | None, typer.Option(help="Average several views of a tile: flips,rotations,scales.")]
@@ -139,6 +142,7 @@ RUN_OPTIONS: Mapping[str, Any] = {
     "region": Region,
     "prompts": Prompts,
     "text": Text,
+    "threshold": Threshold,
     "min_score": MinScore,
     "refine": Refine,
     "tta": Tta,

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from geoseg.errors import ModelError, WeightsError, nearest
+from geoseg.models.background import with_background
 from geoseg.models.detections import Detections
 from geoseg.models.prompts import Prompt, Prompts
 from geoseg.models.spec import Activation, Band, ClassSpec, ModelSpec, Scaling, Task
@@ -120,6 +121,7 @@ class Model(Protocol):
         -------
         torch.Tensor
             float32, shape (n, class, y, x), in any order in memory, on the model's device; not to be overwritten.
+            Background that has no score is not among the classes.
         """
 
     def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> torch.Tensor:
@@ -231,6 +233,7 @@ def load_model(
         When the weights are missing, damaged or unsafe.
     """
     require_trust(spec)
+    spec = with_background(spec)
     if spec.parts:
         parts = (load_model(part, device, precision=precision, compile=compile) for part in spec.parts)
         return import_module("geoseg.models.together").Together(spec, *parts)
@@ -288,6 +291,7 @@ def wrap(network: Callable[..., Any], spec: ModelSpec, device: str = "cpu") -> A
     Model, ObjectModel or PanopticModel
         By the spec's task.
     """
+    spec = with_background(spec)
     opener = _augmented(spec, import_module("geoseg.models.module").opener(network))
     return _model(spec, opener, device, "auto", False)
 

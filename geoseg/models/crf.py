@@ -20,6 +20,7 @@ import torch
 from torch.nn.functional import pad
 
 from geoseg.errors import ModelError
+from geoseg.models.background import THRESHOLD, find_background
 from geoseg.models.refinement import Refinement
 from geoseg.models.scaling import curve_of
 from geoseg.models.spec import ModelSpec, Scaling
@@ -52,6 +53,10 @@ SMALLEST = torch.finfo(torch.float32).tiny
 """Stands for a probability of 0 or what rounding left below it, which has no logarithm."""
 
 
+EVEN = 1e-6
+"""Thresholds nearer to 0 or 1 count as this far, so that their log-odds are numbers."""
+
+
 class Refiner:
     """Refines the scores of tiles.
 
@@ -71,12 +76,10 @@ class Refiner:
     """
 
     def __init__(self, refinement: Refinement, spec: ModelSpec, device: torch.device) -> None:
-        if spec.activation == "sigmoid":
-            raise ModelError(
-                f"model '{spec.name}' has the activation 'sigmoid', whose classes do not exclude each other, and "
-                "cannot be refined; leave refine out, or use a model with softmax."
-            )
-        self._settings, self._activation = refinement, spec.activation
+        background = find_background(spec)
+        if spec.activation == "sigmoid" and len([item for item in spec.stuff if item != background]) > 1:
+            raise _overlapping(spec)
+        self._settings, self._activation, self._spec = refinement, spec.activation, spec
         widths = torch.tensor(contrasts(spec, refinement.contrast), device=device)
         self._sharpness = (sqrt(COLOURS / (2 * len(widths))) / widths)[:, None, None]
 
@@ -86,7 +89,8 @@ class Refiner:
         Parameters
         ----------
         scores : torch.Tensor
-            float32, shape (n, class, y, x): logits of softmax, or probabilities where the activation is none.
+            float32, shape (n, class, y, x): logits, or probabilities where the activation is none. One class excludes
+            its background.
         pixels : torch.Tensor
             float32, shape (n, band, y, x): what the network sees.
         mask : torch.Tensor
@@ -95,13 +99,36 @@ class Refiner:
         Returns
         -------
         torch.Tensor
-            float32, shape (n, class, y, x): log-probabilities, or probabilities where the activation is none.
+            float32, shape (n, class, y, x): scores of the same activation; log-probabilities where it is softmax.
         """
+        if scores.shape[1] == 1:
+            return self._refine_one(scores, pixels, mask)
+        if self._activation == "sigmoid":
+            raise _overlapping(self._spec)
         result = torch.empty_like(scores, memory_format=torch.contiguous_format)
         for own, seen, valid, refined in zip(scores, pixels, mask, result, strict=True):
             logits = own if self._activation == "softmax" else own.clamp_min(SMALLEST).log()
             refined.copy_(refine(self._settings, logits.log_softmax(0), seen * self._sharpness, valid))
         return result if self._activation == "softmax" else result.exp_()
+
+    def _refine_one(self, scores: torch.Tensor, pixels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Refine the scores of one class and its background, as two classes that are alike at the threshold."""
+        threshold = THRESHOLD if self._spec.threshold is None else self._spec.threshold
+        even = torch.tensor(threshold, dtype=torch.float64).logit(EVEN).item()
+        result = torch.empty_like(scores, memory_format=torch.contiguous_format)
+        for own, seen, valid, refined in zip(scores, pixels, mask, result, strict=True):
+            logit = (own if self._activation == "sigmoid" else own.logit(SMALLEST)) - even
+            pair = torch.cat([torch.zeros_like(logit), logit]).log_softmax(0)
+            below, above = refine(self._settings, pair, seen * self._sharpness, valid)
+            refined.copy_(above - below + even)
+        return result if self._activation == "sigmoid" else result.sigmoid_()
+
+
+def _overlapping(spec: ModelSpec) -> ModelError:
+    return ModelError(
+        f"model '{spec.name}' has the activation 'sigmoid', whose classes do not exclude each other, and cannot be "
+        "refined; leave refine out, or use a model with softmax or with one class."
+    )
 
 
 def contrasts(spec: ModelSpec, contrast: float | None) -> list[float]:

@@ -161,7 +161,7 @@ def build(spec: ModelSpec) -> nn.Module:
     """
     architecture = fitting.find_architecture(spec, ARCHITECTURES)
     fitting.check_hyperparameters(spec, architecture, ("backbone", "rate", "width"))
-    return fitting.build(spec, architecture, bands=len(spec.bands), classes=len(spec.classes))
+    return fitting.build(spec, architecture, bands=len(spec.bands), classes=spec.score_count)
 
 
 def open_network(spec: ModelSpec, device: torch.device) -> Network:

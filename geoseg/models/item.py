@@ -13,9 +13,11 @@ from typing import Any, TypeVar, cast, get_args
 from urllib.parse import urlsplit
 
 from geoseg.errors import WorkflowError
+from geoseg.models.background import class_problem, with_background
 from geoseg.models.item_document import NUMBER, Document
 from geoseg.models.item_signature import (
     read_bands,
+    read_channels,
     read_classes,
     read_input,
     read_output,
@@ -65,13 +67,15 @@ def read_model_item(path: str | Path) -> ModelSpec:
     task = read_task(document)
     model_input, model_output = read_input(document), read_output(document, task)
     asset = _asset(document)
+    activation = cast(Activation, document.choice("geoseg:activation", get_args(Activation), "softmax"))
+    classes = read_classes(document, model_output, task)
     tile_size = need(properties, "geoseg:tile_size", int, read_tile_size(model_input) or ModelSpec.tile_size)
     bands = read_bands(document, model_input, asset)
-    return ModelSpec(
+    spec = ModelSpec(
         name=str(properties.get("mlm:name") or need(document.item, "id", str)),
         task=task,
         bands=bands,
-        classes=read_classes(document, model_output, task),
+        classes=classes,
         scalings=read_scalings(document, model_input),
         value_range=read_value_range(document, len(bands)),
         resolution=document.optional("geoseg:resolution") or document.optional("gsd"),
@@ -79,7 +83,9 @@ def read_model_item(path: str | Path) -> ModelSpec:
         halo=need(properties, "geoseg:halo", int, min(32, tile_size // 8)),
         multiple=need(properties, "geoseg:multiple", int, math.gcd(32, tile_size)),
         fixed_size=need(properties, "geoseg:fixed_size", bool, False),
-        activation=cast(Activation, document.choice("geoseg:activation", get_args(Activation), "softmax")),
+        activation=activation,
+        threshold=document.optional("geoseg:threshold"),
+        channels=read_channels(model_output, len(classes), activation),
         framework=_framework(document, asset),
         architecture=_architecture(document),
         hyperparameters=_frozen(need(properties, "mlm:hyperparameters", dict, {})),
@@ -99,6 +105,10 @@ def read_model_item(path: str | Path) -> ModelSpec:
         metrics=tuple(need(properties, "geoseg:metrics", dict, {}).items()),
         edge_errors=_edge_errors(document),
     )
+    problem = class_problem(spec)
+    if problem is not None:
+        raise document.error("classification:classes", f"describes a model that {problem}")
+    return with_background(spec)
 
 
 def find_model_asset(assets: Mapping[str, Json]) -> str | None:

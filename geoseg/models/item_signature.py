@@ -20,6 +20,9 @@ IDENTITY = "A"
 IMAGE_AXES = (("height", "width"), ("y", "x"), ("h", "w"), ("row", "column"))
 """Names of the last two axes of an input that is an image."""
 
+IMAGE_DIMENSIONS = 3
+"""Class, height and width."""
+
 BATCH_AXES = ("batch", "b", "n", "sample", "samples")
 """Names of an axis before the channels."""
 
@@ -243,16 +246,26 @@ def read_classes(document: Document, model_output: Json, task: Task) -> tuple[Cl
     return classes
 
 
+def read_channels(model_output: Json, classes: int, activation: str) -> int | None:
+    """Scores of a pixel as an output's shape states them, when they are one fewer than its classes."""
+    result = model_output.get("result")
+    shape = result.get("shape") if isinstance(result, dict) else None
+    stated = shape[-3] if isinstance(shape, list) and len(shape) >= IMAGE_DIMENSIONS else None
+    return classes - 1 if stated == classes - 1 > 0 and activation != "softmax" else None
+
+
 def _class(document: Document, entry: Json, position: int, task: Task) -> ClassSpec:
     value = document.need(entry, "value", int, position)
     hint = entry.get("color_hint")
     if isinstance(hint, list):
         hint = "".join(f"{channel:02X}" for channel in hint)
     isthing = document.need(entry, "geoseg:isthing", bool, False)
+    name = str(entry.get("name") or entry.get("title") or f"class {value}")
+    description = str(entry.get("description") or "")
     return ClassSpec(
         value=value,
-        name=str(entry.get("name") or entry.get("title") or f"class {value}"),
+        name=name,
         color=f"#{str(hint).removeprefix('#').upper()}" if hint else ClassSpec.color,
-        description=str(entry.get("description") or ""),
+        description="" if description == name else description,
         isthing=isthing and task == "panoptic-segmentation",
     )

@@ -41,7 +41,10 @@ SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "torch.export": ".pt2", "pyto
 WORLD = (-180.0, -90.0, 180.0, 90.0)
 """Bounds of a model that works anywhere, degrees."""
 
-GEOSEG = ("resolution", "tile_size", "halo", "multiple", "activation", "activation_bytes", "seconds_per_mpx", "ramp")
+GEOSEG = (
+    "resolution", "tile_size", "halo", "multiple", "activation", "threshold", "activation_bytes", "seconds_per_mpx",
+    "ramp",
+)  # fmt: skip
 """Fields of a spec that stand in an item under ``geoseg:`` as they are."""
 
 
@@ -162,11 +165,11 @@ def _output_json(spec: ModelSpec) -> dict[str, Any]:
         "name": "scores" if scores else "objects",
         "tasks": [spec.task],
         "result": {
-            "shape": [-1, len(spec.classes) if scores else -1, spec.tile_size, spec.tile_size],
+            "shape": [-1, spec.score_count if scores else -1, spec.tile_size, spec.tile_size],
             "dim_order": ["batch", "class" if scores else "object", "height", "width"],
             "data_type": "float32" if scores else "uint8",
         },
-        "classification:classes": [_class_json(item, spec.task) for item in spec.classes],
+        "classification:classes": [_class_json(item, spec.task) for item in spec.classes if not item.implied],
         "post_processing_function": None,
     }
 
@@ -178,13 +181,13 @@ def _band_json(band: Band) -> dict[str, Any]:
 
 
 def _class_json(item: ClassSpec, task: Task) -> dict[str, Any]:
-    described = {"description": item.description} if item.description else {}
+    """A class, which the extension wants described."""
     told_apart = {"geoseg:isthing": True} if item.isthing and task == "panoptic-segmentation" else {}
     return {
         "value": item.value,
         "name": item.name,
+        "description": item.description or item.name,
         "color_hint": item.color.removeprefix("#").upper(),
-        **described,
         **told_apart,
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geoseg.models.background import scored_classes
 from geoseg.models.detections import Detections
 from geoseg.models.instance import check_detections
 from geoseg.models.running import Runner
@@ -29,7 +30,6 @@ class PanopticModel:
 
     def __init__(self, runner: Runner) -> None:
         self.spec, self.device, self._runner, self._checked = runner.spec, runner.device, runner, False
-        self._stuff = stuff_positions(self.spec)
 
     def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[torch.Tensor, list[Detections]]:
         """See `geoseg.models.PanopticModel.predict`."""
@@ -39,10 +39,12 @@ class PanopticModel:
             if not self._checked:
                 check_scores(self.spec, scores, scaled)
                 self._checked = True
-            return scores[:, self._stuff].float(), check_detections(self.spec, found, scaled)
+            return scores[:, stuff_positions(self.spec, scores.shape[1])].float(), check_detections(
+                self.spec, found, scaled
+            )
 
 
-def stuff_positions(spec: ModelSpec) -> list[int]:
-    """Positions of the classes that are stuff, in the network's order."""
+def stuff_positions(spec: ModelSpec, count: int) -> list[int]:
+    """Positions of stuff among so many scores."""
     stuff = spec.stuff
-    return [position for position, item in enumerate(spec.classes) if item in stuff]
+    return [position for position, item in enumerate(scored_classes(spec, count) or ()) if item in stuff]

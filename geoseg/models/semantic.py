@@ -5,13 +5,15 @@ It knows tensors and a spec, not where the network comes from; an adapter hands 
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geoseg.errors import ModelError
+from geoseg.errors import GeosegWarning, ModelError
+from geoseg.models.background import scored_classes
 from geoseg.models.crf import Refiner
 from geoseg.models.running import Runner
 from geoseg.models.spec import Activation, ModelSpec
@@ -70,20 +72,28 @@ def check_scores(spec: ModelSpec, scores: Any, scaled: torch.Tensor) -> None:
             f"model '{spec.name}' returned a {type(scores).__name__} instead of a tensor; "
             "wrap it so that it returns scores of shape (n, class, y, x)."
         )
-    expected = (scaled.shape[0], len(spec.classes), *scaled.shape[2:])
+    expected = (scaled.shape[0], spec.score_count, *scaled.shape[2:])
     found = tuple(scores.shape)
-    if found == expected:
-        _check_range(spec, scores)
-    elif len(found) == 4 and found[:2] == expected[:2]:
+    if len(found) != 4 or found[0] != expected[0]:
+        raise _misshapen(spec, found, expected, "it must return scores of shape (n, class, y, x)")
+    if scored_classes(spec, found[1]) is None:
+        raise _misshapen(spec, found, expected, _class_remedy(spec, found[1]))
+    if found[2:] != expected[2:]:
         raise _misshapen(
             spec, found, expected, "let the network resample its scores to the size of its input, or export it so"
         )
-    elif len(found) == 4:
-        raise _misshapen(
-            spec, found, expected, f"describe {found[1]} classes in its entry, or use weights of {expected[1]} classes"
+    _check_range(spec, scores)
+    _warn_of_shares(spec, scores)
+
+
+def _class_remedy(spec: ModelSpec, count: int) -> str:
+    """What to do about a network that scores another number of classes than its entry describes."""
+    if count == 1:
+        return (
+            "a network of one score tells one class from background: describe that class, or it and one named "
+            "'background', and set geoseg:activation in its entry to sigmoid"
         )
-    else:
-        raise _misshapen(spec, found, expected, "it must return scores of shape (n, class, y, x)")
+    return f"describe {count} classes in its entry, or use weights of {spec.score_count} classes"
 
 
 def _check_range(spec: ModelSpec, scores: torch.Tensor) -> None:
@@ -93,6 +103,19 @@ def _check_range(spec: ModelSpec, scores: torch.Tensor) -> None:
         raise ModelError(
             f"model '{spec.name}' has the activation 'none' but gave values from {lowest:.3g} to {highest:.3g}, which "
             "are not probabilities; set geoseg:activation in its entry to softmax or sigmoid."
+        )
+
+
+def _warn_of_shares(spec: ModelSpec, scores: torch.Tensor) -> None:
+    """Say that a softmax is about to be taken of what is one already, which makes every class about as likely."""
+    floats = scores.float()
+    are_shares = floats.shape[1] > 1 and bool((floats >= -SLACK).all() and ((floats.sum(1) - 1).abs() < SLACK).all())
+    if spec.activation == "softmax" and are_shares:
+        warnings.warn(
+            f"model '{spec.name}' gives probabilities (those of each pixel sum to 1), and its activation softmax is "
+            "meant for logits: confidence will be too low; set geoseg:activation in its entry to none.",
+            GeosegWarning,
+            stacklevel=4,
         )
 
 

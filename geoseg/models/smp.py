@@ -56,7 +56,7 @@ def build(spec: ModelSpec) -> torch.nn.Module:
     """
     architecture = fitting.find_architecture(spec, ARCHITECTURES)
     fitting.check_hyperparameters(spec, architecture, ("encoder_", "decoder_"), OURS)
-    decided = {"encoder_weights": None, "in_channels": len(spec.bands), "classes": len(spec.classes)}
+    decided = {"encoder_weights": None, "in_channels": len(spec.bands), "classes": spec.score_count}
     return fitting.build(spec, architecture, **decided, activation=None, aux_params=None, **_sizes(spec))
 
 
@@ -126,7 +126,7 @@ def _check(network: Any, architecture: type[torch.nn.Module], spec: ModelSpec) -
     """Refuse what was saved as something else than the spec says."""
     found = {**network.config, "architecture": type(network).__name__}
     said = {name: value for name, value in spec.hyperparameters if name in found and name not in OURS}
-    wanted = {"architecture": architecture.__name__, "in_channels": len(spec.bands), "classes": len(spec.classes)}
+    wanted = {"architecture": architecture.__name__, "in_channels": len(spec.bands), "classes": spec.score_count}
     for name, value in (wanted | said).items():
         if json.dumps(found[name]) != json.dumps(value):  # tuples become lists in a file
             raise WeightsError(

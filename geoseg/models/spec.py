@@ -68,6 +68,9 @@ class ClassSpec:
         One sentence for people.
     isthing : bool
         Whether a panoptic model tells objects of the class apart; the other classes are stuff.
+    implied : bool
+        Whether no entry describes the class: background of a model with a threshold. It has no score of its own, and
+        becomes polygons only when it is asked for.
     """
 
     value: int
@@ -75,6 +78,7 @@ class ClassSpec:
     color: str = "#808080"
     description: str = ""
     isthing: bool = False
+    implied: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,11 @@ class ModelSpec:
         Whether the network takes tiles of that size only; then smaller rasters are reflected to fill one.
     activation : str
         What turns the network's output into probabilities.
+    threshold : float or None
+        Probability above which a binary or multi-label model gives a label, 0 to 1; below it a pixel is background. See
+        `geoseg.models.background`.
+    channels : int or None
+        Scores that the network gives a pixel, when they are one fewer than the classes: background has none.
     framework : str
         ``"pytorch"`` (architecture + weights), ``"onnx"``, ``"torchscript"`` or ``"torch.export"``.
     architecture : str
@@ -172,6 +181,8 @@ class ModelSpec:
     multiple: int = 32
     fixed_size: bool = False
     activation: Activation = "softmax"
+    threshold: float | None = None
+    channels: int | None = None
     framework: str = "pytorch"
     architecture: str = ""
     hyperparameters: tuple[tuple[str, Any], ...] = ()
@@ -207,6 +218,11 @@ class ModelSpec:
     def class_names(self) -> list[str]:
         """Names of the classes, in the network's order."""
         return [item.name for item in self.classes]
+
+    @property
+    def score_count(self) -> int:
+        """Scores that the network gives a pixel, as far as the spec says it."""
+        return self.channels or sum(not item.implied for item in self.classes)
 
     @property
     def things(self) -> tuple[ClassSpec, ...]:

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from geoseg.models.background import scored_classes
 from geoseg.models.combining import coarseness, find_band
 from geoseg.models.detections import Detections
-from geoseg.models.panoptic import stuff_positions
 from geoseg.models.spec import ModelSpec
 
 
@@ -36,15 +36,21 @@ class Together:
         names = spec.class_names
         found = ([find_band(band, spec.bands) for band in part.bands] for part in spec.parts)
         self._bands = [np.array(places, np.int64) for places in found]
-        self._stuff = stuff_positions(spec)
         self._things = np.array([names.index(name) for name in spec.parts[1].class_names], np.int64)
         self._factor = coarseness(*spec.parts)
 
     def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[torch.Tensor, list[Detections]]:
         """See `geoseg.models.PanopticModel.predict`."""
-        scores = self._score(pixels[:, self._bands[0]], mask)[:, self._stuff]
+        scores = self._score(pixels[:, self._bands[0]], mask)
+        scores = scores[:, self._stuff(scores.shape[1])]
         found = self._finding.predict(pixels[:, self._bands[1]], mask)
         return scores, [replace(item, classes=self._things[item.classes]) for item in found]
+
+    def _stuff(self, count: int) -> list[int]:
+        """Positions of what stays stuff among the scores of the first part."""
+        stuff = {item.name for item in self.spec.stuff}
+        scored = scored_classes(self.spec.parts[0], count) or ()
+        return [position for position, item in enumerate(scored) if item.name in stuff]
 
     def _score(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> torch.Tensor:
         """Scores of stuff, at the resolution of things."""

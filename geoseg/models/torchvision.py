@@ -69,7 +69,7 @@ def build(spec: ModelSpec, *, auxiliary: bool = False) -> nn.Module:
         builder,
         weights=None,
         weights_backbone=None,
-        num_classes=len(spec.classes),
+        num_classes=spec.score_count,
         aux_loss=dict(spec.hyperparameters).get("aux_loss", auxiliary),
     )
     take_bands(network, len(spec.bands))

@@ -172,7 +172,7 @@ def _configure(spec: ModelSpec, configuration: Any) -> Any:
     levels = {name: said[name] for name in BACKBONE if name in said}
     listed = replace(spec, hyperparameters=tuple(said.items()))
     try:
-        return fitting.build(listed, configuration, num_labels=len(spec.classes), **decided, **levels)
+        return fitting.build(listed, configuration, num_labels=spec.score_count, **decided, **levels)
     except StrictDataclassError as error:
         raise ModelError(
             f"model '{spec.name}' has hyperparameters that {spec.architecture} does not take: "
@@ -218,7 +218,7 @@ def _check(configuration: Any, folder: Path, spec: ModelSpec) -> None:
     """Refuse a folder of other numbers of classes or bands."""
     backbone = getattr(configuration, "backbone_config", None) or configuration
     found = {"classes": configuration.num_labels, "bands": getattr(backbone, "num_channels", None)}
-    for what, wanted in (("classes", len(spec.classes)), ("bands", len(spec.bands))):
+    for what, wanted in (("classes", spec.score_count), ("bands", len(spec.bands))):
         if found[what] not in (None, wanted):
             raise WeightsError(
                 f"weights folder '{folder}' has {found[what]} {what} where the entry of model '{spec.name}' describes "

@@ -6,6 +6,7 @@ It knows the three kinds of models by their task, not what they are made of.
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.errors import ModelError
+from geoseg.errors import GeosegWarning, ModelError
 from geoseg.models import trial_prompts
+from geoseg.models.background import background_of, scored_classes
 from geoseg.models.detections import Detections
 from geoseg.models.probe import made_up_pixels
 from geoseg.models.spec import ClassSpec, ModelSpec, Task
+
+SHOWN = 0.01
+"""Smaller shares of a tile are not worth a word."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,13 @@ def try_model(model: Any, *, size: int | None = None, seed: int = 0) -> Trial:
 
 
 def _of_semantic(spec: ModelSpec, probabilities: Any, size: int) -> str:
-    _check_shape(spec, probabilities, len(spec.classes), size)
-    labels = probabilities[0].argmax(0).flatten().tolist()
-    return f"probabilities of {len(spec.classes)} classes ({_shares(spec.classes, labels)})"
+    count = probabilities.shape[1]
+    classes = scored_classes(spec, count)
+    _check_shape(spec, probabilities, spec.score_count if classes is None else count, size)
+    names = _names(spec, classes or (), probabilities[0])
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in names.items() if share >= SHOWN)
+    _warn_of_one(spec, names)
+    return f"probabilities of {_counted(count)} ({shares})"
 
 
 def _of_instances(spec: ModelSpec, found: list[Detections], _size: int) -> str:
@@ -79,8 +88,9 @@ def _of_instances(spec: ModelSpec, found: list[Detections], _size: int) -> str:
 
 def _of_panoptic(spec: ModelSpec, found: tuple[Any, list[Detections]], size: int) -> str:
     scores, things = found
-    _check_shape(spec, scores, len(spec.stuff), size)
-    return f"scores of {len(spec.stuff)} classes of stuff, and {_objects(spec, things[0])}"
+    count = scores.shape[1]
+    _check_shape(spec, scores, len(scored_classes(spec, count, spec.stuff) or spec.stuff), size)
+    return f"scores of {_counted(count)} of stuff, and {_objects(spec, things[0])}"
 
 
 SAYINGS: dict[Task, Callable[[ModelSpec, Any, int], str]] = {
@@ -100,10 +110,30 @@ def _check_shape(spec: ModelSpec, scores: Any, classes: int, size: int) -> None:
         )
 
 
-def _shares(classes: tuple[ClassSpec, ...], labels: list[int]) -> str:
-    """The classes that were seen, most frequent first, with their share of the tile; not those below 1 %."""
-    shares = {classes[label].name: count / len(labels) for label, count in Counter(labels).most_common()}
-    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= 0.01)
+def _counted(count: int) -> str:
+    return "1 class" if count == 1 else f"{count} classes"
+
+
+def _names(spec: ModelSpec, classes: tuple[ClassSpec, ...], probabilities: Any) -> dict[str, float]:
+    """Names of the classes that a tile is labelled with, most frequent first, and their shares of it."""
+    best, first = probabilities.max(0)
+    below = background_of(spec, classes)
+    labels = first if below is None else first.masked_fill(best <= below[1], len(classes))
+    legend = [*classes, *(() if below is None else below[:1])]
+    counts = Counter(legend[label].name for label in labels.flatten().tolist())
+    return {name: count / labels.numel() for name, count in counts.most_common()}
+
+
+def _warn_of_one(spec: ModelSpec, shares: dict[str, float]) -> None:
+    """Say when noise is one class and nothing else, as it is where scores are misunderstood."""
+    if len(shares) == 1:
+        (name,) = shares
+        warnings.warn(
+            f"model '{spec.name}' gives all of a made-up tile the class '{name}'; if it does so everywhere, check "
+            "value_scaling, geoseg:activation and geoseg:threshold in its entry.",
+            GeosegWarning,
+            stacklevel=4,
+        )
 
 
 def _objects(spec: ModelSpec, found: Detections) -> str:

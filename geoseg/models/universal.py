@@ -233,6 +233,11 @@ def _check_activation(spec: ModelSpec) -> None:
             f"model '{spec.name}' has the activation '{spec.activation}', but {spec.architecture} gives each pixel one "
             "class; set geoseg:activation in its entry to none."
         )
+    if spec.task == "semantic-segmentation" and spec.score_count == 1:
+        raise ModelError(
+            f"model '{spec.name}' has one class, and {spec.architecture} gives each pixel one of its classes; describe "
+            "two classes, or set mlm:tasks in its entry to instance-segmentation."
+        )
 
 
 def _words(spec: ModelSpec, length: int) -> torch.Tensor:

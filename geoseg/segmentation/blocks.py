@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from geoseg.blending import BlockSums, Labels, Strips, Sums, complete, label, label_ramp
+from geoseg.blending import Background, BlockSums, Labels, Strips, Sums, complete, label, label_ramp
 from geoseg.grid import Block, TileGrid, Window
 from geoseg.models import Model
+from geoseg.models.background import background_of, scored_classes
 from geoseg.models.semantic import not_finite
 from geoseg.models.spec import NODATA, ModelSpec
 from geoseg.segmentation.tiles import MaskSource, PixelSource, TileInput, batches, read_wanted, stack
@@ -82,20 +83,21 @@ class Draft:
     """A block while its tiles come in: labels where one tile decides, sums on ramps."""
 
     def __init__(self, grid: TileGrid, block: Block, spec: ModelSpec) -> None:
-        self._spec, self._core, self._values = spec, block.core, _values(spec)
-        self._sums = BlockSums(grid, block, len(spec.stuff))
+        self._spec, self._core = spec, block.core
+        self._sums = BlockSums(grid, block, 0)
         self._labels = np.full(block.core.shape, NODATA, np.uint8)
         self._confidence = np.zeros(block.core.shape, np.uint8)
 
     def add(self, batch: list[TileInput], scores: torch.Tensor) -> None:
         """Take in what the model says of a batch, float32 (n, class, y, x)."""
-        activation = self._spec.activation
+        activation, legend = self._spec.activation, _legend(self._spec, scores.shape[1])
+        self._sums = self._sums.of(len(legend.values))
         for item, own in zip(batch, scores, strict=False):
             tile, place = item.tile, item.tile.core.relative_to(self._core)
             core, reach = tile.core.relative_to(tile.read), tile.reach.relative_to(tile.read)
-            target = self._values, item.wanted, self._labels, self._confidence, (place.y, place.x)
+            target = item.wanted, self._labels, self._confidence, (place.y, place.x)
             try:
-                label(own, activation, core, *target)
+                label(own, activation, core, legend.values, *target, legend.background)
                 self._sums.add(tile, own[(slice(None), *reach.slices())], activation)
             except FloatingPointError as error:
                 raise not_finite(self._spec) from error
@@ -103,7 +105,7 @@ class Draft:
     def prediction(self) -> Prediction:
         """Label the ramps between the block's own tiles, and hand over."""
         for window, ramp in self._sums.inner_ramps():
-            _label_ramp(ramp, self._values, self._labels, self._confidence, (window.y, window.x))
+            _label_ramp(ramp, self._spec, self._labels, self._confidence, (window.y, window.x))
         return Prediction(self._labels, self._confidence, self._sums.strips())
 
 
@@ -129,18 +131,30 @@ def finish_block(prediction: Prediction, neighbours: dict[str, Sums], spec: Mode
     labels, confidence = prediction.labels.copy(), prediction.confidence.copy()
     for sums in complete(prediction.strips, neighbours):
         if sums.size:
-            _label_ramp(sums, _values(spec), labels, confidence)
+            _label_ramp(sums, spec, labels, confidence)
     return labels, confidence
 
 
 def _label_ramp(
-    sums: Sums, values: Labels, labels: Labels, confidence: Labels, corner: tuple[int, int] = (0, 0)
+    sums: Sums, spec: ModelSpec, labels: Labels, confidence: Labels, corner: tuple[int, int] = (0, 0)
 ) -> None:
     """Label a ramp anew wherever there is a label."""
+    legend = _legend(spec, len(sums))
     valid = labels[Window(*corner, *sums.shape[1:]).slices()] != NODATA
-    label_ramp(sums, values, valid, labels, confidence, corner)
+    label_ramp(sums, legend.values, valid, labels, confidence, corner, legend.background)
 
 
-def _values(spec: ModelSpec) -> Labels:
-    """The label of each class, by its position."""
-    return np.array([item.value for item in spec.stuff], np.uint8)
+@dataclass(frozen=True)
+class _Legend:
+    """The label of each score, by its position, and of pixels where none is large enough."""
+
+    values: Labels
+    background: Background | None
+
+
+def _legend(spec: ModelSpec, count: int) -> _Legend:
+    """The legend of so many scores of stuff."""
+    scored = scored_classes(spec, count, spec.stuff) or ()
+    below = background_of(spec, scored)
+    background = None if below is None else Background(below[0].value, below[1])
+    return _Legend(np.array([item.value for item in scored], np.uint8), background)

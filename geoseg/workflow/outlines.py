@@ -44,7 +44,7 @@ def outlines_of_run(wanted: OutlineSettings, made: Plan, folder: RunFolder) -> O
     """
     _check_classes(wanted, made.spec)
     names = {item.value: item.name for item in made.spec.classes}
-    wanted_classes = values_of(wanted.classes, names)
+    wanted_classes = _written_values(wanted, made.spec)
     axes = made.grid.rows, made.grid.cols
     rows, cols = ((*(axis.block_core(block)[0] for block in range(axis.blocks)), axis.length) for axis in axes)
     min_pixels, areas = smallest(wanted.min_area if made.has_stuff else 0, made.raster.geobox)
@@ -73,10 +73,18 @@ def outlines_of_run(wanted: OutlineSettings, made: Plan, folder: RunFolder) -> O
 def _check_classes(wanted: OutlineSettings, spec: ModelSpec) -> None:
     """Refuse to regularize what is no building."""
     if wanted.regularize:
-        values = values_of(wanted.classes, {item.value: item.name for item in spec.classes})
+        values = _written_values(wanted, spec)
         written = [item for item in spec.classes if values is None or item.value in values]
         stuff, things = ([item.name for item in written if item in kind] for kind in (spec.stuff, spec.things))
         check_regularized(stuff, things)
+
+
+def _written_values(wanted: OutlineSettings, spec: ModelSpec) -> frozenset[int] | None:
+    """Values of the classes that become polygons; None is all, and background that is implied has to be asked for."""
+    values = values_of(wanted.classes, {item.value: item.name for item in spec.classes})
+    if values is None and any(item.implied for item in spec.classes):
+        return frozenset(item.value for item in spec.classes if not item.implied)
+    return values
 
 
 def fingerprint_of(wanted: OutlineSettings) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoseg.catalog import find_model
-from geoseg.errors import BandError, InputNotFoundError, RegionError, WorkflowError
+from geoseg.errors import BandError, InputNotFoundError, ModelError, RegionError, WorkflowError
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.imagery import open_imagery
 from geoseg.imagery.checking import check_values
 from geoseg.models import is_promptable, needs_words, require_trust
+from geoseg.models.background import with_background
 from geoseg.models.combining import combine
 from geoseg.models.refinement import read_refinement
 from geoseg.models.spec import HUB, ModelSpec
@@ -101,10 +102,21 @@ def _find_spec(wanted: Workflow) -> ModelSpec:
         )
     tta = read_tta(wanted.tta) if wanted.tta is not None else spec.tta
     spec = replace(spec, refine=refine, tta=tta, trust_model=wanted.trust_model)
+    spec = _with_threshold(spec, wanted.threshold)
     if wanted.things is not None:
         spec = combine(spec, replace(find_model(wanted.things), tta=tta, trust_model=wanted.trust_model))
     require_trust(spec)
     return spec if wanted.min_score is None else with_min_score(spec, wanted.min_score)
+
+
+def _with_threshold(spec: ModelSpec, threshold: float | None) -> ModelSpec:
+    """The same model with a person's threshold."""
+    if threshold is None:
+        return spec
+    try:
+        return with_background(replace(spec, threshold=threshold))
+    except ModelError as error:
+        raise WorkflowError(str(error)) from error
 
 
 def with_min_score(spec: ModelSpec, min_score: float) -> ModelSpec:

@@ -117,6 +117,9 @@ class Workflow(OutlineSettings):
         says what is not. Only where there are prompts is the raster read.
     text : str or None
         What objects are to be, in words, for models that understand them.
+    threshold : float or None
+        Probability above which a binary or multi-label model gives a label, 0 to 1; below it a pixel is background. The
+        model's own unless given.
     min_score : float or None
         Objects with a lower score are left out, 0 to 1; the model's own unless given.
     refine : str, dict or None
@@ -178,6 +181,7 @@ class Workflow(OutlineSettings):
     region: str | None = None
     prompts: str | None = None
     text: str | None = None
+    threshold: float | None = Field(default=None, ge=0, le=1)
     min_score: float | None = Field(default=None, ge=0, le=1)
     refine: str | dict[str, Any] | None = None
     tta: bool | str | dict[str, Any] | None = None

@@ -1,0 +1,138 @@
+"""What a pixel is when none of a model's classes is probable enough: binary and multi-label models.
+
+A network of one sigmoid, or of several that do not exclude each other, gives a label only where the largest
+probability is above a threshold. The rest is background: a class that the entry describes, or one that is added. It
+knows specs, nothing of scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from geoseg.errors import ModelError
+from geoseg.models.spec import ClassSpec, ModelSpec
+
+THRESHOLD = 0.5
+"""Unless an entry or a person says otherwise."""
+
+NAMES = ("background", "nothing", "none", "other")
+"""What background is called."""
+
+ADDED = ClassSpec(0, NAMES[0], "#D9D9D9", "Pixels where no class has a probability above the threshold.", implied=True)
+"""Background that no entry describes."""
+
+
+def with_background(spec: ModelSpec) -> ModelSpec:
+    """Make threshold and background explicit where a model has them, else return the spec as it is.
+
+    A model has a threshold when its activation is sigmoid; when the activation is none and it has one class, or an
+    entry or a person gives a threshold, or the entry describes one class more than the network scores. When none of
+    its classes is background, one of value 0 is added behind the others.
+
+    Raises
+    ------
+    ModelError
+        There is one class with softmax, a threshold that cannot be used, or no value for background.
+    """
+    problem = class_problem(spec)
+    if problem is not None:
+        raise ModelError(f"model '{spec.name}' {problem}.")
+    if not _has_threshold(spec):
+        return spec
+    threshold = THRESHOLD if spec.threshold is None else spec.threshold
+    added = () if find_background(spec) else (ADDED,)
+    return replace(spec, threshold=threshold, classes=(*spec.classes, *added))
+
+
+def class_problem(spec: ModelSpec) -> str | None:
+    """What is wrong with classes, activation and threshold, and its remedy; None when nothing is."""
+    if spec.threshold is not None and not 0 <= spec.threshold <= 1:
+        return f"has the threshold {spec.threshold:g}; give a probability from 0 to 1"
+    if spec.task == "instance-segmentation":
+        return None if spec.threshold is None else "finds objects and has a threshold; leave it out, or use min_score"
+    if spec.activation == "softmax" and spec.task == "semantic-segmentation" and len(spec.classes) == 1:
+        return (
+            "has one class and the activation softmax, which gives every pixel to it; set geoseg:activation to sigmoid "
+            "where the network gives a score, to none where it gives a probability"
+        )
+    if spec.activation == "softmax" and spec.threshold is not None:
+        return "has the activation softmax, whose classes leave no pixel over, and a threshold; leave threshold out"
+    if _has_threshold(spec) and find_background(spec) is None:
+        return _taken(spec)
+    return None
+
+
+def find_background(spec: ModelSpec) -> ClassSpec | None:
+    """The class of pixels below the threshold, among those that a pixel may have.
+
+    It is the one that is called so; else the one of value 0, where the entry describes two classes or one more than the
+    network scores; else, in the latter case, the first.
+    """
+    if len(spec.stuff) < 2:
+        return None
+    named = next((item for item in spec.stuff if _is_named(item)), None)
+    if named is not None or not (len(spec.stuff) == 2 or spec.channels is not None):
+        return named
+    zero = next((item for item in spec.stuff if item.value == ADDED.value), None)
+    return spec.stuff[0] if zero is None and spec.channels is not None else zero
+
+
+def scored_classes(
+    spec: ModelSpec, count: int, among: Sequence[ClassSpec] | None = None
+) -> tuple[ClassSpec, ...] | None:
+    """The classes that so many scores belong to, in the network's order; None when they do not fit the spec.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        As `with_background` returns it.
+    count : int
+        Scores of a pixel.
+    among : sequence of ClassSpec, optional
+        The classes that are scored; all unless given.
+
+    Raises
+    ------
+    ModelError
+        A class that is scored has the value that background needs.
+    """
+    described = tuple(item for item in among or spec.classes if not item.implied)
+    background = find_background(spec)
+    if count == len(described):
+        if spec.threshold is not None and background is not None and not _is_named(background):
+            raise ModelError(f"model '{spec.name}' {_taken(spec)}.")
+        return described
+    rest = tuple(item for item in described if item != background)
+    is_sure = background is not None and (_is_named(background) or spec.channels is not None or count == 1)
+    return rest if is_sure and count == len(rest) and spec.activation != "softmax" else None
+
+
+def background_of(spec: ModelSpec, scored: Sequence[ClassSpec]) -> tuple[ClassSpec, float] | None:
+    """Background and threshold of a model that scores these classes; None where the largest score always counts."""
+    background = find_background(spec)
+    if background is None or (spec.threshold is None and background in scored):
+        return None
+    return background, THRESHOLD if spec.threshold is None else spec.threshold
+
+
+def _has_threshold(spec: ModelSpec) -> bool:
+    if spec.task == "instance-segmentation" or spec.activation == "softmax":
+        return False
+    is_binary = spec.task == "semantic-segmentation" and len(spec.classes) == 1
+    return spec.activation == "sigmoid" or is_binary or spec.threshold is not None or spec.channels is not None
+
+
+def _is_named(item: ClassSpec) -> bool:
+    return item.implied or item.name.strip().casefold() in NAMES
+
+
+def _taken(spec: ModelSpec) -> str | None:
+    """What to do when background needs a value that a scored class has; None when it is free."""
+    taken = next((item for item in spec.classes if item.value == ADDED.value), None)
+    if taken is None:
+        return None
+    return (
+        f"scores the class '{taken.name}' of value 0, which pixels below the threshold need; give '{taken.name}' "
+        f"another value, or name the class of those pixels '{ADDED.name}'"
+    )
