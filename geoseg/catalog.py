@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import CatalogError, InputNotFoundError, nearest
+from geoseg.models.background import with_background
 from geoseg.models.item import read_model_item
 from geoseg.models.item_copying import copy_model_item
 from geoseg.models.item_writing import write_model_item
@@ -134,7 +135,7 @@ def list_models(home: Path | None = None) -> list[ModelSpec]:
     home : Path, optional
         The folder of the only catalog to look into; the shipped one and a person's own by default.
     """
-    return [read_model_item(path) for path in _items("models", home).values()]
+    return [with_background(read_model_item(path)) for path in _items("models", home).values()]
 
 
 def list_imagery(home: Path | None = None) -> list[Imagery]:
@@ -157,7 +158,7 @@ def find_model(name: str | Path, home: Path | None = None) -> ModelSpec:
     CatalogError
         When there is none; the message names the nearest known name.
     """
-    return read_model_item(locate_model(name, home))
+    return with_background(read_model_item(locate_model(name, home)))
 
 
 def locate_model(name: str | Path, home: Path | None = None) -> Path:

@@ -304,7 +304,8 @@ def test_a_scaling_that_tells_no_range_needs_a_contrast(scalings: tuple[Scaling,
 
 def test_classes_that_do_not_exclude_each_other_are_refused() -> None:
     with pytest.raises(ModelError, match="'sigmoid', whose classes do not exclude each other"):
-        model_of(torch.zeros(1, 3, 4, 4), Refinement(), activation="sigmoid")
+        classes = tuple(replace(item, value=item.value + 1) for item in SPEC.classes)
+        model_of(torch.zeros(1, 3, 4, 4), Refinement(), activation="sigmoid", classes=classes)
 
 
 def test_memory_is_what_the_refinement_says() -> None:

@@ -99,7 +99,7 @@ def test_only_things_of_panoptic_models_are_marked(tmp_path: Path) -> None:
     assert [item.get("geoseg:isthing") for item in classes["classification:classes"]] == [None, True]
     marked = replace(SEMANTIC, classes=PANOPTIC.classes)
     assert "geoseg:isthing" not in write_model_item(marked, tmp_path).read_text()
-    found = read(example(classes=[{**COLORED[0], "geoseg:isthing": True}]), tmp_path)
+    found = read(example(classes=[{**COLORED[0], "geoseg:isthing": True}, COLORED[1]]), tmp_path)
     assert not found.classes[0].isthing
 
 

@@ -92,16 +92,10 @@ def scored_classes(
     among : sequence of ClassSpec, optional
         The classes that are scored; all unless given.
 
-    Raises
-    ------
-    ModelError
-        A class that is scored has the value that background needs.
     """
     described = tuple(item for item in among or spec.classes if not item.implied)
     background = find_background(spec)
     if count == len(described):
-        if spec.threshold is not None and background is not None and not _is_named(background):
-            raise ModelError(f"model '{spec.name}' {_taken(spec)}.")
         return described
     rest = tuple(item for item in described if item != background)
     is_sure = background is not None and (_is_named(background) or spec.channels is not None or count == 1)
@@ -109,10 +103,18 @@ def scored_classes(
 
 
 def background_of(spec: ModelSpec, scored: Sequence[ClassSpec]) -> tuple[ClassSpec, float] | None:
-    """Background and threshold of a model that scores these classes; None where the largest score always counts."""
+    """Background and threshold of a model that scores these classes; None where the largest score always counts.
+
+    Raises
+    ------
+    ModelError
+        A class that is scored has the value that background needs.
+    """
     background = find_background(spec)
     if background is None or (spec.threshold is None and background in scored):
         return None
+    if background in scored and not _is_named(background):
+        raise ModelError(f"model '{spec.name}' {_taken(spec) or 'scores all of its classes'}.")
     return background, THRESHOLD if spec.threshold is None else spec.threshold
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast, get_args
 from urllib.parse import urlsplit
 
 from geoseg.errors import WorkflowError
-from geoseg.models.background import class_problem, with_background
+from geoseg.models.background import class_problem
 from geoseg.models.item_document import NUMBER, Document
 from geoseg.models.item_signature import (
     read_bands,
@@ -108,7 +108,7 @@ def read_model_item(path: str | Path) -> ModelSpec:
     problem = class_problem(spec)
     if problem is not None:
         raise document.error("classification:classes", f"describes a model that {problem}")
-    return with_background(spec)
+    return spec
 
 
 def find_model_asset(assets: Mapping[str, Json]) -> str | None:

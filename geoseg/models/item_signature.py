@@ -29,8 +29,20 @@ BATCH_AXES = ("batch", "b", "n", "sample", "samples")
 SMALLEST_TILE = 32
 """A shape with fewer px was taken from an example input; it says nothing of tiles."""
 
-STATISTICS = {"min-max": ("minimum", "maximum"), "z-score": ("mean", "stddev")}
-"""Kinds of ``norm_type`` (MLM before 1.3) that are kinds of ``value_scaling`` too, and their statistics."""
+STATISTICS = ("min-max", "z-score")
+"""Kinds of ``norm_type`` (MLM before 1.3) that are kinds of ``value_scaling`` too."""
+
+NUMBERS = {
+    "min-max": ("minimum", "maximum"),
+    "z-score": ("mean", "stddev"),
+    "clip": ("minimum", "maximum"),
+    "clip-min": ("minimum",),
+    "clip-max": ("maximum",),
+    "offset": ("value",),
+    "scale": ("value",),
+    "none": (),
+}
+"""Kinds of ``value_scaling``, and the numbers that each must have."""
 
 
 def read_task(document: Document) -> Task:
@@ -183,18 +195,18 @@ def read_scalings(document: Document, model_input: Json) -> tuple[Scaling, ...]:
     field = next((name for name in ("value_scaling", "scaling") if model_input.get(name) is not None), None)
     if field is None:
         return _statistics(document, model_input)
-    entries = [{} if entry is None else entry for entry in document.need(model_input, field, list)]
-    return tuple(_scaling(document, entry, field) for entry in document.objects(field, entries))
+    entries = document.objects(field, document.need(model_input, field, list))
+    return tuple(_scaling(document, entry, field) for entry in entries)
 
 
 def _scaling(document: Document, entry: Json, field: str) -> Scaling:
-    kind = entry.get("type") or "none"
+    kind = entry.get("type")
     if kind not in get_args(ScalingType):
-        raise document.error(field, f"has the type {kind!r}; use one of {', '.join(get_args(ScalingType))}")
+        problem = f"has the type {kind!r}" if kind is not None else f"has the entry {entry}, which has no type"
+        raise document.error(field, f"{problem}; use one of {', '.join(get_args(ScalingType))}")
     if kind == "processing":
         return _expression(document, entry, field)
-    names = ("minimum", "maximum", "mean", "stddev", "value")
-    numbers = {name: document.need(entry, name, NUMBER) for name in names if entry.get(name) is not None}
+    numbers = {name: document.need(entry, name, NUMBER) for name in NUMBERS[kind]}
     return Scaling(cast(ScalingType, kind), **numbers)
 
 
@@ -213,7 +225,7 @@ def _statistics(document: Document, model_input: Json) -> tuple[Scaling, ...]:
     if kind not in STATISTICS:
         raise document.error("norm_type", f"has the value {kind!r}, which cannot be used; describe it as value_scaling")
     entries = document.objects("statistics", document.need(model_input, "statistics", list))
-    names = STATISTICS[kind]
+    names = NUMBERS[kind]
     return tuple(Scaling(kind, **{name: document.need(entry, name, NUMBER) for name in names}) for entry in entries)
 
 
