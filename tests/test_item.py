@@ -11,7 +11,10 @@ from typing import Any
 
 import pystac
 import pytest
+from jsonschema import Draft7Validator
 from pystac.validation import JsonSchemaSTACValidator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT7
 from stac_model.schema import MLModelProperties
 
 from geoseg.catalog import catalogs_home
@@ -35,10 +38,31 @@ def check_schema(document: dict[str, Any]) -> MLModelProperties:
     """
     kind = pystac.STACObjectType.ITEM
     JsonSchemaSTACValidator().validate_core(document, kind, document["stac_version"], document["id"])
+    check_extensions(document)
     properties = copy.deepcopy(document["properties"])
     for entry in properties["mlm:output"][0]["classification:classes"]:
         entry.pop("geoseg:isthing", None)
     return MLModelProperties(**properties)
+
+
+SCHEMAS = {
+    f"https://stac-extensions.github.io/{'/'.join(path.stem.rsplit('-', 1))}/schema.json": json.loads(path.read_text())
+    for path in (Path(__file__).parent / "schemas").glob("*.json")
+}
+"""The extensions' own schemas, as they were published, and those that they refer to."""
+
+
+def check_extensions(document: dict[str, Any]) -> None:
+    """Validate an item against the schemas of the extensions that it declares.
+
+    That of classification 2.0 is not here; the MLM extension validates classes by the stricter one of 1.1.
+    """
+    declared = [url for url in document["stac_extensions"] if "/classification/" not in url]
+    registry: Any = Registry().with_resources(
+        [(url, Resource.from_contents(schema, DRAFT7)) for url, schema in SCHEMAS.items()]
+    )
+    for url in declared:
+        Draft7Validator(SCHEMAS[url], registry=registry).validate(document)
 
 
 SEMANTIC = ModelSpec(
@@ -91,6 +115,7 @@ def test_an_item_of_every_task_is_valid_and_reads_as_the_same_spec(spec: ModelSp
 def test_every_shipped_model_is_valid(path: Path) -> None:
     document = json.loads(path.read_text())
     check_schema(document)
+    assert all(item["description"] for item in document["properties"]["mlm:output"][0]["classification:classes"])
     assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]", document["properties"]["mlm:name"])
 
 
@@ -345,6 +370,30 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"model_input": {"norm_type": "z-score", "statistics": [{"mean": 1}]}},
         "stddev",
     ),
+    "a scaling without a type": (
+        {"model_input": {"value_scaling": [{"minimum": 0, "maximum": 255}]}},
+        "value_scaling",
+    ),
+    "an empty scaling": ({"model_input": {"value_scaling": [{}]}}, "value_scaling"),
+    "a type that is null beside numbers": (
+        {"model_input": {"value_scaling": [{"type": None, "minimum": 0, "maximum": 255}]}},
+        "value_scaling",
+    ),
+    "a scaling of a type that is a list": (
+        {"model_input": {"value_scaling": [{"type": ["scale"], "value": 255}]}},
+        "value_scaling",
+    ),
+    "scalings that are no list": ({"model_input": {"value_scaling": {"type": "scale"}}}, "value_scaling"),
+    "a scaling that lacks its number": ({"model_input": {"value_scaling": [{"type": "scale"}]}}, "value"),
+    "a scaling by a word": ({"model_input": {"value_scaling": [{"type": "scale", "value": "255"}]}}, "value"),
+    "half a range": ({"model_input": {"value_scaling": [{"type": "min-max", "minimum": 0}]}}, "maximum"),
+    "one class of a softmax": ({"classes": COLORED[:1]}, "classification:classes"),
+    "a threshold of a softmax": ({"properties": {"geoseg:threshold": 0.5}}, "classification:classes"),
+    "a threshold above 1": (
+        {"properties": {"geoseg:threshold": 50, "geoseg:activation": "sigmoid"}},
+        "classification:classes",
+    ),
+    "a threshold in words": ({"properties": {"geoseg:threshold": "half"}}, "geoseg:threshold"),
     "panoptic without things": ({"properties": {"mlm:tasks": ["panoptic-segmentation"]}}, "classification:classes"),
     "no classes": ({"model_output": {"classification_classes": []}}, "classification:classes"),
     "a score above 1": ({"properties": {"geoseg:min_score": 50}}, "geoseg:min_score"),

@@ -29,6 +29,9 @@ BATCH_AXES = ("batch", "b", "n", "sample", "samples")
 SMALLEST_TILE = 32
 """A shape with fewer px was taken from an example input; it says nothing of tiles."""
 
+UNSCALED: Json = {"type": None}
+"""How MLM before 1.4 says in so many words that a band is used as it is."""
+
 STATISTICS = ("min-max", "z-score")
 """Kinds of ``norm_type`` (MLM before 1.3) that are kinds of ``value_scaling`` too."""
 
@@ -195,18 +198,19 @@ def read_scalings(document: Document, model_input: Json) -> tuple[Scaling, ...]:
     field = next((name for name in ("value_scaling", "scaling") if model_input.get(name) is not None), None)
     if field is None:
         return _statistics(document, model_input)
-    entries = document.objects(field, document.need(model_input, field, list))
+    entries = document.need(model_input, field, list)
+    entries = document.objects(field, [UNSCALED if entry is None else entry for entry in entries])
     return tuple(_scaling(document, entry, field) for entry in entries)
 
 
 def _scaling(document: Document, entry: Json, field: str) -> Scaling:
-    kind = entry.get("type")
+    kind = "none" if entry == UNSCALED else entry.get("type")
     if kind not in get_args(ScalingType):
         problem = f"has the type {kind!r}" if kind is not None else f"has the entry {entry}, which has no type"
         raise document.error(field, f"{problem}; use one of {', '.join(get_args(ScalingType))}")
     if kind == "processing":
         return _expression(document, entry, field)
-    numbers = {name: document.need(entry, name, NUMBER) for name in NUMBERS[kind]}
+    numbers = {name: document.need(entry, name, NUMBER) for name in NUMBERS[str(kind)]}
     return Scaling(cast(ScalingType, kind), **numbers)
 
 

@@ -102,7 +102,16 @@ def write_model_item(
         **(properties or {}),
     }
     model = {"model": _model_asset(spec, path), **(assets or {})}
-    return write_item(path, spec.name, bbox, described, geometry=geometry, extensions=EXTENSIONS, assets=model)
+    return write_item(path, spec.name, bbox, described, geometry=geometry, extensions=_extensions(spec), assets=model)
+
+
+def _extensions(spec: ModelSpec) -> list[str]:
+    """The extensions whose fields an item has; the schemas of eo and raster refuse an item without any."""
+    absent = {
+        "eo": not any(band.common_name for band in spec.bands),
+        "raster": all(band.scale is None for band in spec.bands),
+    }
+    return [url for url in EXTENSIONS if not absent.get(url.split("/")[3], False)]
 
 
 def _properties(spec: ModelSpec) -> dict[str, Any]:
