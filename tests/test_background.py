@@ -31,6 +31,7 @@ from geoseg.models.refinement import Refinement
 from geoseg.models.together import Together
 from geoseg.models.trial import try_model
 from geoseg.models.tta import TestTimeAugmentation
+from geoseg.training.teacher import predict_image
 from tests.rasters import write_raster
 from tests.test_segmentation import ArrayRaster, run_blocks
 
@@ -304,6 +305,19 @@ def said(network: Any) -> str:
     """What a trial gives, of which it warns that all is one class."""
     with pytest.warns(GeosegWarning, match=r"gives all of a made-up tile the class '\w+'; .* geoseg:threshold"):
         return try_model(wrap(network, SPEC)).result
+
+
+@pytest.mark.parametrize(("classes", "count"), [((BUILDING,), 1), ((GROUND, BUILDING), 1), ((GROUND, BUILDING), 2)])
+def test_an_image_in_memory_is_labelled_by_position_among_the_classes(
+    classes: tuple[ClassSpec, ...], count: int
+) -> None:
+    probability = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    planes = torch.from_numpy(np.stack([0 * probability, probability][-count:]))
+    model = wrap(lambda _: planes[None], replace(SPEC, classes=classes, activation="none", threshold=0.6, tile_size=8))
+    labels, confidence = predict_image(model, np.zeros((3, 8, 8), np.uint8), np.ones((8, 8), bool))
+    names = np.array(model.spec.class_names)[labels]
+    np.testing.assert_array_equal(names, np.where(probability > 0.6, "building", "background"))
+    np.testing.assert_array_equal(confidence, np.where(probability > 0.6, probability, 1 - probability))
 
 
 def test_a_softmax_of_probabilities_is_noticed() -> None:

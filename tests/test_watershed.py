@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter, label
 
 from geoseg.errors import ModelError, WorkflowError
 from geoseg.models import Band, ClassSpec, ModelSpec, wrap
+from geoseg.models.background import with_background
 from geoseg.models.separating import BOUNDARY, detect, scoring_spec, separate
 from geoseg.models.watershed import Watershed, read_watershed
 
@@ -106,7 +107,13 @@ def test_scores_of_another_number_of_channels_are_refused() -> None:
 def test_the_network_beneath_is_a_semantic_one_with_a_boundary() -> None:
     spec = scoring_spec(SPEC)
     assert (spec.task, spec.activation, spec.watershed) == ("semantic-segmentation", "sigmoid", None)
-    assert [(item.value, item.name) for item in spec.classes] == [(1, "house"), (0, "shed"), (2, BOUNDARY)]
+    assert [(item.value, item.name) for item in spec.classes if not item.implied] == [
+        (1, "house"),
+        (0, "shed"),
+        (2, BOUNDARY),
+    ]
+    assert spec.score_count == 3
+    assert with_background(spec).classes == spec.classes
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from geoseg.errors import GeosegWarning, ModelError
-from geoseg.models.background import scored_classes
+from geoseg.models.background import background_of, scored_classes
 from geoseg.models.crf import Refiner
 from geoseg.models.running import Runner
 from geoseg.models.spec import Activation, ModelSpec
@@ -63,6 +63,31 @@ def activate(scores: torch.Tensor, activation: Activation) -> torch.Tensor:
     if activation == "none":
         return scores
     return scores.softmax(1) if activation == "softmax" else scores.sigmoid()
+
+
+def choose(spec: ModelSpec, probabilities: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Label the pixels of a tile that is not blended.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model's.
+    probabilities : torch.Tensor
+        float32, shape (class, y, x).
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Positions among the spec's classes, int64 (y, x), and their probabilities, float32 (y, x).
+    """
+    scored = scored_classes(spec, len(probabilities)) or ()
+    best, first = probabilities.max(0)
+    labels = torch.tensor([spec.classes.index(item) for item in scored], device=first.device)[first]
+    background = background_of(spec, scored)
+    if background is None:
+        return labels, best
+    is_below = best <= background[1]
+    return labels.masked_fill(is_below, spec.classes.index(background[0])), torch.where(is_below, 1 - best, best)
 
 
 def check_scores(spec: ModelSpec, scores: Any, scaled: torch.Tensor) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from skimage.segmentation import watershed
 
 from geoseg.errors import ModelError
 from geoseg.grid import Window
+from geoseg.models.background import ADDED
 from geoseg.models.detections import Detections
 from geoseg.models.prompts import Prompts
 from geoseg.models.running import Network, Opener
@@ -31,10 +33,10 @@ Numbers = NDArray[np.int32]
 
 
 def scoring_spec(spec: ModelSpec) -> ModelSpec:
-    """The network beneath, as a semantic model: the classes, and a last one that is the boundary."""
+    """The network beneath, as a semantic model: the classes, the boundary, and background, which has no score."""
     taken = {item.value for item in spec.classes}
-    free = next(value for value in range(255) if value not in taken)
-    classes = (*spec.classes, ClassSpec(free, BOUNDARY))
+    free, other = islice((value for value in range(255) if value not in taken), 2)
+    classes = (*spec.classes, ClassSpec(free, BOUNDARY), replace(ADDED, value=other))
     return replace(spec, task="semantic-segmentation", classes=classes, activation="sigmoid", watershed=None)
 
 

@@ -16,10 +16,11 @@ import numpy as np
 
 from geoseg.errors import GeosegWarning, ModelError
 from geoseg.models import trial_prompts
-from geoseg.models.background import background_of, scored_classes
+from geoseg.models.background import scored_classes
 from geoseg.models.detections import Detections
 from geoseg.models.probe import made_up_pixels
-from geoseg.models.spec import ClassSpec, ModelSpec, Task
+from geoseg.models.semantic import choose
+from geoseg.models.spec import ModelSpec, Task
 
 SHOWN = 0.01
 """Smaller shares of a tile are not worth a word."""
@@ -76,7 +77,7 @@ def _of_semantic(spec: ModelSpec, probabilities: Any, size: int) -> str:
     count = probabilities.shape[1]
     classes = scored_classes(spec, count)
     _check_shape(spec, probabilities, spec.score_count if classes is None else count, size)
-    names = _names(spec, classes or (), probabilities[0])
+    names = _names(spec, probabilities[0])
     shares = ", ".join(f"{name} {share:.0%}" for name, share in names.items() if share >= SHOWN)
     _warn_of_one(spec, names)
     return f"probabilities of {_counted(count)} ({shares})"
@@ -114,14 +115,11 @@ def _counted(count: int) -> str:
     return "1 class" if count == 1 else f"{count} classes"
 
 
-def _names(spec: ModelSpec, classes: tuple[ClassSpec, ...], probabilities: Any) -> dict[str, float]:
+def _names(spec: ModelSpec, probabilities: Any) -> dict[str, float]:
     """Names of the classes that a tile is labelled with, most frequent first, and their shares of it."""
-    best, first = probabilities.max(0)
-    below = background_of(spec, classes)
-    labels = first if below is None else first.masked_fill(best <= below[1], len(classes))
-    legend = [*classes, *(() if below is None else below[:1])]
-    counts = Counter(legend[label].name for label in labels.flatten().tolist())
-    return {name: count / labels.numel() for name, count in counts.most_common()}
+    labels = choose(spec, probabilities)[0].flatten().tolist()
+    counts = Counter(spec.class_names[label] for label in labels)
+    return {name: count / len(labels) for name, count in counts.most_common()}
 
 
 def _warn_of_one(spec: ModelSpec, shares: dict[str, float]) -> None:

@@ -17,6 +17,7 @@ from geoseg.errors import TrainingError
 from geoseg.evaluation import IGNORE
 from geoseg.grid import Window
 from geoseg.models import Model, load_model
+from geoseg.models.semantic import choose
 from geoseg.models.spec import ModelSpec
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import Image, TeacherLabels
@@ -113,8 +114,8 @@ def predict_image(
     classes, confidence = np.full(mask.shape, IGNORE, np.uint8), np.zeros(mask.shape, np.float32)
     wanted = mask if keep is None else mask & keep
     for core, probabilities in _predictions(model, pixels, mask, wanted):
-        best = probabilities.max(0)
-        classes[core.slices()], confidence[core.slices()] = best.indices.numpy(), best.values.numpy()
+        labels, best = choose(model.spec, probabilities)
+        classes[core.slices()], confidence[core.slices()] = labels.numpy(), best.numpy()
     classes[~wanted] = IGNORE
     return classes, confidence
 
@@ -129,7 +130,7 @@ def predict_scores(
     NDArray
         float32, shape (class, y, x); 0 where left out or invalid.
     """
-    found = np.zeros((len(model.spec.classes), *mask.shape), np.float32)
+    found = np.zeros((model.spec.score_count, *mask.shape), np.float32)
     wanted = mask if keep is None else mask & keep
     for core, probabilities in _predictions(model, pixels, mask, wanted):
         found[:, *core.slices()] = probabilities.numpy()
