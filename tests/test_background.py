@@ -370,7 +370,7 @@ def test_an_entry_of_two_classes_and_a_network_of_one_score_go_together(entry: P
     output["classification:classes"].insert(0, {"value": 0, "name": "no building", "description": "The rest."})
     output["result"]["shape"][1] = shape
     entry.write_text(json.dumps(document))
-    labels = geoseg.segment(str(entry.parent / "image.tif"), str(entry)).values
+    labels = geoseg.segment(str(entry.parent / "image.tif"), str(entry)).compute(scheduler="synchronous").values
     assert (labels == 1).sum() == 4800
     assert (labels == 0).sum() == 200 * 200 - 4800
 
