@@ -181,6 +181,10 @@ class GeosegWarning(UserWarning):
     """Base of every warning that geoseg gives."""
 
 
+class InputWarning(GeosegWarning):
+    """A part of what was given that cannot be used and is left out."""
+
+
 class FormatWarning(GeosegWarning):
     """A vector format that cannot hold everything that is written to it."""
 

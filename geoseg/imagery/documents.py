@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,8 +17,9 @@ from pystac.utils import make_absolute_href
 from pystac_client import Client
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
+from shapely.errors import ShapelyError
 
-from geoseg.errors import CatalogError, WorkflowError
+from geoseg.errors import CatalogError, GeosegError, WorkflowError
 from geoseg.imagery.searching import Search
 
 TIMEOUT = 30.0
@@ -98,13 +100,34 @@ def read_items(given: Any, search: Search) -> list[Json]:
     addresses = list(given) if isinstance(given, list | tuple) else [given]
     found: dict[tuple[str, str], Json] = {}
     for address in map(str, addresses):
-        for item in _items(address, search):
-            if search.accepts(item):
-                found.setdefault((str(item.get("collection")), str(item.get("id"))), item)
+        with well_formed(f"'{address}'"):
+            for item in _items(address, search):
+                if search.accepts(item):
+                    found.setdefault((str(item.get("collection")), str(item.get("id"))), item)
     if not found:
         wanted = f" with {_spoken(search)}" if not search.is_empty or search.region else ""
         raise CatalogError(f"'{addresses[0]}' has no item{wanted}; ask for other dates, collections or another region.")
     return list(found.values())
+
+
+@contextmanager
+def well_formed(name: str) -> Iterator[None]:
+    """Tell in a sentence what goes wrong because a field of a STAC document has another type than STAC says.
+
+    Raises
+    ------
+    CatalogError
+        With the document's name.
+    """
+    try:
+        yield
+    except GeosegError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, ShapelyError) as error:
+        raise CatalogError(
+            f"{name} has a field that is not as STAC has it ({type(error).__name__}: {_reason(error)}); correct it, or "
+            "give the files themselves as input."
+        ) from error
 
 
 def _items(address: str, search: Search) -> Iterator[Json]:
@@ -123,7 +146,7 @@ def _items(address: str, search: Search) -> Iterator[Json]:
         only = Search((str(document.get("id")),), search.datetime, search.query, search.region)
         yield from _searched(root, only)
     else:
-        yield from _linked(document, address)
+        yield from _linked(document, address, {address})
 
 
 def _load(address: str) -> Json:
@@ -189,18 +212,21 @@ def _api_of(collection: Json) -> str | None:
     return str(links["root"]) if "items" in links and "root" in links else None
 
 
-def _linked(document: Json, address: str) -> Iterator[Json]:
-    """The items that a static catalog links, and those of the catalogs that it links."""
+def _linked(document: Json, address: str, seen: set[str]) -> Iterator[Json]:
+    """The items that a static catalog links, and those of the catalogs that it links, each document once."""
     base = str(_root_of(Path(address).expanduser())) if Path(address).is_dir() else address
     for link in document.get("links") or []:
         if link.get("rel") in ("item", "child"):
             href = make_absolute_href(str(link.get("href")), base)
             refuse_local(base, href)
+            if href in seen:
+                continue
+            seen.add(href)
             target = _load(href)
             if link["rel"] == "item":
                 yield _absolute(target, href)
             else:
-                yield from _linked(target, href)
+                yield from _linked(target, href, seen)
 
 
 def _absolute(item: Json, address: str) -> Json:

@@ -98,7 +98,7 @@ def open_imagery(
         As `geoseg.raster.open_raster`.
     """
     from geoseg.catalog import resolve_input
-    from geoseg.imagery.documents import is_document, read_items
+    from geoseg.imagery.documents import is_document, read_items, well_formed
     from geoseg.imagery.searching import Search, read_query
     from geoseg.imagery.shots import Reading
 
@@ -111,7 +111,8 @@ def open_imagery(
     given = resolve_input(plain_value(input, "input"))
     if is_document(given):
         reading = Reading(bands, masking, remove_offset, calibration, Attempts(on_error))
-        return _open_items(read_items(given, search), reading, resolution, region, mosaic)
+        with well_formed(f"an item of '{given}'"):
+            return _open_items(read_items(given, search), reading, resolution, region, mosaic)
     if not search.is_empty:
         raise WorkflowError(
             f"'{given}' is no catalog to search; give STAC, or leave collections, datetime and query out."

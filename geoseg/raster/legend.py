@@ -1,11 +1,15 @@
 """What the values of a classified raster are called, and their colours, as its file says.
 
-It knows ``CLASS_<value>`` items, as `write_cog` writes them, and colour tables; nothing of what classes are for.
+It knows ``CLASS_<value>`` items, as `write_cog` writes them, colour tables, and the category names and attribute tables
+that GDAL and other programs keep in ``.aux.xml`` beside a file; nothing of what classes are for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from xml.etree import ElementTree
 
 from geoseg.raster.handles import dataset
 from geoseg.raster.mosaic import Raster
@@ -20,7 +24,7 @@ class Legend:
     Attributes
     ----------
     names : dict of int to str
-        From ``CLASS_<value>`` items of the file or its first band.
+        From ``CLASS_<value>`` items of the file or its first band, else its category names or attribute table.
     colors : dict of int to (red, green, blue)
         The colour table, 0 to 255; empty where there is none.
     """
@@ -38,4 +42,51 @@ def read_legend(raster: Raster) -> Legend:
     except ValueError:  # there is no colour table
         colors = {}
     numbers = {key.removeprefix(_ITEM): str(name) for key, name in items.items() if key.startswith(_ITEM)}
-    return Legend({int(number): name for number, name in numbers.items() if number.isdigit()}, colors)
+    names = {int(number): name for number, name in numbers.items() if number.isdigit()}
+    return Legend(names or _sidecar_names(source.files), colors)
+
+
+def _sidecar_names(files: list[str]) -> dict[int, str]:
+    """Names of values of the first band in GDAL's metadata beside a file or in a VRT; empty where there are none."""
+    for file in files:
+        if not file.endswith((".aux.xml", ".vrt")) or not Path(file).is_file():
+            continue
+        try:
+            band = ElementTree.parse(file).find(".//*[@band='1']")  # noqa: S314 - GDAL has parsed it before
+        except ElementTree.ParseError:  # GDAL has read the pixels without it
+            continue
+        if band is not None and (names := _categories(band) or _attributes(band)):
+            return names
+    return {}
+
+
+def _categories(band: ElementTree.Element) -> dict[int, str]:
+    """GDAL's category names, one a value from 0 on."""
+    texts = [item.text or "" for item in band.iterfind("CategoryNames/Category")]
+    return {value: text for value, text in enumerate(texts) if text}
+
+
+def _attributes(band: ElementTree.Element) -> dict[int, str]:
+    """Names in a raster attribute table, by the usages that GDAL gives its columns, or by what they are called."""
+    table = band.find("GDALRasterAttributeTable")
+    columns = [] if table is None else table.findall("FieldDefn")
+    kinds = [(column.findtext("Usage", ""), column.findtext("Name", "").lower()) for column in columns]
+    value = _column(kinds, ("5", "3"), ("value",))
+    name = _column(kinds, ("2",), ("class_name", "classname", "class_names", "class", "name", "label"))
+    if table is None or value is None or name is None:
+        return {}
+    rows = [[field.text or "" for field in row.iterfind("F")] for row in table.iterfind("Row")]
+    return {int(float(row[value])): row[name] for row in rows if _is_whole(row[value]) and row[name]}
+
+
+def _column(kinds: list[tuple[str, str]], usages: tuple[str, ...], names: tuple[str, ...]) -> int | None:
+    by_usage = (index for usage in usages for index, kind in enumerate(kinds) if kind[0] == usage)
+    by_name = (index for name in names for index, kind in enumerate(kinds) if kind[1] == name)
+    return next(chain(by_usage, by_name), None)
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        return float(text).is_integer()
+    except ValueError:
+        return False

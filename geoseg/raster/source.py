@@ -129,7 +129,7 @@ class Source:
         """Read a window of a dataset that is open already; as `read`, but errors are rasterio's own."""
         where = rasterio.windows.Window(window.x, window.y, window.width, window.height)
         indexes = [*self.indexes, self.alpha] if self.alpha is not None else list(self.indexes)
-        layers = opened.read(indexes, window=where, out_dtype=self.dtype)
+        layers = _read_bands(opened, indexes, where, self.dtype)
         masks = opened.read_masks(list(self.masked), window=where) if self.masked else None
         pixels = layers[: len(self.indexes)]
         mask = self._valid(layers, masks)
@@ -152,6 +152,17 @@ class Source:
         for check in checks[1:]:
             checks[0] &= check
         return checks[0] if checks else None
+
+
+def _read_bands(
+    opened: rasterio.DatasetReader, indexes: list[int], window: rasterio.windows.Window, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Read bands as one type; bands of several types one by one, because rasterio reads but those of one together."""
+    types = opened.dtypes
+    if len({types[index - 1] for index in indexes}) > 1:
+        return np.stack([opened.read(index, window=window, out_dtype=dtype) for index in indexes])
+    layers: NDArray[Any] = opened.read(indexes, window=window, out_dtype=dtype)
+    return layers
 
 
 def files_of(path: str) -> list[str]:

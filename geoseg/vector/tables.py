@@ -5,13 +5,15 @@ It knows files and what they are for, not what features mean.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import pyogrio
+from shapely.errors import ShapelyError
 
-from geoseg.errors import CrsError, GeosegError, InputNotFoundError
+from geoseg.errors import CrsError, GeosegError, InputNotFoundError, InputWarning
 
 
 def read_table(
@@ -51,18 +53,31 @@ def read_table(
         There is no such file.
     CrsError
         It has no CRS.
+
+    Warns
+    -----
+    InputWarning
+        Some features have no geometry.
     """
     if not path.exists():
         raise InputNotFoundError(f"{what} '{path}' does not exist; give a vector file with {wanted}.")
     try:
         table = gpd.read_parquet(path) if path.suffix == ".parquet" else _read_layer(path, what, error, columns)
-    except (pyogrio.errors.DataSourceError, OSError, ValueError) as problem:
+    except (pyogrio.errors.DataSourceError, OSError, ValueError, ShapelyError) as problem:
         if isinstance(problem, GeosegError):
             raise
         raise error(f"{what} '{path}' is not a readable vector file ({problem}); give one with {wanted}.") from problem
     if not isinstance(table, gpd.GeoDataFrame):
         raise error(f"{what} '{path}' is a table without geometry; give a file with {wanted}.")
-    table = table[~(table.geometry.isna() | table.geometry.is_empty)].reset_index(drop=True)
+    missing = table.geometry.isna() | table.geometry.is_empty
+    if missing.any() and not missing.all():
+        warnings.warn(
+            InputWarning(
+                f"{missing.sum():,} of {len(table):,} features of {what} '{path}' have no geometry; left out."
+            ),
+            stacklevel=3,
+        )
+    table = table[~missing].reset_index(drop=True)
     if table.empty and not may_be_empty:
         raise error(f"{what} '{path}' has no features; give a file with {wanted}.")
     if table.crs is None:

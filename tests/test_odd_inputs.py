@@ -1,0 +1,126 @@
+"""Inputs that are unusual and valid, or broken in a part: bands of several types, legends, catalogs, geometries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+import shapely.geometry
+
+from geoseg.errors import CatalogError, GeosegError, InputWarning, RegionError
+from geoseg.grid import Window
+from geoseg.imagery import open_imagery
+from geoseg.raster import open_raster, read_legend
+from geoseg.vector import read_region
+from tests.rasters import write_raster
+from tests.stac import collection_of, write_json, write_scene
+
+TYPES = [("uint8", "uint16"), ("int16", "float32"), ("uint8", "int16"), ("float32", "float64"), ("uint16", "int32")]
+
+
+@pytest.mark.parametrize("types", TYPES)
+def test_bands_of_several_types_are_read_as_their_common_type(tmp_path: Path, types: tuple[str, str]) -> None:
+    random = np.random.default_rng(0)
+    bands = [random.integers(1, 120, (30, 40)).astype(dtype) for dtype in types]
+    names = [write_raster(tmp_path / f"{index}.tif", band).name for index, band in enumerate(bands)]
+    kinds = {"uint8": "Byte", "uint16": "UInt16", "int16": "Int16", "int32": "Int32", "float32": "Float32"}
+    rows = "".join(
+        f'<VRTRasterBand dataType="{kinds.get(dtype, "Float64")}" band="{index + 1}"><SimpleSource>'
+        f'<SourceFilename relativeToVRT="1">{name}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
+        "</VRTRasterBand>"
+        for index, (name, dtype) in enumerate(zip(names, types, strict=True))
+    )
+    with rasterio.open(tmp_path / names[0]) as file:
+        place, crs = ", ".join(map(str, file.transform.to_gdal())), file.crs.to_wkt()
+    text = f'<VRTDataset rasterXSize="40" rasterYSize="30"><SRS>{crs.replace(chr(34), "&quot;")}</SRS>'
+    (tmp_path / "a.vrt").write_text(f"{text}<GeoTransform>{place}</GeoTransform>{rows}</VRTDataset>")
+    raster = open_raster(str(tmp_path / "a.vrt"))
+    pixels, mask = raster.read(Window(3, 4, 20, 30))
+    assert raster.dtype == pixels.dtype == np.result_type(*types)
+    assert mask.all()
+    for band, expected in zip(pixels, bands, strict=True):
+        np.testing.assert_array_equal(band, expected[3:23, 4:34])
+
+
+RAT = (
+    "<GDALRasterAttributeTable>"
+    '<FieldDefn index="0"><Name>Value</Name><Type>0</Type><Usage>5</Usage></FieldDefn>'
+    '<FieldDefn index="1"><Name>Count</Name><Type>0</Type><Usage>1</Usage></FieldDefn>'
+    '<FieldDefn index="2"><Name>Class_Name</Name><Type>2</Type><Usage>2</Usage></FieldDefn>'
+    '<Row index="0"><F>0</F><F>12</F><F>Open Water</F></Row><Row index="1"><F>41</F><F>3</F><F>Forest</F></Row>'
+    "</GDALRasterAttributeTable>"
+)
+BY_NAME = RAT.replace("<Usage>5", "<Usage>0").replace("<Usage>2", "<Usage>0")
+CATEGORIES = "<CategoryNames><Category>water</Category><Category></Category><Category>trees</Category></CategoryNames>"
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        (RAT, {0: "Open Water", 41: "Forest"}),
+        (BY_NAME, {0: "Open Water", 41: "Forest"}),
+        (CATEGORIES, {0: "water", 2: "trees"}),
+        ("", {}),
+    ],
+)
+def test_names_of_classes_stand_beside_the_file(tmp_path: Path, content: str, names: dict[int, str]) -> None:
+    path = write_raster(tmp_path / "a.tif", np.zeros((9, 9), np.uint8))
+    sidecar = path.with_name("a.tif.aux.xml")
+    sidecar.write_text(f'<PAMDataset><PAMRasterBand band="1">{content}</PAMRasterBand></PAMDataset>')
+    assert read_legend(open_raster(str(path))).names == names
+
+
+def _item(tmp_path: Path) -> dict[str, Any]:
+    return write_scene(tmp_path, "s", {"B04": np.full((20, 20), 5, np.uint16)})
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("properties", []), ("properties", "x"), ("assets", []), ("assets", {"b04": 3}), ("geometry", {"type": "Polygon"}),
+    ("geometry", 7), ("bbox", "west"), ("links", 5), ("links", ["x"]),
+    ("properties", {"datetime": 5}), ("properties", {"datetime": "yesterday"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG)
+def test_field_of_another_type_is_told_in_a_sentence(tmp_path: Path, field: str, value: Any) -> None:
+    item = _item(tmp_path) | {field: value}
+    if field == "bbox":
+        item["geometry"] = None
+    path = write_json(tmp_path / "items.json", collection_of(item))
+    region = read_region("-80,37,-70,39")
+    try:
+        open_imagery(str(path), bands=["red"], region=region, datetime="2024")
+    except GeosegError as error:
+        assert "\n" not in str(error)
+
+
+def test_catalogs_that_link_each_other_end(tmp_path: Path) -> None:
+    head = {"type": "Catalog", "stac_version": "1.1.0", "description": "."}
+    for own, other in (("a", "b"), ("b", "a")):
+        links = [{"rel": "child", "href": f"./{other}.json"}]
+        write_json(tmp_path / f"{own}.json", {**head, "id": own, "links": links})
+    with pytest.raises(CatalogError, match="has no item"):
+        open_imagery(str(tmp_path / "a.json"))
+
+
+def test_features_without_geometry_are_counted(tmp_path: Path) -> None:
+    shapes = [shapely.box(0, 0, 1, 1), None, shapely.Polygon()]
+    gpd.GeoDataFrame(geometry=shapes, crs="EPSG:4326").to_file(tmp_path / "a.gpkg")
+    with pytest.warns(InputWarning, match=r"2 of 3 features of the region '.*' have no geometry; left out"):
+        assert read_region(tmp_path / "a.gpkg").geometry.area == 1
+
+
+def test_ring_that_is_open_is_told_in_a_sentence(tmp_path: Path) -> None:
+    ring = [[0, 0], [1, 0], [1, 1], [0, 1]]
+    feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    try:
+        assert read_region(tmp_path / "a.geojson").geometry.equals(shapely.box(0, 0, 1, 1))
+    except RegionError as error:
+        assert "is not a readable vector file" in str(error)
