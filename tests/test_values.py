@@ -227,3 +227,18 @@ def test_the_terminal_the_manifest_and_the_report_say_it(tmp_path: Path, capsys:
     assert main(["run", *words, "--output", str(tmp_path / "refused")]) == 3
     assert "give `--scale 10000` if they are parts of 1" in capsys.readouterr().err.replace("\n", " ")
     assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize(("is_imagery", "notes"), [(True, 1), (False, 0)])
+def test_an_alpha_band_that_is_imagery_is_pointed_out(is_imagery: bool, notes: int, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(40, 200, (4, 256, 256)).astype("uint8")
+    if not is_imagery:
+        pixels[3] = 255
+    pixels[3, :, 128:] = 0
+    raster = opened(tmp_path, pixels, colorinterp=["red", "green", "blue", "alpha"])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_values(raster, model(0, 255))
+    found = [str(item.message) for item in caught if issubclass(item.category, GeosegWarning)]
+    assert len(found) == notes
+    assert all("band 4 of" in sentence and "-colorinterp_4 undefined" in sentence for sentence in found)

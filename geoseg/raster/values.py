@@ -11,7 +11,7 @@ refused: dark and bright scenes are legitimate, so limits are far from them, and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ _BYTES = (0.0, 255.0)
 _THOUSANDS = 1000.0  # from such a highest number on bytes are no imagery of a model
 _FAINT = 0.01  # of the expected range: water in shadow is brighter in some band
 _BRIGHT = 0.6  # of the expected range
+_GRADES = 32  # different numbers that a mask does not have
 
 Range = tuple[float, float]
 
@@ -220,14 +221,14 @@ def find_doubt(values: Values, raster: Raster, model: str, *, is_given: bool) ->
     """
     bands = [band for band in values.bands if band.expected is not None]
     if not bands:
-        return _doubt_of_zeros(values, raster)
+        return _doubt_of_zeros(values, raster) or _doubt_of_alpha(raster)
     for check in (_too_small, _too_large, _too_bright):
         if (finding := check(bands, raster)) is not None:
             remedy, is_certain = finding
             remedy = "correct scale and offset" if is_given else f"{remedy}, or `--scale 1` if the numbers are right"
             sentence = f"{_seen(bands, raster)}, and model '{model}' is meant for {_meant(bands)}; {remedy}."
             return Doubt(sentence, is_certain and not is_given)
-    return _doubt_of_zeros(values, raster)
+    return _doubt_of_zeros(values, raster) or _doubt_of_alpha(raster)
 
 
 _Finding = tuple[str, bool]
@@ -281,6 +282,27 @@ def _doubt_of_zeros(values: Values, raster: Raster) -> Doubt | None:
     return Doubt(
         f"{values.zeros:.0%} of the pixels of '{_name(raster)}' that were looked at are 0 in every band and are mapped "
         "like any other; give `--nodata 0` if nothing was recorded there.",
+        False,
+    )
+
+
+def _doubt_of_alpha(raster: Raster) -> Doubt | None:
+    """A band that GDAL takes for alpha, as the fourth of four bytes, and that has as many numbers as imagery has."""
+    source = raster.sources[0]
+    if source.alpha is None:
+        return None
+    layer = replace(source, indexes=(source.alpha,), nodata=(None,), alpha=None, masked=(), units=(), lines=())
+    try:
+        windows = [layer.read(_window(layer.extent, place))[0] for place in _PLACES[:ENOUGH]]
+    except RasterReadError:
+        return None
+    numbers = np.concatenate([window.ravel() for window in windows])
+    between = (numbers > 0) & (numbers < numbers.max())
+    if between.mean() < 0.3 or len(np.unique(numbers)) < _GRADES:
+        return None
+    return Doubt(
+        f"band {source.alpha} of '{source.given}' is tagged as alpha and has numbers as imagery has, so pixels where it "
+        f"is 0 are left out; if it shows something, say so: `gdal_edit.py -colorinterp_{source.alpha} undefined FILE`.",
         False,
     )
 
