@@ -37,6 +37,9 @@ _PLACES = (
     (0.5, 0.5), (0.1, 0.1), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1), (0.5, 0.1), (0.5, 0.9), (0.1, 0.5), (0.9, 0.5),
     (0.3, 0.3), (0.7, 0.7), (0.3, 0.7), (0.7, 0.3),
 )  # fmt: skip
+_FAILURES = (
+    2  # windows that cannot be read, after which no more are tried: a server that is gone takes half a minute each
+)
 _LEAST = 64  # px with data, below which nothing is concluded
 _BYTES = (0.0, 255.0)
 _THOUSANDS = 1000.0  # from such a highest number on bytes are no imagery of a model
@@ -155,6 +158,7 @@ def _read_windows(raster: Raster, cores: Sequence[Window]) -> list[NDArray[Any]]
     """Pixels with data (band, n) of as many windows as are enough."""
     enough = ENOUGH_REMOTE if any(is_remote(source.path) for source in raster.sources[:1]) else ENOUGH
     found: list[NDArray[Any]] = []
+    failures = 0
     for number, place in enumerate(_PLACES):
         core = cores[number * len(cores) // len(_PLACES)] if len(cores) > len(_PLACES) else cores[number % len(cores)]
         try:
@@ -162,6 +166,9 @@ def _read_windows(raster: Raster, cores: Sequence[Window]) -> list[NDArray[Any]]
         except AssetMismatchError:
             raise
         except RasterReadError:
+            failures += 1
+            if failures == _FAILURES:
+                break
             continue
         if mask.mean() > 0.1:
             found.append(pixels[:, mask])
@@ -301,8 +308,8 @@ def _doubt_of_alpha(raster: Raster) -> Doubt | None:
     if between.mean() < 0.3 or len(np.unique(numbers)) < _GRADES:
         return None
     return Doubt(
-        f"band {source.alpha} of '{source.given}' is tagged as alpha and has numbers as imagery has, so pixels where it "
-        f"is 0 are left out; if it shows something, say so: `gdal_edit.py -colorinterp_{source.alpha} undefined FILE`.",
+        f"band {source.alpha} of '{source.given}' is tagged as alpha and has the numbers of imagery, so pixels "
+        f"where it is 0 are left out; if it is data, give `gdal_edit.py -colorinterp_{source.alpha} undefined`.",
         False,
     )
 
