@@ -136,6 +136,13 @@ class OutputError(GeosegError, OSError):
     may_pass = True
 
 
+class DamagedError(OutputError):
+    """A file of a run's state that is missing or damaged; the next start makes it again."""
+
+    exit_code = PART_FAILED
+    may_pass = False
+
+
 class FingerprintError(GeosegError, RuntimeError):
     """A run folder that holds results of other inputs, another model or other settings."""
 

@@ -30,7 +30,9 @@ ABANDONED = 86_400.0
 """Seconds after which what a process of another machine was writing counts as left behind."""
 
 _OWNER = re.compile(rf"\.(\w+)-(\d+)-[0-9a-f]{{8}}{re.escape(UNFINISHED)}")
-_HOST = re.sub(r"\W", "_", socket.gethostname())[:24]
+HOST = re.sub(r"\W", "_", socket.gethostname())[:24]
+"""The machine's name, as it stands in names of files."""
+
 _NO_SUCH_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # what file systems say that cannot sync a folder
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|/vsi")
@@ -94,7 +96,7 @@ def unfinished(path: Path) -> Path:
 
 
 def _mine() -> str:
-    return f"{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}{UNFINISHED}"
+    return f"{HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}{UNFINISHED}"
 
 
 def write_file(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
@@ -204,7 +206,7 @@ def _remove(path: Path) -> None:
 def _is_abandoned(path: Path) -> bool:
     """Whether the process that was writing is gone: of this machine that is known, of others after a day."""
     owner = _OWNER.search(path.name)
-    if owner and owner[1] == _HOST:
+    if owner and owner[1] == HOST:
         return not is_alive(int(owner[2]))
     with suppress(OSError):
         return time.time() - max(item.stat().st_mtime for item in (path, *path.glob("*"))) > ABANDONED

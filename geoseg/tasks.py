@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +27,7 @@ from geoseg.models import AnyModel, load_model, trial_prompts
 from geoseg.planning import Plan
 from geoseg.segmentation import Prediction, detect_block, finish_block, parse_block, predict_block
 from geoseg.store import RunFolder
+from geoseg.store.markers import Digest
 from geoseg.store.run import OWN_STRIPS
 
 Seconds = dict[str, float]
@@ -88,6 +90,19 @@ class Job(WorkerPlugin):
         sources = self.plan.grid.sources_of(block)
         return {strip: place for strip, place in sources.items() if self.plan.runs(place)}
 
+    def around(self, block: Block) -> list[tuple[int, int]]:
+        """Blocks whose objects a block has to know: itself and its sources."""
+        return [(block.row, block.col), *self.sources_of(block).values()]
+
+    def strips_of(self, block: Block) -> set[str]:
+        """Strips that a block still waits for, of those that it writes itself; its draft is one of them."""
+        waiting = dict.fromkeys(OWN_STRIPS, (block.row, block.col)) | self.plan.grid.consumers_of(block)
+        return {
+            strip
+            for strip, place in waiting.items()
+            if self.plan.runs(place) and not self.folder.is_marked("finish", self.plan.grid.block(*place))
+        }
+
 
 def _job(name: str, worker: Worker | None = None) -> Job:
     job = (worker or get_worker()).plugins[name]
@@ -129,13 +144,13 @@ def predict(job_name: str, row: int, col: int) -> Seconds:
         prediction, tiles = parse_block(*source, region=plan.region, batch_size=plan.batch_size)
     else:
         tiles = detect_block(*source, region=plan.region, batch_size=plan.batch_size, prompts=plan.prompts)
-    if tiles is not None:
-        folder.objects.write_tiles(block, tiles)
+    digests = [] if tiles is None else [folder.objects.write_tiles(block, tiles)]
     if prediction is not None:
-        if not folder.is_marked("finish", block):
-            folder.write_draft(block, prediction.labels, prediction.confidence)
-        folder.write_strips(block, prediction.strips)
-    folder.mark("predict", block)
+        strips = job.strips_of(block)
+        if "draft" in strips:
+            digests.append(folder.write_draft(block, prediction.labels, prediction.confidence))
+        digests += folder.write_strips(block, prediction.strips, strips - {"draft"})
+    folder.mark("predict", block, digests)
     return {"predict": time.perf_counter() - start}
 
 
@@ -157,25 +172,30 @@ def finish(job_name: str, row: int, col: int, missing: tuple[str, ...] = ()) -> 
     folder, block = job.folder, job.plan.grid.block(row, col)
     if folder.is_marked("finish", block):
         return {"finish": 0.0}
+    digests = []
     if job.plan.has_things:
-        folder.objects.write_meeting(block, meet(job.plan.grid, block, _Looking(job, block).look))
+        lost = {place for strip, place in job.sources_of(block).items() if strip in missing}
+        digests.append(folder.objects.write_meeting(block, meet(job.plan.grid, block, _Looking(job, block, lost).look)))
     if job.plan.has_stuff:
-        _finish_labels(job, block, missing)
+        digests += _finish_labels(job, block, missing)
     if not missing:
-        folder.mark("finish", block)
+        folder.mark("finish", block, digests)
         _drop_strips(job, block)
     return {"finish": time.perf_counter() - start}
 
 
-def _finish_labels(job: Job, block: Block, missing: tuple[str, ...]) -> None:
+def _finish_labels(job: Job, block: Block, missing: tuple[str, ...]) -> list[Digest]:
     """Complete a block's ramps, and store its labels."""
-    folder, row, col = job.folder, block.row, block.col
-    sources = job.sources_of(block)
-    neighbours = {strip: folder.read_strip(*place, strip) for strip, place in sources.items() if strip not in missing}
-    own = {strip: folder.read_strip(row, col, strip) for strip in ("top", "left")}
-    unused = own["top"][:0]
-    prediction = Prediction(*folder.read_draft(row, col), Strips(**own, right=unused, below=unused, corner=unused))
-    folder.write_block(block, *finish_block(prediction, neighbours, job.plan.spec))
+    sources = {strip: place for strip, place in job.sources_of(block).items() if strip not in missing}
+    own = dict.fromkeys(OWN_STRIPS, (block.row, block.col))
+    arrays = job.folder.read_strips({**sources, **own})
+    sums = {strip: arrays[strip][0] for strip in (*sources, "top", "left")}
+    unused = sums["top"][:0]
+    strips = Strips(sums["top"], sums["left"], right=unused, below=unused, corner=unused)
+    labels, confidence = arrays["draft"]
+    prediction = Prediction(labels, confidence, strips)
+    neighbours = {strip: sums[strip] for strip in sources}
+    return job.folder.write_block(block, *finish_block(prediction, neighbours, job.plan.spec))
 
 
 def _drop_strips(job: Job, block: Block) -> None:
@@ -186,13 +206,14 @@ def _drop_strips(job: Job, block: Block) -> None:
 
 
 class _Looking:
-    """Objects of the tiles around a block, each file of objects read once."""
+    """Objects of the tiles around a block, each file of objects read once; those of blocks that are lost have none."""
 
-    def __init__(self, job: Job, block: Block) -> None:
+    def __init__(self, job: Job, block: Block, lost: Collection[tuple[int, int]]) -> None:
         self._tiles: dict[tuple[int, int], TileObjects] = {}
         wanted = {(tile.row, tile.col) for tile in job.plan.grid.tiles_around(block)}
-        for place in ((block.row, block.col), *job.sources_of(block).values()):
-            self._tiles |= job.folder.objects.read_tiles(*place, wanted)
+        for place in job.around(block):
+            if place not in lost:
+                self._tiles |= job.folder.objects.read_tiles(*place, wanted)
 
     def look(self, row: int, col: int) -> TileObjects | None:
         """Objects of a tile; None where there are none."""
@@ -213,11 +234,11 @@ def unite(job_name: str, is_final: bool) -> Seconds:
     job = _job(job_name)
     objects = job.folder.objects
     plan = job.plan
-    table = objects.read_table(plan.grid.cols.tiles)
     areas, width = plan.areas, plan.raster.shape[1]
+    blocks = [(block.row, block.col) for block in plan.blocks()]
     united = unite_objects(
-        table,
-        objects.read_meeting(),
+        objects.read_table(plan.grid.cols.tiles, blocks, is_complete=is_final),
+        objects.read_meeting(blocks, is_complete=is_final),
         min_pixels=plan.min_pixels,
         keep_classes=plan.keep_classes,
         weigh=None if areas is None else lambda first: areas.of_rows(first // width),
@@ -241,10 +262,12 @@ def number(job_name: str, row: int, col: int, is_final: bool) -> Seconds:
     start = time.perf_counter()
     job = _job(job_name)
     block = job.plan.grid.block(row, col)
-    painted = paint_core(job.plan.grid, block, _Looking(job, block).look)
-    job.folder.write_instances(block, _numbers(painted, job.folder.objects.read_united()))
+    objects = job.folder.objects
+    lost = [] if is_final else [place for place in job.around(block) if not objects.has_tiles(*place)]
+    painted = paint_core(job.plan.grid, block, _Looking(job, block, lost).look)
+    digests = job.folder.write_instances(block, _numbers(painted, objects.read_united()))
     if is_final:
-        job.folder.mark("number", block)
+        job.folder.mark("number", block, digests)
     return {"number": time.perf_counter() - start}
 
 

@@ -26,7 +26,7 @@ def test_no_two_writers_share_a_name_whatever_their_process_and_machine(
 ) -> None:
     path = tmp_path / "0-0-top.npy"
     here = {unfinished(path).name for _ in range(100)}
-    monkeypatch.setattr(files, "_HOST", "another_pod")
+    monkeypatch.setattr(files, "HOST", "another_pod")
     names = here | {unfinished(path).name}
     assert len(names) == 101
     assert all(name.startswith("0-0-top.") and name.endswith(".tmp.npy") for name in names)

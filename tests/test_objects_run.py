@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from scipy import ndimage
 import geoseg
 from geoseg import tasks
 from geoseg.engine import Event
-from geoseg.errors import BlockError, FingerprintError, WorkflowError
+from geoseg.errors import BlockError, DamagedError, FingerprintError, WorkflowError
+from geoseg.grid import TileGrid, Tiling
+from geoseg.instances import TileObjects
 from geoseg.models import Detections, ModelSpec, Prompts, wrap
+from geoseg.store import ObjectFolder
 from tests.networks import write_item
 from tests.rasters import write_raster
 
@@ -269,6 +273,73 @@ def test_a_block_that_fails_is_repeated_and_the_numbers_are_as_if_it_never_had(
     np.testing.assert_array_equal(read(result.labels), read(whole.labels))
     tables = [pyogrio.read_arrow(item.features[0])[1] for item in (result, whole)]
     assert tables[0].equals(tables[1])
+
+
+def _is_cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def _holds_other_bytes(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 255
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "repeated"),
+    [
+        ("0-1.tiles.npz", {"predict"}),
+        ("1-0.meeting.npz", {"predict", "finish"}),
+        ("united/scores.npy", {"unite", "number"}),
+        ("united.done", {"unite", "number"}),
+        ("settings.json", {"unite", "number"}),
+    ],
+)
+@pytest.mark.parametrize("damage", [Path.unlink, _is_cut_off])
+def test_objects_that_are_missing_or_cut_off_are_found_again(
+    client: Client, raster: Path, tmp_path: Path, name: str, repeated: set[str], damage: Callable[[Path], None]
+) -> None:
+    whole = run(client, raster, "panoptic-segmentation", tmp_path / "whole")
+    shutil.copytree(whole.output / "state", tmp_path / "out" / "state")
+    damage(tmp_path / "out" / "state" / "objects" / name)
+    result = run(client, raster, "panoptic-segmentation", tmp_path / "out")
+    assert {stage for stage, count in result.outcome.done.items() if count} == repeated
+    assert result.instances is not None
+    np.testing.assert_array_equal(read(result.instances), truth())
+    tables = [pyogrio.read_arrow(item.features[0])[1] for item in (result, whole)]
+    assert tables[0].equals(tables[1])
+
+
+def test_united_objects_that_hold_other_bytes_are_united_again(client: Client, raster: Path, tmp_path: Path) -> None:
+    result = run(client, raster, "instance-segmentation", tmp_path / "out")
+    _holds_other_bytes(tmp_path / "out" / "state" / "objects" / "united" / "scores.npy")
+    assert result.instances is not None
+    result.instances.unlink()
+    again = run(client, raster, "instance-segmentation", tmp_path / "out")
+    assert again.outcome.done["unite"] == 1
+    assert again.instances is not None
+    np.testing.assert_array_equal(read(again.instances), truth())
+
+
+def test_a_file_of_objects_that_is_gone_is_an_error_and_never_no_objects(tmp_path: Path) -> None:
+    objects = ObjectFolder(tmp_path / "objects")
+    tile = TileObjects(np.ones((4, 4), np.int32), np.array([2], np.uint8), np.ones(1, np.float32), np.array([-1]))
+    grid = TileGrid((20, 20), Tiling(16, 2, 4), (1, 1))
+    objects.write_tiles(grid.block(0, 0), {(0, 0): tile})
+    blocks = [(0, 0), (0, 1)]
+    assert len(objects.read_table(2, blocks, is_complete=False).keys) == 1
+    with pytest.raises(DamagedError, match=r"0-1\.tiles\.npz is missing; start the run again"):
+        objects.read_table(2, blocks, is_complete=True)
+    with pytest.raises(DamagedError, match=r"0-1\.tiles\.npz is missing"):
+        objects.read_tiles(0, 1)
+    with pytest.raises(DamagedError, match=r"0-0\.meeting\.npz is missing"):
+        objects.read_meeting(blocks, is_complete=True)
+    path = objects.path / "0-0.tiles.npz"
+    content = path.read_bytes()
+    path.write_bytes(content[:60] + bytes(40) + content[100:])
+    with pytest.raises(DamagedError, match=r"0-0\.tiles\.npz was damaged .* and is removed"):
+        objects.read_tiles(0, 0)
+    assert not path.exists()
 
 
 def test_other_prompts_are_another_run_and_models_without_prompts_refuse_them(

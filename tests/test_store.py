@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from geoseg.blending import Strips
-from geoseg.errors import FingerprintError, OutputError
+from geoseg.errors import DamagedError, FingerprintError, OutputError
 from geoseg.files import write_file
 from geoseg.grid import TileGrid, Tiling
 from geoseg.store import RunFolder, differences
+from geoseg.store.markers import Digest, Markers, check
 
 GRID = TileGrid((50, 41), Tiling(16, 2, 4), (2, 2))
 FINGERPRINT = {"model": {"name": "a", "halo": 3}, "device": "cpu"}
@@ -54,12 +58,12 @@ def test_a_draft_comes_back_whole_and_is_dropped_like_a_strip(folder: RunFolder)
     block = GRID.block(1, 0)
     labels, confidence = np.random.default_rng(0).integers(0, 256, (2, *block.core.shape), dtype=np.uint8)
     folder.write_draft(block, labels, confidence)
-    found = folder.read_draft(1, 0)
+    found = folder.read_strips({"draft": (1, 0)})["draft"]
     np.testing.assert_array_equal(found[0], labels)
     np.testing.assert_array_equal(found[1], confidence)
     folder.drop_strip(1, 0, "draft")
-    with pytest.raises(FileNotFoundError):
-        folder.read_draft(1, 0)
+    with pytest.raises(DamagedError, match=r"0-draft\.npy is missing; start the run again"):
+        folder.read_strips({"draft": (1, 0)})
 
 
 def test_the_label_store_is_zarr_3_with_one_chunk_a_block(folder: RunFolder) -> None:
@@ -70,14 +74,14 @@ def test_the_label_store_is_zarr_3_with_one_chunk_a_block(folder: RunFolder) -> 
 
 def test_marks_and_strips_are_kept_by_place(folder: RunFolder) -> None:
     block, sums = GRID.block(0, 1), np.arange(24, dtype=np.int32).reshape(2, 3, 4)
-    folder.write_strips(block, Strips(sums, sums + 1, sums + 2, sums + 3, sums + 4))
-    folder.mark("predict", block)
+    strips = Strips(sums, sums + 1, sums + 2, sums + 3, sums + 4)
+    folder.mark("predict", block, folder.write_strips(block, strips, ("top", "left", "right", "below", "corner")))
     assert folder.marked("predict") == {(0, 1)}
     assert folder.is_marked("predict", block)
-    np.testing.assert_array_equal(folder.read_strip(0, 1, "below"), sums + 3)
+    np.testing.assert_array_equal(folder.read_strips({"below": (0, 1)})["below"][0], sums + 3)
     folder.drop_strip(0, 1, "below")
-    with pytest.raises(FileNotFoundError):
-        folder.read_strip(0, 1, "below")
+    with pytest.raises(DamagedError):
+        folder.read_strips({"below": (0, 1)})
 
 
 def test_the_same_fingerprint_continues_and_another_is_refused_with_what_changed(folder: RunFolder) -> None:
@@ -108,6 +112,7 @@ def test_what_a_killed_process_was_writing_is_swept_away(folder: RunFolder) -> N
         folder.path / "run.pod_1-7-01234567.tmp.json",
         folder.state / "strips" / "0-0-top.pod_1-7-01234567.tmp.npy",
         folder.state / "objects" / "united.pod_1-7-01234567.tmp",
+        folder.state / "finish" / "0-1.pod_1-7-01234567.tmp",
         chunks / "0.0123456789abcdef.partial",
     ]
     for path in rubbish:
@@ -164,3 +169,32 @@ def test_a_folder_that_cannot_be_made_is_refused_with_the_remedy(tmp_path: Path,
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"), RunFolder(tmp_path / name).locked():
         pass
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.data())
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_marker_counts_only_while_its_files_are_what_it_says(
+    tmp_path: Path, contents: list[bytes], data: st.DataObject
+) -> None:
+    root = Path(tempfile.mkdtemp(dir=tmp_path))
+    markers, paths = Markers(root, root / "finish"), [root / str(n) for n in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    markers.write("0-0", [Digest.of(path, root) for path in paths])
+    assert markers.is_intact("0-0")
+    digests = markers.read("0-0")
+    for path in paths:
+        check(path, root, digests)
+    number = data.draw(st.integers(0, len(paths) - 1))
+    path, before = paths[number], contents[number]
+    after = data.draw(st.binary(max_size=40).filter(lambda content: content != before) | st.none())
+    path.unlink() if after is None else path.write_bytes(after)
+    assert markers.is_intact("0-0") == (after is not None and len(after) == len(before)), "a start compares sizes"
+    with pytest.raises(DamagedError, match="start the run again, which makes it anew"):
+        check(path, root, digests)
+    assert not path.exists(), "so that the next start makes it again"
+    assert not markers.is_intact("0-0")
+    cut = data.draw(st.integers(0, (root / "finish" / "0-0").stat().st_size - 1))
+    os.truncate(root / "finish" / "0-0", cut)
+    assert not markers.is_intact("0-0")
+    assert markers.read("0-0") is None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from geoseg import tasks
 from geoseg.engine.flow import Flow, Place
 from geoseg.grid import Block
+from geoseg.store.run import OWN_STRIPS
 
 Final = Callable[[Place, bool], None]
 """Told of each block whose labels will not change in this run, and whether they are what they should be."""
@@ -68,13 +69,11 @@ class BlockFlow:
         """Say whether somebody still waits for a strip of a predicted block that is not there any more."""
         if not self.plan.has_stuff:
             return False
-        waiting = {"top": place, "left": place} | self.grid.consumers_of(self.grid.block(*place))
-        return any(
-            self.plan.runs(consumer)
-            and consumer not in self.finished
-            and not self.folder.strip_path(*place, strip).exists()
-            for strip, consumer in waiting.items()
-        )
+        waiting = dict.fromkeys(OWN_STRIPS, place) | self.grid.consumers_of(self.grid.block(*place))
+        strips = {
+            strip for strip, consumer in waiting.items() if self.plan.runs(consumer) and consumer not in self.finished
+        }
+        return not self.folder.has_strips(*place, strips)
 
     def _on_predicted(self, place: Place) -> None:
         self.predicted.add(place)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from geoseg.engine.events import Stage
 from geoseg.engine.flow import Flow, Place
 from geoseg.outlines import Node, OutlineJob
+from geoseg.outlines.resuming import kept_nodes
 from geoseg.outlines.tasks import join_nodes, sift, trace_block
 
 PRIORITY: dict[Stage, int] = {"survey": 5, "merge": 10, "sift": 15, "trace": 20, "join": 30}
@@ -36,9 +37,8 @@ class NodeFlow:
         self.flow, self.job, self.plan = flow, job, job.plan
         stages: list[Stage] = ["survey", "merge", "sift"] if self.plan.is_sifted else []
         stages += ["trace", "join"]
-        self.here: dict[Step, bool] = {
-            (stage, node): True for stage in stages for node in sorted(self.plan.folder.marked(stage))
-        }
+        kept = kept_nodes(self.plan)
+        self.here: dict[Step, bool] = {(stage, node): True for stage in stages for node in sorted(kept[stage])}
         self.final: dict[Place, bool] = {}
         self.submitted: set[Step] = set(self.here)
 

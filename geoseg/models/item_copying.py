@@ -5,14 +5,13 @@ The entry stays as its author wrote it, but for its name and its relative addres
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from geoseg.errors import OutputError
+from geoseg.files import move_into_place, working_folder
 from geoseg.models.item import find_model_asset, read_model_item
 from geoseg.models.stac import Json, absolute, link_to_collection, read_json, write_json
 from geoseg.models.weight_files import list_files
@@ -83,14 +82,15 @@ def _copy(source: Path, folder: Path) -> str:
     """Copy a file or folder into a folder, where it appears when it is whole; returns its name."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as unfinished:
-            copy, target = Path(unfinished) / source.name, folder / source.name
+        target = folder / source.name
+        with working_folder(target) as unfinished:
+            copy = unfinished / source.name
             if source.is_dir():
                 shutil.copytree(source, copy)
                 shutil.rmtree(target, ignore_errors=True)
             else:
                 shutil.copyfile(source, copy)
-            os.replace(copy, target)
+            move_into_place(copy, target)
     except OSError as error:
         raise OutputError(f"'{source}' cannot be copied to '{folder}' ({error}); choose a folder that can.") from error
     return source.name

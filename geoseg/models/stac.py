@@ -6,14 +6,13 @@ It knows JSON and the frame that every item has, nothing of models or imagery.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from geoseg.errors import CatalogError, OutputError
+from geoseg.errors import CatalogError
+from geoseg.files import write_file
 
 Json = Mapping[str, Any]
 
@@ -179,24 +178,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, document: Json) -> Path:
-    """Write a JSON object under a temporary name, then rename it.
+    """Write a JSON object, whole or not at all.
 
     Raises
     ------
     OutputError
         When the folder cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(document, file, indent=2, ensure_ascii=False)
-                file.write("\n")
-            Path(name).chmod(0o644)
-            os.replace(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be written ({error}); choose a folder that can.") from error
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    write_file(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
     return path

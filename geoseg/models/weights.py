@@ -11,7 +11,6 @@ import hashlib
 import os
 import pickle
 import re
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from geoseg.errors import WeightsError
+from geoseg.files import move_into_place, working_folder
 from geoseg.models.spec import HUB, ModelSpec
 from geoseg.models.weight_files import PARTS, digest, external_data, require_files, sha256, size
 
@@ -359,19 +359,18 @@ def _place(address: str, target: Path, spec: ModelSpec) -> None:
     """Fetch an address; the file appears under its name only when it is whole and verified."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name[:16]}-", suffix=".tmp")
+        with working_folder(target) as folder:
+            unfinished = folder / target.name
+            with unfinished.open("wb") as file:
+                _fetch(address, file, spec)
+            _verify(unfinished, spec)
+            move_into_place(unfinished, target)
+    except WeightsError:
+        raise
     except OSError as error:
         raise WeightsError(
             f"the cache folder '{target.parent}' cannot be written ({error}); set XDG_CACHE_HOME to one that can."
         ) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _fetch(address, file, spec)
-        _verify(temporary, spec)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _refuse_unverified(address: str, spec: ModelSpec) -> None:

@@ -17,10 +17,9 @@ knows files, tables and arrays, not what is in them.
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +31,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
-from geoseg.files import UNFINISHED, sweep, write_file, write_json
+from geoseg.files import sweep, write_file, write_json
+from geoseg.store.arrays import read_arrays, write_arrays
+from geoseg.store.markers import Digest, Markers, check, damaged, missing
 
 Node = tuple[int, int, int]
 """Level, row and column."""
+
+NODE = re.compile(r"\d+-\d+-\d+")
+"""Names of nodes."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,8 @@ class OutlineFolder:
         """
         recorded = self.path / "fingerprint.json"
         try:
-            if recorded.exists() and json.loads(recorded.read_text()) == json.loads(json.dumps(fingerprint)):
-                self._sweep()
+            if self._recorded(recorded) == json.loads(json.dumps(fingerprint)):
+                sweep(self.path)
                 return True
             shutil.rmtree(self.path, ignore_errors=True)
             self.path.mkdir(parents=True, exist_ok=True)
@@ -83,98 +87,120 @@ class OutlineFolder:
                 "permission."
             ) from error
 
-    def _sweep(self) -> None:
-        """Remove what a killed process was writing; nobody else writes here, the run folder is locked."""
-        sweep(self.path)
+    def _recorded(self, path: Path) -> Any:
+        """The fingerprint of what is there; None when it is not there or was cut off."""
+        try:
+            return json.loads(path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
 
     def _file(self, node: Node, ending: str) -> Path:
-        return self.path / f"{'-'.join(map(str, node))}.{ending}"
+        return self.path / f"{_name(node)}.{ending}"
 
-    def mark(self, stage: str, node: Node) -> None:
+    def _markers(self, stage: str) -> Markers:
+        return Markers(self.path, self.path, f".{stage}.done")
+
+    def mark(self, stage: str, node: Node, digests: Iterable[Digest] = ()) -> None:
         """Say that a stage of a node is on disk, and will not change."""
-        self._file(node, f"{stage}.done").touch()
+        self._markers(stage).write(_name(node), digests)
 
     def marked(self, stage: str) -> set[Node]:
         """Nodes whose stage is on disk."""
-        ending = f".{stage}.done"
-        with os.scandir(self.path) as entries:
-            return {_node(entry.name.removesuffix(ending)) for entry in entries if entry.name.endswith(ending)}
+        return {_node(name) for name in self._markers(stage).names(NODE)}
 
     def is_marked(self, stage: str, node: Node) -> bool:
         """Say whether a stage of a node is on disk."""
-        return self._file(node, f"{stage}.done").exists()
+        return self._markers(stage).has(_name(node))
 
-    def write_features(self, node: Node, features: pa.Table) -> None:
+    def is_intact(self, stage: str, node: Node, *, with_piece: bool = True) -> bool:
+        """Say whether the files of a stage are there in their sizes; a piece may have been taken in."""
+        return self._markers(stage).is_intact(_name(node), lambda name: with_piece or not name.endswith(".piece.npz"))
+
+    def unmark(self, stage: str, node: Node) -> None:
+        """Forget that a stage of a node is on disk."""
+        self._markers(stage).remove(_name(node))
+
+    def write_features(self, node: Node, features: pa.Table) -> Digest:
         """Write the features of a node."""
-        write_file(self._file(node, "arrow"), lambda path: _write_table(path, features))
+        return self._write_table(self._file(node, "arrow"), features)
 
-    def feature_files(self) -> list[Path]:
-        """Files of features, one for each node; what a worker left unfinished when it was killed is none of them."""
-        return sorted(path for path in self.path.glob("*.arrow") if UNFINISHED not in path.name)
-
-    def read_features(self, path: Path, begin: int = 0, end: int | None = None) -> pa.Table:
-        """Read some rows of a file of features; nothing of the file stays open.
+    def read_features(self, node: Node, begin: int = 0, end: int | None = None) -> pa.Table:
+        """Read some rows of the features of a node; nothing of the file stays open.
 
         Raises
         ------
-        OutputError
-            It is missing or damaged.
+        DamagedError
+            They are missing or damaged.
         """
-        with _mapped(path) as table:
+        with _mapped(self._file(node, "arrow")) as table:
             return table.take(np.arange(begin, len(table) if end is None else end))  # a copy, so that the file can go
 
-    def read_keys(self, path: Path) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Read the key of each feature of a file, and the bytes of its geometry, of which nothing else is read.
+    def read_keys(self, node: Node) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Read the key of each feature of a node, and the bytes of its geometry; the file is checked as a whole.
 
         Raises
         ------
-        OutputError
+        DamagedError
             It is missing or damaged.
         """
+        path = self._file(node, "arrow")
+        self._check(path, "join" if node[0] else "trace", node)
         with _mapped(path) as table:
             keys, sizes = table.column("key"), pc.binary_length(table.column("geometry"))
             return keys.to_numpy().copy(), sizes.to_numpy().copy()
 
-    def write_arrays(self, node: Node, kind: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def write_arrays(self, node: Node, kind: str, arrays: Mapping[str, NDArray[Any]]) -> Digest:
         """Write what is known of a node, as plain arrays."""
-        named: dict[str, Any] = dict(arrays)
-        write_file(self._file(node, f"{kind}.npz"), lambda path: np.savez(path, **named))
+        return write_arrays(self._file(node, f"{kind}.npz"), self.path, arrays)
 
     def read_arrays(self, node: Node, kind: str) -> dict[str, NDArray[Any]]:
         """Read what is known of a node.
 
         Raises
         ------
-        OutputError
+        DamagedError
             It is missing or damaged.
         """
-        path = self._file(node, f"{kind}.npz")
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise OutputError(f"{path} cannot be read ({error}); run again with --overwrite.") from error
+        return read_arrays(self._file(node, f"{kind}.npz"))
 
     def drop_arrays(self, node: Node, kind: str) -> None:
         """Remove what was taken in."""
         self._file(node, f"{kind}.npz").unlink(missing_ok=True)
 
-    def write_labels(self, node: Node, labels: NDArray[Any]) -> None:
+    def write_labels(self, node: Node, labels: NDArray[Any]) -> Digest:
         """Write the labels of a block, compressed."""
         table = pa.table({"labels": labels.ravel()})
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
-        write_file(self._file(node, "labels"), lambda path: _write_table(path, table, options))
+        return self._write_table(self._file(node, "labels"), table, pa.ipc.IpcWriteOptions(compression="lz4"))
 
     def read_labels(self, node: Node, shape: tuple[int, int]) -> NDArray[Any]:
-        """Read the labels of a block."""
+        """Read the labels of a block.
+
+        Raises
+        ------
+        DamagedError
+            They are missing or damaged.
+        """
         path = self._file(node, "labels")
-        try:
-            with pa.OSFile(str(path)) as file:
-                column = pa.ipc.open_file(file).read_all().column("labels")
-        except (OSError, pa.ArrowException) as error:
-            raise OutputError(f"{path} cannot be read ({error}); run again with --overwrite.") from error
-        labels: NDArray[Any] = column.to_numpy().reshape(shape)
-        return labels
+        self._check(path, "sift", node)
+        with _mapped(path) as table:
+            labels: NDArray[Any] = table.column("labels").to_numpy().reshape(shape)
+            return labels
+
+    def _check(self, path: Path, stage: str, node: Node) -> None:
+        """Refuse a file that is not what the marker of a stage says."""
+        check(path, self.path, self._markers(stage).read(_name(node)))
+
+    def _write_table(self, path: Path, table: pa.Table, options: pa.ipc.IpcWriteOptions | None = None) -> Digest:
+        def write(path: Path) -> None:
+            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema, options=options) as writer:
+                writer.write_table(table.combine_chunks())
+
+        write_file(path, write, durable=False)
+        return Digest.of(path, self.path)
+
+
+def _name(node: Node) -> str:
+    return "-".join(map(str, node))
 
 
 def _node(name: str) -> Node:
@@ -188,10 +214,9 @@ def _mapped(path: Path) -> Iterator[pa.Table]:
     try:
         with pa.memory_map(str(path)) as file:
             yield pa.ipc.open_file(file).read_all()
-    except (OSError, pa.ArrowException) as error:
-        raise OutputError(f"{path} cannot be read ({error}); run again with --overwrite.") from error
-
-
-def _write_table(path: Path, table: pa.Table, options: pa.ipc.IpcWriteOptions | None = None) -> None:
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema, options=options) as writer:
-        writer.write_table(table.combine_chunks())
+    except FileNotFoundError as error:
+        raise missing(path) from error
+    except (OSError, pa.ArrowInvalid) as error:
+        if isinstance(error, OSError) and error.errno:  # the disk, not the file
+            raise
+        raise damaged(path, error) from error

@@ -16,6 +16,7 @@ from geoseg.models.spec import NODATA
 from geoseg.outlines.folder import Node
 from geoseg.outlines.objects import THING
 from geoseg.outlines.plan import OutlinePlan
+from geoseg.store.markers import Digest
 from geoseg.vectorize import reach_of
 from geoseg.vectorize.sieve import Fates, Survey, apply, merge, survey
 
@@ -23,7 +24,7 @@ MOST = 128 * 2**20
 """Bytes of the surveys that one task may take in; deciding on them needs several times as much."""
 
 
-def survey_block(plan: OutlinePlan, node: Node) -> None:
+def survey_block(plan: OutlinePlan, node: Node) -> list[Digest]:
     """Find the small faces of a block, and decide on those that nothing else touches."""
     core = plan.window(node)
     labels = _stuff(plan, plan.source.read(core)[0])
@@ -37,26 +38,32 @@ def survey_block(plan: OutlinePlan, node: Node) -> None:
         max_bytes=MOST,
         areas=plan.areas,
     )
-    plan.folder.write_arrays(node, "survey", surveyed.to_arrays())
-    plan.folder.write_arrays(node, "faces", fates.to_arrays())
+    return [
+        plan.folder.write_arrays(node, "survey", surveyed.to_arrays()),
+        plan.folder.write_arrays(node, "faces", fates.to_arrays()),
+    ]
 
 
-def merge_surveys(plan: OutlinePlan, node: Node) -> None:
+def merge_surveys(plan: OutlinePlan, node: Node) -> list[Digest]:
     """Decide on small faces that lie within a node, and on nothing else."""
     children = plan.children(node)
     parts = [Survey.from_arrays(plan.folder.read_arrays(child, "survey")) for child in children]
     surveyed, fates = merge(parts, plan.window(node), MOST)
-    plan.folder.write_arrays(node, "survey", surveyed.to_arrays())
-    for child, fate in zip(children, fates, strict=True):
-        plan.folder.write_arrays(child, "fates", fate.to_arrays())
+    return [
+        plan.folder.write_arrays(node, "survey", surveyed.to_arrays()),
+        *(
+            plan.folder.write_arrays(child, "fates", fate.to_arrays())
+            for child, fate in zip(children, fates, strict=True)
+        ),
+    ]
 
 
-def sift_block(plan: OutlinePlan, node: Node) -> None:
+def sift_block(plan: OutlinePlan, node: Node) -> list[Digest]:
     """Write the labels of a block without small faces."""
     labels = _stuff(plan, plan.source.read(plan.window(node))[0])
     fates = Fates.from_arrays(plan.folder.read_arrays(node, "faces"))
     settled = fates.settled(_settled(plan, node))
-    plan.folder.write_labels(node, apply(labels, fates, settled, plan.nodata))
+    return [plan.folder.write_labels(node, apply(labels, fates, settled, plan.nodata))]
 
 
 def _settled(plan: OutlinePlan, node: Node) -> Integers:

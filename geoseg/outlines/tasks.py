@@ -15,6 +15,7 @@ from geoseg.outlines.folder import Node
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.outlines.sifting import merge_surveys, read_sifted, sift_block, survey_block
 from geoseg.outlines.warming import compile_loops, compile_walls
+from geoseg.store.markers import Digest
 from geoseg.vectorize import Faces, Piece, features, join, reach_of, trace
 
 Seconds = dict[str, float]
@@ -81,9 +82,9 @@ def trace_block(job_name: str, node: Node, is_final: bool) -> Seconds:
     faces, rest = trace(
         labels, confidence, core, plan.raster_shape, plan.shaping, nodata=plan.nodata, classes=plan.classes
     )
-    _keep(plan, node, faces, rest)
+    digests = _keep(plan, node, faces, rest)
     if is_final:
-        plan.folder.mark("trace", node)
+        plan.folder.mark("trace", node, digests)
     return {"trace": time.perf_counter() - start}
 
 
@@ -91,12 +92,14 @@ def join_nodes(job_name: str, node: Node, is_final: bool) -> Seconds:
     """Join the children of a node; arguments as in `trace_block`."""
     start = time.perf_counter()
     plan = _job(job_name).plan
+    if plan.folder.is_marked("join", node):
+        return {"join": 0.0}
     children = plan.children(node)
     pieces = [Piece.from_arrays(plan.folder.read_arrays(child, "piece")) for child in children]
     faces, rest = join(pieces, plan.window(node), plan.shaping)
-    _keep(plan, node, faces, rest)
+    digests = _keep(plan, node, faces, rest)
     if is_final:
-        plan.folder.mark("join", node)
+        plan.folder.mark("join", node, digests)
         for child in children:
             plan.folder.drop_arrays(child, "piece")
     return {"join": time.perf_counter() - start}
@@ -106,9 +109,9 @@ def sift(job_name: str, stage: str, node: Node, is_final: bool) -> Seconds:
     """Run one stage of `SIFTING` on a node; arguments as in `trace_block`."""
     start = time.perf_counter()
     plan = _job(job_name).plan
-    SIFTING[stage](plan, node)
+    digests = SIFTING[stage](plan, node)
     if is_final:
-        plan.folder.mark(stage, node)
+        plan.folder.mark(stage, node, digests)
     return {stage: time.perf_counter() - start}
 
 
@@ -116,13 +119,14 @@ SIFTING = {"survey": survey_block, "merge": merge_surveys, "sift": sift_block}
 """What makes small faces go, by stage."""
 
 
-def _keep(plan: OutlinePlan, node: Node, faces: Faces, rest: Piece) -> None:
+def _keep(plan: OutlinePlan, node: Node, faces: Faces, rest: Piece) -> list[Digest]:
     """Write what a node has."""
     table = features(faces, plan.transform, plan.crs, plan.names)
     if plan.region is not None and plan.tolerance is None:  # walls are straightened before they are cut
         table = clip(table, plan.region, plan.transform, plan.crs)
     if plan.objects is not None:
         table = plan.objects.sort(table)
-    plan.folder.write_features(node, table)
+    digests = [plan.folder.write_features(node, table)]
     if node != plan.root:
-        plan.folder.write_arrays(node, "piece", rest.to_arrays())
+        digests.append(plan.folder.write_arrays(node, "piece", rest.to_arrays()))
+    return digests

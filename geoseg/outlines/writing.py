@@ -34,9 +34,9 @@ def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[St
     int
         Number of features.
     """
-    files = plan.folder.feature_files()
-    keys, sizes = zip(*map(plan.folder.read_keys, files), strict=True) if files else ((), ())
-    bands = merge(keys, sizes, [partial(plan.folder.read_features, file) for file in files])
+    nodes = list(plan.nodes())
+    keys, sizes = zip(*map(plan.folder.read_keys, nodes), strict=True) if nodes else ((), ())
+    bands = merge(keys, sizes, [partial(plan.folder.read_features, node) for node in nodes])
     if plan.tolerance is not None:
         bands = regularize(bands, plan)
         if plan.region is not None:

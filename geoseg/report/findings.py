@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from geoseg.errors import GeosegError, ReportError, ReportWarning
+from geoseg.errors import DamagedError, GeosegError, ReportError, ReportWarning
 from geoseg.models.spec import NODATA
 from geoseg.raster import Raster, open_raster, read_legend
 from geoseg.report.areas import ClassArea, class_areas
@@ -112,7 +112,7 @@ def find(record: RunRecord, raster: Raster | None, *, side: int, pixels: float, 
     labels = read_labels(record, frame)
     features, shapes = find_features(record, frame, limits)
     small = Frame.of(frame.raster, side=side // 2, pixels=pixels / 4)
-    confidence = read_confidence(record, small)
+    confidence = _find_confidence(record, small)
     return Findings(
         frame=frame,
         labels=labels,
@@ -162,6 +162,15 @@ def legend_of(record: RunRecord) -> list[LegendClass]:
         raise ReportError(f"{record.labels} cannot be read; run the same command again.") from error
     colors = {value: "#{:02x}{:02x}{:02x}".format(*color) for value, color in legend.colors.items()}
     return [LegendClass(value, spoken(name), colors.get(value, GREY)) for value, name in sorted(legend.names.items())]
+
+
+def _find_confidence(record: RunRecord, frame: Frame) -> tuple[Picture, NDArray[np.bool_]] | None:
+    """Mean confidence; None where the state of the run has none, or is damaged."""
+    try:
+        return read_confidence(record, frame)
+    except DamagedError as error:
+        _warn(f"the report of {record.path} lacks the confidence, because {error}")
+        return None
 
 
 def _warn(sentence: str) -> None:

@@ -12,22 +12,26 @@ Each file is written whole and never changed. It knows files and arrays.
 
 from __future__ import annotations
 
-import os
 import shutil
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from geoseg.errors import OutputError
-from geoseg.files import write_file
+from geoseg.errors import DamagedError, OutputError
+from geoseg.files import unfinished as unfinished_name
 from geoseg.grid import Block
 from geoseg.instances import LOCAL, Meeting, Objects, Table, TileObjects
+from geoseg.store.arrays import DAMAGE, read_arrays, write_arrays
+from geoseg.store.markers import Digest, Markers, check, missing
 
 Place = tuple[int, int]
+
+COLUMNS = ("classes", "scores", "prompts")
+"""What the table of all objects needs of those of a tile."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +46,17 @@ class ObjectFolder:
 
     path: Path
 
-    def write_tiles(self, block: Block, tiles: Mapping[Place, TileObjects]) -> None:
+    def write_tiles(self, block: Block, tiles: Mapping[Place, TileObjects]) -> Digest:
         """Keep the objects of a block's tiles, by row and column of the tile."""
-        arrays: dict[str, Any] = {}
-        for (row, col), objects in tiles.items():
-            for field in fields(TileObjects):
-                arrays[f"{row}-{col}.{field.name}"] = getattr(objects, field.name)
-        write_file(self._tiles(block.row, block.col), lambda path: np.savez_compressed(path, **arrays))
+        arrays = {
+            f"{row}-{col}.{field.name}": getattr(objects, field.name)
+            for (row, col), objects in tiles.items()
+            for field in fields(TileObjects)
+        }
+        return write_arrays(self._file((block.row, block.col), "tiles"), self.path.parent, arrays, compress=True)
 
     def read_tiles(self, row: int, col: int, wanted: set[Place] | None = None) -> dict[Place, TileObjects]:
-        """Read objects of the tiles of the block at a position; none at all when it was never predicted.
+        """Read objects of the tiles of the block at a position.
 
         Parameters
         ----------
@@ -59,46 +64,69 @@ class ObjectFolder:
             The block.
         wanted : set, optional
             Rows and columns of the only tiles to read.
+
+        Raises
+        ------
+        DamagedError
+            They are missing or damaged.
         """
-        path = self._tiles(row, col)
-        if not path.exists():
-            return {}
-        with _opened(path) as arrays:
-            names = dict.fromkeys(name.partition(".")[0] for name in arrays.files)
-            places = {_place(name): name for name in names}
-            return {
-                place: TileObjects(*(arrays[f"{name}.{field.name}"] for field in fields(TileObjects)))
-                for place, name in places.items()
-                if wanted is None or place in wanted
-            }
+        arrays = read_arrays(
+            self._file((row, col), "tiles"), lambda name: wanted is None or _place(_tile_of(name)) in wanted
+        )
+        return {
+            _place(name): TileObjects(*(arrays[f"{name}.{field.name}"] for field in fields(TileObjects)))
+            for name in dict.fromkeys(map(_tile_of, arrays))
+        }
 
-    def write_meeting(self, block: Block, meeting: Meeting) -> None:
+    def has_tiles(self, row: int, col: int) -> bool:
+        """Say whether the block at a position was predicted."""
+        return self._file((row, col), "tiles").exists()
+
+    def write_meeting(self, block: Block, meeting: Meeting) -> Digest:
         """Keep what a block's core says about objects."""
-        arrays: dict[str, Any] = {field.name: getattr(meeting, field.name) for field in fields(Meeting)}
-        write_file(self.path / f"{block.id}.meeting.npz", lambda path: np.savez(path, **arrays))
+        arrays = {field.name: getattr(meeting, field.name) for field in fields(Meeting)}
+        return write_arrays(self._file((block.row, block.col), "meeting"), self.path.parent, arrays)
 
-    def read_meeting(self) -> Meeting:
-        """What all cores say."""
-        return Meeting.of([_read_meeting(path) for path in sorted(self.path.glob("*.meeting.npz"))])
+    def read_meeting(self, blocks: Iterable[Place], *, is_complete: bool) -> Meeting:
+        """What all cores say.
 
-    def read_table(self, tiles_across: int) -> Table:
+        Parameters
+        ----------
+        blocks : iterable of (int, int)
+            Rows and columns of the blocks of the run.
+        is_complete : bool
+            False when a block has failed: then those that are not there are left out.
+
+        Raises
+        ------
+        DamagedError
+            A file is missing or damaged.
+        """
+        files = self._files("meeting", blocks, is_complete=is_complete)
+        return Meeting.of([Meeting(*(arrays[field.name] for field in fields(Meeting))) for arrays in files])
+
+    def read_table(self, tiles_across: int, blocks: Iterable[Place], *, is_complete: bool) -> Table:
         """All objects of all tiles; tiles are counted in raster order.
 
         Parameters
         ----------
         tiles_across : int
             Tiles of a row.
+        blocks, is_complete
+            As in `read_meeting`.
+
+        Raises
+        ------
+        DamagedError
+            A file is missing or damaged.
         """
         parts = []
-        for path in self.path.glob("*.tiles.npz"):
-            with _opened(path) as arrays:
-                for name in dict.fromkeys(item.partition(".")[0] for item in arrays.files):
-                    row, col = _place(name)
-                    classes, scores, prompts = (
-                        arrays[f"{name}.{column}"] for column in ("classes", "scores", "prompts")
-                    )
-                    keys = (row * tiles_across + col) * LOCAL + np.arange(1, len(classes) + 1)
-                    parts.append((keys, classes, scores, prompts))
+        for arrays in self._files("tiles", blocks, is_complete=is_complete, columns=COLUMNS):
+            for name in dict.fromkeys(map(_tile_of, arrays)):
+                row, col = _place(name)
+                classes, scores, prompts = (arrays[f"{name}.{column}"] for column in COLUMNS)
+                keys = (row * tiles_across + col) * LOCAL + np.arange(1, len(classes) + 1)
+                parts.append((keys, classes, scores, prompts))
         parts.sort(key=lambda part: part[0][:1].tolist())
         types = (np.int64, np.uint8, np.float32, np.int64)
         return Table(
@@ -108,12 +136,20 @@ class ObjectFolder:
             )
         )
 
+    def _files(
+        self, kind: str, blocks: Iterable[Place], *, is_complete: bool, columns: Collection[str] | None = None
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Arrays of each block, or some columns of them."""
+        for path in (self._file(place, kind) for place in blocks):
+            if is_complete or path.exists():
+                yield read_arrays(path, lambda name: columns is None or name.rpartition(".")[2] in columns)
+
     def write_united(self, objects: Objects, *, is_final: bool) -> None:
         """Keep the objects of the raster, and mark them when nothing is missing."""
-        unfinished = self.path / f"united.{os.getpid()}.tmp"
-        (self.path / "united.done").unlink(missing_ok=True)
+        self.forget_united()
+        unfinished = unfinished_name(self.path / "united")
         try:
-            unfinished.mkdir(exist_ok=True)
+            unfinished.mkdir()
             for field in fields(Objects):
                 np.save(unfinished / f"{field.name}.npy", getattr(objects, field.name), allow_pickle=False)
             shutil.rmtree(self.path / "united", ignore_errors=True)
@@ -123,36 +159,55 @@ class ObjectFolder:
                 f"{self.path} cannot be written ({error.strerror or error}); choose an output folder with space."
             ) from error
         if is_final:
-            (self.path / "united.done").touch()
+            digests = [Digest.of(self._column(field.name), self.path) for field in fields(Objects)]
+            self._united.write("united", digests)
 
     @property
     def is_united(self) -> bool:
-        """Whether the objects of the raster are there, and will not change."""
-        return (self.path / "united.done").exists()
+        """Whether the objects of the raster are there as they were written, and will not change."""
+        digests = self._united.read("united")
+        try:
+            for name in digests or ():
+                check(self.path / name, self.path, digests)
+        except DamagedError:
+            return False
+        return digests is not None
+
+    def forget_united(self) -> None:
+        """Objects of the raster are made anew."""
+        self._united.remove("united")
 
     def read_united(self) -> Objects:
-        """Objects of the raster; columns are mapped, not read."""
+        """Objects of the raster; columns are mapped, not read.
+
+        Raises
+        ------
+        DamagedError
+            They are missing or damaged.
+        """
         try:
-            return Objects(
-                *(np.load(self.path / "united" / f"{field.name}.npy", mmap_mode="r") for field in fields(Objects))
-            )
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{self.path} cannot be read ({error}); run again with --overwrite.") from error
+            return Objects(*(np.load(self._column(field.name), mmap_mode="r") for field in fields(Objects)))
+        except FileNotFoundError as error:
+            raise missing(self.path / "united") from error
+        except DAMAGE as error:
+            raise DamagedError(
+                f"{self.path / 'united'} is damaged ({error}); start the run again, which makes it anew."
+            ) from error
 
-    def _tiles(self, row: int, col: int) -> Path:
-        return self.path / f"{row}-{col}.tiles.npz"
+    @property
+    def _united(self) -> Markers:
+        return Markers(self.path, self.path, ".done")
+
+    def _column(self, name: str) -> Path:
+        return self.path / "united" / f"{name}.npy"
+
+    def _file(self, place: Place, kind: str) -> Path:
+        return self.path / f"{place[0]}-{place[1]}.{kind}.npz"
 
 
-def _opened(path: Path) -> Any:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise OutputError(f"{path} cannot be read ({error}); run again with --overwrite.") from error
-
-
-def _read_meeting(path: Path) -> Meeting:
-    with _opened(path) as arrays:
-        return Meeting(*(arrays[field.name] for field in fields(Meeting)))
+def _tile_of(name: str) -> str:
+    """The tile that an array belongs to."""
+    return name.partition(".")[0]
 
 
 def _place(name: str) -> Place:

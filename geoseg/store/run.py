@@ -1,8 +1,9 @@
 """The run folder: labels of every block, what is finished, and what the run was made from.
 
 Everything a crash may interrupt is written to a temporary name and renamed, and a block's marker is written after
-its data, so whatever a marker says is true after ``kill -9``. No two tasks write one chunk. This module knows files;
-it does not know models, dask or why a block runs.
+its data, so whatever a marker says is true after ``kill -9``; what a power cut or a person has taken away or damaged
+is noticed, because a marker says what was written, and made again. No two tasks write one chunk. This module knows
+files; it does not know models, dask or why a block runs.
 
 ::
 
@@ -17,13 +18,13 @@ it does not know models, dask or why a block runs.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,16 +32,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
-from geoseg.errors import FingerprintError, OutputError
+from geoseg.errors import DamagedError, FingerprintError, OutputError
 from geoseg.files import sweep, write_file, write_json
 from geoseg.grid import Block, TileGrid
 from geoseg.instances import Objects
+from geoseg.store.arrays import DAMAGE
+from geoseg.store.locking import locked
+from geoseg.store.markers import Digest, Markers, damaged, missing
 from geoseg.store.objects import ObjectFolder
 
 if TYPE_CHECKING:  # torch stays out of processes that only store
-    from geoseg.blending import Labels, Strips, Sums
+    from geoseg.blending import Labels, Strips
 
 Stage = Literal["predict", "finish", "number"]
 STAGES: tuple[Stage, ...] = ("predict", "finish", "number")
@@ -51,9 +55,14 @@ FILL = {"labels": 255, "confidence": 0, "instances": 0}
 DTYPES = {"instances": np.uint32}
 """Types of arrays that are not uint8."""
 
-
 OWN_STRIPS = ("top", "left", "draft")
 """What waits for its own block alone."""
+
+BLOCK = re.compile(r"\d+-\d+")
+"""Names of blocks."""
+
+STRIP = re.compile(r"(\d+)-(\d+)-([a-z]+)")
+"""Names of files of strips."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +116,19 @@ class RunFolder:
             The folder cannot be written.
         """
         path = self.state / "fingerprint.json"
+        names = [name for name in FILL if has_objects or name != "instances"]
         self._sweep()
         fingerprint = json.loads(json.dumps(fingerprint))
-        if path.exists() and not overwrite:
-            changed = differences(json.loads(path.read_text()), fingerprint)
+        before = None if overwrite else self._recorded(path)
+        if before is not None:
+            changed = differences(before, fingerprint)
             if not changed:
+                self._create_blocks(grid, names)
+                self._forget_damaged(grid, has_objects=has_objects)
                 return True
             raise self._differs(changed)
         self._clear()
-        self._create_blocks(grid, [name for name in FILL if has_objects or name != "instances"])
+        self._create_blocks(grid, names)
         write_json(path, fingerprint)
         return False
 
@@ -130,6 +143,18 @@ class RunFolder:
             f"--overwrite {blocks}."
         )
 
+    def _recorded(self, path: Path) -> dict[str, Any] | None:
+        """The fingerprint of the blocks that are there; None when there are none."""
+        if not path.exists():
+            return None
+        recorded = _read_json(path)
+        if not isinstance(recorded, dict) and any(self.marked(stage) for stage in STAGES):
+            raise FingerprintError(
+                f"{path} is damaged, so what the blocks beside it were made from is unknown; give --overwrite to start "
+                "anew, or another output folder."
+            )
+        return recorded if isinstance(recorded, dict) else None
+
     def prepare_objects(self, settings: dict[str, Any]) -> None:
         """Forget how objects were united when it was done with other settings; what was predicted stays.
 
@@ -139,24 +164,36 @@ class RunFolder:
             All that decides it, as JSON values.
         """
         path = self.objects.path / "settings.json"
-        if path.exists() and json.loads(path.read_text()) == settings:
+        if _read_json(path) == settings:
             return
-        (self.objects.path / "united.done").unlink(missing_ok=True)
-        for marker in (self.state / "number").iterdir():
-            marker.unlink()
+        self.objects.forget_united()
+        for row, col in self.marked("number"):
+            self._markers("number").remove(f"{row}-{col}")
         write_json(path, settings)
 
     def _sweep(self) -> None:
         """Remove what a killed process was writing; nobody else writes here, the folder is locked."""
-        for folder in (self.path, self.state, self.state / "strips", self.state / "objects"):
+        for folder in (self.path, self.state, *(self.state / name for name in ("strips", "objects", *STAGES))):
             sweep(folder)
         for path in (self.state / "blocks.zarr").glob("*/c/*/*.partial"):  # Zarr's name of what is being written
             path.unlink()
-        finished = self.marked("finish") if (self.state / "finish").is_dir() else set()
-        for path in (self.state / "strips").glob("*.npy"):  # killed after its mark, a block has not dropped its own
-            row, col, strip = path.stem.split("-")
-            if strip in OWN_STRIPS and (int(row), int(col)) in finished:
-                path.unlink()
+
+    def _forget_damaged(self, grid: TileGrid, *, has_objects: bool) -> None:
+        """Remove markers whose files are not there as they were written, and strips that no block waits for."""
+        for stage in STAGES if has_objects else ("finish",):
+            markers = self._markers(stage)
+            for name in markers.names(BLOCK):  # strips count only while a block waits for them
+                for path in markers.differing(name, lambda file: not file.startswith("strips/")):
+                    path.unlink(missing_ok=True)
+                    markers.remove(name)
+        finished = self.marked("finish")
+        for path in (self.state / "strips").glob("*.npy"):
+            match = STRIP.fullmatch(path.stem)
+            if match:
+                place = int(match[1]), int(match[2])
+                consumers = grid.consumers_of(grid.block(*place))
+                if consumers.get(match[3], place) in finished:
+                    path.unlink()
 
     def _clear(self) -> None:
         """Remove an earlier run, the fingerprint first: a folder without one holds nothing that counts."""
@@ -165,22 +202,28 @@ class RunFolder:
             shutil.rmtree(self.state / name, ignore_errors=True)
 
     def _create_blocks(self, grid: TileGrid, names: list[str]) -> None:
-        """Create the empty label store; its chunk is a whole block's core."""
+        """Create what is missing of the label store; its chunk is a whole block's core, and has a checksum."""
+        root = self.state / "blocks.zarr"
         try:
             self.state.mkdir(parents=True, exist_ok=True)
-            group = zarr.create_group(str(self.state / "blocks.zarr"), zarr_format=3)
+            for path in (root, *(root / name for name in names)):
+                if _read_json(path / "zarr.json") is None:  # it was cut off, or is not there
+                    (path / "zarr.json").unlink(missing_ok=True)
+            group = zarr.open_group(str(root), mode="a", zarr_format=3)
             for name in names:
+                if name in group:
+                    continue
                 group.create_array(
                     name,
                     shape=grid.shape,
                     chunks=grid.chunks,
                     dtype=DTYPES.get(name, np.uint8),
                     fill_value=FILL[name],
-                    compressors=BloscCodec(cname="lz4", clevel=1, shuffle="noshuffle"),
+                    compressors=(BloscCodec(cname="lz4", clevel=1, shuffle="noshuffle"), Crc32cCodec()),
                     dimension_names=("y", "x"),
                 )
             for name in ("strips", "objects", *STAGES):
-                (self.state / name).mkdir()
+                (self.state / name).mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(
                 f"{self.path} cannot be written ({error.strerror or error}); choose an output folder with space and "
@@ -196,54 +239,46 @@ class RunFolder:
         OutputError
             Another process runs in the folder, or the folder cannot be written.
         """
-        try:
-            self.state.mkdir(parents=True, exist_ok=True)
-            lock = (self.state / "lock").open("a")
-        except OSError as error:
-            raise OutputError(
-                f"{self.path} cannot be written ({error.strerror or error}); choose another output folder."
-            ) from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise OutputError(
-                    f"{self.path} is in use by another run; wait until it ends or choose another output folder."
-                ) from error
+        with locked(self.state / "lock"):
             yield
 
-    def mark(self, stage: Stage, block: Block) -> None:
-        """Say that a stage of a block is on disk."""
-        (self.state / stage / block.id).touch()
+    def _markers(self, stage: Stage) -> Markers:
+        return Markers(self.state, self.state / stage)
+
+    def mark(self, stage: Stage, block: Block, digests: Iterable[Digest] = ()) -> None:
+        """Say that a stage of a block is on disk, and what that is."""
+        self._markers(stage).write(block.id, digests)
 
     def is_marked(self, stage: Stage, block: Block) -> bool:
         """Say whether a stage of a block is on disk."""
-        return (self.state / stage / block.id).exists()
+        return self._markers(stage).has(block.id)
 
     def marked(self, stage: Stage) -> set[tuple[int, int]]:
         """Rows and columns of the blocks whose stage is on disk."""
-        with os.scandir(self.state / stage) as entries:
-            places = (entry.name.split("-") for entry in entries)
-            return {(int(row), int(col)) for row, col in places}
+        places = (name.split("-") for name in self._markers(stage).names(BLOCK))
+        return {(int(row), int(col)) for row, col in places}
 
-    def write_block(self, block: Block, labels: Labels, confidence: Labels) -> None:
+    def write_block(self, block: Block, labels: Labels, confidence: Labels) -> list[Digest]:
         """Store a block's final labels and confidence, uint8 (y, x); a block of nodata is what is not stored."""
-        if labels.min() != FILL["labels"]:
-            self._write(block, {"labels": labels, "confidence": confidence})
+        if labels.min() == FILL["labels"]:
+            return []
+        return self._write(block, {"labels": labels, "confidence": confidence})
 
-    def write_instances(self, block: Block, instances: NDArray[np.uint32]) -> None:
+    def write_instances(self, block: Block, instances: NDArray[np.uint32]) -> list[Digest]:
         """Store a block's instances, uint32 (y, x), 0 = none; always, because an earlier start may have had others."""
-        self._write(block, {"instances": instances})
+        return self._write(block, {"instances": instances})
 
-    def _write(self, block: Block, arrays: dict[str, NDArray[Any]]) -> None:
-        for name, values in arrays.items():
-            try:
+    def _write(self, block: Block, arrays: dict[str, NDArray[Any]]) -> list[Digest]:
+        try:
+            for name, values in arrays.items():
                 self._array(name)[block.core.slices()] = values
-            except OSError as error:
-                raise OutputError(
-                    f"block {block.id} cannot be written to {self.state} ({error.strerror or error}); free some space "
-                    "and run the same command again."
-                ) from error
+            chunks = [chunk for name in arrays for chunk, *_ in self._chunks(name, *block.core.slices())]
+            return [Digest.of(chunk, self.state, checks_itself=True) for chunk in chunks]
+        except OSError as error:
+            raise OutputError(
+                f"block {block.id} cannot be written to {self.state} ({error.strerror or error}); free some space "
+                "and run the same command again."
+            ) from error
 
     @property
     def has_objects(self) -> bool:
@@ -283,7 +318,7 @@ class RunFolder:
         of: Callable[[Objects, NDArray[np.uint32]], Labels],
     ) -> Labels:
         """What lies under objects, and what each object has instead."""
-        values = np.asarray(self._array(name)[rows, cols], np.uint8)
+        values = np.asarray(self._read(name, rows, cols), np.uint8)
         if instances is not None and instances.any():
             found = instances > 0
             values = values.copy()
@@ -292,7 +327,55 @@ class RunFolder:
 
     def read_instances(self, rows: slice, cols: slice) -> NDArray[np.uint32]:
         """Instances, uint32 (y, x), 0 = none, of a part of the raster."""
-        return np.asarray(self._array("instances")[rows, cols], np.uint32)
+        return np.asarray(self._read("instances", rows, cols), np.uint32)
+
+    def _read(self, name: str, rows: slice, cols: slice) -> NDArray[Any]:
+        """A part of an array; a chunk that has no pixel is not there, one that a marker speaks of has to be.
+
+        Raises
+        ------
+        DamagedError
+            A chunk is missing, or is not what was written.
+        """
+        for chunk, row, col in self._chunks(name, rows, cols):
+            if not chunk.exists() and self._was_written(name, chunk, row, col):
+                raise missing(chunk)
+        try:
+            return np.asarray(self._array(name)[rows, cols])
+        except DAMAGE as error:
+            raise self._damaged(name, rows, cols, error) from error
+
+    def _damaged(self, name: str, rows: slice, cols: slice, reason: Exception) -> DamagedError:
+        """The error of the chunk that cannot be read."""
+        array = self._array(name)
+        for chunk, row, col in self._chunks(name, rows, cols):
+            try:
+                array.get_block_selection((row, col))
+            except DAMAGE as error:
+                return damaged(chunk, error)
+        return DamagedError(f"{self.state / 'blocks.zarr' / name} cannot be read ({reason}); start the run again.")
+
+    def _chunks(self, name: str, rows: slice, cols: slice) -> list[tuple[Path, int, int]]:
+        """Files of the chunks under a part of an array, with their rows and columns."""
+        array, folder = self._array(name), self.state / "blocks.zarr" / name / "c"
+        down, across = (
+            range(begin // size, -(-end // size))
+            for (begin, end, _), size in zip(
+                (part.indices(length) for part, length in zip((rows, cols), array.shape, strict=True)),
+                array.chunks,
+                strict=True,
+            )
+        )
+        return [(folder / str(row) / str(col), row, col) for row in down for col in across]
+
+    def _was_written(self, name: str, chunk: Path, row: int, col: int) -> bool:
+        """Whether the marker of the block that owns a chunk speaks of it; the last blocks own two of an axis."""
+        markers, file = self._markers("number" if name == "instances" else "finish"), self._name(chunk)
+        return any(file in (markers.read(f"{y}-{x}") or ()) for y in (row, row - 1) for x in (col, col - 1))
+
+    def _name(self, path: Path) -> str:
+        """What a marker calls a file."""
+        return path.relative_to(self.state).as_posix()
 
     def _array(self, name: str) -> Any:
         path = self.state / "blocks.zarr" / name
@@ -312,43 +395,92 @@ class RunFolder:
         """Where polygons are made."""
         return self.state / "outlines"
 
-    def write_draft(self, block: Block, labels: Labels, confidence: Labels) -> None:
+    def write_draft(self, block: Block, labels: Labels, confidence: Labels) -> Digest:
         """Keep a block's labels and confidence, uint8 (y, x), until its ramps are complete."""
+        return self._write_strip(block, "draft", labels, confidence)
 
+    def write_strips(self, block: Block, strips: Strips, names: Collection[str]) -> list[Digest]:
+        """Store some of a block's strips, each under its own name, because each has its own consumer."""
+        return [self._write_strip(block, name, getattr(strips, name)) for name in names]
+
+    def read_strips(self, places: Mapping[str, tuple[int, int]]) -> dict[str, list[NDArray[Any]]]:
+        """Read strips and drafts.
+
+        Parameters
+        ----------
+        places : mapping of str to (int, int)
+            Row and column of the block that wrote each strip.
+
+        Returns
+        -------
+        dict of str to list of array
+            One array of sums, int32 (class, y, x), a strip; labels and confidence, uint8 (y, x), of a draft.
+
+        Raises
+        ------
+        DamagedError
+            One is not there as it was written, or not there any more. All that are damaged are removed, so that one
+            more start is enough.
+        """
+        arrays, errors = {}, []
+        for strip, place in places.items():
+            try:
+                arrays[strip] = self._read_strip(*place, strip)
+            except DamagedError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return arrays
+
+    def has_strips(self, row: int, col: int, names: Collection[str]) -> bool:
+        """Say whether some strips of a block, its draft among them, are there in their sizes."""
+        files = {self._name(self.strip_path(row, col, name)) for name in names}
+        markers = self._markers("predict")
+        return not files or (
+            markers.is_intact(f"{row}-{col}", files.__contains__) and files <= set(markers.read(f"{row}-{col}") or ())
+        )
+
+    def _write_strip(self, block: Block, name: str, *arrays: NDArray[Any]) -> Digest:
         def write(path: Path) -> None:
             with path.open("wb") as file:
-                np.save(file, labels, allow_pickle=False)
-                np.save(file, confidence, allow_pickle=False)
+                for values in arrays:
+                    np.save(file, values, allow_pickle=False)
 
-        write_file(self.strip_path(block.row, block.col, "draft"), write)
+        path = self.strip_path(block.row, block.col, name)
+        write_file(path, write, durable=False)
+        return Digest(self._name(path), path.stat().st_size, _crc32(arrays))
 
-    def read_draft(self, row: int, col: int) -> tuple[Labels, Labels]:
-        """Read a block's draft; FileNotFoundError when the finished block is on disk already."""
-        with self.strip_path(row, col, "draft").open("rb") as file:
-            return np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
-
-    def write_strips(self, block: Block, strips: Strips) -> None:
-        """Store a block's strips, each under its own name, because each has its own consumer."""
-        for item in fields(strips):
-            path = self.strip_path(block.row, block.col, item.name)
-            write_file(path, _array_writer(getattr(strips, item.name)))
-
-    def read_strip(self, row: int, col: int, strip: str) -> Sums:
-        """Read a strip; FileNotFoundError when its consumer is on disk already."""
-        return np.asarray(np.load(self.strip_path(row, col, strip), allow_pickle=False), np.int32)
+    def _read_strip(self, row: int, col: int, name: str) -> list[NDArray[Any]]:
+        """Read the arrays of a strip; their checksum is taken in memory, so that the file is read once."""
+        path = self.strip_path(row, col, name)
+        digest = (self._markers("predict").read(f"{row}-{col}") or {}).get(self._name(path))
+        try:
+            with path.open("rb") as file:
+                arrays = [np.load(file, allow_pickle=False) for _ in range(2 if name == "draft" else 1)]
+        except FileNotFoundError as error:
+            raise missing(path) from error
+        except DAMAGE as error:
+            raise damaged(path, error) from error
+        if digest is not None and _crc32(arrays) != digest.crc32:
+            raise damaged(path, "its checksum differs")
+        return arrays
 
     def drop_strip(self, row: int, col: int, strip: str) -> None:
         """Remove a strip whose consumer is on disk."""
         self.strip_path(row, col, strip).unlink(missing_ok=True)
 
 
+def _crc32(arrays: Iterable[NDArray[Any]]) -> int:
+    """One checksum of the values of some arrays."""
+    crc32 = 0
+    for values in arrays:
+        crc32 = zlib.crc32(np.ascontiguousarray(values).data, crc32)
+    return crc32
+
+
 def as_levels(scores: NDArray[np.float32]) -> Labels:
     """Scores, 0 to 1, as the stored uint8, 255 = 1.0."""
     return np.rint(np.clip(scores, 0, 1) * 255).astype(np.uint8)
-
-
-def _array_writer(values: Sums) -> Callable[[Path], None]:
-    return lambda path: np.save(path, values, allow_pickle=False)
 
 
 @lru_cache(maxsize=8)
@@ -408,3 +540,11 @@ _NAMED = 20  # files that a sentence names
 def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _read_json(path: Path) -> Any:
+    """What a JSON file holds; None when it is not there or was cut off."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None

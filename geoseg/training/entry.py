@@ -5,7 +5,6 @@ It writes what training measured and nothing more: a score against a teacher is 
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from geoseg.evaluation import Scores
+from geoseg.files import write_file
 from geoseg.models.running import find_device
 from geoseg.models.spec import ModelSpec
 from geoseg.training.goals import Judgement
@@ -26,11 +26,10 @@ from geoseg.training.recipe_parts import TeacherLabels
 
 
 def write_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """Write weights as safetensors, float32, to a temporary name that is then renamed."""
-    temporary = path.with_name(f".{path.name}.part")
+    """Write weights as safetensors, float32."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    temporary.write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))
-    os.replace(temporary, path)
+    content = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    write_file(path, lambda unfinished: unfinished.write_bytes(content))
 
 
 @dataclass(frozen=True)
@@ -71,9 +70,8 @@ def write_card(
     if recipe.provenance.strip():
         parts += ["## Provenance", recipe.provenance.strip()]
     parts += ["## Training", _training(recipe, origin), "## Licence", recipe.license]
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    write_file(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
 def _facts(spec: ModelSpec) -> str:

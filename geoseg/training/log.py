@@ -6,7 +6,6 @@ It knows epochs and files.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from geoseg.errors import TrainingError
+from geoseg.files import write_file
 from geoseg.training.loop import Epoch
 
 NAME = "log.csv"
@@ -54,20 +54,21 @@ class Log:
         self._epochs = list(epochs)
 
     def add(self, epoch: Epoch) -> None:
-        """Write one more epoch; the file is written anew under a temporary name and renamed."""
+        """Write one more epoch; the file is written anew."""
         self._epochs.append(epoch)
-        temporary = self._path.with_name(f".{self._path.name}.part")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        write_file(self._path, self._write)
+        if self._board is not None:
+            for name in ("loss", "score", "best"):
+                self._board.add_scalar(name, getattr(epoch, name), epoch.step)
+            self._board.flush()
+
+    def _write(self, path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["step", "loss", "score", "best", "seconds"])
             for item in self._epochs:
                 figures = (f"{item.loss:.4f}", f"{item.score:.4f}", f"{item.best:.4f}", f"{item.seconds:.0f}")
                 writer.writerow([item.step, *figures])
-        os.replace(temporary, self._path)
-        if self._board is not None:
-            for name in ("loss", "score", "best"):
-                self._board.add_scalar(name, getattr(epoch, name), epoch.step)
-            self._board.flush()
 
 
 def _open_board(folder: Path) -> Any:

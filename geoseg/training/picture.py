@@ -5,7 +5,6 @@ It shows the imagery beside the map, or the map alone where the imagery may not 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from geoseg.files import write_file
 from geoseg.models import load_model
 from geoseg.models.separating import scoring_spec
 from geoseg.models.spec import ModelSpec
@@ -57,9 +57,7 @@ def write_picture(recipe: Recipe, scenes: tuple[Scene, ...], spec: ModelSpec, pa
     drawn = _objects(recipe, spec, pixels, mask) if recipe.finds_objects else _classes(recipe, spec, pixels, mask)
     if recipe.picture == "imagery":
         drawn = np.concatenate([_shown(pixels, mask, spec), drawn], axis=1)
-    temporary = path.with_name(f".{path.name}.part")
-    Image.fromarray(drawn).save(temporary, "JPEG", quality=88)
-    os.replace(temporary, path)
+    write_file(path, lambda unfinished: Image.fromarray(drawn).save(unfinished, "JPEG", quality=88))
 
 
 def _middle(start: int, stop: int) -> slice:

@@ -1,0 +1,65 @@
+"""Named arrays in a file that checks itself: NumPy's npz, whose members have checksums."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.files import write_file
+from geoseg.store.markers import Digest, damaged, missing
+
+DAMAGE = (
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged file may raise."""
+
+
+def write_arrays(path: Path, root: Path, arrays: Mapping[str, NDArray[Any]], *, compress: bool = False) -> Digest:
+    """Write arrays, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    root : Path
+        Where its name in a marker begins.
+    arrays : mapping of str to array
+        By name.
+    compress : bool
+        Whether it is worth the time.
+    """
+    named: dict[str, Any] = dict(arrays)
+    save = np.savez_compressed if compress else np.savez
+    write_file(path, lambda temporary: save(temporary, **named), durable=False)
+    return Digest.of(path, root, checks_itself=True)
+
+
+def read_arrays(path: Path, chosen: Callable[[str], bool] = lambda _: True) -> dict[str, NDArray[Any]]:
+    """Read arrays, or those whose name is chosen.
+
+    Raises
+    ------
+    DamagedError
+        The file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files if chosen(name)}
+    except FileNotFoundError as error:
+        raise missing(path) from error
+    except DAMAGE as error:
+        raise damaged(path, error) from error
