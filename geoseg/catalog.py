@@ -237,8 +237,10 @@ def resolve_input(source: Any) -> Any:
     CatalogError
         A plain word that is neither a file nor a name of the catalog.
     """
-    is_word = isinstance(source, str) and not any(mark in source for mark in "/\\*?.")
-    return str(_find("imagery", "imagery", source, None)) if is_word and not Path(source).exists() else source
+    if not isinstance(source, str) or any(mark in source for mark in "/\\*?") or Path(source).exists():
+        return source
+    is_name = "." not in source or source in _items("imagery", None)
+    return str(_find("imagery", "imagery", source, None)) if is_name else source
 
 
 def _items(collection: str, home: Path | None) -> dict[str, Path]:

@@ -14,7 +14,7 @@ from PIL import Image
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 from shapely.geometry import box
 
-from geoseg.errors import CrsError, EvaluationError, OutputError, RegionError
+from geoseg.errors import CrsError, EvaluationError, GeosegError, OutputError, RegionError
 from geoseg.evaluation import BoundaryScores, count_boundaries, evaluate, ground
 from geoseg.grid import Window
 from geoseg.raster import write_cog
@@ -240,16 +240,14 @@ def test_names_can_be_given_to_values_that_have_none(tmp_path: Path) -> None:
     assert [(name, item["value"]) for name, item in result["classes"].items()] == [*zip("abcd", range(4), strict=True)]
 
 
-def test_wide_values_are_classes_where_they_are_named_or_the_task_says_so(tmp_path: Path) -> None:
+def test_wide_values_in_many_places_are_classes_and_named_where_one_side_names_them(tmp_path: Path) -> None:
     truth, predicted = (side.astype(np.uint16) * 300 for side in maps(10))
     paths = write_pair(tmp_path, truth, predicted)
-    assert evaluate(*paths).task == "instance"
-    assert list(scores_of(*paths, task="semantic")["classes"]) == ["0", "300", "600", "900"]
+    assert evaluate(*paths).task == "semantic"
+    assert list(scores_of(*paths)["classes"]) == ["0", "300", "600", "900"]
     with rasterio.open(paths[1], "r+") as target:
         target.update_tags(CLASS_300="trees")
-    named_truth = evaluate(*paths).summary()
-    assert named_truth["task"] == "instance"  # the prediction still looks like numbers of objects
-    assert "trees" in scores_of(*paths, task="semantic")["classes"]
+    assert "trees" in scores_of(*paths)["classes"]
 
 
 def test_values_that_are_no_classes_are_an_error(tmp_path: Path) -> None:
@@ -259,8 +257,8 @@ def test_values_that_are_no_classes_are_an_error(tmp_path: Path) -> None:
     many = np.arange(300, dtype=np.uint16).reshape(15, 20)
     with pytest.raises(EvaluationError, match="more than 255 classes"):
         evaluate(*write_pair(tmp_path, many, many), task="semantic")
-    floats = write_raster(tmp_path / "floats.tif", np.ones((5, 5), np.float32))
-    with pytest.raises(EvaluationError, match=r"the prediction .* holds float32 numbers; give integers"):
+    floats = write_raster(tmp_path / "floats.tif", np.full((5, 5), 0.5, np.float32))
+    with pytest.raises(GeosegError, match=r"the prediction .* holds 0\.5, which is no whole number"):
         evaluate(floats, write_raster(tmp_path / "t.tif", np.ones((5, 5), np.uint8)))
     picture = write_raster(tmp_path / "rgb.tif", np.ones((3, 5, 5), np.uint8))
     with pytest.raises(EvaluationError, match=r"the truth .* has 3 bands, so it looks like a picture"):

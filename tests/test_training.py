@@ -20,7 +20,7 @@ from rasterio.transform import from_origin
 from shapely.geometry import box
 
 from geoseg.catalog import find_model
-from geoseg.errors import InputNotFoundError, RasterError, TrainingError, VectorError, WorkflowError
+from geoseg.errors import GeosegWarning, InputNotFoundError, RasterError, TrainingError, VectorError, WorkflowError
 from geoseg.evaluation import IGNORE
 from geoseg.models import Band, ClassSpec, ModelSpec, load_model, smp
 from geoseg.training import load_recipe, parse_recipe, train
@@ -168,6 +168,7 @@ def test_other_images_can_validate(fields: Path) -> None:
     assert [bool(scene.held_out.all()) for scene in scenes] == [False, True]
 
 
+@pytest.mark.filterwarnings("ignore:no labelled pixel")
 def test_later_label_layers_override_earlier_ones_where_their_condition_holds(fields: Path) -> None:
     layers = [
         {"raster": "labels.tif"},
@@ -203,6 +204,45 @@ def test_labels_beside_the_image_are_an_error(fields: Path) -> None:
     write(fields / "far.tif", labels, transform=from_origin(700_000, 5_000_000, 10, 10))
     with pytest.raises(TrainingError, match=r"far\.tif does not overlap image 1"):
         fit_recipe(parse_recipe(recipe_content(fields, labels=[{"raster": "far.tif"}])))
+
+
+def test_masks_of_0_and_255_are_refused_until_the_recipe_says_what_255_is(fields: Path) -> None:
+    with rasterio.open(fields / "labels.tif") as file:
+        labels = file.read()
+    write(fields / "mask.tif", np.where(labels == 10, 255, 20).astype(np.uint8))
+    content = recipe_content(fields, labels=[{"raster": "mask.tif"}])
+    content["classes"] = content["classes"][:2]
+    with pytest.raises(
+        TrainingError, match=r"no labelled pixel of wheat .*mask\.tif has pixels of 255.*\{255: wheat\}"
+    ):
+        read_scenes(parse_recipe(content))
+    layer = {"raster": "mask.tif", "values": {255: "wheat"}}
+    scenes, _ = read_scenes(parse_recipe({**content, "labels": [layer]}))
+    assert np.array_equal(scenes[0].labels == 0, labels[0] == 10)
+    with pytest.warns(GeosegWarning, match="no labelled pixel of wheat lies in the training part: the model will not"):
+        read_scenes(parse_recipe({**content, "labels": [{"raster": "mask.tif", "ignore": [255]}]}))
+    with pytest.raises(WorkflowError, match="'wheet' is not one of the recipe's classes; did you mean 'wheat'"):
+        fit_recipe(parse_recipe({**content, "labels": [{"raster": "mask.tif", "values": {255: "wheet"}}]}))
+
+
+def test_labels_painted_in_colours_or_not_whole_are_refused(fields: Path) -> None:
+    write(fields / "painted.tif", np.zeros((3, SIDE, SIDE), np.uint8))
+    with pytest.raises(TrainingError, match=r"painted\.tif' has 3 bands, so it looks like a picture"):
+        read_scenes(parse_recipe(recipe_content(fields, labels=[{"raster": "painted.tif"}])))
+    write(fields / "shares.tif", np.full((1, SIDE, SIDE), 0.5, np.float32))
+    with pytest.raises(RasterError, match=r"shares\.tif' holds 0\.5, which is no whole number"):
+        read_scenes(parse_recipe(recipe_content(fields, labels=[{"raster": "shares.tif"}])))
+
+
+def test_an_image_in_which_no_polygon_lies_gets_no_label_and_is_named(fields: Path) -> None:
+    with rasterio.open(fields / "image.tif") as file:
+        pixels = file.read()
+    write(fields / "elsewhere.tif", pixels, transform=from_origin(700_000, 5_000_000, 10, 10))
+    layers = [{"polygons": "fields.gpkg", "column": "kind"}]
+    content = recipe_content(fields, images=["image.tif", "elsewhere.tif"], labels=layers)
+    with pytest.warns(GeosegWarning, match=r"no polygon of fields\.gpkg lies in elsewhere: it gives no label there"):
+        scenes, _ = read_scenes(parse_recipe(content))
+    assert (scenes[1].labels == IGNORE).all()
 
 
 def test_polygons_beside_the_image_are_an_error(fields: Path) -> None:
@@ -383,6 +423,7 @@ def test_windows_lie_around_pixels_of_a_class_as_often_as_there_are_such_pixels(
     assert drawn == pytest.approx([1 / 3] * 3, abs=4 * 0.5 / np.sqrt(4000))
 
 
+@pytest.mark.filterwarnings("ignore:no labelled pixel")
 @pytest.mark.parametrize(("scene_balance", "share"), [(0.0, 1 / 10), (0.5, 1 / 4), (1.0, 1 / 2)])
 def test_small_scenes_are_drawn_from_as_often_as_scene_balance_says(
     fields: Path, scene_balance: float, share: float
@@ -393,7 +434,7 @@ def test_small_scenes_are_drawn_from_as_often_as_scene_balance_says(
     many[0, :18, :9], many[0, 18:72, :9] = 10, 20
     for name, raster in (("few", few), ("many", many)):
         write(fields / f"{name}.tif", raster)
-    layers = [{"raster": ["few.tif", "many.tif", "labels.tif"]}]
+    layers = [{"raster": ["few.tif", "many.tif", "labels.tif"], "ignore": [255]}]
     content = recipe_content(fields, images=["image.tif"] * 2, validation={"images": ["image.tif"]}, labels=layers)
     sampler = sampler_of(content, scene_balance=scene_balance)
     sampler.scenes = sampler.scenes[:2]
@@ -512,6 +553,7 @@ def test_images_that_are_not_placed_on_the_ground_are_taken_as_they_are(fields: 
     assert np.array_equal(plain[0].labels, placed[0].labels)
 
 
+@pytest.mark.filterwarnings("ignore:no labelled pixel")
 def test_values_that_are_ignored_are_no_labels(fields: Path) -> None:
     layer = {"raster": "labels.tif", "ignore": [20]}
     scenes, _ = read_scenes(parse_recipe(recipe_content(fields, labels=[layer])))

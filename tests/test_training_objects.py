@@ -17,7 +17,7 @@ from scipy.ndimage import distance_transform_edt
 from shapely.geometry import box
 
 from geoseg.catalog import find_model
-from geoseg.errors import TrainingError, WorkflowError
+from geoseg.errors import GeosegWarning, TrainingError, WorkflowError
 from geoseg.evaluation import IGNORE
 from geoseg.models import load_model
 from geoseg.models.watershed import Watershed
@@ -88,6 +88,19 @@ def recipe_content(folder: Path, **changes: Any) -> dict[str, Any]:
         "ema": 0.9,
         **changes,
     }
+
+
+def test_an_image_without_an_object_is_an_example_of_none_and_is_named(town: Path) -> None:
+    empty = np.full((3, SIDE, SIDE), 40, np.uint8)
+    write(town / "field.tif", empty, transform=from_origin(700_000, 5_000_000, 0.5, 0.5))
+    layers = [{"polygons": "houses.gpkg", "class": "house"}]
+    content = recipe_content(town, images=["image.tif", "field.tif"], labels=layers, steps=2, steps_per_epoch=2)
+    with pytest.warns(GeosegWarning, match=r"no polygon of houses\.gpkg lies in field: an example without objects"):
+        fitted = fit_recipe(parse_recipe(content))
+    assert (fitted.scenes[1].labels == BACKGROUND).all()
+    only = {**content, "images": ["field.tif"]}
+    with pytest.raises(TrainingError, match=r"no polygon of houses\.gpkg overlaps the images"):
+        fit_recipe(parse_recipe(only))
 
 
 @pytest.fixture(scope="module")

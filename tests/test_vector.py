@@ -326,7 +326,7 @@ def test_features_that_are_no_table_or_have_other_types_are_refused(tmp_path: Pa
     path, table = tmp_path / "land.gpkg", squares(2)
     with pytest.raises(VectorError, match=r"GeoDataFrame where .* Table.*to_arrow"):
         write_features(path, [table], layer="land_use", crs=UTM)
-    with pytest.raises(VectorError, match="'class' is double and cannot be written as int32"):
+    with pytest.raises(VectorError, match="'class' is double and cannot be written as int64"):
         write_features(path, [arrow(table.assign(**{"class": 0.5}))], layer="land_use", crs=UTM)
     broken = arrow(table).drop_columns("geometry").append_column("geometry", pa.array([b"\x01\x03", b"no"]))
     with pytest.raises(VectorError, match="no WKB"):

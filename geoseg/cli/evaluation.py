@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from geoseg.cli.console import console, errors, say
-from geoseg.cli.options import Region
+from geoseg.cli.options import Region, words
 from geoseg.files import local_path
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ Task = Annotated[
     str | None, typer.Option(help="semantic, instance, panoptic or polygons; found from what is given otherwise.")
 ]
 Judged = Annotated[
-    str | None, typer.Option("--classes", help="The only classes judged, or names for values: 1=water,2=forest.")
+    str | None,
+    typer.Option(
+        "--classes", help='The only classes judged, or names for values: 1=water,2=forest,"3=parks, gardens".'
+    ),
 ]
 Ignore = Annotated[str | None, typer.Option(help="Values or names of truth that is no class: 0,255.")]
 Tolerance = Annotated[str | None, typer.Option(help="How far boundaries may be apart: 2px, or 5m.")]
@@ -110,10 +114,7 @@ def evaluate(
 
 def _entries(text: str | None) -> list[str | int] | None:
     """Values and names that stand in one word."""
-    if text is None:
-        return None
-    words = [word.strip() for word in text.split(",")]
-    return [int(word) if word.removeprefix("-").isdigit() else word for word in words if word]
+    return None if text is None else words(text)
 
 
 def _classes(text: str | None) -> list[str | int] | dict[int, str] | None:
@@ -122,9 +123,9 @@ def _classes(text: str | None) -> list[str | int] | dict[int, str] | None:
         return _entries(text)
     from geoseg.errors import WorkflowError
 
-    pairs = [word.partition("=") for word in text.split(",")]
+    pairs = [str(word).partition("=") for word in words(text)]
     for value, _, _ in pairs:
-        if not value.strip().isdigit():
+        if not re.fullmatch("[0-9]+", value.strip()):
             raise WorkflowError(f"'{value.strip()}' in --classes is no value; write values and names: 1=water,2=forest")
     return {int(value): name.strip() or value.strip() for value, _, name in pairs}
 

@@ -6,6 +6,7 @@ option stands in the tables at the end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, TypeVar
@@ -85,8 +86,13 @@ Regularize = Annotated[
 ]
 SimplifyMethod = Annotated[str | None, typer.Option(help="douglas-peucker or visvalingam-whyatt.")]
 MinArea = Annotated[float | None, typer.Option(help="m2; smaller faces go to a neighbouring class, objects just go.")]
-KeepClasses = Annotated[str | None, typer.Option(help="Values or names of classes whose small faces stay.")]
-Classes = Annotated[str | None, typer.Option(help="Values or names of the only classes that become polygons: 1,3.")]
+KeepClasses = Annotated[
+    str | None, typer.Option(help="Values or names of classes whose small faces stay; as --classes.")
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(help='Values or names of the only classes that become polygons: 1,3; quoted with a comma: "a, b",3.'),
+]
 Connectivity = Annotated[int | None, typer.Option(help="4, or 8: what touches at a corner is one multipolygon.")]
 MaxVertices = Annotated[int | None, typer.Option(help="Faces with a longer boundary are cut along a fixed grid.")]
 Layer = Annotated[str | None, typer.Option(help="Name of the polygon layer.")]
@@ -174,3 +180,13 @@ def takes(options: Mapping[str, Any]) -> Callable[[Command], Command]:
         return function
 
     return decorate
+
+
+def words(text: str) -> list[str | int]:
+    """Take a list of names and numbers apart at its commas, but not in double quotes, where two quotes are one."""
+    stripped = [_QUOTED.sub(lambda found: found[1].replace('""', '"'), word).strip() for word in _WORD.findall(text)]
+    return [int(word) if re.fullmatch("-?[0-9]+", word) else word for word in stripped if word]
+
+
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_WORD = re.compile(r'(?:"(?:[^"]|"")*"|[^,])+')

@@ -18,6 +18,7 @@ from geoseg.cli.options import (
     Region,
     Source,
     takes,
+    words,
 )
 from geoseg.cli.watching import watched
 from geoseg.errors import PART_FAILED
@@ -110,8 +111,7 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
     given = {key: value for key, value in options.items() if value is not None}
     for key in ("bands", "classes", "keep_classes", "collections"):
         if key in given:
-            words = [word.strip() for word in given[key].split(",")]
-            given[key] = [int(word) if word.isdigit() else word for word in words]
+            given[key] = words(given[key])
     if "input" in given and len(given["input"]) == 1:
         given["input"] = given["input"][0]
     return given

@@ -19,6 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from geoseg.errors import EvaluationError, OutputError
 from geoseg.evaluation.instance_maps import evaluate_instances
+from geoseg.evaluation.kinds import look_at
 from geoseg.evaluation.objects import Progress
 from geoseg.evaluation.panoptic_maps import evaluate_panoptic
 from geoseg.evaluation.picture import save_confusion
@@ -158,14 +159,29 @@ def evaluate(
 def find_task(truth: Side, prediction: Side) -> str:
     """Find the task that two sides are meant for.
 
-    Both with labels and instances: panoptic. Features, and something that has features: polygons. A raster that looks
-    like numbers of objects, or objects without labels: instance. Else semantic.
+    Both with labels and instances: panoptic. Features, and something that has features: polygons. Objects without
+    labels: instance. Else names and values of the rasters say whether they hold classes or numbers of objects.
+
+    Raises
+    ------
+    EvaluationError
+        A raster may hold either.
     """
     sides = (truth, prediction)
     if all(side.is_panoptic for side in sides):
         return "panoptic"
     if any(side.is_layer for side in sides) and all(side.layer is not None for side in sides):
         return "polygons"
-    if any(side.is_wide or (side.labels is None and side.instances is not None) for side in sides):
+    if any(side.labels is None and side.instances is not None for side in sides):
         return "instance"
-    return "semantic"
+    looks = {side.name: look_at(side.labels) for side in sides if side.labels is not None and not side.is_panoptic}
+    kinds = [look.kind for look in looks.values()]
+    if any(look.kind == "objects" and look.is_sure for look in looks.values()) or set(kinds) == {"objects"}:
+        return "instance"
+    unsure = {name: look for name, look in looks.items() if not look.is_sure}
+    classes = {value for look in looks.values() if look.kind == "classes" for value in look.values}
+    if all(look.is_byte or (look.kind is None and look.values <= classes) for look in unsure.values()):
+        return "semantic"
+    raise EvaluationError(
+        f"{next(iter(unsure))} may hold classes or numbers of objects; say which: --task semantic, or --task instance"
+    )

@@ -130,11 +130,12 @@ def bring_onto(raster: Raster, geobox: GeoBox, names: tuple[str, str] = ("the pr
     return placed
 
 
-def without_nodata(raster: Raster, value: int) -> Raster:
-    """The same raster, of which pixels of a value are valid although the file declares it as nodata."""
+def without_nodata(raster: Raster, value: int | None = None) -> Raster:
+    """The same raster, of which pixels are valid although a file declares their value, or any value, as nodata."""
 
     def spared(source: Source) -> Source:
-        return replace(source, nodata=tuple(None if item == value else item for item in source.nodata))
+        kept = tuple(None if value is None or item == value else item for item in source.nodata)
+        return replace(source, nodata=kept)
 
     return _rebuilt(raster, raster.geobox, spared)
 

@@ -22,7 +22,7 @@ from geoseg.evaluation.naming import PREDICTION, TRUTH, Naming
 from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.sides import Side
 from geoseg.grid import Window
-from geoseg.raster import Raster, read_legend
+from geoseg.raster import Raster, read_labels, read_legend
 from geoseg.vector import Region
 
 PRESENT, ABSENT = 1, 0
@@ -45,30 +45,29 @@ class RasterValues:
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values and mask."""
-        pixels, mask = self.raster.read(window)
-        return pixels[0], mask
+        return read_labels(self.raster, window)
 
 
 @dataclass(frozen=True, eq=False)
 class FilledValues:
-    """The same, with a class where the raster declares that there is none; not beyond its edge."""
+    """The same, with a class where a file declares that there is none; not beyond the edges of all files."""
 
     raster: Raster
-    empty: int
+    whole: Raster
     background: int
 
     @classmethod
-    def of(cls, raster: Raster, background: int) -> LabelSource:
-        """Fill a raster; one that declares no nodata has nothing to fill."""
-        declared = raster.sources[0].nodata[0]
-        if declared is None:
-            return RasterValues(raster)
-        return cls(without_nodata(raster, int(declared)), int(declared), background)
+    def of(cls, raster: Raster, background: int) -> FilledValues:
+        """Fill a raster."""
+        return cls(raster, without_nodata(raster), background)
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values and mask."""
-        pixels, mask = self.raster.read(window)
-        return np.where(pixels[0] == self.empty, self.background, pixels[0].astype(np.int64)), mask
+        values, mask = read_labels(self.raster, window)
+        if mask.all():
+            return values, mask
+        _, reach = self.whole.read(window)
+        return np.where(mask, values.astype(np.int64), self.background), reach
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,9 @@ class Naming:
     Attributes
     ----------
     by_name : bool
-        Whether classes are known by name.
+        Whether classes are known by name; names that differ in nothing but capitals are one.
+    notes : tuple of str
+        What a person should know of it.
 
     Raises
     ------
@@ -63,7 +65,9 @@ class Naming:
         ignore: Sequence[str | int] = (),
     ) -> None:
         given = dict(classes) if isinstance(classes, Mapping) else {}
-        self._names = tuple(dict(names) or given for names in (truth, prediction))
+        names, spelled = _respelled(truth, prediction)
+        self._names = tuple(dict(item) or given for item in (truth, names))
+        self._spelled = spelled
         self.by_name = all(self._names)
         self._tables = tuple(np.full(_VALUES, _UNSEEN, np.int16) for _ in self._names)
         self._values: dict[Key, int] = {}
@@ -135,6 +139,8 @@ class Naming:
             for value, name in names.items():
                 if name == entry:
                     return entry if self.by_name else value
+        if isinstance(entry, str) and entry in self._spelled:
+            return self.key(self._spelled[entry])
         known = sorted({name for names in self._names for name in names.values()})
         raise EvaluationError(f"no class is called '{entry}'; {nearest(entry, known)}, or give its value")
 
@@ -162,6 +168,15 @@ class Naming:
         keys = [{self._key(side, value) for value in values} for side, values in enumerate((first, second))]
         return bool(keys[TRUTH] & keys[PREDICTION])
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know."""
+        notes = [f"the class '{name}' of the prediction is the truth's '{own}'" for name, own in self._spelled.items()]
+        if self.by_name and not set(self._names[TRUTH].values()) & set(self._names[PREDICTION].values()):
+            one, other = (", ".join(sorted(set(names.values()))[:5]) for names in self._names)
+            notes.append(f"no class has one name on both sides: the truth has {one}, the prediction {other}")
+        return tuple(notes)
+
     def _value(self, index: int) -> int:
         key = self._keys[index]
         return key if isinstance(key, int) else self._values.get(key, _VALUES)
@@ -186,3 +201,15 @@ class Naming:
 
     def _key(self, side: int, value: int) -> Key:
         return self._names[side].get(value, str(value)) if self.by_name else value
+
+
+def _respelled(truth: Mapping[int, str], prediction: Mapping[int, str]) -> tuple[dict[int, str], dict[str, str]]:
+    """Names of the prediction as the truth spells them, and those that it spells otherwise."""
+    own = {name: name.strip().casefold() for name in {*truth.values()}}
+    theirs = {name: name.strip().casefold() for name in {*prediction.values()}}
+    spelled = {}
+    for name, folded in theirs.items():
+        alike = [other for other, key in own.items() if key == folded]
+        if name not in own and len(alike) == 1 and list(theirs.values()).count(folded) == 1:
+            spelled[name] = alike[0]
+    return {value: spelled.get(name, name) for value, name in prediction.items()}, dict(sorted(spelled.items()))

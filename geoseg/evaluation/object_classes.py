@@ -104,6 +104,7 @@ def _indices(
             )
         return alone, EVERY
     naming = Naming(truth.names, prediction.names, settings.classes)
+    notes.extend(naming.notes if all(side.values is not None for side in both) else ())
     found = [_placed(naming, number, side) for number, side in enumerate(both)]
     order = [index for index in naming.in_order() if not naming.is_other(index)]
     if truth.values is None or prediction.values is None:

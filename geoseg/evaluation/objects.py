@@ -18,7 +18,7 @@ from geoseg.evaluation.features import NO_CLASS
 from geoseg.evaluation.ground import Ground, without_nodata
 from geoseg.evaluation.overlaps import NOTHING, VOID, Integers, Overlaps, Tally, runs_of
 from geoseg.grid import Window
-from geoseg.raster import Raster
+from geoseg.raster import Raster, read_labels
 
 Bools = NDArray[np.bool_]
 
@@ -60,8 +60,8 @@ class RasterObjects:
 
     def read(self, window: Window) -> tuple[Integers, Bools]:
         """Numbers and where they are known; what is negative is none."""
-        pixels, mask = self.raster.read(window)
-        return np.maximum(pixels[0].astype(np.int64), NOTHING), mask
+        numbers, mask = read_labels(self.raster, window)
+        return np.maximum(numbers.astype(np.int64), NOTHING), mask
 
     def pixels(self, window: Window) -> tuple[Integers, Integers]:
         """The same, pixel by pixel."""
@@ -181,14 +181,14 @@ def count_labels(source: ObjectSource, labels: Raster, ground: Ground, numbers: 
     """
     tally = Tally(2)
     for window in ground.windows():
-        pixels, mask = labels.read(window)
+        values, mask = read_labels(labels, window)
         objects = source.read(window)[0]
         chosen = mask & ground.inside(window) & (objects > NOTHING)
-        tally.add(*runs_of(objects[chosen], pixels[0][chosen]))
-    (owners, values), areas = tally.total()
-    order = np.lexsort((-values, areas, owners))  # the last of each object is its largest, and of these the lowest
+        tally.add(*runs_of(objects[chosen], values[chosen]))
+    (owners, classes), areas = tally.total()
+    order = np.lexsort((-classes, areas, owners))  # the last of each object is its largest, and of these the lowest
     last = np.flatnonzero(np.diff(owners[order], append=-1))
-    here, best = owners[order][last], values[order][last]
+    here, best = owners[order][last], classes[order][last]
     result = np.full(len(numbers), NO_CLASS, np.int64)
     among = np.isin(here, numbers)
     result[np.searchsorted(numbers, here[among])] = best[among]

@@ -81,8 +81,15 @@ def _segments(labels: Labels, objects: NDArray[Any], isthing: Sequence[bool]) ->
     """Number of each pixel's segment, 0 = none."""
     known = known_pixels(labels, labels, len(isthing))
     things = np.isin(labels, np.flatnonzero(isthing))
-    segments = (labels.astype(np.int64) + 1 << BITS) + np.where(things, objects, 0)
+    segments = (labels.astype(np.int64) + 1 << BITS) + np.where(things, dense(objects), 0)
     return np.where(known & ~(things & (objects == 0)), segments, 0)
+
+
+def dense(objects: NDArray[Any]) -> Segments:
+    """Numbers that fit `BITS`, in the order of the numbers of objects, int64; 0 stays."""
+    _, places = np.unique(np.append(objects.ravel(), np.zeros(1, objects.dtype)), return_inverse=True)
+    result: Segments = places[:-1].reshape(objects.shape).astype(np.int64)
+    return result
 
 
 def _classes(segments: Segments) -> Segments:

@@ -19,13 +19,13 @@ from geoseg.evaluation.ground import Ground, bring_onto, make_ground, without_no
 from geoseg.evaluation.naming import PREDICTION, TRUTH, Naming
 from geoseg.evaluation.objects import Progress, RasterObjects
 from geoseg.evaluation.overlaps import NOTHING, VOID, Integers, Overlaps, Tally, runs_of
-from geoseg.evaluation.panoptic import BITS, PanopticScores, count_segments
+from geoseg.evaluation.panoptic import BITS, PanopticScores, count_segments, dense
 from geoseg.evaluation.report import Cell, Table
 from geoseg.evaluation.semantic_maps import unique_names
 from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.sides import Side
 from geoseg.grid import Window
-from geoseg.raster import Raster, read_legend
+from geoseg.raster import Raster, read_labels, read_legend
 from geoseg.vector import Region
 
 Bools = NDArray[np.bool_]
@@ -47,11 +47,14 @@ class PanopticMapScores:
         Panoptic quality by class.
     known, compared : int
         Pixels of known truth, and those among them that the prediction reaches.
+    notes : tuple of str
+        What a person should know.
     """
 
     panoptic: PanopticScores
     known: int
     compared: int
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """Every number by name."""
@@ -96,11 +99,11 @@ class PanopticMapScores:
 
 @dataclass(frozen=True, eq=False)
 class _Panoptic:
-    """Labels and objects of a side on the ground."""
+    """Labels and objects of a side on the ground, and the labels as if no file declared nodata."""
 
     labels: Raster
     objects: RasterObjects
-    empty: int | None
+    whole: Raster
 
     @classmethod
     def of(cls, side: Side, truth: Side) -> _Panoptic:
@@ -112,19 +115,15 @@ class _Panoptic:
                 f"labels.tif and instances.tif, or a label raster and {flag}"
             )
         geobox, names = truth.labels.geobox, (side.name, truth.name)
-        declared = side.labels.sources[0].nodata[0]
-        empty = None if declared is None else int(declared)
-        labels = side.labels if empty is None else without_nodata(side.labels, empty)
-        return cls(
-            bring_onto(labels, geobox, names), RasterObjects.of(bring_onto(side.instances, geobox, names)), empty
-        )
+        labels, instances = (bring_onto(raster, geobox, names) for raster in (side.labels, side.instances))
+        return cls(labels, RasterObjects.of(instances), without_nodata(labels))
 
     def read(self, window: Window, naming: Naming, side: int) -> tuple[NDArray[np.uint8], Integers, Bools]:
         """Class indices, 255 = none; numbers of objects, 0 = none; and where the labels reach."""
-        pixels, reach = self.labels.read(window)
-        known = reach if self.empty is None else reach & (pixels[0] != self.empty)
+        values, known = read_labels(self.labels, window)
+        reach = known if known.all() else self.whole.read(window)[1]
         objects, _ = self.objects.read(window)
-        return naming.indices(side, pixels[0], known), objects, reach
+        return naming.indices(side, values, known), objects, reach
 
 
 def evaluate_panoptic(
@@ -161,7 +160,7 @@ def evaluate_panoptic(
     isthing = _things(columns, areas, order, naming, settings)
     overlaps = _segments(columns, areas, order, isthing)
     scores = PanopticScores(count_segments(overlaps, len(order)), unique_names(naming, order), tuple(isthing))
-    return PanopticMapScores(scores, known, compared)
+    return PanopticMapScores(scores, known, compared, naming.notes)
 
 
 def _count(
@@ -209,7 +208,7 @@ def _segments(
     for (labels, objects), none in ((columns[:2], VOID), (columns[2:], NOTHING)):
         place = places[labels]
         is_thing = things[place]
-        numbers = (place + 1 << BITS) + np.where(is_thing, objects, 0)
+        numbers = (place + 1 << BITS) + np.where(is_thing, dense(objects), 0)
         sides.append(np.where((place == VOID) | (is_thing & (objects == NOTHING)), none, numbers))
     tally = Tally(2)
     tally.add((sides[0], sides[1]), areas)

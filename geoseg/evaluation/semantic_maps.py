@@ -44,6 +44,8 @@ class SemanticScores:
         Side of a pixel, m.
     known, compared : int
         Pixels of known truth, and those among them that have a prediction.
+    notes : tuple of str
+        What a person should know.
     """
 
     pixels: Scores
@@ -53,6 +55,7 @@ class SemanticScores:
     pixel_size: float | None
     known: int
     compared: int
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -183,6 +186,7 @@ def evaluate_semantic(
         pair.ground.pixel_size,
         known,
         compared,
+        naming.notes,
     )
 
 

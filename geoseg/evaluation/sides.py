@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import EvaluationError, InputNotFoundError
-from geoseg.raster import Raster, open_raster, read_legend
+from geoseg.raster import Raster, check_labels, open_raster
 from geoseg.vector import FORMATS
 
 LABELS, INSTANCES, MANIFEST = "labels.tif", "instances.tif", "run.json"
@@ -34,9 +34,6 @@ class Side:
         Classes and numbers of objects; one raster file is taken for either.
     layer : Path or None
         Features.
-    is_wide : bool
-        Whether a raster of one file looks like numbers of objects: its integers are wider than uint8, and it names no
-        class.
     """
 
     role: str
@@ -44,7 +41,6 @@ class Side:
     labels: Raster | None = None
     instances: Raster | None = None
     layer: Path | None = None
-    is_wide: bool = False
 
     @property
     def name(self) -> str:
@@ -84,7 +80,7 @@ def find_side(path: str | Path, role: str, instances: str | Path | None = None) 
     InputNotFoundError
         It does not exist.
     EvaluationError
-        A raster holds no integers, or several bands.
+        A raster holds other numbers than whole ones, or several bands.
     """
     given = Path(path).expanduser()
     if given.is_dir() and (found := _in_folder(given, str(path), role)):
@@ -95,9 +91,7 @@ def find_side(path: str | Path, role: str, instances: str | Path | None = None) 
         side = Side(role, str(path), layer=given)
     else:
         raster = _open(path, role)
-        side = Side(
-            role, str(path), raster, raster, is_wide=raster.dtype.itemsize > 1 and not read_legend(raster).names
-        )
+        side = Side(role, str(path), raster, raster)
     if instances is None:
         return side
     if side.labels is None:
@@ -128,13 +122,5 @@ def _layers(folder: Path) -> list[Path]:
 def _open(path: str | Path, role: str) -> Raster:
     """Open a raster of classes or of numbers of objects."""
     raster = open_raster(path, resampling="nearest", require_crs=False)
-    if len(raster.bands) > 1:
-        raise EvaluationError(
-            f"the {role} '{path}' has {len(raster.bands)} bands, so it looks like a picture; give a raster with one "
-            "band of class values or numbers of objects"
-        )
-    if raster.dtype.kind not in "iu":
-        raise EvaluationError(
-            f"the {role} '{path}' holds {raster.dtype} numbers; give integers: class values or numbers of objects"
-        )
+    check_labels(raster, f"the {role} '{path}'", EvaluationError)
     return raster

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ THING = 256
 """Labels of objects are larger than this, labels of stuff smaller."""
 
 COLUMNS: Mapping[str, str] = {
-    "class": "int32",
+    "class": "int64",
     "name": "str",
     "instance": "int64",
     "score": "float64",
@@ -49,6 +49,7 @@ class RunObjects:
 
     folder: RunFolder
     classes: frozenset[int] | None = None
+    has_confidence: ClassVar[bool] = True
 
     @property
     def dtype(self) -> np.dtype[Any]:

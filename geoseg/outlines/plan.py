@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from affine import Affine
@@ -29,7 +29,15 @@ ARITY = 2
 
 
 class LabelSource(Protocol):
-    """Where final labels are read from."""
+    """Where final labels are read from.
+
+    Attributes
+    ----------
+    has_confidence : bool
+        Whether it knows how sure pixels are.
+    """
+
+    has_confidence: ClassVar[bool]
 
     @property
     def dtype(self) -> np.dtype[Any]:

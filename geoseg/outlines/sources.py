@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
 from geoseg.planning import RegionMask
-from geoseg.raster import Raster
+from geoseg.raster import Raster, read_labels
 from geoseg.store import RunFolder
 
 
@@ -25,6 +25,7 @@ class RunLabels:
     """
 
     folder: RunFolder
+    has_confidence: ClassVar[bool] = True
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -44,9 +45,10 @@ class RasterLabels:
     Attributes
     ----------
     raster : Raster
-        Integers.
+        Whole numbers.
     nodata : int
-        The label that masked pixels get; wider integers hold it when the raster's own type does not.
+        The label that masked pixels get, and no other pixel has; wider integers hold it when the raster's own type does
+        not.
     region : RegionMask, optional
         What it does not touch is masked too.
     """
@@ -54,17 +56,20 @@ class RasterLabels:
     raster: Raster
     nodata: int
     region: RegionMask | None = None
+    has_confidence: ClassVar[bool] = False
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The raster's own where it holds nodata."""
-        limits = np.iinfo(self.raster.dtype)
-        return self.raster.dtype if limits.min <= self.nodata <= limits.max else np.dtype(np.int64)
+        """The raster's own where that are integers which hold nodata, and have a sign when they are wide."""
+        own = self.raster.dtype
+        if own.kind == "f" or own == np.uint64:
+            return np.dtype(np.int64)
+        limits = np.iinfo(own)
+        return own if limits.min <= self.nodata <= limits.max else np.dtype(np.int64)
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Labels, integers (y, x); every pixel is certain."""
-        pixels, mask = self.raster.read(window)
-        labels = pixels[0]
+        labels, mask = read_labels(self.raster, window)
         if self.region is not None:
             mask = mask & self.region.mask(window)
         if mask.all():

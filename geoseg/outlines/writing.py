@@ -9,10 +9,10 @@ from typing import Literal
 
 from geoseg.outlines.clipping import clip
 from geoseg.outlines.merging import merge
-from geoseg.outlines.objects import COLUMNS
+from geoseg.outlines.objects import COLUMNS as OF_OBJECTS
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.outlines.regularizing import regularize
-from geoseg.vector import StyledClass, write_features
+from geoseg.vector import COLUMNS, StyledClass, write_features
 
 
 def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[StyledClass] | None) -> int:
@@ -41,8 +41,9 @@ def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[St
         bands = regularize(bands, plan)
         if plan.region is not None:
             bands = map(partial(clip, region=plan.region, transform=plan.transform, crs=plan.crs), bands)
-    kind: Literal["Polygon", "MultiPolygon"] = "Polygon" if plan.shaping.connectivity == 4 else "MultiPolygon"
+    geometry: Literal["Polygon", "MultiPolygon"] = "Polygon" if plan.shaping.connectivity == 4 else "MultiPolygon"
     write = partial(write_features, path, layer=layer, crs=plan.crs, style=style)
     if plan.objects is None:
-        return write(batches=bands, geometry_type=kind)
-    return write(batches=plan.objects.describe(bands, plan.names), geometry_type="MultiPolygon", columns=COLUMNS)
+        columns = {name: kind for name, kind in COLUMNS.items() if name != "confidence" or plan.source.has_confidence}
+        return write(batches=bands, geometry_type=geometry, columns=columns)
+    return write(batches=plan.objects.describe(bands, plan.names), geometry_type="MultiPolygon", columns=OF_OBJECTS)

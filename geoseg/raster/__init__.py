@@ -9,6 +9,7 @@ from geoseg.raster.addresses import unsigned
 from geoseg.raster.cog import write_cog
 from geoseg.raster.fingerprints import content, file_digest, is_sampled
 from geoseg.raster.handles import CACHE_BYTES
+from geoseg.raster.labels import check_labels, common_nodata, read_labels, sample_windows
 from geoseg.raster.legend import Legend, read_legend
 from geoseg.raster.mosaic import Raster
 from geoseg.raster.opening import Input, open_raster
@@ -26,11 +27,15 @@ __all__ = [
     "RowAreas",
     "content",
     "file_digest",
+    "check_labels",
+    "common_nodata",
     "ground_resolution",
     "is_sampled",
     "open_raster",
+    "read_labels",
     "read_legend",
     "row_areas",
     "unsigned",
+    "sample_windows",
     "write_cog",
 ]

@@ -11,10 +11,14 @@ from itertools import chain
 from pathlib import Path
 from xml.etree import ElementTree
 
+from geoseg.errors import RasterError
 from geoseg.raster.handles import dataset
 from geoseg.raster.mosaic import Raster
 
 _ITEM = "CLASS_"
+
+LOOKED_AT = 64
+"""Files whose legends are read: of the tiles of a mosaic, all have one."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +38,39 @@ class Legend:
 
 
 def read_legend(raster: Raster) -> Legend:
-    """Read the legend of a raster: that of its first file."""
-    source = dataset(raster.sources[0].path)
+    """Read the legend of a raster: what its first `LOOKED_AT` files say, whatever their order.
+
+    Raises
+    ------
+    RasterError
+        Two files call one value differently.
+    """
+    names: dict[int, str] = {}
+    colors: dict[int, tuple[int, int, int]] = {}
+    said_by: dict[int, str] = {}
+    for source in list({source.path: source for source in raster.sources}.values())[:LOOKED_AT]:
+        legend = _legend_of(source.path)
+        for value, name in legend.names.items():
+            if names.setdefault(value, name) != name:
+                raise RasterError(
+                    f"the value {value} is '{names[value]}' in '{said_by[value]}' and '{name}' in '{source.given}'; "
+                    "give rasters with one legend"
+                )
+            said_by.setdefault(value, source.given)
+        colors = legend.colors | colors
+    return Legend(names, colors)
+
+
+def _legend_of(path: str) -> Legend:
+    """The legend of a file."""
+    source = dataset(path)
     items = source.tags() | source.tags(1)
     try:
         colors = {value: (red, green, blue) for value, (red, green, blue, _) in source.colormap(1).items()}
     except ValueError:  # there is no colour table
         colors = {}
     numbers = {key.removeprefix(_ITEM): str(name) for key, name in items.items() if key.startswith(_ITEM)}
-    names = {int(number): name for number, name in numbers.items() if number.isdigit()}
+    names = {int(number): name for number, name in numbers.items() if number.isdecimal()}
     return Legend(names or _sidecar_names(source.files), colors)
 
 

@@ -6,6 +6,8 @@ score can be told apart by where its truth comes from.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,10 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
-from geoseg.errors import CrsError, TrainingError, VectorError, WorkflowError, nearest
+from geoseg.errors import CrsError, GeosegWarning, TrainingError, VectorError, WorkflowError, nearest
 from geoseg.evaluation import IGNORE
 from geoseg.grid import Window
-from geoseg.raster import open_raster
+from geoseg.raster import check_labels, open_raster, read_labels
 from geoseg.training.conditions import band_names, holds
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import (
@@ -30,7 +32,7 @@ from geoseg.training.recipe_parts import (
     RasterLabels,
     TeacherLabels,
 )
-from geoseg.training.scenes import BACKGROUND, read_image
+from geoseg.training.scenes import BACKGROUND, Scene, read_image
 from geoseg.training.teacher import teacher_labels
 
 UNTOUCHED = 254
@@ -49,11 +51,14 @@ class LabelMap:
         uint8, shape (y, x), number of the layer that decided the pixel, 255 = none.
     instances : NDArray
         uint32, shape (y, x), numbers of objects, 0 = none.
+    empty : tuple of int
+        Numbers of the layers of polygons none of which lies in the image.
     """
 
     labels: NDArray[np.uint8]
     layers: NDArray[np.uint8]
     instances: NDArray[np.uint32]
+    empty: tuple[int, ...] = ()
 
 
 def make_labels(recipe: Recipe, image: Image, number: int, geobox: GeoBox) -> LabelMap:
@@ -78,8 +83,11 @@ def make_labels(recipe: Recipe, image: Image, number: int, geobox: GeoBox) -> La
     labels = np.full(geobox.shape, IGNORE, np.uint8)
     layers = np.full(geobox.shape, IGNORE, np.uint8)
     instances = np.zeros(geobox.shape, np.uint32)
+    empty = []
     for place, layer in enumerate(recipe.labels):
         found, objects = _layer(recipe, layer, image, number, geobox)
+        if isinstance(layer, PolygonLabels) and not objects.any():
+            empty.append(place)
         said = found != UNTOUCHED
         if layer.where is not None:
             names = band_names(layer.where)
@@ -89,7 +97,7 @@ def make_labels(recipe: Recipe, image: Image, number: int, geobox: GeoBox) -> La
         numbers = np.where(objects > 0, objects + instances.max(initial=0), 0)
         instances[said] = numbers[said]
     layers[labels == IGNORE] = IGNORE
-    return LabelMap(labels, layers, instances)
+    return LabelMap(labels, layers, instances, tuple(empty))
 
 
 def _layer(
@@ -149,14 +157,18 @@ def instance_labels(
     labels[values > 0] = index
     if recipe.finds_objects:
         labels[values == 0] = BACKGROUND
-    return labels, np.where(values > 0, values, 0).astype(np.uint32)
+    _, numbers[values > 0] = np.unique(values[values > 0], return_inverse=True)
+    numbers[values > 0] += 1
+    return labels, numbers
 
 
 def _read(path: Path, number: int, geobox: GeoBox) -> NDArray[np.int64]:
     """Read whole numbers onto the image's grid, -1 where there are none."""
-    raster = open_raster(path, bands=[1], geobox=geobox, resampling="nearest", require_crs=geobox.crs is not None)
-    pixels, mask = raster.read(Window(0, 0, *geobox.shape))
-    values: NDArray[np.int64] = np.where(mask, pixels[0].astype(np.int64), -1)
+    raster = open_raster(path, geobox=geobox, resampling="nearest", require_crs=geobox.crs is not None)
+    name = f"the label raster '{path}'"
+    check_labels(raster, name, TrainingError)
+    found, mask = read_labels(raster, Window(0, 0, *geobox.shape), name)
+    values: NDArray[np.int64] = np.where(mask, found.astype(np.int64), -1)
     if not mask.any():
         raise TrainingError(f"label raster {path} does not overlap image {number + 1}; give labels of the same place")
     return values
@@ -175,10 +187,12 @@ def raster_labels(recipe: Recipe, layer: RasterLabels, number: int, geobox: GeoB
     if path is None:
         return result
     values = _read(path, number, geobox)
-    table = np.full(int(values.max(initial=0)) + 1, UNTOUCHED, np.uint8)
-    for value in np.unique(values[values >= 0]):
-        table[value] = IGNORE if value in layer.ignore else _index(recipe, int(value), path)
-    result[values >= 0] = table[values[values >= 0]]
+    found, places = np.unique(values[values >= 0], return_inverse=True)
+    chosen = [
+        IGNORE if value in layer.ignore else _index(recipe, layer.values.get(value, value), path)
+        for value in found.tolist()
+    ]
+    result[values >= 0] = np.array(chosen, np.uint8)[places]
     return result
 
 
@@ -195,7 +209,7 @@ def polygon_labels(
     Raises
     ------
     TrainingError
-        If no polygon meets the image, or a class is not one of the recipe's.
+        If a class is not one of the recipe's.
     VectorError
         If the file cannot be read or has no such column.
     """
@@ -205,19 +219,13 @@ def polygon_labels(
         raise CrsError(f"polygons {path} have no CRS; write it into the file")
     frame = frame.to_crs(str(geobox.crs))
     frame = frame[frame.intersects(geobox.extent.geom)]
-    if frame.empty:
-        chosen = f" with {layer.select}" if layer.select else ""
-        raise TrainingError(f"no polygon of {path}{chosen} overlaps the image; give labels of the same place")
     classes = frame[layer.column] if layer.column is not None else [layer.class_] * len(frame)
     table = np.array([UNTOUCHED, *(_index(recipe, item, path) for item in classes)], np.uint8)
     if recipe.finds_objects:
         table[0] = BACKGROUND
-    numbers: NDArray[np.uint32] = rasterize(
-        zip(frame.geometry, range(1, len(frame) + 1), strict=True),
-        out_shape=geobox.shape,
-        transform=geobox.transform,
-        dtype="uint32",
-    )
+    numbers = np.zeros(geobox.shape, np.uint32)
+    if not frame.empty:
+        rasterize(zip(frame.geometry, range(1, len(frame) + 1), strict=True), out=numbers, transform=geobox.transform)
     return table[numbers], numbers
 
 
@@ -248,6 +256,85 @@ def _index(recipe: Recipe, item: object, path: Path) -> int:
     )
 
 
+def check_polygons(recipe: Recipe, names: Sequence[str], maps: Sequence[LabelMap]) -> None:
+    """Refuse a layer of polygons that lies in no image, and name the images in which it has none.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Gives the layers.
+    names : sequence of str
+        Names of the images.
+    maps : sequence of LabelMap
+        Their labels.
+
+    Raises
+    ------
+    TrainingError
+        No polygon of a layer lies in an image.
+
+    Warns
+    -----
+    GeosegWarning
+        An image shows no polygon: for models that find objects it is an example of none.
+    """
+    for place, layer in enumerate(recipe.labels):
+        without = [name for name, found in zip(names, maps, strict=True) if place in found.empty]
+        if not isinstance(layer, PolygonLabels) or not without:
+            continue
+        what = f"{layer.polygons}{f' with {layer.select}' if layer.select else ''}"
+        if len(without) == len(names):
+            raise TrainingError(f"no polygon of {what} overlaps the images; give labels of the same place")
+        meaning = "an example without objects" if recipe.finds_objects else "it gives no label there"
+        warnings.warn(f"no polygon of {what} lies in {', '.join(without)}: {meaning}", GeosegWarning, stacklevel=3)
+
+
+def check_shown(recipe: Recipe, scenes: Sequence[Scene]) -> None:
+    """Refuse masks of 0 and 255 that show no pixel of a class, and name other classes without a pixel to learn from.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Gives the classes.
+    scenes : sequence of Scene
+        With their labels.
+
+    Raises
+    ------
+    TrainingError
+        A class has no labelled pixel outside of the validation part, and a label raster has pixels of 255.
+
+    Warns
+    -----
+    GeosegWarning
+        A class has no labelled pixel outside of the validation part.
+    """
+    shown = {int(value) for scene in scenes for value in np.unique(scene.labels[~scene.held_out])}
+    missing = [entry.name for index, entry in enumerate(recipe.classes) if index not in shown]
+    if not missing:
+        return
+    what = f"no labelled pixel of {', '.join(missing)} lies in the training part"
+    path = _file_with(recipe, IGNORE, [scene.geobox for scene in scenes])
+    if path is not None:
+        raise TrainingError(
+            f"{what}, and {path} has pixels of 255, which are no label; say which class they are, such as "
+            f"values: {{255: {missing[0]}}} in that layer, or ignore: [255]"
+        )
+    warnings.warn(f"{what}: the model will not learn it", GeosegWarning, stacklevel=3)
+
+
+def _file_with(recipe: Recipe, value: int, grids: Sequence[GeoBox]) -> Path | None:
+    """The first label raster with pixels of a value of which its layer says nothing."""
+    for layer in recipe.labels:
+        if not isinstance(layer, RasterLabels) or value in layer.ignore or value in layer.values:
+            continue
+        for number, geobox in enumerate(grids):
+            path = _file_of(recipe, layer.raster, number)
+            if path is not None and (_read(path, number, geobox) == value).any():
+                return path
+    return None
+
+
 def check_layers(recipe: Recipe) -> None:
     """Check the class names in the label layers before anything is read.
 
@@ -259,6 +346,7 @@ def check_layers(recipe: Recipe) -> None:
     names = [item.name for item in recipe.classes]
     named = [name for layer in recipe.labels if isinstance(layer, TeacherLabels) for name in layer.ignore]
     burnt = [layer.class_ for layer in recipe.labels if isinstance(layer, PolygonLabels | InstanceLabels)]
+    burnt += [name for layer in recipe.labels if isinstance(layer, RasterLabels) for name in layer.values.values()]
     named += [name for name in burnt if isinstance(name, str)]
     for name in [*named, *recipe.loss.class_weights, *recipe.logit_adjustment]:
         if name not in (*names, "ignore"):

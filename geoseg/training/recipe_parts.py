@@ -54,11 +54,13 @@ class TeacherLabels(Strict):
 class RasterLabels(Strict):
     """Labels of a raster of class values, brought onto the image's grid by nearest neighbour; one file an image.
 
-    Values in ``ignore`` are no label.
+    Values in ``ignore`` are no label; ``values`` says which class a value stands for where it is not the class's own,
+    such as ``{255: building}``.
     """
 
     raster: str | tuple[str | None, ...]
     ignore: tuple[int, ...] = ()
+    values: dict[int, str | int] = Field(default_factory=dict)
     where: str | None = None
 
 

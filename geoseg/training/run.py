@@ -39,7 +39,7 @@ from geoseg.training.encoders import load_encoder
 from geoseg.training.entry import origin_of, write_card, write_weights
 from geoseg.training.families import family_of
 from geoseg.training.goals import Judgement
-from geoseg.training.labels import check_layers, make_labels
+from geoseg.training.labels import LabelMap, check_layers, check_polygons, check_shown, make_labels
 from geoseg.training.loading import batches
 from geoseg.training.log import Log
 from geoseg.training.loop import Epoch, Fitting, fit
@@ -222,7 +222,7 @@ def read_scenes(recipe: Recipe) -> tuple[tuple[Scene, ...], ModelSpec]:
         If there is nothing labelled to train on, or to validate on.
     """
     spec = make_spec(recipe)
-    scenes, bands = [], tuple(spec.band_names)
+    scenes, maps, bands = list[Scene](), list[LabelMap](), tuple(spec.band_names)
     apart = recipe.validation.images or ()
     for number, image in enumerate([*recipe.images, *apart]):
         pixels, mask, geobox, names = read_image(recipe, image, bands, spec=spec)
@@ -231,11 +231,14 @@ def read_scenes(recipe: Recipe) -> tuple[tuple[Scene, ...], ModelSpec]:
         found = make_labels(recipe, image, number, geobox)
         labels = np.where(mask, found.labels, np.uint8(IGNORE))
         instances = found.instances if recipe.finds_objects else None
+        maps.append(found)
         scenes.append(Scene(image_name(image), pixels, mask, labels, found.layers, held_out, geobox, instances))
+    check_polygons(recipe, [scene.name for scene in scenes], maps)
     if not any((scene.held_out & (scene.labels != IGNORE)).any() for scene in scenes):
         raise TrainingError(
             "no labelled pixel lies in the validation part; make 'validation' larger or move it onto labels"
         )
+    check_shown(recipe, scenes)
     return tuple(scenes), replace(spec, bands=_bands(recipe, bands, spec.bands))
 
 

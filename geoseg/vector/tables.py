@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
 import pyogrio
+import shapely
+from numpy.typing import NDArray
 from shapely.errors import ShapelyError
 
 from geoseg.errors import CrsError, GeosegError, InputNotFoundError, InputWarning
+
+SEVERAL = {
+    shapely.GeometryType.POLYGON: shapely.multipolygons,
+    shapely.GeometryType.POINT: shapely.multipoints,
+}
+"""Kinds of shapes that features have, and what several of one kind make."""
 
 
 def read_table(
@@ -45,7 +54,7 @@ def read_table(
     Returns
     -------
     GeoDataFrame
-        Features with a geometry that is not empty.
+        Features with a geometry that is not empty; a collection of polygons alone, or of points, is one of that kind.
 
     Raises
     ------
@@ -78,11 +87,23 @@ def read_table(
             stacklevel=3,
         )
     table = table[~missing].reset_index(drop=True)
+    table = table.set_geometry(gpd.GeoSeries(_unwrapped(table.geometry.to_numpy()), crs=table.crs))
     if table.empty and not may_be_empty:
         raise error(f"{what} '{path}' has no features; give a file with {wanted}.")
     if table.crs is None:
         raise CrsError(f"{what} '{path}' has no CRS; save it with one.")
     return table
+
+
+def _unwrapped(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Take polygons or points out of collections that hold nothing else."""
+    result = shapes.copy()
+    for place in np.flatnonzero(shapely.get_type_id(shapes) == shapely.GeometryType.GEOMETRYCOLLECTION):
+        parts = shapely.get_parts(shapely.get_parts(shapes[place]))
+        for kind, union in SEVERAL.items():
+            if (shapely.get_type_id(parts) == kind).all():
+                result[place] = parts[0] if len(parts) == 1 else union(parts)
+    return result
 
 
 def _read_layer(path: Path, what: str, error: type[GeosegError], columns: list[str] | None) -> Any:

@@ -45,7 +45,7 @@ COMPANIONS: Mapping[str, tuple[str, ...]] = {
 """Endings of files that belong to a file, and must not outlive it; a .qml or .shp.xml may be a person's, and stays."""
 
 COLUMNS: Mapping[str, str] = {
-    "class": "int32",
+    "class": "int64",
     "name": "str",
     "area_m2": "float64",
     "perimeter_m": "float64",

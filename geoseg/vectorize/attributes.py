@@ -25,7 +25,7 @@ from geoseg.vectorize.areas import Floats, measure, placed
 
 SCHEMA = pa.schema(
     {
-        "class": pa.int32(),
+        "class": pa.int64(),
         "name": pa.string(),
         "area_m2": pa.float64(),
         "perimeter_m": pa.float64(),
@@ -80,7 +80,7 @@ def features(faces: Faces, transform: Affine, crs: Any, classes: Mapping[int, st
     first = np.flatnonzero(np.diff(faces.group, prepend=-1))
     pixels = _summed(faces.pixels, first)
     columns = {
-        "class": faces.label[first].astype(np.int32),
+        "class": faces.label[first],
         "name": _names(faces.label[first], classes),
         "area_m2": _summed(sizes.area, first),
         "perimeter_m": _summed(sizes.perimeter, first),

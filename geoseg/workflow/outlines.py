@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -169,20 +170,25 @@ def values_of(classes: Sequence[int | str] | None, names: Mapping[int, str]) -> 
     Raises
     ------
     WorkflowError
-        No class has that name.
+        No class has that name, or several have.
     """
     if classes is None:
         return None
-    by_name = {name.casefold(): value for value, name in names.items()}
-    values = set()
-    for item in classes:
-        if isinstance(item, int) or item.lstrip("-").isdigit():
-            values.add(int(item))
-        elif item.casefold() in by_name:
-            values.add(by_name[item.casefold()])
-        else:
-            raise WorkflowError(f"no class is called '{item}'; {nearest(item, sorted(by_name))}")
-    return frozenset(values)
+    return frozenset(_value_of(item, names) for item in classes)
+
+
+def _value_of(item: int | str, names: Mapping[int, str]) -> int:
+    """The value of a class; a name counts as it is written, else whatever its capitals are."""
+    if isinstance(item, int) or re.fullmatch("-?[0-9]+", item):
+        return int(item)
+    exact = [value for value, name in names.items() if name == item]
+    alike = exact or [value for value, name in names.items() if name.strip().casefold() == item.strip().casefold()]
+    if len(alike) > 1:
+        raise WorkflowError(f"{len(alike)} classes are called '{item}'; give a value: {', '.join(map(str, alike))}")
+    if not alike:
+        known = [f'"{name}"' if "," in name else name for name in sorted(names.values())]
+        raise WorkflowError(f"no class is called '{item}'; {nearest(item, known)}")
+    return alike[0]
 
 
 def styled_classes(spec: ModelSpec) -> list[StyledClass]:

@@ -28,11 +28,11 @@ from geoseg.engine import (
     results_of,
 )
 from geoseg.engine.cluster import DASHBOARD
-from geoseg.errors import BlockError, OutputError, RasterError, WorkflowError
+from geoseg.errors import BlockError, OutputError, WorkflowError
 from geoseg.files import local_path
 from geoseg.outlines import OutlineFolder, OutlinePlan, RasterLabels, write_outlines
 from geoseg.planning import RegionMask, core_count
-from geoseg.raster import Raster, open_raster, read_legend
+from geoseg.raster import Raster, check_labels, common_nodata, open_raster, read_legend
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_layer
 from geoseg.workflow.layout import layout_of_labels
@@ -40,7 +40,7 @@ from geoseg.workflow.outlines import check_regularized, fingerprint_of, shaping_
 from geoseg.workflow.settings import OutlineSettings, plain_settings, sentence
 
 WIDE_NODATA = -(2**63)
-"""The label of masked pixels where the raster declares none."""
+"""The label of masked pixels where the raster declares none, or its files differ in what they declare."""
 
 
 class Polygonizing(OutlineSettings):
@@ -118,7 +118,7 @@ def polygonize(
     Parameters
     ----------
     input : str or list
-        A raster of integers, or several that lie on one grid; the first band counts.
+        A raster of whole numbers in one band, or several that lie on one grid.
     output : path
         The vector file; its ending chooses the format.
     listen : callable, optional
@@ -145,13 +145,10 @@ def polygonize(
     check_format(path)
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
-    raster = open_raster(wanted.input, bands=[1], resampling="nearest", crs=wanted.crs)
+    raster = open_raster(wanted.input, resampling="nearest", crs=wanted.crs)
     check_format(path, raster.crs)
     check_layer(path, wanted.layer)
-    if raster.dtype.kind not in "iu":
-        raise RasterError(
-            f"'{wanted.input}' holds {raster.dtype} numbers, not classes; give a raster of integers like labels.tif."
-        )
+    check_labels(raster, f"'{wanted.input}'")
     started = time.perf_counter()
     folder = RunFolder(path.with_name(f".{path.name}.geoseg"))
     with folder.locked(), _kept_while_needed(folder):
@@ -193,8 +190,8 @@ def _plan(
     names, style = _legend(raster)
     if wanted.regularize:
         _check_buildings(wanted, raster, names)
-    declared = raster.sources[0].nodata[0]
-    nodata = WIDE_NODATA if declared is None else int(declared)
+    declared = common_nodata(raster)
+    nodata = WIDE_NODATA if declared is None else declared
     region = None if wanted.region is None else RegionMask.of(wanted.region, raster)
     height, width = raster.shape
     min_pixels, areas = smallest(wanted.min_area, raster.geobox)
@@ -233,7 +230,7 @@ def _check_buildings(wanted: Polygonizing, raster: Raster, names: Mapping[int, s
             f"regularize makes straight walls of all that is written, and '{wanted.input}' holds classes; choose what "
             "is a building, such as classes: [1]."
         )
-    elif raster.sources[0].nodata[0] is None:
+    elif any(source.nodata[0] is None for source in raster.sources):
         raise WorkflowError(
             f"'{wanted.input}' declares no nodata, so the ground between its objects would be regularized too; declare "
             "the value of the ground as nodata."
