@@ -12,10 +12,12 @@ import pytest
 import rasterio
 import shapely
 import shapely.geometry
+from scipy.io import netcdf_file
 
-from geoseg.errors import CatalogError, GeosegError, InputWarning, RegionError
+from geoseg.errors import BandError, CatalogError, GeosegError, InputWarning, RegionError
 from geoseg.grid import Window
 from geoseg.imagery import open_imagery
+from geoseg.models.spec import Band
 from geoseg.raster import open_raster, read_legend
 from geoseg.vector import read_region
 from tests.rasters import write_raster
@@ -74,6 +76,28 @@ def test_names_of_classes_stand_beside_the_file(tmp_path: Path, content: str, na
     sidecar = path.with_name("a.tif.aux.xml")
     sidecar.write_text(f'<PAMDataset><PAMRasterBand band="1">{content}</PAMRasterBand></PAMDataset>')
     assert read_legend(open_raster(str(path))).names == names
+
+
+def _netcdf(path: Path, dimension: str) -> Path:
+    with netcdf_file(path, "w") as file:
+        places = {dimension: np.arange(3.0), "lat": 40 - np.arange(20) * 0.1, "lon": 10 + np.arange(30) * 0.1}
+        for name, values in places.items():
+            file.createDimension(name, len(values))
+            variable = file.createVariable(name, "d", (name,))
+            variable[:] = values
+        file.variables["lat"].units, file.variables["lon"].units = "degrees_north", "degrees_east"
+        file.createVariable("v", "f", tuple(places))[:] = np.ones((3, 20, 30))
+    return path
+
+
+def test_dates_of_a_netcdf_variable_are_no_colours(tmp_path: Path) -> None:
+    colours = [Band("red"), Band("green"), Band("blue")]
+    dates = str(_netcdf(tmp_path / "time.nc", "time"))
+    with pytest.raises(BandError, match=r"3 bands: 1 \(time 0\), 2 \(time 1\), 3 \(time 2\)"):
+        open_raster(dates, bands=colours, crs="EPSG:4326")
+    assert open_raster(dates, bands=[1, 2, 3], crs="EPSG:4326").bands == ("time 0", "time 1", "time 2")
+    spectral = open_raster(str(_netcdf(tmp_path / "band.nc", "band")), bands=colours, crs="EPSG:4326")
+    assert len(spectral.bands) == 3
 
 
 def _item(tmp_path: Path) -> dict[str, Any]:

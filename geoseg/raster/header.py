@@ -29,6 +29,8 @@ from geoseg.raster.source import Source, reason
 
 _VECTOR_SUFFIXES = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet", ".kml", ".gml", ".csv"}
 _SHORT_NUMBER = re.compile(r"(?:^|[^A-Za-z0-9])(SR_|TOA_)?B[1-9]\d?(?![A-Za-z0-9])")
+_STEP = "NETCDF_DIM_"
+_SPECTRAL = {"band", "bands", "channel", "channels", "wavelength", "wavelengths"}
 _SENSOR_TAGS = ("SPACECRAFT_ID", "SPACECRAFT_NAME", "SATELLITE", "PLATFORM", "platform")
 
 
@@ -208,7 +210,9 @@ def _read_header(path: str, given: str, crs: CRS | None, *, require_crs: bool) -
 
 def _bands(opened: rasterio.DatasetReader, path: str) -> tuple[FileBand, ...]:
     """The bands with all that name, metadata and the file's own words say of them."""
-    descriptions = [text or "" for text in opened.descriptions]
+    descriptions = [
+        text or _step(opened.tags(index)) for index, text in zip(opened.indexes, opened.descriptions, strict=True)
+    ]
     tags = opened.tags()
     sensor = sensor_of(Path(path).stem, *(tags.get(name, "") for name in _SENSOR_TAGS))
     names = [Path(path).stem] if opened.count == 1 and not descriptions[0] else descriptions
@@ -221,6 +225,12 @@ def _bands(opened: rasterio.DatasetReader, path: str) -> tuple[FileBand, ...]:
         )
         for index, name, known, color in zip(opened.indexes, descriptions, names, opened.colorinterp, strict=True)
     )
+
+
+def _step(tags: dict[str, str]) -> str:
+    """Name a band of a netCDF variable by its step along dimensions, such as time, that are not spectral."""
+    steps = {key.removeprefix(_STEP): value for key, value in tags.items() if key.startswith(_STEP)}
+    return ", ".join(f"{name} {value}" for name, value in steps.items() if name.lower() not in _SPECTRAL)
 
 
 def _check_bands(opened: rasterio.DatasetReader, given: str) -> None:
