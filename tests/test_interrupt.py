@@ -63,7 +63,14 @@ def markers(folder: Path, stage: str) -> int:
     return len(os.listdir(path)) if path.is_dir() else 0
 
 
-def interrupt(arguments: list[str], when: Callable[[], bool], *, again: float | None = None) -> Ended:
+def interrupt(
+    arguments: list[str],
+    when: Callable[[], bool],
+    *,
+    again: float | None = None,
+    number: signal.Signals = signal.SIGINT,
+    is_alone: bool = False,
+) -> Ended:
     """Start a command, and press Ctrl-C at a moment: a terminal sends the signal to every process of the command.
 
     Parameters
@@ -74,6 +81,10 @@ def interrupt(arguments: list[str], when: Callable[[], bool], *, again: float | 
         Whether the moment has come.
     again : float, optional
         Seconds after which Ctrl-C is pressed once more.
+    number : Signals
+        Another signal than that of Ctrl-C.
+    is_alone : bool
+        Whether the command alone gets it, and none of its workers.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin deaf to Ctrl-C
     process = subprocess.Popen(
@@ -87,10 +98,11 @@ def interrupt(arguments: list[str], when: Callable[[], bool], *, again: float | 
     assert process.poll() is None, process.communicate()
     children = psutil.Process(process.pid).children(recursive=True)
     pressed = time.monotonic()
-    os.killpg(process.pid, signal.SIGINT)
+    send = os.kill if is_alone else os.killpg
+    send(process.pid, number)
     if again is not None:
         time.sleep(again)
-        os.killpg(process.pid, signal.SIGINT)
+        send(process.pid, number)
     output, errors = process.communicate(timeout=START)
     seconds = time.monotonic() - pressed
     _, alive = psutil.wait_procs(children, timeout=10)
@@ -119,6 +131,29 @@ def test_a_run_that_is_stopped_ends_cleanly_and_goes_on_to_the_same_map(argument
     counts = json.loads((tmp_path / "out" / "run.json").read_text())["blocks"]
     assert counts["kept"]["predict"] >= kept - 2
     assert counts["kept"]["predict"] + counts["done"]["predict"] == BLOCKS
+
+
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_sigterm_ends_a_run_as_ctrl_c_does(arguments: list[str], tmp_path: Path, is_alone: bool) -> None:
+    """A container's stop reaches the command alone, a batch system's reaches its workers too."""
+    when = lambda: markers(tmp_path / "out", "predict") >= 5  # noqa: E731
+    ended = interrupt(arguments, when, number=signal.SIGTERM, is_alone=is_alone, again=0.3)
+    assert ended.code == 143
+    assert "Traceback" not in ended.output + ended.errors
+    assert ended.errors.splitlines()[-2:] == [
+        "stopped; what is done is kept, and the same command goes on from there:",
+        shlex.join(["geoseg", *arguments]),
+    ]
+    assert ended.seconds < 60
+
+
+def test_a_command_that_nobody_watches_says_that_it_was_stopped(tmp_path: Path) -> None:
+    recipe = Path(__file__).parents[1] / "workflows" / "train_land_cover.yaml"
+    started = time.monotonic()
+    arguments = ["train", str(recipe), "--output", str(tmp_path / "out")]
+    ended = interrupt(arguments, lambda: time.monotonic() > started + 5, number=signal.SIGTERM)
+    assert ended.code == 143
+    assert ended.errors.splitlines()[-1] == "stopped; run the same command again to continue."
 
 
 def test_programs_are_told_that_a_run_was_stopped(arguments: list[str], tmp_path: Path) -> None:

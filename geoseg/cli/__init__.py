@@ -1,7 +1,7 @@
 """The command line: arguments in, exit code out.
 
-Exit codes: 0 done, 130 stopped by Ctrl-C, and those of `geoseg.errors`. Modules that load torch or dask are imported by
-the commands that need them, so that ``--help`` answers at once.
+Exit codes: 0 done, 130 stopped by Ctrl-C, 143 stopped by SIGTERM, and those of `geoseg.errors`. Modules that load torch
+or dask are imported by the commands that need them, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import typer
 
 from geoseg.cli import catalog, evaluation, models, report, runs, training
 from geoseg.cli.console import command, complain, note, say
-from geoseg.cli.watching import INTERRUPTED
+from geoseg.cli.watching import INTERRUPTED, TERMINATED, code_of, end_on_sigterm
 from geoseg.errors import GeosegError, GeosegWarning
 
 __all__ = ["app", "main"]
@@ -64,8 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     warnings.showwarning = _warn
     command.set(shlex.join(["geoseg", *(sys.argv[1:] if arguments is None else arguments)]))
+    if arguments is None:
+        end_on_sigterm()
     code = _run(arguments)
-    if arguments is None and code == INTERRUPTED:
+    if arguments is None and code in (INTERRUPTED, TERMINATED):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever presses again while Python ends changes nothing
     return code
 
@@ -75,11 +77,17 @@ def _run(arguments: list[str] | None) -> int:
     try:
         app(arguments)
     except SystemExit as done:  # typer's own word: help, or an option that does not exist
-        return int(done.code or 0)
-    except KeyboardInterrupt:
-        complain("interrupted; run the same command again to continue.")
-        return INTERRUPTED
+        cause = done.__context__.__cause__ if done.__context__ is not None else None
+        return _stop(cause) if isinstance(cause, KeyboardInterrupt) else int(done.code or 0)
+    except KeyboardInterrupt as error:
+        return _stop(error)
     except GeosegError as error:
         complain(str(error))
         return error.exit_code
     return 0
+
+
+def _stop(error: KeyboardInterrupt) -> int:
+    """Say that a command was stopped which nobody watches, such as training; its exit code."""
+    complain("stopped; run the same command again to continue.")
+    return code_of(error)

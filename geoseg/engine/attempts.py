@@ -47,7 +47,7 @@ class Failure:
         trace = "".join(traceback.format_exception(error))
         if not isinstance(error, GeosegError):
             return cls(f"{type(error).__name__}: {error}", trace)
-        lasts = any(isinstance(item, OSError) and item.errno in _LASTING for item in _causes(error))
+        lasts = any(isinstance(item, OSError) and item.errno in _LASTING for item in causes_of(error))
         return cls(str(error), trace, type(error), error.may_pass and not lasts)
 
     @classmethod
@@ -144,7 +144,7 @@ def _try(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         return Failure.of(error)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     """An exception, and those that it came of."""
     while error is not None:
         yield error

@@ -13,6 +13,7 @@ from distributed import Client
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 
+from geoseg.engine.attempts import causes_of
 from geoseg.errors import GeosegError, OutputError, WorkerError
 
 WORKERLESS = 60.0
@@ -36,10 +37,11 @@ def connected(client: Client) -> Iterator[None]:
     address = str(client.scheduler.address) if client.scheduler is not None else "its address"
     try:
         yield
-    except _LOST as error:
-        raise lost(address) from error
-    except (OSError, RuntimeError, ValueError, AttributeError) as error:
-        if client.status == "running" or isinstance(error, GeosegError):
+    except (*_LOST, OSError, RuntimeError, ValueError, AttributeError) as error:
+        for cause in causes_of(error):
+            if isinstance(cause, KeyboardInterrupt):  # the workers were stopped too, and what closes them fails
+                raise cause from None
+        if isinstance(error, GeosegError) or (client.status == "running" and not isinstance(error, _LOST)):
             raise
         raise lost(address) from error
 

@@ -113,15 +113,14 @@ class Flow:
         GeosegError
             What concerns every task: no space, no folder, no scheduler, no worker.
         """
-        with noticed_interrupts() as is_interrupted:
+        with noticed_interrupts() as raise_dropped:
             self._look()
             fill()
             for future, result in self._ended():
                 self._handle(future, result)
                 self._send()
                 fill()
-                if is_interrupted():
-                    raise KeyboardInterrupt
+                raise_dropped()
             self._presence.check()
 
     def _send(self) -> None:

@@ -1,4 +1,7 @@
-"""Ctrl-C that is not lost: Python drops a KeyboardInterrupt that arrives in a finalizer, and the run would go on."""
+"""Ctrl-C that is not lost: Python drops a KeyboardInterrupt that arrives in a finalizer, and the run would go on.
+
+The same is true of SIGTERM where a program ends by it as by Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,35 @@ from types import FrameType
 
 
 @contextmanager
-def noticed_interrupts() -> Iterator[Callable[[], bool]]:
-    """Interrupt as Python does, and remember it: the function that is given says whether Ctrl-C was pressed.
+def noticed_interrupts() -> Iterator[Callable[[], None]]:
+    """Interrupt as the program does, and remember it: the function that is given raises what was dropped.
 
-    Outside of the main thread, and where somebody else handles the signal, nothing is changed.
+    Outside of the main thread, and of signals that the program does not handle in Python, nothing is changed.
     """
-    pressed = []
+    caught: list[KeyboardInterrupt] = []
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        pressed.append(number)
-        signal.default_int_handler(number, frame)
+    def noticing(before: Callable[[int, FrameType | None], object]) -> Callable[[int, FrameType | None], None]:
+        def handle(number: int, frame: FrameType | None) -> None:
+            try:
+                before(number, frame)
+            except KeyboardInterrupt as error:
+                caught.append(error)
+                raise
+
+        return handle
+
+    def raise_dropped() -> None:
+        if caught:
+            raise caught[0]
 
     is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield lambda: False
-        return
-    signal.signal(signal.SIGINT, handle)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if is_main}
+    noticed = {number: noticing(before) for number, before in handlers.items() if callable(before)}
+    for number, handle in noticed.items():
+        signal.signal(number, handle)
     try:
-        yield lambda: bool(pressed)
+        yield raise_dropped
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handle in noticed.items():
+            if signal.getsignal(number) is handle:  # a handler may have put another in its own place
+                signal.signal(number, handlers[number])
