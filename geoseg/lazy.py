@@ -1,14 +1,18 @@
 """The result as a lazy array: labels of a raster, georeferenced and chunked, computed when they are asked for.
 
 The graph is the engine's, without a run folder: ``predict`` of a block, then ``finish`` with three neighbours' strips.
-Nothing but a few windows is read, and no model is opened, until the array is computed, by any Dask scheduler.
+Nothing but a few windows is read, and no model is opened, until the array is computed, by any Dask scheduler; the
+model is opened once a process, and goes when the computation has ended. The allocator's settings of
+`geoseg.engine.WORKER_ENVIRONMENT` are read when a process starts, so it is for whoever starts it to give them; large
+tiles gain 1.3 to 2 times the speed.
 """
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +136,8 @@ def segment(
     place = None if region is None else RegionMask.of(region, opened)
     tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)
     grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
-    source = _LazyModel(promised, network, device)
-    labels = _labels(opened, source, grid, batch_size, place)
+    key = tokenize(promised, device) if network is None else uuid.uuid4().hex
+    labels = _labels(_Recipe(opened, grid, batch_size, place, promised, device, network, key))
     attributes: dict[str, Any] = {
         "flag_values": [item.value for item in promised.classes],
         "flag_meanings": " ".join(name.replace(" ", "_") for name in promised.class_names),
@@ -155,50 +159,68 @@ def _found(model: str | Network) -> ModelSpec:
     raise ModelError(f"model {type(model).__name__} comes without a description; give spec=ModelSpec(...) beside it.")
 
 
-class _LazyModel:
-    """A model that is opened where it is first used, once a process."""
+@dataclass(frozen=True)
+class _Recipe:
+    """What a computation begins with; a network of one's own stands here, and in no other task.
 
-    _opened: dict[str, Model] = {}  # noqa: RUF012 - shared on purpose
+    ``key`` names it: a network of one's own is like no other.
+    """
 
-    def __init__(self, spec: ModelSpec, network: Network | None, device: str) -> None:
-        self.spec, self.network, self.device = spec, network, device
-        self.key = tokenize(spec, device) if network is None else uuid.uuid4().hex
+    raster: Raster
+    grid: TileGrid
+    batch_size: int
+    region: RegionMask | None
+    spec: ModelSpec
+    device: str
+    network: Network | None
+    key: str
+
+
+class _Source:
+    """A recipe whose model is opened where it is first used, once; gone when the last block has used it."""
+
+    def __init__(self, recipe: _Recipe) -> None:
+        self.recipe = recipe
+        self._lock = threading.Lock()
+        self._model: Model | None = None
+
+    def __reduce__(self) -> tuple[type[_Source], tuple[_Recipe]]:
+        """Send the recipe, never the opened model."""
+        return _Source, (self.recipe,)
 
     def open(self) -> Model:
         """Open the model."""
-        if self.key not in self._opened:
-            network, where = self.network, (self.spec, self.device)
-            self._opened[self.key] = load_model(*where) if network is None else wrap(network, *where)
-        return self._opened[self.key]
+        with self._lock:
+            if self._model is None:
+                network, where = self.recipe.network, (self.recipe.spec, self.recipe.device)
+                self._model = load_model(*where) if network is None else wrap(network, *where)
+            return self._model
 
 
-def _labels(raster: Raster, model: _LazyModel, grid: TileGrid, batch_size: int, region: RegionMask | None) -> da.Array:
-    """Build the graph: two tasks a block, keyed by its row and column."""
-    shape = None if region is None else region.region.geometry.wkb_hex
-    name = f"segment-{tokenize(raster, model.key, grid, batch_size, shape)}"
-    predicted = f"predict-{name}"
-    graph: dict[Any, Any] = {}
+def _labels(recipe: _Recipe) -> da.Array:
+    """Build the graph: one task that holds what all need, and two a block, keyed by its row and column."""
+    grid, spec = recipe.grid, recipe.spec
+    shape = None if recipe.region is None else recipe.region.region.geometry.wkb_hex
+    name = f"segment-{tokenize(recipe.raster, recipe.key, grid, recipe.batch_size, shape)}"
+    predicted, source = f"predict-{name}", f"source-{name}"
+    graph: dict[Any, Any] = {source: (_Source, recipe)}
     for block in grid.blocks():
         place = (block.row, block.col)
-        graph[(predicted, *place)] = (_predict, raster, model, grid, place, batch_size, region)
+        graph[(predicted, *place)] = (_predict, source, place)
         sources = grid.sources_of(block)
-        strips = [(_strip, (predicted, *source), strip) for strip, source in sources.items()]
-        graph[(name, *place)] = (_finish, (predicted, *place), list(sources), strips, model.spec)
+        strips = [(_strip, (predicted, *other), strip) for strip, other in sources.items()]
+        graph[(name, *place)] = (_finish, (predicted, *place), list(sources), strips, spec)
     chunks = tuple(
         tuple(end - start for start, end in map(axis.block_core, range(axis.blocks))) for axis in (grid.rows, grid.cols)
     )
     return da.Array(HighLevelGraph.from_collections(name, graph), name, chunks, dtype=np.uint8)
 
 
-def _predict(
-    raster: Raster,
-    model: _LazyModel,
-    grid: TileGrid,
-    place: tuple[int, int],
-    batch_size: int,
-    region: RegionMask | None,
-) -> Prediction:
-    return predict_block(raster, model.open(), grid, grid.block(*place), region=region, batch_size=batch_size)
+def _predict(source: _Source, place: tuple[int, int]) -> Prediction:
+    recipe = source.recipe
+    grid = recipe.grid
+    block = grid.block(*place)
+    return predict_block(recipe.raster, source.open(), grid, block, region=recipe.region, batch_size=recipe.batch_size)
 
 
 def _strip(prediction: Prediction, name: str) -> Sums:

@@ -3,7 +3,7 @@
 It knows which task needs which, and that results go through files; it does not know what tasks compute.
 """
 
-from geoseg.engine.attempts import attempt, results_of
+from geoseg.engine.attempts import attempt, each_worker, results_of
 from geoseg.engine.cluster import WORKER_ENVIRONMENT, connect, prepare_workers
 from geoseg.engine.connection import connected
 from geoseg.engine.events import (
@@ -40,6 +40,7 @@ __all__ = [
     "attempt",
     "connect",
     "connected",
+    "each_worker",
     "execute",
     "ignore",
     "outline",

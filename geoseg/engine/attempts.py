@@ -20,6 +20,10 @@ _LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 """What a system refuses as often as it is asked: no space, a quota, no permission."""
 
 
+_WORKERS_TIMEOUT = 60
+"""Seconds to wait for the first worker."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why a task has failed.
@@ -113,6 +117,25 @@ def on_each_worker(client: Client, function: Callable[..., Any], name: str) -> N
     for result in client.run(_on_worker, function, name).values():
         if isinstance(result, Failure):
             raise result.error()
+
+
+def each_worker(client: Client, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """Run a function once on each worker; what it returns, by the worker's address.
+
+    Raises
+    ------
+    WorkerError
+        There is no worker, or one fails: the first, by its address.
+    """
+    try:
+        client.wait_for_workers(1, timeout=_WORKERS_TIMEOUT)
+    except TimeoutError as error:
+        raise WorkerError(f"the scheduler has had no worker for {_WORKERS_TIMEOUT} s; start workers.") from error
+    results: dict[str, Any] = client.run(_try, function, arguments)
+    for address, result in results.items():
+        if isinstance(result, Failure):
+            raise WorkerError(f"worker {address}: {result.sentence}") from result.error()
+    return results
 
 
 def results_of(client: Client, futures: list[Any]) -> list[Any]:

@@ -151,15 +151,15 @@ def _same_environment() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Let threads and processes that are started here never see Ctrl-C; this thread sees it afterwards.
+    """Let threads and processes that are started here never see Ctrl-C and SIGTERM; this thread sees them afterwards.
 
-    A terminal sends the signal to every process of the run. Workers that die of it would each print a traceback, and be
-    started again, while this process is about to close them. A blocked signal is inherited, also by what is started
-    from a thread that was started here, and by every later worker. The tracker of multiprocessing's resources has to
-    run before, because the thread that starts it lets the signal through from then on.
+    A terminal and a batch system send the signal to every process of the run. Workers that die of it would each print
+    a traceback, and be started again, while this process is about to close them. A blocked signal is inherited, also by
+    what is started from a thread that was started here, and by every later worker. The tracker of multiprocessing's
+    resources has to run before, because the thread that starts it lets the signal through from then on.
     """
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distributed import Client
+
 from geoseg.catalog import find_model
 from geoseg.errors import BandError, InputNotFoundError, ModelError, RegionError, WorkflowError
 from geoseg.grid import TileGrid, Tiling, Window
@@ -21,23 +23,26 @@ from geoseg.planning import Plan, RegionMask, core_count, tiling_of
 from geoseg.prompting import PromptLayer, read_prompts
 from geoseg.raster import LOCAL, Raster
 from geoseg.vector import Region, is_bare, read_region
+from geoseg.workflow.hardware import Hardware, hardware_of
 from geoseg.workflow.outlines import smallest, values_of
 from geoseg.workflow.settings import Workflow, WorkflowSource, read_workflow
 
 if TYPE_CHECKING:  # torch stays out of what only plans
-    from geoseg.models.running import Precision
+    pass
 
 MANY_TILES = 64
 """From so many tiles on a block has four of them, unless said otherwise."""
 
 
-def plan(workflow: WorkflowSource, **settings: Any) -> Plan:
+def plan(workflow: WorkflowSource, *, client: Client | None = None, **settings: Any) -> Plan:
     """Say what would run; computes nothing.
 
     Parameters
     ----------
     workflow, **settings
         As in `read_workflow`.
+    client : distributed.Client, optional
+        Workers that the run is to have; they, or those of a scheduler, are asked for their device.
 
     Returns
     -------
@@ -55,7 +60,7 @@ def plan(workflow: WorkflowSource, **settings: Any) -> Plan:
     raster = _open_input(wanted, spec)
     tiling = tiling_of(spec, raster.shape, tile_size=wanted.tile_size, halo=wanted.halo, ramp=wanted.ramp)
     grid = TileGrid(raster.shape, tiling, _block_tiles(wanted, raster.shape, tiling))
-    device = _device(wanted.device)
+    hardware = hardware_of(wanted.device, wanted.precision, wanted.scheduler, client)
     names = {item.value: item.name for item in spec.classes}
     min_pixels, areas = smallest(wanted.min_area, raster.geobox)
     made = Plan(
@@ -63,16 +68,16 @@ def plan(workflow: WorkflowSource, **settings: Any) -> Plan:
         spec=spec,
         grid=grid,
         region=_open_region(wanted, raster),
-        batch_size=_batch_size(wanted, spec, grid, device),
-        device=device,
-        workers=wanted.workers or (core_count() if device == "cpu" else 1),
+        batch_size=_batch_size(wanted, spec, grid, hardware),
+        device=hardware.device,
+        workers=wanted.workers or (core_count() if hardware.device == "cpu" else 1),
         prompts=_open_prompts(wanted, spec, raster),
-        precision=_precision(wanted.precision, device),
+        precision=hardware.precision,
         compile=wanted.compile,
         min_pixels=min_pixels,
         areas=areas,
         keep_classes=values_of(wanted.keep_classes, names) or frozenset(),
-        is_local=wanted.scheduler is None,
+        is_local=wanted.scheduler is None and client is None,
     )
     if not made.block_count:
         raise RegionError("no prompt lies within the region; give prompts inside of it, or another region.")
@@ -125,19 +130,21 @@ def with_min_score(spec: ModelSpec, min_score: float) -> ModelSpec:
     return replace(spec, min_score=min_score, parts=parts)
 
 
-def _batch_size(wanted: Workflow, spec: ModelSpec, grid: TileGrid, device: str) -> int:
+def _batch_size(wanted: Workflow, spec: ModelSpec, grid: TileGrid, hardware: Hardware) -> int:
     """Tiles of a forward pass: those of a block that half of a GPU's memory holds; on a CPU more than one gain nothing.
 
     Not the memory that is free now, because a run could not be continued when that is another.
     """
     if wanted.batch_size != "auto":
         return wanted.batch_size
-    if device != "cuda":
+    if not hardware.device.startswith("cuda"):
         return 1
-    import torch
-
-    memory = torch.cuda.get_device_properties(0).total_memory
-    fitting = int(memory / 2 / (spec.activation_bytes * grid.tiling.size**2))
+    if not hardware.memory:
+        raise ModelError(
+            f"device '{hardware.device}' is not available on this machine, so the batch size that it holds is not "
+            "known; give batch_size, device cpu, or the scheduler of workers that have the device."
+        )
+    fitting = int(hardware.memory / 2 / (spec.activation_bytes * grid.tiling.size**2))
     return max(1, min(fitting, grid.block_tiles[0] * grid.block_tiles[1]))
 
 
@@ -215,31 +222,3 @@ def _searched_region(wanted: Workflow) -> Region | None:
 
 def _open_region(wanted: Workflow, raster: Raster) -> RegionMask | None:
     return None if wanted.region is None else RegionMask.of(wanted.region, raster)
-
-
-def _precision(wanted: Precision, device: str) -> Precision:
-    """Resolve ``auto`` where that is known before workers are there; it decides labels."""
-    if wanted != "auto" or (device.startswith("cuda") and not _sees_gpu()):
-        return wanted
-    if device.startswith("cuda"):
-        import torch
-
-        from geoseg.models.running import inner_type
-
-        return "bfloat16" if inner_type("auto", torch.device(device)) is torch.bfloat16 else "float32"
-    return "float32"
-
-
-def _sees_gpu() -> bool:
-    return any(Path("/dev").glob("nvidia[0-9]*"))
-
-
-def _device(wanted: str) -> str:
-    """Resolve ``auto``; torch is loaded only where there may be something to find."""
-    if wanted != "auto":
-        return wanted
-    if _sees_gpu():
-        from geoseg.models.running import find_device
-
-        return find_device(wanted).type
-    return "cpu"

@@ -78,7 +78,7 @@ def run(
     is_own = wanted.scheduler is None and client is None
     if is_own:
         prepare_workers()
-    made = plan(wanted)
+    made = plan(wanted, client=client)
     if is_own:
         made.check_memory()
     for name in wanted.features:

@@ -1,0 +1,104 @@
+"""What a run computes on, as the process says that will compute: another machine may have another device."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distributed import Client
+
+from geoseg.engine import connect, each_worker
+from geoseg.errors import WorkerError
+
+if TYPE_CHECKING:  # torch is loaded where there may be a device
+    from geoseg.models.running import Precision
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A device and what it is good at.
+
+    Attributes
+    ----------
+    device : str
+        ``auto`` resolved.
+    precision : str
+        ``auto`` resolved where the device is there to be asked.
+    memory : int
+        Of a CUDA device, bytes; 0 where there is none.
+    """
+
+    device: str
+    precision: Precision
+    memory: int = 0
+
+
+def hardware_of(device: str, precision: Precision, scheduler: str | None, client: Client | None) -> Hardware:
+    """What the workers of a run compute on.
+
+    Parameters
+    ----------
+    device, precision : str
+        As a workflow has them.
+    scheduler : str, optional
+        Whose workers are asked.
+    client : Client, optional
+        Whose workers are asked instead; without both it is this machine.
+
+    Raises
+    ------
+    WorkerError
+        A worker does not have the device, or workers have different ones.
+    """
+    if scheduler is None and client is None:
+        return find_hardware(device, precision)
+    with nullcontext(client) if client is not None else connect(scheduler, 1) as workers:
+        found = each_worker(workers, _on_worker, device, precision)
+    devices = {hardware.device for hardware in found.values()}
+    if len(devices) > 1:
+        examples = ", ".join(f"{device} on {address}" for address, device in _one_each(found).items())
+        raise WorkerError(f"workers have different devices ({examples}), which decide labels; give the device to use.")
+    precisions = {hardware.precision for hardware in found.values()}
+    return Hardware(
+        devices.pop(),
+        precisions.pop() if len(precisions) == 1 else "float32",
+        min(hardware.memory for hardware in found.values()),
+    )
+
+
+def find_hardware(device: str, precision: Precision) -> Hardware:
+    """What this process computes on; torch is loaded only where there may be something to find."""
+    is_here = _sees_gpu()
+    if not is_here or device == "cpu":
+        device = "cpu" if device == "auto" else device
+        return Hardware(device, "float32" if precision == "auto" and not device.startswith("cuda") else precision)
+    import torch
+
+    from geoseg.models.running import find_device, inner_type
+
+    found = find_device(device)
+    name = found.type if device == "auto" else device
+    if precision == "auto":
+        precision = "bfloat16" if inner_type("auto", found) is torch.bfloat16 else "float32"
+    memory = torch.cuda.get_device_properties(found).total_memory if found.type == "cuda" else 0
+    return Hardware(name, precision, memory)
+
+
+def _on_worker(device: str, precision: Precision) -> Hardware:
+    """What a worker computes on; it must have what it is asked for."""
+    from geoseg.models.running import find_device
+
+    find_device(device)
+    return find_hardware(device, precision)
+
+
+def _one_each(found: dict[str, Hardware]) -> dict[str, str]:
+    """One worker of each device, by its address."""
+    by_device = {hardware.device: address for address, hardware in found.items()}
+    return {address: device for device, address in by_device.items()}
+
+
+def _sees_gpu() -> bool:
+    return any(Path("/dev").glob("nvidia[0-9]*"))
