@@ -27,6 +27,7 @@ from geoseg.engine.connection import connected
 from geoseg.engine.flow import WINDOW, Flow
 from geoseg.engine.nodes import NodeFlow
 from geoseg.errors import GeosegError, ModelError, OutputError, RasterReadError, WorkerError
+from geoseg.training.checkpoints import Checkpoints
 
 SIDE = 50
 """Blocks of the raster of a fake client, down and across."""
@@ -342,3 +343,23 @@ def test_a_scheduler_that_dies_in_the_middle_ends_the_run(tmp_path: Path, return
         for process in processes:
             process.kill()
             process.wait()
+
+
+def test_a_disk_that_is_full_ends_a_training_with_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = Checkpoints(tmp_path / "state.pt", "digest")
+    checkpoints.write({"step": 1})
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc] PytorchStreamWriter failed writing file\nmore")
+
+    monkeypatch.setattr("torch.save", refuse)
+    with pytest.raises(
+        OutputError, match=r"state.pt cannot be written \(torch: .*failed writing file\); choose"
+    ) as caught:
+        checkpoints.write({"step": 2})
+    assert caught.value.exit_code == 5
+    monkeypatch.undo()
+    state = checkpoints.read()
+    assert state is not None
+    assert state["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]

@@ -6,7 +6,6 @@ import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import geoseg
 from geoseg.errors import PlanError, WorkflowError
 from geoseg.planning import MIB, Plan
 from geoseg.prompting import PromptLayer
+from geoseg.workflow.hardware import Hardware
 from tests.networks import Box, write_model
 from tests.rasters import write_raster
 
@@ -96,8 +96,8 @@ def test_a_plan_that_does_not_fit_is_refused_with_the_worst_offender_and_the_rem
 def test_a_gpu_takes_as_many_tiles_at_once_as_a_block_has_and_half_of_it_holds(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, gib: float, batch_size: int
 ) -> None:
-    device = SimpleNamespace(total_memory=int(gib * 2**30))
-    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: device)
+    found = {"cuda": Hardware("cuda", "bfloat16", int(gib * 2**30)), "cpu": Hardware("cpu", "float32")}
+    monkeypatch.setattr("geoseg.workflow.hardware.find_hardware", lambda device, _precision: found[device])
     assert make(tmp_path, model, device="cuda", block_tiles=2).batch_size == batch_size
     assert make(tmp_path, model, device="cuda", block_tiles=2, batch_size=3).batch_size == 3
     assert make(tmp_path, model, block_tiles=2, device="cpu").batch_size == 1

@@ -5,7 +5,6 @@ It knows tensors and numbers by name, not what they mean.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from geoseg.errors import TrainingError
+from geoseg.files import write_file
 from geoseg.training.recipe import Recipe
 
 NAME = "state.pt"
@@ -45,11 +45,22 @@ class Checkpoints:
         return cls(folder / NAME, sha256(kept.encode()).hexdigest())
 
     def write(self, state: dict[str, Any]) -> None:
-        """Write a state, and where the network's chance stands, to a temporary name that is then renamed."""
-        chance = torch.get_rng_state()
-        temporary = self.path.with_name(f".{self.path.name}.part")
-        torch.save({**state, "chance": chance, "digest": self.digest}, temporary)
-        os.replace(temporary, self.path)
+        """Write a state, and where the network's chance stands; until it is whole the one before stays.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or refuses.
+        """
+        content = {**state, "chance": torch.get_rng_state(), "digest": self.digest}
+
+        def save(path: Path) -> None:
+            try:
+                torch.save(content, path)
+            except RuntimeError as error:  # what torch makes of a disk that is full
+                raise OSError(f"torch: {str(error).splitlines()[0]}") from error
+
+        write_file(self.path, save)
 
     def read(self) -> dict[str, Any] | None:
         """Read the state, and put chance back where it stood; None when there is none.
