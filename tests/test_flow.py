@@ -76,13 +76,18 @@ class FakeCompleted:
         return SimpleNamespace(key=key, status="finished"), {key[0].split("-")[0]: 0.0}
 
 
+def _folder(marked: dict[str, set[Any]]) -> SimpleNamespace:
+    """What an earlier start has left, all of it whole."""
+    return SimpleNamespace(marked=lambda stage: marked.get(stage, set()), is_intact=lambda _stage, _node: True)
+
+
 class FakePlan:
     """The tree of a square raster, of which some stages are on disk."""
 
     places = None
 
     def __init__(self, is_sifted: bool, marked: dict[str, set[Any]]) -> None:
-        self.is_sifted, self.folder = is_sifted, SimpleNamespace(marked=lambda stage: marked.get(stage, set()))
+        self.is_sifted, self.folder = is_sifted, _folder(marked)
         sizes = [SIDE]
         while sizes[-1] > 1:
             sizes.append(-(-sizes[-1] // 2))
