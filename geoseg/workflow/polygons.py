@@ -178,7 +178,7 @@ def _kept_while_needed(folder: RunFolder) -> Iterator[None]:
 
 def _checked(settings: Mapping[str, Any]) -> Polygonizing:
     try:
-        return Polygonizing(**plain_settings(settings))
+        return Polygonizing(**plain_settings({key: value for key, value in settings.items() if value is not None}))
     except ValidationError as error:
         raise WorkflowError(sentence(error, "polygonize", Polygonizing)) from error
 

@@ -231,7 +231,7 @@ def read_workflow(workflow: WorkflowSource, **settings: Any) -> Workflow:
     InputNotFoundError
         No such file.
     """
-    given = plain_settings(settings)
+    given = plain_settings({key: value for key, value in settings.items() if value is not None})
     content, name = _content(workflow, given)
     try:
         read = Workflow(**{**plain_settings(content), **given})
@@ -244,15 +244,17 @@ def read_workflow(workflow: WorkflowSource, **settings: Any) -> Workflow:
 
 
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a caller gives in Python, as a workflow file could hold it: paths and regions as text, no None.
+    """What a caller gives in Python, as a workflow file could hold it: paths and regions as text.
 
     Raises
     ------
     GeosegError
         An array or a table in memory that is no region.
     """
-    given = {key: value for key, value in settings.items() if value is not None}
-    return {key: region_text(value) if key == "region" else plain_value(value, key) for key, value in given.items()}
+    return {
+        key: region_text(value) if key == "region" and value is not None else plain_value(value, key)
+        for key, value in settings.items()
+    }
 
 
 def _content(workflow: WorkflowSource, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
