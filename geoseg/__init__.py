@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from geoseg.models.spec import Band, ClassSpec, ModelSpec, Scaling
     from geoseg.raster import open_raster
     from geoseg.training import train
-    from geoseg.workflow import PolygonizeResult, RunResult, Workflow, plan, polygonize, run
+    from geoseg.workflow import PolygonizeResult, RunResult, Workflow, plan, polygonize, resume, run
 
 __version__ = version("geoseg")
 
@@ -36,6 +36,7 @@ _HOMES = {
     "open_raster": "geoseg.raster",
     "plan": "geoseg.workflow",
     "polygonize": "geoseg.workflow",
+    "resume": "geoseg.workflow",
     "run": "geoseg.workflow",
     "segment": "geoseg.lazy",
     "train": "geoseg.training",
@@ -54,6 +55,7 @@ __all__ = [
     "open_raster",
     "plan",
     "polygonize",
+    "resume",
     "run",
     "segment",
     "train",

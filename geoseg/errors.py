@@ -192,6 +192,10 @@ class InputWarning(GeosegWarning):
     """A part of what was given that cannot be used and is left out."""
 
 
+class ContinuationWarning(GeosegWarning):
+    """A run whose blocks may come of inputs or processors of two kinds; what is done is kept."""
+
+
 class FormatWarning(GeosegWarning):
     """A vector format that cannot hold everything that is written to it."""
 

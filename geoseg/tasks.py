@@ -29,6 +29,7 @@ from geoseg.segmentation import Prediction, detect_block, finish_block, parse_bl
 from geoseg.store import RunFolder
 from geoseg.store.markers import Digest
 from geoseg.store.run import OWN_STRIPS
+from geoseg.versions import instructions as instructions_of
 
 Seconds = dict[str, float]
 
@@ -126,6 +127,11 @@ def open_model(job_name: str, dask_worker: Worker) -> None:
     prompts = () if asked is None else ([asked] * plan.batch_size,)
     with torch.inference_mode():
         model.predict(pixels, np.ones((plan.batch_size, size, size), np.bool_), *prompts)
+
+
+def instructions(job_name: str, dask_worker: Worker) -> str:
+    """What the device of a worker computes with; see `geoseg.versions.instructions`."""
+    return instructions_of(_job(job_name, dask_worker).plan.device)
 
 
 def predict(job_name: str, row: int, col: int) -> Seconds:

@@ -32,7 +32,7 @@ def _print_version(is_wanted: bool) -> None:
 Version = Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-commands = (runs.run, runs.plan, runs.polygonize, report.report, report.preview)
+commands = (runs.run, runs.resume, runs.plan, runs.polygonize, report.report, report.preview)
 for function in (*commands, training.train, evaluation.evaluate, models.probe):
     app.command()(function)
 app.add_typer(models.app, name="models")

@@ -24,7 +24,9 @@ from geoseg.cli.watching import watched
 from geoseg.errors import PART_FAILED
 
 if TYPE_CHECKING:
+    from geoseg.monitor import Monitor
     from geoseg.planning import Plan
+    from geoseg.workflow import RunResult
 
 MIB = 2**20
 
@@ -36,11 +38,35 @@ def run(workflow: Source, *, quiet: Quiet = False, json: Json = False, **setting
 
     with watched(quiet=quiet, json=json) as monitor:
         result = runs.run(workflow, listen=monitor, **_settings(settings))
-        pages = [] if result.report is None else [result.report]
-        files = (*result.rasters, *result.features, result.run_file, *pages)
-        monitor.result(files, result.seconds["total"])
+        _show(result, monitor)
     if result.plan.raster.skipped:
         raise typer.Exit(PART_FAILED)
+
+
+@takes({key: RUN_OPTIONS[key] for key in ("input", *WORKER_OPTIONS, "report", "performance_report")})
+def resume(
+    folder: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="RUN")],
+    *,
+    quiet: Quiet = False,
+    json: Json = False,
+    **settings: Any,
+) -> None:
+    """Continue a run by its folder alone; what is finished is not repeated."""
+    from geoseg import workflow as runs
+
+    with watched(quiet=quiet, json=json) as monitor:
+        result = runs.resume(folder, listen=monitor, **_settings(settings))
+        _show(result, monitor)
+    if result.plan.raster.skipped:
+        raise typer.Exit(PART_FAILED)
+
+
+def _show(result: RunResult, monitor: Monitor) -> None:
+    """Say where the results of a run are."""
+    pages = [] if result.report is None else [result.report]
+    files = (*result.rasters, *result.features, result.run_file, *pages)
+    note = f"nothing to do: {result.output} is finished; checked" if result.is_unchanged else "done"
+    monitor.result(files, result.seconds["total"], note)
 
 
 @takes(RUN_OPTIONS)

@@ -106,17 +106,19 @@ def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
     return result
 
 
-def on_each_worker(client: Client, function: Callable[..., Any], name: str) -> None:
-    """Run ``function(name, dask_worker=...)`` once on each worker.
+def on_each_worker(client: Client, function: Callable[..., Any], name: str) -> list[Any]:
+    """Run ``function(name, dask_worker=...)`` once on each worker, and return what it returned.
 
     Raises
     ------
     GeosegError
         What the first worker that failed has raised.
     """
-    for result in client.run(_on_worker, function, name).values():
+    results = list(client.run(_on_worker, function, name).values())
+    for result in results:
         if isinstance(result, Failure):
             raise result.error()
+    return results
 
 
 def each_worker(client: Client, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:

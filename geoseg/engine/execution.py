@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from geoseg.engine.attempts import on_each_worker
 from geoseg.engine.events import Compiling, Listener, Opened, Outcome, ignore
 from geoseg.engine.flow import Flow, Place
 from geoseg.engine.nodes import NodeFlow
+from geoseg.errors import ContinuationWarning
 from geoseg.outlines import OutlineJob, OutlinePlan, is_compiled
 from geoseg.outlines.tasks import warm_up
 from geoseg.planning import Plan
@@ -72,6 +74,7 @@ def execute(
     with _registered(client, job), _nodes(flow, outlines) if outlines else nullcontext() as nodes:
         started = time.perf_counter()
         on_each_worker(client, tasks.open_model, job.name)
+        _compare(folder.note_instructions(set(on_each_worker(client, tasks.instructions, job.name))))
         if nodes:
             _warm_up(nodes, listen)
         opened = time.perf_counter()
@@ -85,6 +88,16 @@ def execute(
         flow.run(lambda: _fill(objects, blocks))
         flow.outcome.wall = {"open": opened - started, "blocks": time.perf_counter() - opened}
     return flow.outcome
+
+
+def _compare(instructions: list[str]) -> None:
+    """Say that blocks of one run are computed in several ways; the map is whole, but not the same bit for bit."""
+    if len(instructions) > 1:
+        sentence = (
+            f"blocks of this run are computed with {' and '.join(instructions)}, so labels of nearly tied pixels may "
+            "differ between machines; for one map bit for bit give it machines of one kind."
+        )
+        warnings.warn(ContinuationWarning(sentence), stacklevel=3)
 
 
 def outline(plan: OutlinePlan, client: Client, *, retries: int = 2, listen: Listener = ignore) -> Outcome:

@@ -24,6 +24,7 @@ from geoseg.engine.attempts import Failure, attempt
 from geoseg.engine.connection import GO_ON, Presence, Workers
 from geoseg.engine.events import Event, Listener, Outcome, Stage
 from geoseg.engine.interrupts import noticed_interrupts
+from geoseg.raster import unsigned
 
 WINDOW = 4
 """Tasks in flight per worker: enough that none waits for the client, few enough that results stay few."""
@@ -191,7 +192,7 @@ class Flow:
         """Write a traceback; one that cannot be written is no failure of its own."""
         try:
             path.parent.mkdir(exist_ok=True)
-            path.write_text(trace)
+            path.write_text(unsigned(trace))
         except OSError as error:
             _log.warning("the traceback %s cannot be written (%s)", path, error)
             return

@@ -103,8 +103,10 @@ def find_side(path: str | Path, role: str, instances: str | Path | None = None) 
 
 def _in_folder(folder: Path, given: str, role: str) -> Side | None:
     """The results in the folder of a run; None where there are none."""
+    results = _results(folder)
+    names = [name if not results or name in results else None for name in (LABELS, INSTANCES)]
     labels, instances = (
-        _open(folder / name, role) if (folder / name).is_file() else None for name in (LABELS, INSTANCES)
+        _open(folder / name, role) if name is not None and (folder / name).is_file() else None for name in names
     )
     layer = next(iter(_layers(folder)), None)
     return Side(role, given, labels, instances, layer) if labels or instances or layer else None
@@ -112,11 +114,14 @@ def _in_folder(folder: Path, given: str, role: str) -> Side | None:
 
 def _layers(folder: Path) -> list[Path]:
     """Vector files of a run: those that its manifest names, else those named features."""
-    manifest, names = folder / MANIFEST, []
-    if manifest.is_file():
-        names = json.loads(manifest.read_text()).get("results", [])
-    files = [folder / name for name in names] or [folder / f"features{ending}" for ending in LAYERS]
+    files = [folder / name for name in _results(folder)] or [folder / f"features{ending}" for ending in LAYERS]
     return [file for file in files if file.suffix.lower() in LAYERS and file.is_file()]
+
+
+def _results(folder: Path) -> list[str]:
+    """What the manifest of a folder names; what else lies there is none of the run's."""
+    manifest = folder / MANIFEST
+    return list(json.loads(manifest.read_text()).get("results", [])) if manifest.is_file() else []
 
 
 def _open(path: str | Path, role: str) -> Raster:

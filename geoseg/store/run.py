@@ -155,6 +155,17 @@ class RunFolder:
             )
         return recorded if isinstance(recorded, dict) else None
 
+    def note_instructions(self, now: set[str]) -> list[str]:
+        """Record what workers compute with, and return all that the blocks of this run were computed with."""
+        path = self.state / "instructions.json"
+        try:
+            before = set(json.loads(path.read_text()))
+        except (OSError, ValueError):  # nothing is known of what came before
+            before = set()
+        if not now <= before:
+            write_json(path, sorted(before | now))
+        return sorted(before | now)
+
     def prepare_objects(self, settings: dict[str, Any]) -> None:
         """Forget how objects were united when it was done with other settings; what was predicted stays.
 
@@ -197,7 +208,8 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove an earlier run, the fingerprint first: a folder without one holds nothing that counts."""
-        (self.state / "fingerprint.json").unlink(missing_ok=True)
+        for name in ("fingerprint.json", "instructions.json"):
+            (self.state / name).unlink(missing_ok=True)
         for name in ("blocks.zarr", "strips", "objects", "outlines", *STAGES):
             shutil.rmtree(self.state / name, ignore_errors=True)
 

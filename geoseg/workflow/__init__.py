@@ -8,7 +8,7 @@ from geoseg.workflow.manifest import RunResult
 from geoseg.workflow.planning import plan
 from geoseg.workflow.polygons import PolygonizeResult, Polygonizing, polygonize
 from geoseg.workflow.reporting import make_preview, make_report
-from geoseg.workflow.running import run
+from geoseg.workflow.running import resume, run
 from geoseg.workflow.settings import Workflow, read_workflow
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "plan",
     "polygonize",
     "read_workflow",
+    "resume",
     "run",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,7 @@ from geoseg.engine import Outcome
 from geoseg.engine.memory import Peaks
 from geoseg.files import write_json
 from geoseg.planning import Plan
+from geoseg.raster import is_sampled, unsigned
 from geoseg.store import RunFolder
 from geoseg.workflow.model_card import model_card
 from geoseg.workflow.settings import Workflow
@@ -45,6 +47,8 @@ class RunResult:
         Memory of the processes, as measured.
     report : Path or None
         The page that shows it all.
+    is_unchanged : bool
+        Everything was there already, and nothing was done.
     """
 
     output: Path
@@ -57,11 +61,16 @@ class RunResult:
     instances: Path | None = None
     peaks: Peaks | None = None
     report: Path | None = None
+    is_unchanged: bool = False
 
     @property
     def rasters(self) -> tuple[Path, ...]:
         """Labels, and instances where there are any."""
         return (self.labels,) if self.instances is None else (self.labels, self.instances)
+
+
+MEASURED = "seconds", "worker_seconds", "memory", "blocks"
+"""Parts of the manifest that say what computing took."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +81,26 @@ class Manifest:
     plan: Plan
     folder: RunFolder
     inputs: list[dict[str, Any]]
+    former: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, workflow: Workflow, plan: Plan, folder: RunFolder, inputs: list[dict[str, Any]]) -> Manifest:
+        """The manifest of a run, beside the one that an earlier start may have left."""
+        try:
+            former = json.loads(folder.run_file.read_text())
+        except (OSError, ValueError):
+            former = {}
+        return cls(workflow, plan, folder, inputs, former if isinstance(former, dict) else {})
+
+    @property
+    def edited(self) -> list[str]:
+        """Large files that were written since the earlier start, and whose sampled parts are the same."""
+        before = {item.get("absolute"): item.get("mtime_ns") for item in self.former.get("inputs") or []}
+        items = (item for item in self.inputs if is_sampled(item) and item["absolute"] in before)
+        return [item["path"] for item in items if before[item["absolute"]] != item["mtime_ns"]]
 
     def write(self, status: str, result: RunResult | None = None) -> None:
-        """Write the manifest anew."""
+        """Write the manifest anew; where nothing was computed, timings of the earlier start stay."""
         made = self.plan
         content: dict[str, Any] = {
             "status": status,
@@ -87,7 +113,9 @@ class Manifest:
         }
         if result is not None:
             content |= _results(result)
-        write_json(self.folder.run_file, content)
+            if not result.outcome.done:
+                content |= {key: self.former[key] for key in MEASURED if key in self.former}
+        write_json(self.folder.run_file, json.loads(unsigned(json.dumps(content))))
 
 
 def _results(result: RunResult) -> dict[str, Any]:

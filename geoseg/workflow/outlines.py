@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from odc.geo.geobox import GeoBox
@@ -15,10 +16,11 @@ from geoseg.footprints import STAIRS
 from geoseg.models.spec import NODATA, ModelSpec
 from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels, RunObjects
 from geoseg.planning import Plan
-from geoseg.raster import RowAreas, ground_resolution, row_areas
+from geoseg.raster import Raster, RowAreas, ground_resolution, row_areas
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass
 from geoseg.vectorize import Metric, Shaping, Simplification
+from geoseg.versions import OUTLINING, source_digest
 from geoseg.workflow.settings import OutlineSettings
 
 BUILDINGS = "build", "house", "roof"
@@ -67,7 +69,7 @@ def outlines_of_run(wanted: OutlineSettings, made: Plan, folder: RunFolder) -> O
         tolerance=tolerance_of(wanted, made.raster.transform),
         places=made.places,
     )
-    plan.folder.prepare(fingerprint_of(wanted))
+    plan.folder.prepare(fingerprint_of(wanted, made.raster, sorted(names.items())))
     return plan
 
 
@@ -88,11 +90,34 @@ def _written_values(wanted: OutlineSettings, spec: ModelSpec) -> frozenset[int] 
     return values
 
 
-def fingerprint_of(wanted: OutlineSettings) -> dict[str, Any]:
-    """All that a person can set and that decides the polygons of given labels."""
-    return OutlineSettings(**{key: getattr(wanted, key) for key in OutlineSettings.model_fields}).model_dump(
-        mode="json", exclude={"layer"}
-    )
+def fingerprint_of(wanted: OutlineSettings, raster: Raster, classes: Any) -> dict[str, Any]:
+    """All that decides the polygons of given labels, as JSON values.
+
+    Parameters
+    ----------
+    wanted : OutlineSettings
+        What a person can set.
+    raster : Raster
+        Its place decides where polygons lie and how large they are.
+    classes
+        Values and names of the classes, as JSON values.
+    """
+    settings = OutlineSettings(**{key: getattr(wanted, key) for key in OutlineSettings.model_fields})
+    return {
+        **settings.model_dump(mode="json", exclude={"layer"}),
+        "transform": list(raster.transform)[:6],
+        "crs": str(raster.crs),
+        "legend": classes,
+        "versions": {"geoseg": source_digest(OUTLINING), **{name: version(name) for name in ("pyproj", "shapely")}},
+    }
+
+
+def objects_of(made: Plan) -> dict[str, Any]:
+    """All that decides which objects of given predictions there are, as JSON values."""
+    if not made.has_things:
+        return {}
+    place = {} if made.min_pixels == 1 else {"crs": str(made.raster.crs)}
+    return {"min_pixels": made.min_pixels, "keep_classes": sorted(made.keep_classes), **place}
 
 
 def shaping_of(wanted: OutlineSettings, transform: Any, *, is_clipped: bool) -> Shaping:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from geoseg.errors import BlockError, OutputError, WorkflowError
 from geoseg.files import local_path
 from geoseg.outlines import OutlineFolder, OutlinePlan, RasterLabels, write_outlines
 from geoseg.planning import RegionMask, core_count
-from geoseg.raster import Raster, check_labels, common_nodata, open_raster, read_legend
+from geoseg.raster import Raster, check_labels, common_nodata, content, open_raster, read_legend
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_layer
 from geoseg.workflow.layout import layout_of_labels
@@ -215,8 +216,12 @@ def _plan(
     if region is not None:
         plan = replace(plan, places=frozenset(node[1:] for node in plan.blocks() if region.touches(plan.window(node))))
     resumed = plan.folder.prepare(
-        fingerprint_of(wanted)
-        | {"inputs": raster.fingerprint(), "region": wanted.region, "block_size": wanted.block_size}
+        fingerprint_of(wanted, raster, sorted(names.items()))
+        | {
+            "inputs": [content(item) for item in raster.fingerprint()],
+            "region": region and sha256(region.region.geometry.wkb).hexdigest(),
+            "block_size": wanted.block_size,
+        }
     )
     return plan, style, resumed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from geoseg.imagery.describing import PROJECTION, describe
 from geoseg.models.spec import HUB, NODATA
 from geoseg.models.stac import VERSION
 from geoseg.planning import Plan
+from geoseg.raster import unsigned
 from geoseg.raster.placing import crs_label
 from geoseg.workflow.manifest import RunResult
 from geoseg.workflow.settings import Workflow
@@ -95,7 +97,7 @@ def write_result_item(wanted: Workflow, result: RunResult) -> Path:
         "links": [*_sources(made), *_models(wanted)],
     }
     path = result.output / NAME
-    write_json(path, item)
+    write_json(path, json.loads(unsigned(json.dumps(item))))
     return path
 
 

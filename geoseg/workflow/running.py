@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 import uuid
-from collections.abc import Callable
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,9 @@ from distributed import Client
 
 from geoseg import export
 from geoseg.engine import (
+    Event,
     Listener,
+    Outcome,
     Started,
     Writing,
     announced,
@@ -24,22 +30,27 @@ from geoseg.engine import (
     connected,
     execute,
     ignore,
+    outline,
     prepare_workers,
     results_of,
 )
 from geoseg.engine.memory import forget_peaks, read_peaks
-from geoseg.errors import BlockError
-from geoseg.outlines import OutlinePlan, write_outlines
+from geoseg.errors import BlockError, ContinuationWarning, InputNotFoundError, WorkflowError
+from geoseg.outlines import OutlineFolder, OutlinePlan, write_outlines
 from geoseg.planning import Plan
 from geoseg.store import RunFolder
+from geoseg.store.run import STAGES
 from geoseg.vector import check_format, check_layer
 from geoseg.workflow.layout import layout_of_run
-from geoseg.workflow.manifest import Manifest, RunResult, feature_files
-from geoseg.workflow.outlines import outlines_of_run, styled_classes
+from geoseg.workflow.manifest import Manifest, RunResult
+from geoseg.workflow.outlines import objects_of, outlines_of_run, styled_classes
+from geoseg.workflow.outputs import INSTANCES, LABELS, PERFORMANCE, REPORT, Outputs
 from geoseg.workflow.planning import plan
 from geoseg.workflow.reporting import performance, try_report
 from geoseg.workflow.result_item import try_result_item
-from geoseg.workflow.settings import Workflow, WorkflowSource, read_workflow, write_workflow
+from geoseg.workflow.settings import RECORD, Workflow, WorkflowSource, read_workflow, write_workflow
+
+NODE_STAGES = ("survey", "merge", "sift", "trace", "join")
 
 
 def run(
@@ -75,50 +86,225 @@ def run(
         Something that a person wrote cannot be used.
     """
     wanted = read_workflow(workflow, **settings)
+    folder = RunFolder(Path(wanted.output))
     is_own = wanted.scheduler is None and client is None
-    if is_own:
+    is_begun = not _seems_finished(folder) or wanted.overwrite
+    if is_own and is_begun:
         prepare_workers()
     made = plan(wanted, client=client)
-    if is_own:
+    if is_own and is_begun:
         made.check_memory()
     for name in wanted.features:
         check_format(Path(name), made.raster.crs)
         check_layer(Path(wanted.output) / name, wanted.layer)
-    folder = RunFolder(Path(wanted.output))
     with folder.locked():
         started = time.perf_counter()
-        inputs = made.raster.fingerprint()
-        fingerprint = made.fingerprint_of(inputs)
-        resumed = folder.prepare(made.grid, fingerprint, overwrite=wanted.overwrite, has_objects=made.has_things)
-        if made.has_things:
-            keep = sorted(made.keep_classes)
-            folder.prepare_objects({"min_pixels": made.min_pixels, "keep_classes": keep})
-        manifest = Manifest(wanted, made, folder, inputs)
+        work, manifest, resumed = _prepare(wanted, made, folder)
+        if not work.missing:
+            return _unchanged(work, time.perf_counter() - started)
+        if is_own and not is_begun:
+            made.check_memory()
         manifest.write("running")
-        write_workflow(wanted, folder.path / "workflow.yaml")
-        own = connect(wanted.scheduler, made.workers, wanted.dashboard)
-        with (
-            nullcontext(client) if client is not None else own as workers,
-            performance(workers, folder.path / "performance.html", is_wanted=wanted.performance_report),
-        ):
-            result = _run_on(workers, wanted, made, folder, listen, resumed)
+        write_workflow(wanted, folder.path / RECORD, **_resolved(made))
+        result = _compute(work, wanted, listen, client, resumed)
         result.seconds["total"] = time.perf_counter() - started
-        manifest.write("incomplete" if result.outcome.failed else "finished", result)
-        if wanted.report:
-            result = replace(result, report=try_report(folder.path, made.raster))
-        try_result_item(wanted, result)
+        result = _conclude(work, wanted, manifest, result)
     _raise_failures(result)
     return result
 
 
-def _run_on(
-    client: Client, wanted: Workflow, made: Plan, folder: RunFolder, listen: Listener, resumed: bool
+def _prepare(wanted: Workflow, made: Plan, folder: RunFolder) -> tuple[Work, Manifest, bool]:
+    """Make a folder ready, and find out what there is to do; True when blocks of an earlier start are kept."""
+    inputs = made.raster.fingerprint()
+    fingerprint = made.fingerprint_of(inputs)
+    resumed = folder.prepare(made.grid, fingerprint, overwrite=wanted.overwrite, has_objects=made.has_things)
+    if made.has_things:
+        folder.prepare_objects(objects_of(made))
+    manifest = Manifest.of(wanted, made, folder, inputs)
+    if resumed:
+        _note_edited(manifest.edited)
+    outputs = Outputs.of(wanted, made, folder, fingerprint)
+    return Work(made, folder, outputs, is_labelled=_is_labelled(made, folder)), manifest, resumed
+
+
+def _conclude(work: Work, wanted: Workflow, manifest: Manifest, result: RunResult) -> RunResult:
+    """Write what describes the results, and record them when they are whole."""
+    outputs, folder = work.outputs, work.folder.path
+    is_whole = not result.outcome.failed
+    manifest.write("finished" if is_whole else "incomplete", result)
+    if wanted.report:
+        page = folder / REPORT
+        result = replace(result, report=try_report(folder, work.plan.raster) if page in work.missing else page)
+    pages = [page for page in (result.report, try_result_item(wanted, result)) if page is not None]
+    if is_whole:
+        more = [folder / PERFORMANCE] if wanted.performance_report else []
+        outputs.record([*work.files, *pages, *more])
+    return result
+
+
+RESUMABLE = ("input", "workers", "scheduler", "dashboard", "retries", "report", "performance_report")
+"""Keys of a workflow that may be others when a run is continued: they decide no label. Imagery is known by its content,
+wherever it is now."""
+
+
+def resume(
+    folder: str | os.PathLike[str], *, listen: Listener = ignore, client: Client | None = None, **settings: Any
 ) -> RunResult:
+    """Continue a run by its folder alone, from whatever working directory.
+
+    Parameters
+    ----------
+    folder : path
+        The run's; it may have been moved.
+    listen, client
+        As in `run`.
+    **settings
+        Of `RESUMABLE`; ``input`` where the imagery is elsewhere now, or its addresses are signed anew.
+
+    Raises
+    ------
+    InputNotFoundError
+        The folder holds no run.
+    WorkflowError
+        A setting that decides labels or results.
+    GeosegError
+        As `run`.
+    """
+    record = Path(folder).expanduser() / RECORD
+    if not record.is_file():
+        raise InputNotFoundError(f"{folder} holds no {RECORD}; give the output folder of a run, such as out/land_use.")
+    others = [key for key, value in settings.items() if value is not None and key not in RESUMABLE]
+    if others:
+        raise WorkflowError(
+            f"{others[0]} cannot be another when a run is continued; run '{record}' with it, which repeats what it "
+            "decides."
+        )
+    return run(record, output=str(record.parent), listen=listen, client=client, **settings)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a start has to do.
+
+    Attributes
+    ----------
+    plan : Plan
+        The run.
+    folder : RunFolder
+        Prepared for it.
+    outputs : Outputs
+        All results.
+    is_labelled : bool
+        Whether the labels of every block are on disk, so that no network is needed.
+    """
+
+    plan: Plan
+    folder: RunFolder
+    outputs: Outputs
+    is_labelled: bool
+
+    @cached_property
+    def missing(self) -> set[Path]:
+        """Results to write: all of them when labels are still to come."""
+        outputs = self.outputs
+        return outputs.missing if self.is_labelled else {*outputs.rasters, *outputs.features, *outputs.pages}
+
+    @property
+    def files(self) -> list[Path]:
+        """Rasters and features to write."""
+        return [path for path in (*self.outputs.rasters, *self.outputs.features) if path in self.missing]
+
+    @property
+    def is_outlining(self) -> bool:
+        """Whether polygons are needed."""
+        return any(path in self.missing for path in self.outputs.features)
+
+
+def _seems_finished(folder: RunFolder) -> bool:
+    """Whether workers are probably not needed; starting them early only saves time."""
+    try:
+        return bool(json.loads(folder.run_file.read_text())["status"] == "finished")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _is_labelled(made: Plan, folder: RunFolder) -> bool:
+    """Whether the last stage of every block's labels is on disk."""
+    return len(folder.marked("number" if made.has_things else "finish")) >= made.block_count
+
+
+def _resolved(made: Plan) -> dict[str, Any]:
+    """What the plan has chosen where a workflow leaves it open; later versions may choose otherwise."""
+    tiling = made.grid.tiling
+    return {
+        "tile_size": tiling.size,
+        "halo": tiling.halo,
+        "ramp": tiling.ramp,
+        "block_tiles": list(made.grid.block_tiles),
+        "batch_size": made.batch_size,
+        "device": made.device,
+        "precision": made.precision,
+    }
+
+
+def _note_edited(paths: Sequence[str]) -> None:
+    """Say that large files were written since, whose every byte was not compared."""
+    if paths:
+        more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        sentence = (
+            f"{paths[0]}{more} was written since this run began, and size and samples of its content are the same; if "
+            "pixels were edited in place, give --overwrite."
+        )
+        warnings.warn(ContinuationWarning(sentence), stacklevel=3)
+
+
+def _unchanged(work: Work, seconds: float) -> RunResult:
+    """The result of a run that is finished already."""
+    made, folder, outputs = work.plan, work.folder, work.outputs
+    report = folder.path / REPORT
+    return RunResult(
+        folder.path,
+        outputs.rasters[0],
+        outputs.features,
+        folder.run_file,
+        made,
+        _kept(work),
+        {"total": seconds},
+        outputs.rasters[1] if made.has_things else None,
+        report=report if report in outputs.pages else None,
+        is_unchanged=True,
+    )
+
+
+def _kept(work: Work) -> Outcome:
+    """What earlier starts have left, counted by stage."""
+    made, folder, outlines = work.plan, work.folder, OutlineFolder(work.folder.outlines)
+    blocks: dict[str, int] = {
+        stage: len(folder.marked(stage)) for stage in STAGES if stage != "number" or made.has_things
+    }
+    has_outlines = bool(work.outputs.features) and outlines.path.is_dir()
+    nodes = {stage: len(outlines.marked(stage)) for stage in NODE_STAGES if has_outlines}
+    return Outcome(kept=Counter(blocks) + Counter(nodes))
+
+
+def _compute(work: Work, wanted: Workflow, listen: Listener, client: Client | None, resumed: bool) -> RunResult:
+    """Do what is missing: on workers, unless it is pages alone."""
+    if not work.files:
+        return replace(_unchanged(work, 0.0), is_unchanged=False)
+    own = connect(wanted.scheduler, work.plan.workers, wanted.dashboard)
+    with (
+        nullcontext(client) if client is not None else own as workers,
+        performance(workers, work.folder.path / PERFORMANCE, is_wanted=wanted.performance_report),
+    ):
+        return _run_on(workers, wanted, work, listen, resumed)
+
+
+def _run_on(client: Client, wanted: Workflow, work: Work, listen: Listener, resumed: bool) -> RunResult:
     """Say that a run begins, and run it."""
-    shared = RunFolder(folder.path.absolute())  # a worker may have another current directory
-    outlines = outlines_of_run(wanted, made, shared) if wanted.features else None
-    with announced(listen, _started(client, made, shared, outlines, resumed)), connected(client):
-        return _map(client, wanted, made, folder, shared, outlines, listen)
+    shared = RunFolder(work.folder.path.absolute())  # a worker may have another current directory
+    outlines = outlines_of_run(wanted, work.plan, shared) if work.is_outlining else None
+    with announced(listen, _started(client, work.plan, shared, outlines, resumed)), connected(client):
+        return _map(client, wanted, work, shared, outlines, listen)
 
 
 def _started(client: Client, made: Plan, shared: RunFolder, outlines: OutlinePlan | None, resumed: bool) -> Started:
@@ -141,49 +327,65 @@ def _started(client: Client, made: Plan, shared: RunFolder, outlines: OutlinePla
 def _map(
     client: Client,
     wanted: Workflow,
-    made: Plan,
-    folder: RunFolder,
+    work: Work,
     shared: RunFolder,
     outlines: OutlinePlan | None,
     listen: Listener,
 ) -> RunResult:
-    """Run the blocks, then write the results."""
+    """Run the blocks, then write the results that are missing."""
+    made, folder = work.plan, work.folder
     forget_peaks(client)
-    outcome = execute(made, shared, client, outlines=outlines, retries=wanted.retries, listen=listen)
+    outcome = _run_blocks(client, wanted, work, shared, outlines, listen)
     done = time.perf_counter()
-    rasters = [folder.path / name for name in ("labels.tif", *(["instances.tif"] if made.has_things else []))]
-    features = feature_files(folder.path, wanted.features) if outcome.is_outlined else []
-    for path in (*rasters, *features):
+    outputs = work.outputs
+    files = [path for path in work.files if outcome.is_outlined or path not in outputs.features]
+    for path in files:
         listen(Writing(path))
-    _write(client, made, shared, outlines, rasters, features, wanted.layer)
+    _write(client, made, shared, outlines, files, wanted.layer)
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
-    instances, peaks = rasters[1] if made.has_things else None, read_peaks(client)
+    instances, peaks = outputs.rasters[1] if made.has_things else None, read_peaks(client)
+    features = outputs.features if outcome.is_outlined else ()
     return RunResult(
-        folder.path, rasters[0], tuple(features), folder.run_file, made, outcome, seconds, instances, peaks
+        folder.path, outputs.rasters[0], features, folder.run_file, made, outcome, seconds, instances, peaks
     )
 
 
-def _write(
+def _run_blocks(
     client: Client,
-    made: Plan,
+    wanted: Workflow,
+    work: Work,
     shared: RunFolder,
     outlines: OutlinePlan | None,
-    rasters: list[Path],
-    features: list[Path],
-    layer: str,
+    listen: Listener,
+) -> Outcome:
+    """Run the stages that are not on disk; without a network where labels are."""
+    if not work.is_labelled:
+        return execute(work.plan, shared, client, outlines=outlines, retries=wanted.retries, listen=listen)
+    for stage in STAGES:
+        for place in sorted(shared.marked(stage)):
+            listen(Event(stage, "kept", place))
+    kept = _kept(replace(work, outputs=replace(work.outputs, features=())))
+    if outlines is None or outlines.is_complete:
+        return kept
+    outcome = outline(outlines, client, retries=wanted.retries, listen=listen)
+    outcome.kept += kept.kept
+    return outcome
+
+
+def _write(
+    client: Client, made: Plan, shared: RunFolder, outlines: OutlinePlan | None, files: Sequence[Path], layer: str
 ) -> None:
-    """Write all results at the same time, each on a worker."""
+    """Write results at the same time, each on a worker."""
     submit: Callable[..., Any] = partial(client.submit, attempt, pure=False)
     run = uuid.uuid4().hex[:8]
-    writers = export.write_labels, export.write_instances
-    futures = [
-        submit(write, made, shared, path.absolute(), key=(f"write-{run}", path.stem))
-        for write, path in zip(writers, rasters, strict=False)  # instances are not always there
-    ]
-    style = styled_classes(made.spec)
-    for path in features:
+    writers = {LABELS: export.write_labels, INSTANCES: export.write_instances}
+    style, futures = styled_classes(made.spec), []
+    for path in files:
         key = (f"write-{run}", path.name)
-        futures.append(submit(write_outlines, outlines, path.absolute(), layer, style, key=key))
+        if path.name in writers:
+            futures.append(submit(writers[path.name], made, shared, path.absolute(), key=key))
+        else:
+            futures.append(submit(write_outlines, outlines, path.absolute(), layer, style, key=key))
     results_of(client, futures)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import json
 import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -15,6 +17,7 @@ from geoseg.catalog import locate_workflow, workflow_names, workflows_home
 from geoseg.engine.cluster import DASHBOARD
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
 from geoseg.files import local_path, plain_value, write_file
+from geoseg.raster import unsigned
 from geoseg.vector import region_text
 
 Input = str | list[str] | dict[str, str]
@@ -270,7 +273,17 @@ def _content(workflow: WorkflowSource, given: Mapping[str, Any]) -> tuple[Mappin
     file = locate_workflow(first)
     if file is None:
         return _imagery_workflow([first, *imagery], given), "the run"
-    return {**_read_yaml(file), **_input_of(imagery, given)}, str(file)
+    return {**_home_of(file), **_read_yaml(file), **_input_of(imagery, given)}, str(file)
+
+
+RECORD = "workflow.yaml"
+"""What ran, in the folder of a run."""
+
+
+def _home_of(file: Path) -> dict[str, str]:
+    """The output of a run's own workflow: the folder that it lies in, wherever that is now."""
+    is_own = file.name == RECORD and (file.parent / "state").is_dir()
+    return {"output": str(file.parent)} if is_own else {}
 
 
 def _input_of(imagery: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -295,34 +308,48 @@ def _imagery_workflow(imagery: Sequence[str], given: Mapping[str, Any]) -> Mappi
     return {**defaults, **_input_of(imagery, given)}
 
 
-PATHS = ("model", "things", "weights", "input", "region", "prompts", "output")
+PATHS = ("model", "things", "weights", "input", "region", "prompts")
 """Keys whose values may be paths."""
 
+_HEAD = """\
+# What made this folder, with all defaults. To continue: geoseg resume FOLDER
+# The same map again: geoseg run FOLDER/workflow.yaml --output ELSEWHERE
+"""
+_HEAD_UNSIGNED = "# Signatures of addresses are left out: give --input with addresses that are signed anew.\n"
 
-def write_workflow(workflow: Workflow, path: Path) -> None:
-    """Write the keys that a person has chosen as YAML, with paths that do not depend on where it is read.
+
+def write_workflow(workflow: Workflow, path: Path, **resolved: Any) -> None:
+    """Write all keys that decide something as YAML, so that it means the same wherever and whenever it is read.
 
     Parameters
     ----------
     workflow : Workflow
         What ran.
     path : Path
-        The file.
+        The file; the folder that it lies in is its output.
+    **resolved
+        Values of keys that the workflow left to defaults.
     """
-    keys = workflow.model_dump(mode="json", exclude_defaults=True, exclude={"overwrite"}) | {"output": workflow.output}
+    keys = workflow.model_dump(mode="json", exclude_none=True, exclude={"overwrite", "output"}) | resolved
     keys |= {key: _absolute(keys[key]) for key in PATHS if key in keys}
-    head = f"# What made this folder. The same map again: geoseg run {path.name} --output ELSEWHERE\n"
-    write_file(path, lambda file: file.write_text(head + yaml.safe_dump(keys, sort_keys=False, allow_unicode=True)))
+    public = json.loads(unsigned(json.dumps(keys)))
+    head = _HEAD + ("" if public == keys else _HEAD_UNSIGNED)
+    text = yaml.safe_dump(public, sort_keys=False, allow_unicode=True)
+    write_file(path, lambda file: file.write_text(head + text, encoding="utf-8"))
 
 
 def _absolute(value: Any) -> Any:
-    """A path, or all paths of a list or a dict, if they exist; names, patterns and addresses stay."""
+    """A path or pattern, or all of a list or a dict, if files are there; names and addresses stay."""
     if isinstance(value, list):
         return [_absolute(item) for item in value]
     if isinstance(value, dict):
         return {key: _absolute(item) for key, item in value.items()}
-    is_path = isinstance(value, str) and os.path.exists(value)  # noqa: PTH110  a Path refuses long text of a region
-    return str(Path(value).absolute()) if is_path else value
+    if not isinstance(value, str) or "://" in value:
+        return value
+    path = str(Path(value).expanduser().absolute())
+    is_there = os.path.exists(path)  # noqa: PTH110 - a Path refuses the long text of a region
+    is_pattern = glob.has_magic(value) and bool(glob.glob(path, recursive=True))  # noqa: PTH207 - it may be absolute
+    return path if is_there or is_pattern else value
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
