@@ -401,7 +401,7 @@ def test_words_and_colours_of_a_model_decide_no_label_and_its_scaling_does(plan:
     classes[0] |= {"name": "sea", "color_hint": "112233"}
     plan.model.write_text(json.dumps(item))
     assert plan() == before
-    item["properties"]["mlm:input"][0]["value_scaling"] = [{"type": "scale", "value": 2}] * 2
+    item["properties"]["mlm:input"][0]["value_scaling"] = [{"type": "scale", "value": 128}] * 2
     plan.model.write_text(json.dumps(item))
     assert plan() != before
 
