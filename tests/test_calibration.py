@@ -316,6 +316,8 @@ def test_numbers_of_bands_that_may_be_landsats_are_refused_where_nothing_tells(t
         write_raster(tmp_path / f"scene_B{number}.tif", noise(1, 8, 8, "uint16"), transform=thirty)
     with pytest.raises(BandError, match=r"scene_B4\.tif' numbers bands as Landsat does .* 'B4' is another"):
         open_imagery(str(tmp_path), bands=model)
+    with pytest.raises(BandError, match="'B4' is another"):
+        open_imagery(str(tmp_path), bands=["red", "nir"])
     assert open_imagery(str(tmp_path), bands=["B4", "B5"]).bands == ("B4", "B5")
     landsats = [Band("B4", "red"), Band("B5", "nir08")]
     assert open_imagery(str(tmp_path), bands=landsats).bands == ("B4", "B5")

@@ -112,3 +112,9 @@ def test_geocentric_crs_is_refused_in_a_sentence(tmp_path: Path) -> None:
         open_raster(str(_raster(tmp_path / "a.tif", "EPSG:4978")))
     with pytest.raises(CrsError, match="is not one of a map"):
         open_raster(str(_raster(tmp_path / "b.tif", "EPSG:32618")), crs="EPSG:4978")
+
+
+@pytest.mark.parametrize("code", ["EPSG:32632+5773", "EPSG:7415"])
+def test_crs_with_heights_is_one_of_a_map(tmp_path: Path, code: str) -> None:
+    raster = open_raster(str(_raster(tmp_path / "a.tif", code)))
+    assert raster.crs.proj == pyproj.CRS(code)

@@ -10,10 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from geoseg import errors
 from geoseg.cli import main
+from tests.rasters import write_raster
 
 GEOSEG = [sys.executable, "-m", "geoseg"]
 STRANGE = ("scene[/a].tif", "[built].tif", "a:fire:b.tif", "[red]x.tif")
@@ -77,3 +79,12 @@ def test_every_error_exits_with_the_code_of_the_documentation() -> None:
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert re.fullmatch(r"geoseg \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_notes_are_said_where_python_is_told_to_ignore_warnings(tmp_path: Path) -> None:
+    pixels = np.full((4, 128, 128), 1500, np.uint16)
+    pixels[..., :64] = 0
+    scene = write_raster(tmp_path / "scene.tif", pixels, descriptions=["B02", "B03", "B04", "B08"])
+    command = [*GEOSEG, "plan", str(scene), "--model", "sentinel2-land-cover"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+    assert "are 0 in every band and are mapped like any other; give `--nodata 0`" in " ".join(done.stderr.split())

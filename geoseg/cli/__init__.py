@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code.
     """
     warnings.showwarning = _warn
+    warnings.filterwarnings("default", category=GeosegWarning)  # notes are said however Python's own are set
     command.set(shlex.join(["geoseg", *(sys.argv[1:] if arguments is None else arguments)]))
     if arguments is None:
         end_on_sigterm()

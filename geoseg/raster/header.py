@@ -18,7 +18,16 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from geoseg.errors import BandError, CrsError, RasterError
-from geoseg.raster.bands import BandRequest, FileBand, band_name, counts_as_sentinel, is_alpha, match_bands, sensor_band
+from geoseg.raster.bands import (
+    BandRequest,
+    FileBand,
+    band_name,
+    common_name,
+    counts_as_sentinel,
+    is_alpha,
+    match_bands,
+    sensor_band,
+)
 from geoseg.raster.calibration import AS_STORED, Line
 from geoseg.raster.damage import DamageError, heeding, lacks_tie_point
 from geoseg.raster.facts import has_mask, numpy_type, usable_nodata
@@ -136,7 +145,7 @@ class Header:
         BandError
             The band is numbered as Landsat's are, or has the size of their pixels.
         """
-        common = None if isinstance(item, int | str) else item.common_name
+        common = None if isinstance(item, int) else common_name(item) if isinstance(item, str) else item.common_name
         number = _SHORT_NUMBER.search(text)
         if common is None or number is None or self.bands[index - 1].common or self.geobox.crs is None:
             return

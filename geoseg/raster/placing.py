@@ -113,7 +113,8 @@ def exact_code(crs: pyproj.CRS) -> str | None:
 
 def _mapped(crs: CRS) -> CRS:
     """Refuse a CRS whose coordinates are no place in a plane."""
-    if crs.proj.is_geocentric or crs.proj.is_vertical:
+    is_height = crs.proj.is_vertical and not crs.proj.is_compound
+    if crs.proj.is_geocentric or is_height:
         raise CrsError(
             f"the coordinate reference system '{crs.proj.name}' ({crs.proj.type_name}) is not one of a map; "
             "warp the raster to a projected or geographic one, such as `gdalwarp -t_srs EPSG:32618`."
