@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from geoseg.errors import CatalogError, InputNotFoundError, nearest
 from geoseg.models.background import with_background
@@ -28,6 +28,7 @@ __all__ = [
     "catalogs_home",
     "find_imagery",
     "find_model",
+    "is_name",
     "list_imagery",
     "list_models",
     "locate_model",
@@ -237,10 +238,21 @@ def resolve_input(source: Any) -> Any:
     CatalogError
         A plain word that is neither a file nor a name of the catalog.
     """
-    if not isinstance(source, str) or any(mark in source for mark in "/\\*?") or Path(source).exists():
+    if not isinstance(source, str) or any(mark in source for mark in "/\\*?"):
         return source
-    is_name = "." not in source or source in _items("imagery", None)
-    return str(_find("imagery", "imagery", source, None)) if is_name else source
+    is_entry = is_name("imagery", source)
+    if not is_entry and (Path(source).exists() or "." in source):
+        return source
+    return str(_find("imagery", "imagery", source, None))
+
+
+def is_name(collection: Literal["models", "imagery"], value: str) -> bool:
+    """Say whether a word means an entry of the catalogs, even where a file or folder has that name.
+
+    Names of models come first. Imagery that lies here comes before entries, but the folder of a run is no imagery.
+    """
+    is_hidden = collection == "imagery" and Path(value).exists() and not (Path(value) / "state").is_dir()
+    return value in _items(collection, None) and not is_hidden
 
 
 def _items(collection: str, home: Path | None) -> dict[str, Path]:

@@ -19,10 +19,12 @@ import yaml
 from distributed import Client
 
 import geoseg
+from geoseg.catalog import resolve_input
 from geoseg.cli import main
 from geoseg.engine import Writing, connect
 from geoseg.errors import ContinuationWarning, FingerprintError, InputNotFoundError, WorkflowError
 from geoseg.evaluation.sides import find_side
+from geoseg.workflow.settings import read_workflow, write_workflow
 from tests.networks import Box, write_model
 from tests.rasters import noise, write_raster
 
@@ -304,6 +306,30 @@ def test_a_pattern_is_absolute_in_workflow_yaml(run: Run, monkeypatch: pytest.Mo
     monkeypatch.chdir(run.folder)
     run.start(input="scene*.tif", layer="other")
     assert yaml.safe_load((run.output / "workflow.yaml").read_text())["input"] == str(run.folder / "scene*.tif")
+
+
+@pytest.mark.parametrize("names", [{"model": "buildings"}, {"things": "buildings"}, {"input": "delmarva"}])
+def test_a_name_of_the_catalog_stays_one_though_the_folder_of_the_run_has_it_too(
+    names: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    output = next(iter(names.values()))
+    (tmp_path / output / "state").mkdir(parents=True)
+    settings = {"model": "land-cover-aerial", "input": "scene.tif", "output": output, **names}
+    write_workflow(read_workflow(settings), tmp_path / "workflow.yaml")
+    content = yaml.safe_load((tmp_path / "workflow.yaml").read_text())
+    assert {key: content[key] for key in names} == names
+
+
+def test_imagery_of_the_catalog_is_read_again_when_the_folder_of_the_run_has_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = resolve_input("delmarva")
+    (tmp_path / "delmarva").mkdir()
+    assert resolve_input("delmarva") == "delmarva", "a folder of a person's own imagery"
+    (tmp_path / "delmarva" / "state").mkdir()
+    assert resolve_input("delmarva") == before
 
 
 def test_resume_refuses_what_is_no_run_and_settings_that_decide(run: Run) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
-from geoseg.catalog import locate_workflow, workflow_names, workflows_home
+from geoseg.catalog import is_name, locate_workflow, workflow_names, workflows_home
 from geoseg.engine.cluster import DASHBOARD
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
 from geoseg.files import local_path, plain_value, write_file
@@ -331,11 +331,18 @@ def write_workflow(workflow: Workflow, path: Path, **resolved: Any) -> None:
         Values of keys that the workflow left to defaults.
     """
     keys = workflow.model_dump(mode="json", exclude_none=True, exclude={"overwrite", "output"}) | resolved
-    keys |= {key: _absolute(keys[key]) for key in PATHS if key in keys}
+    keys |= {key: _absolute(keys[key]) for key in PATHS if key in keys and not _is_name(key, keys[key])}
     public = json.loads(unsigned(json.dumps(keys)))
     head = _HEAD + ("" if public == keys else _HEAD_UNSIGNED)
     text = yaml.safe_dump(public, sort_keys=False, allow_unicode=True)
     write_file(path, lambda file: file.write_text(head + text, encoding="utf-8"))
+
+
+def _is_name(key: str, value: Any) -> bool:
+    """Whether a key's value is a name of the catalog, which means the same everywhere."""
+    if key not in ("model", "things", "input") or not isinstance(value, str):
+        return False
+    return is_name("imagery" if key == "input" else "models", value)
 
 
 def _absolute(value: Any) -> Any:
