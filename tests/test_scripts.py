@@ -38,11 +38,12 @@ def run(tmp_path: Path) -> str:
     return f"print('finished', geoseg.run({str(tmp_path / 'workflow.yaml')!r}).outcome.done['finish'])"
 
 
-def execute(*arguments: str, text: str | None = None) -> str:
+def execute(*arguments: str, text: str | None = None, cwd: Path | None = None) -> str:
     """Run a fresh interpreter to its end; returns what it printed."""
     settings = {"OMP_NUM_THREADS", "PYTHONHASHSEED", "MALLOC_ARENA_MAX"}
     process = subprocess.run(
-        [sys.executable, "-W", "ignore", *arguments], input=text, capture_output=True, text=True, timeout=TIMEOUT,
+        [sys.executable, "-W", "ignore", *arguments], input=text, cwd=cwd, capture_output=True, text=True,
+        timeout=TIMEOUT,
         env={name: value for name, value in os.environ.items() if name not in settings},
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
@@ -67,6 +68,22 @@ def on_the_standard_input(_folder: Path, program: str) -> str:
 def test_a_program_needs_no_main_guard(way: Callable[[Path, str], str], run: str, tmp_path: Path) -> None:
     printed = way(tmp_path, f"import geoseg\nprint('begins')\n{run}\n")
     assert printed.splitlines() == ["begins", "finished 4"]
+
+
+def test_files_of_the_current_directory_are_no_modules_of_workers(run: str, tmp_path: Path) -> None:
+    (folder := tmp_path / "here").mkdir()
+    for name in ("random", "distributed", "socket", "selectors", "signal"):
+        (folder / f"{name}.py").write_text(f"raise SystemExit('{name} of the current directory')")
+    (tmp_path / "script.py").write_text(f"import geoseg\n{run}\n")
+    assert execute(str(tmp_path / "script.py"), cwd=folder) == "finished 4\n"
+
+
+def test_a_directory_that_was_removed_is_told(run: str, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        f"import os, geoseg, geoseg.errors\nos.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+        f"try: {run}\nexcept geoseg.errors.WorkerError as error: print(error)\n"
+    )
+    assert "the current directory was removed" in execute(str(tmp_path / "script.py"), cwd=tmp_path)
 
 
 def test_a_script_outlines_as_the_readme_says(run: str, tmp_path: Path) -> None:
@@ -155,6 +172,15 @@ def test_a_process_that_was_forked_too_late_is_told_so(run: str, tmp_path: Path)
     assert first == "finished 4"
     assert "was forked from one that has already started workers" in second
     assert "get_context('spawn')" in second
+
+
+def test_a_process_of_joblib_maps(run: str, tmp_path: Path) -> None:
+    pytest.importorskip("joblib")
+    (tmp_path / "script.py").write_text(
+        f"import joblib\ndef work():\n    import geoseg\n    {run}\n    return 1\n"
+        "print(joblib.Parallel(2)([joblib.delayed(work)(), joblib.delayed(int)()]))\n"
+    )
+    assert execute(str(tmp_path / "script.py")).endswith("[1, 0]\n")
 
 
 def test_a_test_of_pytest_maps(run: str, tmp_path: Path) -> None:

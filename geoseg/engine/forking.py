@@ -29,6 +29,12 @@ METHOD = "distributed.worker.multiprocessing-method"
 NAME = "geoseg"
 """Of the way to start processes, beside ``spawn`` and ``forkserver``: Dask asks multiprocessing for it by name."""
 
+UNSENT = "init_main", "start_method"
+"""What a worker is not told of this process: its main module, and a way to start processes that may be joblib's own."""
+
+SAFE = {"PYTHONSAFEPATH": "1"}
+"""So that the server imports no ``random.py`` of the current directory; workers search where this process does."""
+
 _lock = Lock()
 _servers: dict[int, forkserver.ForkServer] = {}
 """The server by the process that has started it: a process that was forked since has none."""
@@ -53,18 +59,30 @@ def start_server(environment: Mapping[str, str]) -> dict[str, str]:
         This process was forked from one that had workers already.
     """
     _check_process()
-    with _lock, _environment({name: os.environ.get(name, value) for name, value in environment.items()}):
+    wanted = {name: os.environ.get(name, value) for name, value in environment.items()}
+    with _lock, _environment({**wanted, **SAFE}):
         _server().ensure_running()
     return {METHOD: NAME}
 
 
 def _check_process() -> None:
     """Refuse a process that was forked after Dask had threads: without them it would wait for ever."""
+    if not _has_directory():
+        raise WorkerError("the current directory was removed, and no process starts in it; change to another one.")
     if _servers and os.getpid() not in _servers:
         raise WorkerError(
             f"process {os.getpid()} was forked from one that has already started workers, and Dask's threads are not "
             "in it; start it with multiprocessing.get_context('spawn'), or before the first run."
         )
+
+
+def _has_directory() -> bool:
+    """Whether the current directory is there."""
+    try:
+        os.getcwd()  # noqa: PTH109 - as multiprocessing asks
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _server() -> forkserver.ForkServer:
@@ -84,7 +102,7 @@ class _Popen(popen_forkserver.Popen):
         content = io.BytesIO()
         set_spawning_popen(self)
         try:
-            reduction.dump({key: description[key] for key in description if not key.startswith("init_main")}, content)
+            reduction.dump({key: description[key] for key in description if not key.startswith(UNSENT)}, content)
             reduction.dump(process_obj, content)
         finally:
             set_spawning_popen(None)
