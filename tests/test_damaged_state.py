@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +81,14 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
+def json_of_others(path: Path) -> None:
+    path.write_text('[1, null, {"a": 3}]')
+
+
+def other_numbers(path: Path) -> None:
+    path.write_text(re.sub(r"\b255\b|\b64\b", "3", path.read_text()))
+
+
 def change(path: Path) -> None:
     """Other bytes in the middle, the size is the same."""
     content = bytearray(path.read_bytes())
@@ -98,9 +107,11 @@ def change(path: Path) -> None:
         ("outlines/0-2-2.trace.done", remove, {"trace": 1}),
         ("outlines/1-1-1.arrow", remove, {"trace": 4, "join": 1}),
         ("outlines/3-0-0.arrow", empty, {"trace": 25, "join": 9 + 4 + 1}),
-        ("outlines/0-3-3.survey.npz", remove, {"survey": 1}),
-        ("outlines/0-3-3.labels", cut_off, {"sift": 1}),
-        ("outlines/1-1-1.fates.npz", remove, {"merge": 1}),
+        ("outlines/0-3-3.survey.npz", remove, {}),
+        ("outlines/0-3-3.labels", cut_off, {}),
+        ("outlines/0-3-3.survey.npz outlines/0-3-3.arrow", remove, {"survey": 1, "trace": 1}),
+        ("outlines/0-3-3.labels outlines/0-3-3.arrow", cut_off, {"sift": 1, "trace": 1}),
+        ("outlines/1-1-1.fates.npz outlines/0-3-3.arrow", remove, {"merge": 1, "trace": 1}),
     ],
 )
 def test_what_is_missing_or_cut_off_is_made_again_and_nothing_else(
@@ -108,7 +119,8 @@ def test_what_is_missing_or_cut_off_is_made_again_and_nothing_else(
     repeated: dict[str, int],
 ) -> None:  # fmt: skip
     output = copied(whole, tmp_path)
-    damage(output / "state" / name)
+    for file in name.split():
+        damage(output / "state" / file)
     result = geoseg.run(wanted, output=str(output), client=client)
     assert {stage: count for stage, count in result.outcome.done.items() if count} == repeated
     assert results_of(output) == results_of(whole)
@@ -131,11 +143,12 @@ def test_what_holds_other_bytes_is_never_a_result_and_the_next_start_makes_it_ag
 
 
 @pytest.mark.parametrize("name", ["blocks.zarr/labels/zarr.json", "blocks.zarr/zarr.json", "outlines/fingerprint.json"])
-def test_a_description_that_is_empty_after_a_power_cut_is_written_again(
-    wanted: dict[str, Any], whole: Path, client: Client, tmp_path: Path, name: str
+@pytest.mark.parametrize("damage", [empty, json_of_others, other_numbers])
+def test_a_description_that_a_power_cut_or_a_disk_has_damaged_is_written_again(
+    wanted: dict[str, Any], whole: Path, client: Client, tmp_path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     output = copied(whole, tmp_path)
-    empty(output / "state" / name)
+    damage(output / "state" / name)
     result = geoseg.run(wanted, output=str(output), client=client)
     assert result.outcome.done["predict"] == 0
     assert results_of(output) == results_of(whole)

@@ -66,6 +66,20 @@ def test_a_draft_comes_back_whole_and_is_dropped_like_a_strip(folder: RunFolder)
         folder.read_strips({"draft": (1, 0)})
 
 
+@pytest.mark.parametrize("value", [b"(", b"'", b"\x00", b"[", b"9", b"f", b">"])
+def test_a_strip_with_any_other_byte_in_its_header_is_damaged_and_removed(folder: RunFolder, value: bytes) -> None:
+    sums = np.ones((2, 3, 4), np.int32)
+    block, path = GRID.block(0, 1), folder.strip_path(0, 1, "below")
+    folder.mark("predict", block, folder.write_strips(block, Strips(sums, sums, sums, sums, sums), ("below",)))
+    content = path.read_bytes()
+    for position in range(content.index(b"}")):
+        if content[position : position + 1] not in (value, b" "):
+            path.write_bytes(content[:position] + value + content[position + 1 :])
+            with pytest.raises(DamagedError, match=r"below\.npy was damaged .* and is removed"):
+                folder.read_strips({"below": (0, 1)})
+            assert not path.exists()
+
+
 def test_the_label_store_is_zarr_3_with_one_chunk_a_block(folder: RunFolder) -> None:
     array = zarr.open_array(str(folder.state / "blocks.zarr"), path="labels")
     assert array.metadata.zarr_format == 3

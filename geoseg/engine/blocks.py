@@ -46,7 +46,8 @@ class BlockFlow:
             self.flow.keep("predict", place)
         for place in sorted(self.finished):
             self.flow.keep("finish", place)
-            self.final(place, True)
+            if not self._lacks_objects(place):
+                self.final(place, True)
         for place in sorted(self.predicted - self.finished):
             self._try_finish(place)
 
@@ -75,14 +76,20 @@ class BlockFlow:
         }
         return not self.folder.has_strips(*place, strips)
 
+    def _lacks_objects(self, place: Place) -> bool:
+        """Say whether a block is finished, but the objects of its tiles were lost and are found again."""
+        return self.plan.has_things and place in self.finished and place not in self.predicted
+
     def _on_predicted(self, place: Place) -> None:
+        if self._lacks_objects(place):
+            self.final(place, True)
         self.predicted.add(place)
         self._try_finish_around(place)
 
     def _on_lost(self, place: Place) -> None:
         """Every try has failed: its neighbours are finished without its strips, and its labels stay what they are."""
         self.failed.add(place)
-        if place not in self.finished:
+        if place not in self.finished or self._lacks_objects(place):
             self.final(place, False)
         self._try_finish_around(place)
 

@@ -7,6 +7,7 @@ knows labels that somebody stored; not how they came to be, nor on which cluster
 from geoseg.outlines.folder import Node, OutlineFolder
 from geoseg.outlines.objects import RunObjects
 from geoseg.outlines.plan import LabelSource, OutlinePlan
+from geoseg.outlines.resuming import is_whole
 from geoseg.outlines.sources import RasterLabels, RunLabels
 from geoseg.outlines.tasks import OutlineJob
 from geoseg.outlines.warming import is_compiled
@@ -22,5 +23,6 @@ __all__ = [
     "RunLabels",
     "RunObjects",
     "is_compiled",
+    "is_whole",
     "write_outlines",
 ]

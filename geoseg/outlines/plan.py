@@ -122,11 +122,6 @@ class OutlinePlan:
         """The node of the whole raster."""
         return len(self.sizes) - 1, 0, 0
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether all polygons are on disk already."""
-        return self.folder.is_marked("join" if self.root[0] else "trace", self.root)
-
     def window(self, node: Node) -> Window:
         """The pixels of a node."""
         level, row, col = node

@@ -35,3 +35,9 @@ def kept_nodes(plan: OutlinePlan) -> dict[str, set[Node]]:
         for node in nodes - kept[stage]:
             plan.folder.unmark(stage, node)
     return kept
+
+
+def is_whole(plan: OutlinePlan) -> bool:
+    """Whether all polygons are on disk already, as they were written; markers of what is not are removed."""
+    kept = kept_nodes(plan)
+    return all(node in kept["join" if node[0] else "trace"] for node in plan.nodes())

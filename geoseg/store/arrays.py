@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ DAMAGE = (
     ArithmeticError,
     RuntimeError,
     EOFError,
+    SyntaxError,
+    tokenize.TokenError,  # of NumPy's headers, which are Python
     struct.error,
     zipfile.BadZipFile,
     zlib.error,

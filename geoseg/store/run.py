@@ -25,7 +25,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +33,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import MemoryStore
 
 from geoseg.errors import DamagedError, FingerprintError, OutputError
 from geoseg.files import sweep, write_file, write_json
@@ -159,8 +160,8 @@ class RunFolder:
         """Record what workers compute with, and return all that the blocks of this run were computed with."""
         path = self.state / "instructions.json"
         try:
-            before = set(json.loads(path.read_text()))
-        except (OSError, ValueError):  # nothing is known of what came before
+            before = {str(name) for name in json.loads(path.read_text())}
+        except (OSError, ValueError, TypeError):  # nothing is known of what came before
             before = set()
         if not now <= before:
             write_json(path, sorted(before | now))
@@ -214,26 +215,12 @@ class RunFolder:
             shutil.rmtree(self.state / name, ignore_errors=True)
 
     def _create_blocks(self, grid: TileGrid, names: list[str]) -> None:
-        """Create what is missing of the label store; its chunk is a whole block's core, and has a checksum."""
+        """Create what is missing of the label store, or is described otherwise than this run would."""
         root = self.state / "blocks.zarr"
         try:
-            self.state.mkdir(parents=True, exist_ok=True)
-            for path in (root, *(root / name for name in names)):
-                if _read_json(path / "zarr.json") is None:  # it was cut off, or is not there
-                    (path / "zarr.json").unlink(missing_ok=True)
-            group = zarr.open_group(str(root), mode="a", zarr_format=3)
-            for name in names:
-                if name in group:
-                    continue
-                group.create_array(
-                    name,
-                    shape=grid.shape,
-                    chunks=grid.chunks,
-                    dtype=DTYPES.get(name, np.uint8),
-                    fill_value=FILL[name],
-                    compressors=(BloscCodec(cname="lz4", clevel=1, shuffle="noshuffle"), Crc32cCodec()),
-                    dimension_names=("y", "x"),
-                )
+            for name, content in _description(grid, names).items():
+                if not (root / name).is_file() or (root / name).read_bytes() != content:
+                    write_file(root / name, partial(Path.write_bytes, data=content))
             for name in ("strips", "objects", *STAGES):
                 (self.state / name).mkdir(exist_ok=True)
         except OSError as error:
@@ -483,9 +470,10 @@ class RunFolder:
 
 
 def _crc32(arrays: Iterable[NDArray[Any]]) -> int:
-    """One checksum of the values of some arrays."""
+    """One checksum of the values of some arrays, and of what they are."""
     crc32 = 0
     for values in arrays:
+        crc32 = zlib.crc32(f"{values.dtype.str} {values.shape}".encode(), crc32)
         crc32 = zlib.crc32(np.ascontiguousarray(values).data, crc32)
     return crc32
 
@@ -493,6 +481,23 @@ def _crc32(arrays: Iterable[NDArray[Any]]) -> int:
 def as_levels(scores: NDArray[np.float32]) -> Labels:
     """Scores, 0 to 1, as the stored uint8, 255 = 1.0."""
     return np.rint(np.clip(scores, 0, 1) * 255).astype(np.uint8)
+
+
+def _description(grid: TileGrid, names: Iterable[str]) -> dict[str, bytes]:
+    """Zarr's files that describe the label store, by path; its chunk is a whole block's core, and has a checksum."""
+    files: dict[str, Any] = {}
+    group = zarr.open_group(MemoryStore(files), mode="w", zarr_format=3)
+    for name in names:
+        group.create_array(
+            name,
+            shape=grid.shape,
+            chunks=grid.chunks,
+            dtype=DTYPES.get(name, np.uint8),
+            fill_value=FILL[name],
+            compressors=(BloscCodec(cname="lz4", clevel=1, shuffle="noshuffle"), Crc32cCodec()),
+            dimension_names=("y", "x"),
+        )
+    return {path: content.to_bytes() for path, content in files.items()}
 
 
 @lru_cache(maxsize=8)

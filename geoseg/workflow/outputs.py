@@ -103,11 +103,12 @@ class Outputs:
             entries = json.loads(self._path.read_text())
         except (OSError, ValueError):  # without a record every result is written again
             return {}
-        return entries if isinstance(entries, dict) else {}
+        items = entries.items() if isinstance(entries, dict) else ()
+        return {key: entry for key, entry in items if isinstance(entry, dict) and entry.keys() == {"decided", "files"}}
 
     def _is_current(self, path: Path, decided: str) -> bool:
         entry = self._read().get(_key(self.folder, path))
-        return entry is not None and entry["decided"] == decided and entry["files"] == _files_of(path)
+        return entry is not None and entry == {"decided": decided, "files": _files_of(path)}
 
 
 def _key(folder: RunFolder, path: Path) -> str:

@@ -36,7 +36,7 @@ from geoseg.engine import (
 )
 from geoseg.engine.memory import forget_peaks, read_peaks
 from geoseg.errors import BlockError, ContinuationWarning, InputNotFoundError, WorkflowError
-from geoseg.outlines import OutlineFolder, OutlinePlan, write_outlines
+from geoseg.outlines import OutlineFolder, OutlinePlan, is_whole, write_outlines
 from geoseg.planning import Plan
 from geoseg.store import RunFolder
 from geoseg.store.run import STAGES
@@ -229,8 +229,9 @@ def _seems_finished(folder: RunFolder) -> bool:
 
 
 def _is_labelled(made: Plan, folder: RunFolder) -> bool:
-    """Whether the last stage of every block's labels is on disk."""
-    return len(folder.marked("number" if made.has_things else "finish")) >= made.block_count
+    """Whether the last stage of every block's labels is on disk, and the objects that instances are numbers of."""
+    is_united = not made.has_things or folder.objects.is_united
+    return is_united and len(folder.marked("number" if made.has_things else "finish")) >= made.block_count
 
 
 def _resolved(made: Plan) -> dict[str, Any]:
@@ -365,7 +366,7 @@ def _run_blocks(
         for place in sorted(shared.marked(stage)):
             listen(Event(stage, "kept", place))
     kept = _kept(replace(work, outputs=replace(work.outputs, features=())))
-    if outlines is None or outlines.is_complete:
+    if outlines is None or is_whole(outlines):
         return kept
     outcome = outline(outlines, client, retries=wanted.retries, listen=listen)
     outcome.kept += kept.kept
