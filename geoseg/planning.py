@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -189,6 +190,26 @@ class RegionMask:
         """Say of each window whether the region may hold a pixel of it."""
         return self.region.touches_each(windows, self.geobox.affine)
 
+    def touched_blocks(
+        self, rows: Sequence[tuple[int, int]], cols: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[int, int]]:
+        """Rows and columns of the blocks that the region may hold a pixel of, in raster order.
+
+        Only those between its bounds are looked at one by one.
+
+        Parameters
+        ----------
+        rows, cols : sequence of (int, int)
+            Where the blocks of each row and column begin and end, px.
+        """
+        near = self.window
+        across = [col for col, (left, right) in enumerate(cols) if left < near.right and right > near.x]
+        for row, (top, bottom) in enumerate(rows):
+            if not across or top >= near.bottom or bottom <= near.y:
+                continue
+            windows = [Window(top, left, bottom - top, right - left) for left, right in (cols[col] for col in across)]
+            yield from ((row, across[index]) for index in np.flatnonzero(self.touches_each(windows)).tolist())
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -266,18 +287,12 @@ class Plan:
         return frozenset(place for place in self._in_region() if self._is_prompted(place))
 
     def _in_region(self) -> Iterator[tuple[int, int]]:
-        """Blocks that the region touches, row by row; only those between its bounds are looked at one by one."""
-        rows, cols = self.grid.rows, self.grid.cols
-        near = Window(0, 0, *self.raster.shape) if self.region is None else self.region.window
-        across = [(col, *cols.block_reach(col)) for col in range(cols.blocks)]
-        across = [(col, left, right) for col, left, right in across if left < near.right and right > near.x]
-        for row in range(rows.blocks):
-            top, bottom = rows.block_reach(row)
-            if top >= near.bottom or bottom <= near.y or not across:
-                continue
-            windows = [Window(top, left, bottom - top, right - left) for _, left, right in across]
-            touched = range(len(across)) if self.region is None else np.flatnonzero(self.region.touches_each(windows))
-            yield from ((row, across[index][0]) for index in touched)
+        """Rows and columns of the blocks that the region touches."""
+        down, across = self.grid.rows, self.grid.cols
+        if self.region is None:
+            return product(range(down.blocks), range(across.blocks))
+        rows, cols = ([axis.block_reach(block) for block in range(axis.blocks)] for axis in (down, across))
+        return self.region.touched_blocks(rows, cols)
 
     def _is_prompted(self, place: tuple[int, int]) -> bool:
         if self.prompts is None:

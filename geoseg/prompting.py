@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -27,8 +26,9 @@ from shapely import GeometryType
 from geoseg.errors import RegionError, VectorError, nearest
 from geoseg.grid import Window
 from geoseg.models.prompts import Box, Prompt, Prompts
+from geoseg.vector.globe import TURN, unwrap
 from geoseg.vector.pixels import centres_inside, edges_of
-from geoseg.vector.tables import read_table
+from geoseg.vector.tables import GEOJSON, TableLike, read_table, table_text
 
 EVERY = -1
 """The owner of points that no object owns: negative ones, which count for every object of a tile."""
@@ -43,6 +43,8 @@ SIGNS = dict.fromkeys(("", "1", "1.0", "true", "positive"), True) | dict.fromkey
     ("0", "0.0", "false", "negative"), False
 )
 """What may stand in the column of signs, in lower case."""
+
+WHAT = "the layer of prompts"
 
 SPOTS = (GeometryType.POINT, GeometryType.MULTIPOINT)
 AREAS = (GeometryType.POLYGON, GeometryType.MULTIPOLYGON)
@@ -142,17 +144,32 @@ class PromptLayer:
         return Prompt(number, xy, self.positive[points], box, mask)
 
 
-def read_prompts(path: str | Path, geobox: GeoBox, *, column: str = POSITIVE) -> PromptLayer:
+def prompts_text(prompts: TableLike) -> str:
+    """What `read_prompts` takes as text: a path as it is, features with their signs and objects as GeoJSON.
+
+    Raises
+    ------
+    VectorError
+        It is something else.
+    CrsError
+        A table has no CRS.
+    """
+    return table_text(prompts, WHAT, (POSITIVE, OBJECT), VectorError)
+
+
+def read_prompts(prompts: TableLike, geobox: GeoBox, *, column: str = POSITIVE) -> PromptLayer:
     """Read a layer of prompts onto a raster's grid.
 
     A point marks the object that it lies on, or, where it is negative, what is beside every object. A rectangle, in
     the layer's CRS or in pixels, is a box around an object; the shape of any other polygon is a mask of it besides.
-    Parts of a multi-geometry, and rows with the same value in a column ``object``, mark one object.
+    Parts of a multi-geometry, and rows with the same value in a column ``object``, mark one object. In a raster in
+    degrees prompts are turned to its longitudes, such as those from 0 to 360.
 
     Parameters
     ----------
-    path : str or Path
-        A vector file in any CRS with points, polygons or both.
+    prompts : str, path, GeoDataFrame, GeoSeries or shapely geometry
+        A vector file in any CRS with points, polygons or both; or such features in memory, or as GeoJSON text. A
+        geometry lies in the raster's CRS.
     geobox : GeoBox
         The raster's grid.
     column : str
@@ -175,13 +192,15 @@ def read_prompts(path: str | Path, geobox: GeoBox, *, column: str = POSITIVE) ->
     RegionError
         No prompt lies within the raster.
     """
-    path = Path(path)
-    table = _read_shapes(path)
+    text = table_text(prompts, WHAT, (POSITIVE, OBJECT, column), VectorError)
+    called = "the prompts" if GEOJSON.match(text) else f"the prompts '{text}'"
+    table = read_table(text, WHAT, "at least one point or polygon", VectorError, crs=geobox.crs)
+    _check_kinds(table, called)
     shapes = shapely.force_2d(table.geometry.to_numpy())
-    positive, owners = _signs(table, column, path), _owners(table)
+    positive, owners = _signs(table, column, called), _owners(table)
     spots = np.isin(shapely.get_type_id(shapes), SPOTS)
     if not positive[~spots].all():
-        raise VectorError(f"prompts '{path}' have a polygon that is not positive; only points can say what is not.")
+        raise VectorError(f"{called} have a polygon that is not positive; only points can say what is not.")
     place = _placing(table.crs, geobox)
     height, width = geobox.shape
     owners[spots & ~positive & _unnamed(table)] = EVERY
@@ -191,34 +210,32 @@ def read_prompts(path: str | Path, geobox: GeoBox, *, column: str = POSITIVE) ->
     )
     if not layer.touches(Window(0, 0, height, width)):
         raise RegionError(
-            f"no point and no polygon of the prompts '{path}' that marks an object lies within the raster; give "
+            f"no point and no polygon of {called} that marks an object lies within the raster; give "
             "prompts of the same place."
         )
     return layer
 
 
-def _read_shapes(path: Path) -> gpd.GeoDataFrame:
-    """Read points and polygons with their columns."""
-    table = read_table(path, "the layer of prompts", "at least one point or polygon", VectorError)
+def _check_kinds(table: gpd.GeoDataFrame, called: str) -> None:
+    """Refuse what is neither points nor polygons."""
     strangers = sorted(set(table.geom_type) - {"Point", "MultiPoint", "Polygon", "MultiPolygon"})
     if strangers:
-        raise VectorError(f"the prompts '{path}' have features of type {strangers[0]}; give points or polygons.")
-    return table
+        raise VectorError(f"{called} have features of type {strangers[0]}; give points or polygons.")
 
 
-def _signs(table: gpd.GeoDataFrame, column: str, path: Path) -> Bools:
+def _signs(table: gpd.GeoDataFrame, column: str, called: str) -> Bools:
     """Say of each row whether it is positive."""
     if column not in table.columns:
         if column != POSITIVE:
             known = [str(name) for name in table.columns]
-            raise VectorError(f"the prompts '{path}' have no column '{column}'; {nearest(column, known)}")
+            raise VectorError(f"{called} have no column '{column}'; {nearest(column, known)}")
         return np.ones(len(table), np.bool_)
     codes, values = pd.factorize(table[column])
     words = [str(value).strip().lower() for value in values]
     for word in words:
         if word not in SIGNS:
             raise VectorError(
-                f"the prompts '{path}' have '{word}' in the column '{column}'; write positive or negative, 1 or 0, or "
+                f"{called} have '{word}' in the column '{column}'; write positive or negative, 1 or 0, or "
                 "true or false."
             )
     return np.array([*(SIGNS[word] for word in words), True])[codes]  # a missing value has the code -1
@@ -245,17 +262,35 @@ def _placing(crs: CRS, geobox: GeoBox) -> Callable[[Shapes], Shapes]:
     inverse = ~geobox.affine
 
     def move(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        x, y = (x, y) if transformer is None else transformer.transform(x, y)
         return inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
 
     def place(shapes: Shapes) -> Shapes:
         if transformer is not None:
             shapes = shapely.segmentize(shapes, np.maximum(shapely.length(shapes) / EDGES, 1e-12))
+            shapes = shapely.transform(shapes, transformer.transform, interleaved=False)
+        if target.is_geographic:
+            shapes = _turned(shapes, geobox)
         moved = shapely.transform(shapes, move, interleaved=False)
         moved[~np.isfinite(shapely.bounds(moved)).all(axis=1)] = None
         return np.asarray(moved, object)
 
     return place
+
+
+def _turned(shapes: Shapes, geobox: GeoBox) -> Shapes:
+    """Geometries in degrees, by whole turns to where they are nearest to a raster's middle; none is torn apart."""
+    middle, _ = geobox.affine @ (geobox.shape[1] / 2, geobox.shape[0] / 2)
+
+    def turn(xy: Floats) -> Floats:
+        x, y = unwrap(xy).T
+        return np.column_stack([x - TURN * np.round((x.min() + x.max() - 2 * middle) / (2 * TURN)), y])
+
+    left, _, right, _ = shapely.bounds(shapes).T
+    is_far = np.isfinite(left) & ((np.abs((left + right) / 2 - middle) > TURN / 2) | (right - left > TURN / 2))
+    result = shapes.copy()
+    for place in np.flatnonzero(is_far):
+        result[place] = shapely.transform(shapes[place], turn)
+    return result
 
 
 def _points(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,8 @@ from rasterio.features import rasterize
 from geoseg.errors import CrsError, GeosegError, InputNotFoundError, RegionError, VectorError
 from geoseg.grid import Window
 from geoseg.models.prompts import Prompt
-from geoseg.prompting import PromptLayer, read_prompts
+from geoseg.prompting import PromptLayer, prompts_text, read_prompts
+from geoseg.workflow.settings import read_workflow, write_workflow
 
 SHAPE = (300, 400)
 """Of the rasters here: y, x, px."""
@@ -387,3 +389,94 @@ def test_geoparquet_and_geojson_are_read_too(tmp_path: Path) -> None:
     table.to_parquet(tmp_path / "p.parquet")
     for name in ("p.geojson", "p.parquet"):
         np.testing.assert_allclose(read_prompts(tmp_path / name, geobox()).points, [[10, 20]], atol=1e-3)
+
+
+def table(crs: str = "EPSG:32618") -> gpd.GeoDataFrame:
+    """A positive and a negative point of one object, a polygon, and a column that says nothing here."""
+    shapes = [shapely.Point(440_010.125, 4_199_990.3), shapely.Point(440_020, 4_199_980)]
+    shapes.append(shapely.Polygon([(440_050, 4_199_950), (440_090, 4_199_940), (440_060, 4_199_900)]))
+    columns = {"positive": [True, False, None], "object": ["a", "a", None], "owner": ["Ada", "Bo", "Cy"]}
+    return gpd.GeoDataFrame(columns, geometry=shapes, crs="EPSG:32618").to_crs(crs)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32618", "EPSG:4326", "ESRI:54009"])
+def test_prompts_in_memory_are_those_of_their_file(tmp_path: Path, crs: str) -> None:
+    frame = table(crs)
+    frame.to_file(tmp_path / "p.gpkg")
+    expected = read_prompts(tmp_path / "p.gpkg", geobox()).digest()
+    assert read_prompts(frame, geobox()).digest() == expected
+    assert read_prompts(prompts_text(frame), geobox()).digest() == expected
+    frame.geometry.to_file(tmp_path / "shapes.gpkg")
+    shapes = read_prompts(tmp_path / "shapes.gpkg", geobox()).digest()
+    assert read_prompts(frame.geometry, geobox()).digest() == shapes != expected
+
+
+def test_a_geometry_is_a_prompt_in_the_rasters_crs() -> None:
+    for shape in table().geometry:
+        series = gpd.GeoSeries([shape], crs="EPSG:32618")
+        assert read_prompts(shape, geobox()).digest() == read_prompts(series, geobox()).digest()
+
+
+def test_prompts_as_geojson_are_in_degrees_unless_a_crs_is_named() -> None:
+    degrees, metres = (str(table(crs).geometry.to_json()) for crs in ("EPSG:4326", "EPSG:32618"))
+    expected = read_prompts(table().geometry, geobox())
+    np.testing.assert_allclose(read_prompts(degrees, geobox()).points, expected.points, atol=1e-3)
+    assert read_prompts(f"EPSG:32618;{metres}", geobox()).digest() == expected.digest()
+    feature = {"type": "Feature", "properties": {"positive": 1}, "geometry": table().geometry[0].__geo_interface__}
+    assert len(read_prompts(f"EPSG:32618;{json.dumps(feature)}", geobox()).points) == 1
+
+
+def test_a_workflow_keeps_prompts_in_memory(tmp_path: Path) -> None:
+    wanted = read_workflow({"model": "sam", "input": "a.tif"}, prompts=table())
+    write_workflow(wanted, tmp_path / "workflow.yaml")
+    again = read_workflow(tmp_path / "workflow.yaml")
+    assert again.prompts == wanted.prompts is not None
+    assert read_prompts(again.prompts, geobox()).digest() == read_prompts(table(), geobox()).digest()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "kind", "words"),
+    [
+        (table().set_crs(None, allow_override=True), CrsError, "without a CRS; give it one with set_crs"),
+        ([1, 2], VectorError, "is a list; give a vector file"),
+        ('{"type": "Point"', VectorError, "at least one point"),
+        ('{"type": "Point"}', VectorError, "cannot be read"),
+        ('EPSG:0;{"type": "Point", "coordinates": [0, 0]}', VectorError, "cannot be read"),
+        (shapely.LineString([(0, 0), (1, 1)]), VectorError, "the prompts have features of type LineString"),
+        (shapely.Point(0, 0), RegionError, "no point and no polygon of the prompts that marks an object"),
+        (gpd.GeoSeries([None], crs=4326), VectorError, "no features"),
+    ],
+    ids=["no CRS", "list", "cut off", "no coordinates", "unknown CRS", "line", "outside", "empty"],
+)
+def test_prompts_in_memory_that_cannot_be_used_are_refused(prompts: Any, kind: type[GeosegError], words: str) -> None:
+    if words == "at least one point":  # no GeoJSON, so a path
+        kind = InputNotFoundError
+    assert words in refusal(kind, prompts)
+
+
+@pytest.mark.parametrize("west", [170.0, -190.0, 530.0], ids=str)
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3832", "EPSG:32601", "EPSG:3857"])
+@pytest.mark.parametrize("turns", [-1, 0, 1])
+def test_prompts_fall_on_rasters_over_the_antimeridian_whatever_their_longitudes(
+    west: float, crs: str, turns: int
+) -> None:
+    """A raster of 170 to 190 degrees, or of the same place counted otherwise; EPSG:3832 has no seam there."""
+    grid = GeoBox((200, 400), Affine(0.05, 0, west, 0, -0.05, 5), "EPSG:4326")
+    lon = np.array([172.0, 179.9, 181.0, 188.0])
+    wrapped = np.where(lon > 180, lon - 360, lon)
+    spots = gpd.GeoSeries(shapely.points(wrapped, 1), crs="EPSG:4326")
+    if crs == "EPSG:4326":
+        spots = spots.translate(360 * turns)
+    elif crs != "EPSG:32601":
+        spots = spots.to_crs(crs)
+    else:
+        spots = spots[2:3].to_crs(crs)
+        lon = lon[2:3]
+    layer = read_prompts(spots, grid)
+    np.testing.assert_allclose(np.sort(layer.points[:, 0]), (lon - 170) / 0.05, atol=1e-3)
+    if crs == "EPSG:3857":
+        return
+    box = gpd.GeoSeries([shapely.box(178.5, 0, 181.5, 2)], crs="EPSG:4326").translate(-360)
+    box = box.translate(360 * turns) if crs == "EPSG:4326" else box.to_crs(crs)
+    found = read_prompts(box, grid)
+    np.testing.assert_allclose(found.boxes, [[170, 60, 230, 100]], atol=1)

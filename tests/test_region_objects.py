@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 import shapely
 import xarray as xr
 from affine import Affine
+from distributed import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
 import geoseg
+from geoseg.engine import connect
 from geoseg.errors import CrsError, InputTypeError, RegionError
 from geoseg.grid import TileGrid, Tiling
 from geoseg.planning import Plan, RegionMask
@@ -38,6 +41,12 @@ class OwnPath:
 
     def __fspath__(self) -> str:
         return str(self.path)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with connect(None, 1) as own:
+        yield own
 
 
 @pytest.fixture
@@ -143,3 +152,28 @@ def open_raster_of(side: int, transform: Affine) -> Any:
     from geoseg.raster.mosaic import Raster
 
     return Raster(GeoBox((side, side), transform, "EPSG:3857"), ("a",), np.dtype(np.uint8), ())
+
+
+def test_small_region_of_a_tile_service_becomes_polygons_at_once(client: Client, tmp_path: Path) -> None:
+    """A VRT with the grid of zoom 18, two trillion blocks or so, and 200 x 200 px of labels in it."""
+    labels = np.ones((200, 200), np.uint8)
+    labels[50:90, 60:100] = 2
+    write_raster(tmp_path / "labels.tif", labels[None])
+    side, left, top = 256 << 18, 36_047_000, 22_011_000
+    pixel = 2 * 20_037_508.342789244 / side
+    x, y = -20_037_508.342789244 + left * pixel, 20_037_508.342789244 - top * pixel
+    (tmp_path / "service.vrt").write_text(
+        f'<VRTDataset rasterXSize="{side}" rasterYSize="{side}"><SRS>EPSG:3857</SRS>'
+        f"<GeoTransform>-20037508.342789244, {pixel}, 0, 20037508.342789244, 0, -{pixel}</GeoTransform>"
+        '<VRTRasterBand dataType="Byte" band="1"><NoDataValue>0</NoDataValue><SimpleSource>'
+        '<SourceFilename relativeToVRT="1">labels.tif</SourceFilename><SourceBand>1</SourceBand>'
+        f'<SrcRect xOff="0" yOff="0" xSize="200" ySize="200"/><DstRect xOff="{left}" yOff="{top}" xSize="200" '
+        'ySize="200"/></SimpleSource></VRTRasterBand></VRTDataset>'
+    )
+    bounds = x + 20 * pixel, y - 150 * pixel, x + 180 * pixel, y - 30 * pixel
+    region = ",".join(map(repr, bounds)) + ",EPSG:3857"
+    begin = time.perf_counter()
+    geoseg.polygonize(str(tmp_path / "service.vrt"), tmp_path / "a.gpkg", region=region, client=client)
+    assert time.perf_counter() - begin < 120  # all blocks would take days
+    frame = gpd.read_file(tmp_path / "a.gpkg")
+    assert frame.groupby("class")["pixels"].sum().to_dict() == {1: 160 * 120 - 40 * 40, 2: 40 * 40}

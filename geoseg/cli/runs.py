@@ -14,6 +14,7 @@ from geoseg.cli.options import (
     WORKER_OPTIONS,
     Crs,
     Json,
+    Nodata,
     Quiet,
     Region,
     Source,
@@ -112,7 +113,7 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "time", f"about {estimate.seconds:,.0f} s ({parts}), {estimate.core_hours:,.2f} core hours"
 
 
-@takes({"crs": Crs, "region": Region, **WORKER_OPTIONS, **OUTLINE_OPTIONS})
+@takes({"crs": Crs, "nodata": Nodata, "region": Region, **WORKER_OPTIONS, **OUTLINE_OPTIONS})
 def polygonize(
     input: Annotated[list[str], typer.Argument(help="A classified raster, or several on one grid.")],  # noqa: A002
     output: Annotated[str, typer.Argument(help="The polygon file; its ending chooses the format.")],

@@ -153,15 +153,15 @@ class OutlinePlan:
 
     def blocks(self) -> Iterator[Node]:
         """Blocks to trace, in raster order."""
-        down, across = self.sizes[0]
-        nodes = ((0, row, col) for row in range(down) for col in range(across))
-        return (node for node in nodes if self.exists(node))
+        return (node for node in self.nodes() if node[0] == 0)
 
     def nodes(self) -> Iterator[Node]:
-        """Every node, level by level."""
+        """Every node, level by level, each in raster order."""
+        if self._existing is not None:
+            yield from sorted(self._existing)
+            return
         for level, (down, across) in enumerate(self.sizes):
-            nodes = ((level, row, col) for row in range(down) for col in range(across))
-            yield from (node for node in nodes if self.exists(node))
+            yield from ((level, row, col) for row in range(down) for col in range(across))
 
     @property
     def totals(self) -> dict[str, int]:

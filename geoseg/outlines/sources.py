@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.errors import RasterError
 from geoseg.grid import Window
 from geoseg.planning import RegionMask
 from geoseg.raster import Raster, read_labels
+from geoseg.raster.labels import LIMITS
 from geoseg.store import RunFolder
 
 
@@ -70,6 +72,10 @@ class RasterLabels:
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Labels, integers (y, x); every pixel is certain."""
         labels, mask = read_labels(self.raster, window)
+        if self.nodata == LIMITS.min and labels.dtype.itemsize == 8 and (mask & (labels == self.nodata)).any():
+            raise RasterError(
+                f"'{self.raster.sources[0].given}' holds {self.nodata}, which no label can be; declare it as nodata."
+            )
         if self.region is not None:
             mask = mask & self.region.mask(window)
         if mask.all():

@@ -19,7 +19,7 @@ from geoseg.errors import AssetMismatchError, RasterReadError
 from geoseg.grid import Window
 from geoseg.raster.bands import is_alpha
 from geoseg.raster.calibration import Calibration
-from geoseg.raster.facts import has_mask, numpy_type, usable_nodata
+from geoseg.raster.facts import declared_nodata, has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import is_remote, lent
 from geoseg.raster.placing import SAME_GRID, crs_label, definition, lies_at, stated_crs
 from geoseg.raster.source import Source, reason
@@ -105,7 +105,8 @@ class Asset(Source):
         for dtype in dtypes:
             if not np.can_cast(dtype, self.dtype):
                 raise self._differs(f"{dtype} pixels", str(self.dtype), "give `--scale 1` to read them as they are, ")
-        declared = [opened.nodatavals[index - 1] for index in self.indexes]
+        values = declared_nodata(opened)
+        declared = [values[index - 1] for index in self.indexes]
         told = zip(opened.indexes, opened.colorinterp, opened.descriptions, strict=True)
         alphas = [band for band, color, name in told if is_alpha(color.name, name or "") and band not in self.named]
         return Source(

@@ -5,10 +5,52 @@ It is asked when headers are read, and again by whoever opens a file of which on
 
 from __future__ import annotations
 
+import base64
+import binascii
+import struct
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
+import rasterio
 from rasterio.enums import MaskFlags
+
+from geoseg.raster.damage import nodata_text
+
+ZARR_ATTRIBUTES = "_FillValue", "missing_value"
+"""Attributes by which an array of Zarr declares its nodata, as xarray and CF have it."""
+
+
+def declared_nodata(opened: rasterio.DatasetReader) -> tuple[float | None, ...]:
+    """Return the nodata value that each band of a file declares, where GDAL's reading is another too.
+
+    GDAL takes the fill value of a Zarr array, which is 0 unless someone chose another, and the digits before the point
+    of the text in a GeoTIFF of 64-bit integers, which rasterio writes as a float: -9 for -2**63.
+    """
+    read: tuple[float | None, ...] = opened.nodatavals
+    if opened.driver == "Zarr":
+        return tuple(_zarr_nodata(value, opened.tags() | opened.tags(index)) for index, value in enumerate(read, 1))
+    if opened.driver == "GTiff" and {"int64", "uint64"} & set(opened.dtypes) and any(read):
+        text = nodata_text(opened.name)
+        if text is not None and "e" in text.lower():
+            return (int(float(text)),) * opened.count
+    return read
+
+
+def _zarr_nodata(fill_value: float | None, attributes: dict[str, str]) -> float | None:
+    """The nodata value of an array: what it declares, else its fill value, unless that is 0."""
+    texts = [attributes[name] for name in ZARR_ATTRIBUTES if name in attributes]
+    numbers = [value for text in texts if (value := _number(text)) is not None]
+    return numbers[0] if numbers else fill_value or None
+
+
+def _number(text: str) -> float | None:
+    """A number as text, or, as xarray writes those of floats, the bytes of a float64 in base 64."""
+    with suppress(ValueError):
+        return float(text)
+    with suppress(binascii.Error, struct.error):
+        return float(struct.unpack("<d", base64.b64decode(text, validate=True))[0])
+    return None
 
 
 def numpy_type(name: str) -> np.dtype[Any]:

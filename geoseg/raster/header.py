@@ -30,7 +30,7 @@ from geoseg.raster.bands import (
 )
 from geoseg.raster.calibration import AS_STORED, Line
 from geoseg.raster.damage import DamageError, heeding, lacks_tie_point
-from geoseg.raster.facts import has_mask, numpy_type, usable_nodata
+from geoseg.raster.facts import declared_nodata, has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import open_dataset
 from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT, definition, ground_resolution, stated_crs
 from geoseg.raster.products import LANDSAT_PIXELS, product_file, sensor_of
@@ -200,7 +200,7 @@ def _read_header(path: str, given: str, crs: CRS | None, *, require_crs: bool) -
         dtypes = tuple(numpy_type(name) for name in opened.dtypes)
         product = product_file(path)
         declared = tuple(
-            product.nodata if value is None and product is not None else value for value in opened.nodatavals
+            product.nodata if value is None and product is not None else value for value in declared_nodata(opened)
         )
         return Header(
             given=given,

@@ -16,11 +16,13 @@ from geoseg.vector.regions import (
     region_text,
 )
 from geoseg.vector.styles import StyledClass
+from geoseg.vector.tables import GEOJSON
 from geoseg.vector.writing import COLUMNS, FORMATS, check_format, write_features
 
 __all__ = [
     "COLUMNS",
     "FORMATS",
+    "GEOJSON",
     "Region",
     "RegionLike",
     "StyledClass",

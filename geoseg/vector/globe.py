@@ -39,7 +39,7 @@ def on_sphere(lonlat: Floats) -> Floats:
 
 def across_antimeridian(geometry: shapely.Geometry) -> shapely.Geometry:
     """Make outlines that jump from 180 to -180 degrees continuous, and repeat them on the other side."""
-    return repeated([shapely.transform(part, _unwrap) for part in shapely.get_parts(geometry)])
+    return repeated([shapely.transform(part, unwrap) for part in shapely.get_parts(geometry)])
 
 
 def repeated(parts: Any) -> shapely.Geometry:
@@ -50,7 +50,8 @@ def repeated(parts: Any) -> shapely.Geometry:
     return shapely.union_all(shapely.make_valid(np.array([*parts, *copies])))
 
 
-def _unwrap(xy: Floats) -> Floats:
+def unwrap(xy: Floats) -> Floats:
+    """Coordinates in degrees, shape (point, 2), without jumps of a turn from one to the next."""
     # by whole turns: np.unwrap rounds, and the last vertex of a ring would no longer be its first
     turns = np.cumsum(np.round(np.diff(xy[:, 0], prepend=xy[:1, 0]) / TURN))
     return np.column_stack([xy[:, 0] - TURN * turns, xy[:, 1]])

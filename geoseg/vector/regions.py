@@ -27,16 +27,12 @@ from geoseg.errors import CrsError, RegionError
 from geoseg.grid import Window
 from geoseg.vector.globe import GLOBE, HALF_TURN, STRAY, TURN, Floats, Shape, across_antimeridian, on_sphere
 from geoseg.vector.pixels import centres_inside, crossed, edges_of
-from geoseg.vector.tables import read_table
+from geoseg.vector.tables import GEOJSON, OF_RASTER, crs_text, read_table, shape_text
 
 PIECES = 4_000
 """An outline is cut into about this many pieces before it is projected, so that its straight edges stay in place."""
 
 _NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
-_SHAPE = re.compile(r"^\s*(?:(?P<crs>[^{]+);)?\s*(?P<shape>\{.*\})\s*$", re.DOTALL)
-_OF_RASTER = "raster"
-"""What stands for the CRS of a geometry that lies in that of the raster."""
-
 _BOUNDS = re.compile(rf"^{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}(?:,\s*(\S.*?)\s*)?$")
 
 
@@ -168,7 +164,7 @@ def read_region(region: RegionLike, *, crs: Any = None) -> Region:
     text = region_text(region)
     if bounds := _BOUNDS.match(text):
         return _from_bounds(text, *bounds.groups(), default=crs or "EPSG:4326")
-    if shape := _SHAPE.match(text):
+    if shape := GEOJSON.match(text):
         return _from_text(shape["crs"], shape["shape"], crs)
     return _from_file(Path(text))
 
@@ -186,16 +182,16 @@ def region_text(region: RegionLike) -> str:
     if isinstance(region, str | os.PathLike):
         return os.fspath(region)
     if isinstance(region, shapely.Geometry):
-        return _text(_OF_RASTER, region)
+        return shape_text(OF_RASTER, region)
     if isinstance(region, Region):
-        return _text(_crs_text(region.crs), region.geometry)
+        return shape_text(crs_text(region.crs), region.geometry)
     if isinstance(region, gpd.GeoDataFrame | gpd.GeoSeries):
         if region.crs is None:
             raise CrsError("the region is a table without a CRS; give it one with set_crs.")
         shapes = region.geometry.dropna()
         _check_kinds("the region", set(shapes.geom_type))
         united = shapely.union_all(shapely.make_valid(shapely.force_2d(shapes.to_numpy())))
-        return _text(_crs_text(region.crs), _polygons_of(united))
+        return shape_text(crs_text(region.crs), _polygons_of(united))
     raise RegionError(
         f"the region is a {type(region).__name__}; give a vector file, bounds, a GeoDataFrame, a GeoSeries or polygons."
     )
@@ -203,24 +199,16 @@ def region_text(region: RegionLike) -> str:
 
 def is_bare(region: RegionLike) -> bool:
     """Say whether a region is a geometry without a CRS, which lies in that of the raster."""
-    shape = None if isinstance(region, Region) else _SHAPE.match(region_text(region))
-    return shape is not None and shape["crs"] == _OF_RASTER
-
-
-def _text(crs: str, shape: shapely.Geometry) -> str:
-    return f"{crs};{shapely.to_geojson(shape)}"  # well-known text of GEOS loses the last digit
-
-
-def _crs_text(crs: CRS) -> str:
-    return ":".join(crs.to_authority(min_confidence=100) or ()) or str(crs.to_wkt())
+    shape = None if isinstance(region, Region) else GEOJSON.match(region_text(region))
+    return shape is not None and shape["crs"] == OF_RASTER
 
 
 def _from_text(named: str | None, text: str, crs: Any) -> Region:
-    if named == _OF_RASTER and crs is None:
+    if named == OF_RASTER and crs is None:
         raise CrsError("the region is a geometry without a CRS; give a GeoSeries that has one.")
     try:
         shape = shapely.from_geojson(text)
-        known = CRS.from_user_input(crs if named == _OF_RASTER else named or crs or "EPSG:4326")
+        known = CRS.from_user_input(crs if named == OF_RASTER else named or crs or "EPSG:4326")
     except (shapely.errors.ShapelyError, CRSError) as error:
         raise RegionError(f"the region '{text[:40]}...' cannot be read ({error}); give a GeoJSON geometry.") from error
     _check_kinds("the region", {shape.geom_type} - {"GeometryCollection"})

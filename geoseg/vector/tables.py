@@ -1,19 +1,25 @@
-"""Vector files that people give: one layer with geometry and a CRS, or one sentence about what is wrong.
+"""Features that people give, in files or in memory: one layer with geometry and a CRS, or one sentence about it.
 
-It knows files and what they are for, not what features mean.
+It knows tables and what they are for, not what features mean.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import geopandas as gpd
 import numpy as np
 import pyogrio
 import shapely
 from numpy.typing import NDArray
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 from shapely.errors import ShapelyError
 
 from geoseg.errors import CrsError, GeosegError, InputNotFoundError, InputWarning
@@ -24,22 +30,76 @@ SEVERAL = {
 }
 """Kinds of shapes that features have, and what several of one kind make."""
 
+GEOJSON = re.compile(r"^\s*(?:(?P<crs>[^{]+);)?\s*(?P<shape>\{.*\})\s*$", re.DOTALL)
+"""Features as text: GeoJSON, with a CRS before it or without."""
+
+OF_RASTER = "raster"
+"""What stands for the CRS of a geometry that lies in that of the raster."""
+
+TableLike: TypeAlias = "str | os.PathLike[str] | gpd.GeoDataFrame | gpd.GeoSeries | shapely.Geometry"
+"""What `table_text` takes."""
+
+
+def crs_text(crs: CRS) -> str:
+    """A CRS by its code, or in full where it has none."""
+    return ":".join(crs.to_authority(min_confidence=100) or ()) or str(crs.to_wkt())
+
+
+def shape_text(crs: str, shape: shapely.Geometry) -> str:
+    """A geometry as text, with every digit."""
+    return f"{crs};{shapely.to_geojson(shape)}"  # well-known text of GEOS loses the last digit
+
+
+def table_text(table: TableLike, what: str, columns: Sequence[str], error: type[GeosegError]) -> str:
+    """What `read_table` takes as text: a path as it is, features as GeoJSON with their CRS.
+
+    Parameters
+    ----------
+    table : str, path, GeoDataFrame, GeoSeries or shapely geometry
+        A geometry lies in the CRS of the raster.
+    what : str
+        What it is, for errors: ``"the layer of prompts"``.
+    columns : sequence of str
+        Columns that are kept, where there are such.
+    error : type
+        Raised when it is something else.
+
+    Raises
+    ------
+    CrsError
+        A table has no CRS.
+    """
+    if isinstance(table, str | os.PathLike):
+        return os.fspath(table)
+    if isinstance(table, shapely.Geometry):
+        return shape_text(OF_RASTER, table)
+    if not isinstance(table, gpd.GeoDataFrame | gpd.GeoSeries):
+        raise error(
+            f"{what} is a {type(table).__name__}; give a vector file, a GeoDataFrame, a GeoSeries or a geometry."
+        )
+    if table.crs is None:
+        raise CrsError(f"{what} is a table without a CRS; give it one with set_crs.")
+    kept = [name for name in columns if isinstance(table, gpd.GeoDataFrame) and name in table.columns]
+    frame = gpd.GeoDataFrame({name: table[name] for name in kept}, geometry=table.geometry, crs=table.crs)
+    return f"{crs_text(table.crs)};{json.dumps(frame.to_geo_dict(drop_id=True))}"
+
 
 def read_table(
-    path: Path,
+    path: str | Path,
     what: str,
     wanted: str,
     error: type[GeosegError],
     columns: list[str] | None = None,
     *,
     may_be_empty: bool = False,
+    crs: Any = None,
 ) -> gpd.GeoDataFrame:
     """Read the features of a file with one layer; tables without geometry, such as styles, are no layers.
 
     Parameters
     ----------
-    path : Path
-        Any format that OGR reads, or GeoParquet.
+    path : str or Path
+        Any format that OGR reads, or GeoParquet; or GeoJSON as `table_text` writes it.
     what : str
         What the file is, for errors: ``"the region"``.
     wanted : str
@@ -50,6 +110,8 @@ def read_table(
         The only columns to read; all unless given.
     may_be_empty : bool
         True also takes a file without features.
+    crs : anything pyproj takes, optional
+        That of the raster, in which geometries without a CRS lie.
 
     Returns
     -------
@@ -68,30 +130,55 @@ def read_table(
     InputWarning
         Some features have no geometry.
     """
+    if isinstance(path, str) and (text := GEOJSON.match(path)):
+        table = _from_text(text["crs"], text["shape"], what, error, crs)
+        return _checked(table, what, wanted, error, may_be_empty=may_be_empty)
+    path = Path(path)
+    what = f"{what} '{path}'"
     if not path.exists():
-        raise InputNotFoundError(f"{what} '{path}' does not exist; give a vector file with {wanted}.")
+        raise InputNotFoundError(f"{what} does not exist; give a vector file with {wanted}.")
     try:
         table = gpd.read_parquet(path) if path.suffix == ".parquet" else _read_layer(path, what, error, columns)
     except (pyogrio.errors.DataSourceError, OSError, ValueError, ShapelyError) as problem:
         if isinstance(problem, GeosegError):
             raise
-        raise error(f"{what} '{path}' is not a readable vector file ({problem}); give one with {wanted}.") from problem
+        raise error(f"{what} is not a readable vector file ({problem}); give one with {wanted}.") from problem
     if not isinstance(table, gpd.GeoDataFrame):
-        raise error(f"{what} '{path}' is a table without geometry; give a file with {wanted}.")
+        raise error(f"{what} is a table without geometry; give a file with {wanted}.")
+    return _checked(table, what, wanted, error, may_be_empty=may_be_empty)
+
+
+def _from_text(named: str | None, text: str, what: str, error: type[GeosegError], crs: Any) -> gpd.GeoDataFrame:
+    """Features of GeoJSON: a collection of them, one, or a geometry; degrees of WGS 84 unless a CRS is named."""
+    try:
+        content = json.loads(text)
+        features = content if "features" in content else [content if "properties" in content else _feature(content)]
+        known = CRS.from_user_input((crs if named == OF_RASTER else named) or "EPSG:4326")
+        return gpd.GeoDataFrame.from_features(features, crs=known)
+    except (ValueError, TypeError, KeyError, AttributeError, ShapelyError, CRSError) as problem:
+        raise error(f"{what} '{text[:40]}...' cannot be read ({problem}); give GeoJSON or a vector file.") from problem
+
+
+def _feature(geometry: Any) -> dict[str, Any]:
+    return {"type": "Feature", "properties": {}, "geometry": geometry}
+
+
+def _checked(
+    table: gpd.GeoDataFrame, what: str, wanted: str, error: type[GeosegError], *, may_be_empty: bool
+) -> gpd.GeoDataFrame:
+    """Features that have a geometry, counted; see `read_table`."""
     missing = table.geometry.isna() | table.geometry.is_empty
     if missing.any() and not missing.all():
         warnings.warn(
-            InputWarning(
-                f"{missing.sum():,} of {len(table):,} features of {what} '{path}' have no geometry; left out."
-            ),
-            stacklevel=3,
+            InputWarning(f"{missing.sum():,} of {len(table):,} features of {what} have no geometry; left out."),
+            stacklevel=4,
         )
     table = table[~missing].reset_index(drop=True)
     table = table.set_geometry(gpd.GeoSeries(_unwrapped(table.geometry.to_numpy()), crs=table.crs))
     if table.empty and not may_be_empty:
-        raise error(f"{what} '{path}' has no features; give a file with {wanted}.")
+        raise error(f"{what} has no features; give a file with {wanted}.")
     if table.crs is None:
-        raise CrsError(f"{what} '{path}' has no CRS; save it with one.")
+        raise CrsError(f"{what} has no CRS; save it with one.")
     return table
 
 
@@ -109,5 +196,5 @@ def _unwrapped(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
 def _read_layer(path: Path, what: str, error: type[GeosegError], columns: list[str] | None) -> Any:
     layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
     if len(layers) > 1:
-        raise error(f"{what} '{path}' has layers {', '.join(layers)}; save the one you mean alone.")
+        raise error(f"{what} has layers {', '.join(layers)}; save the one you mean alone.")
     return pyogrio.read_dataframe(path, layer=layers[0] if layers else None, columns=columns)

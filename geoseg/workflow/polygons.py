@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from distributed import Client
 from pydantic import Field, PositiveInt, ValidationError
@@ -34,6 +35,7 @@ from geoseg.files import local_path
 from geoseg.outlines import OutlineFolder, OutlinePlan, RasterLabels, write_outlines
 from geoseg.planning import RegionMask, core_count
 from geoseg.raster import Raster, check_labels, common_nodata, content, open_raster, read_legend
+from geoseg.raster.calibration import Calibration
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_layer
 from geoseg.workflow.layout import layout_of_labels
@@ -55,6 +57,8 @@ class Polygonizing(OutlineSettings):
         The vector file; its ending chooses the format.
     crs : str, int or None
         CRS of rasters that have none: an EPSG code, or ``local`` for plain pixels.
+    nodata : int, "none" or None
+        The label of pixels without data, in place of what files declare; ``none``: every label is a class.
     region : str or None
         A vector file, or ``minx,miny,maxx,maxy`` with an optional CRS; polygons are clipped to it.
     block_size : int
@@ -72,6 +76,7 @@ class Polygonizing(OutlineSettings):
     input: str | list[str]
     output: str
     crs: str | int | None = None
+    nodata: int | Literal["none"] | None = None
     region: str | None = None
     block_size: PositiveInt = 2048
     workers: PositiveInt | None = None
@@ -146,7 +151,9 @@ def polygonize(
     check_format(path)
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
-    raster = open_raster(wanted.input, resampling="nearest", crs=wanted.crs)
+    raster = open_raster(
+        wanted.input, resampling="nearest", crs=wanted.crs, calibration=Calibration(nodata=wanted.nodata)
+    )
     check_format(path, raster.crs)
     check_layer(path, wanted.layer)
     check_labels(raster, f"'{wanted.input}'")
@@ -214,13 +221,14 @@ def _plan(
         tolerance=tolerance_of(wanted, raster.transform),
     )
     if region is not None:
-        plan = replace(plan, places=frozenset(node[1:] for node in plan.blocks() if region.touches(plan.window(node))))
+        plan = replace(plan, places=frozenset(region.touched_blocks([*pairwise(plan.rows)], [*pairwise(plan.cols)])))
     resumed = plan.folder.prepare(
         fingerprint_of(wanted, raster, sorted(names.items()))
         | {
             "inputs": [content(item) for item in raster.fingerprint()],
             "region": region and sha256(region.region.geometry.wkb).hexdigest(),
             "block_size": wanted.block_size,
+            "nodata": nodata,
         }
     )
     return plan, style, resumed

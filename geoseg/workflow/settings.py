@@ -17,8 +17,9 @@ from geoseg.catalog import is_name, locate_workflow, workflow_names, workflows_h
 from geoseg.engine.cluster import DASHBOARD
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
 from geoseg.files import local_path, plain_value, write_file
+from geoseg.prompting import prompts_text
 from geoseg.raster import unsigned
-from geoseg.vector import region_text
+from geoseg.vector import GEOJSON, region_text
 
 Input = str | list[str] | dict[str, str]
 
@@ -116,8 +117,9 @@ class Workflow(OutlineSettings):
     region : str or None
         A vector file, or ``minx,miny,maxx,maxy`` with an optional CRS. With STAC only scenes that touch it are read.
     prompts : str or None
-        A vector file whose points, boxes and polygons say which objects are wanted; a point with a false ``positive``
-        says what is not. Only where there are prompts is the raster read.
+        A vector file, or GeoJSON with a CRS before it, whose points, boxes and polygons say which objects are wanted; a
+        point with a false ``positive`` says what is not. Only where there are prompts is the raster read. In Python
+        also a GeoDataFrame, a GeoSeries, or a shapely geometry in the raster's CRS.
     text : str or None
         What objects are to be, in words, for models that understand them.
     threshold : float or None
@@ -247,15 +249,16 @@ def read_workflow(workflow: WorkflowSource, **settings: Any) -> Workflow:
 
 
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a caller gives in Python, as a workflow file could hold it: paths and regions as text.
+    """What a caller gives in Python, as a workflow file could hold it: paths, regions and prompts as text.
 
     Raises
     ------
     GeosegError
-        An array or a table in memory that is no region.
+        An array or a table in memory that is neither region nor prompts.
     """
+    texts = {"region": region_text, "prompts": prompts_text}
     return {
-        key: region_text(value) if key == "region" and value is not None else plain_value(value, key)
+        key: texts[key](value) if key in texts and value is not None else plain_value(value, key)
         for key, value in settings.items()
     }
 
@@ -351,10 +354,10 @@ def _absolute(value: Any) -> Any:
         return [_absolute(item) for item in value]
     if isinstance(value, dict):
         return {key: _absolute(item) for key, item in value.items()}
-    if not isinstance(value, str) or "://" in value:
+    if not isinstance(value, str) or "://" in value or GEOJSON.match(value):
         return value
     path = str(Path(value).expanduser().absolute())
-    is_there = os.path.exists(path)  # noqa: PTH110 - a Path refuses the long text of a region
+    is_there = Path(path).exists()
     is_pattern = glob.has_magic(value) and bool(glob.glob(path, recursive=True))  # noqa: PTH207 - it may be absolute
     return path if is_there or is_pattern else value
 
