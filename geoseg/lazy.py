@@ -9,11 +9,11 @@ tiles gain 1.3 to 2 times the speed.
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -43,8 +43,8 @@ Network = torch.nn.Module | Callable[[torch.Tensor], torch.Tensor]
 
 
 def segment(
-    raster: Raster | str | Path | Sequence[str | Path] | Mapping[str, str],
-    model: str | ModelSpec | Network,
+    raster: Raster | str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str],
+    model: str | os.PathLike[str] | ModelSpec | Network,
     *,
     spec: ModelSpec | None = None,
     bands: list[str | int] | None = None,
@@ -67,7 +67,7 @@ def segment(
     ----------
     raster : Raster, path, list or dict
         As ``input`` of `geoseg.run`.
-    model : str, ModelSpec, torch.nn.Module or callable
+    model : str, path, ModelSpec, torch.nn.Module or callable
         A name in the catalog, the path of an MLM item, a spec, or a network of your own.
     spec : ModelSpec, optional
         What a network of your own promises; required with one.
@@ -107,6 +107,7 @@ def segment(
     GeosegError
         As `geoseg.run`, for whatever does not fit.
     """
+    model = os.fspath(model) if isinstance(model, os.PathLike) else model
     promised = spec or (model if isinstance(model, ModelSpec) else _found(model))
     promised = with_background(promised if threshold is None else replace(promised, threshold=threshold))
     if promised.task != "semantic-segmentation":

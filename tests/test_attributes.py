@@ -15,6 +15,7 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import integrate
 
 from geoseg.arcs.chains import offsets_of
 from geoseg.arcs.faces import Faces
@@ -307,3 +308,55 @@ def test_features_of_nothing_have_their_columns() -> None:
     table = features(polygonize(np.full((3, 3), 255, np.uint8)), UTM, "EPSG:32618", {0: "a"})
     assert table.num_rows == 0
     assert table.schema.equals(attributes.SCHEMA)
+
+
+def zone(south: float, north: float, width: float) -> float:
+    """The area between two parallels and two meridians: M N cos(lat) integrated by quadrature, m2."""
+    geod = pyproj.Geod(ellps="WGS84")
+
+    def element(lat: float) -> float:
+        squared = 1 - geod.es * np.sin(lat) ** 2
+        meridian, normal = geod.a * (1 - geod.es) / squared**1.5, geod.a / squared**0.5
+        return float(meridian * normal * np.cos(lat))
+
+    return float(integrate.quad(element, *np.radians([south, north]), epsabs=0, epsrel=1e-12)[0] * np.radians(width))
+
+
+@pytest.mark.parametrize("west", [-180.0, 0.0, 60.0, -330.0])
+@pytest.mark.parametrize(
+    ("south", "north", "width"),
+    [(80, 90, 360), (-90, -60, 360), (-10, 20, 240), (-90, 90, 300), (89, 90, 1), (50, 51, 359), (-1, 1, 200)],
+)
+def test_boxes_in_degrees_have_the_area_of_their_zone_at_poles_and_however_wide(
+    west: float, south: float, north: float, width: float
+) -> None:
+    """Where ``pyproj.Geod`` says 0 around a pole, and less than 0 of a box of more than half a turn."""
+    labels = np.zeros((10, 20), np.uint8)
+    transform = Affine(width / 20, 0, west, 0, (south - north) / 10, north)
+    table = features(polygonize(labels), transform, "EPSG:4326", {})
+    assert table["area_m2"][0].as_py() == pytest.approx(zone(south, north, width), rel=1e-9)
+
+
+@pytest.mark.parametrize("west", [170.0, -190.0])
+def test_areas_across_the_antimeridian_are_those_elsewhere(west: float) -> None:
+    labels = map_with_holes()
+    here, there = (
+        features(polygonize(labels), Affine(0.5, 0, left, 0, -0.5, 10), "EPSG:4326", {}) for left in (west, 20.0)
+    )
+    for column in ("area_m2", "perimeter_m"):
+        np.testing.assert_allclose(here[column], there[column], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("crs", "pole"), [("EPSG:3413", 90), ("EPSG:3031", -90), ("EPSG:3995", 90), ("EPSG:6931", 90)])
+def test_a_box_around_a_pole_has_the_area_that_proj_says_of_its_scale(crs: str, pole: int) -> None:
+    """The square of 4,000 km around the pole, by Gauss-Legendre quadrature of one over the areal scale."""
+    half = 2e6
+    table = features(polygonize(np.zeros((8, 8), np.uint8)), Affine(half / 4, 0, -half, 0, -half / 4, half), crs, {})
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    proj = pyproj.Proj(crs)
+    x, y = np.meshgrid((nodes + 1) * half / 2, (nodes + 1) * half / 2)  # a quarter, so that the pole is no node
+    lon, lat = proj(x.ravel(), y.ravel(), inverse=True)
+    assert np.all(np.sign(lat) == np.sign(pole))
+    scale = np.asarray(proj.get_factors(lon, lat).areal_scale).reshape(x.shape)
+    expected = 4 * (half / 2) ** 2 * float(weights @ (1 / scale) @ weights)
+    assert table["area_m2"][0].as_py() == pytest.approx(expected, rel=1e-6)

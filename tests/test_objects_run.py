@@ -11,9 +11,12 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pyogrio
+import pyproj
 import pytest
 import rasterio
+import shapely
 import torch
+from affine import Affine
 from distributed import Client
 from numpy.typing import NDArray
 from rasterio.features import rasterize
@@ -353,3 +356,30 @@ def test_other_prompts_are_another_run_and_models_without_prompts_refuse_them(
         run(client, raster, "instance-segmentation", tmp_path / "out", text="houses")
     with pytest.raises(FingerprintError):
         run(client, raster, "instance-segmentation", tmp_path / "out", tile_size=96)
+
+
+def test_objects_in_degrees_stay_by_their_area_on_the_ground(client: Client, tmp_path: Path) -> None:
+    """Squares of as many pixels from 58 to 3 degrees north: those near the equator are larger, and stay."""
+    pixel, side, tops = 0.1, 6, (20, 150, 300, 450, 560)
+    values = np.ones((600, 40), np.uint8)
+    for top in tops:
+        values[top : top + side, 10 : 10 + side] = 20
+    raster = write_raster(
+        tmp_path / "a.tif", values[None], crs="EPSG:4326", transform=Affine(pixel, 0, 5, 0, -pixel, 60)
+    )
+    geod = pyproj.Geod(ellps="WGS84")
+
+    def area(top: int) -> float:
+        square = shapely.box(0, 60 - (top + side) * pixel, side * pixel, 60 - top * pixel)
+        x, y = shapely.get_coordinates(shapely.segmentize(square, 0.01)).T
+        return abs(float(geod.polygon_area_perimeter(x, y)[0]))
+
+    sizes = [area(top) for top in tops]
+    for least, blocks in ((sizes[2] * 1.001, 1), (sizes[2] * 0.999, 4)):
+        kept = [top for top, size in zip(tops, sizes, strict=True) if size >= least]
+        out = tmp_path / f"out{blocks}"
+        result = run(client, raster, "instance-segmentation", out, min_area=least, block_tiles=blocks)
+        rows = np.unique(np.nonzero(read(result.instances))[0])
+        np.testing.assert_array_equal(rows, np.concatenate([np.arange(top, top + side) for top in kept]))
+        table = gpd.read_file(result.features[0])
+        np.testing.assert_allclose(table["area_m2"], [area(top) for top in kept], rtol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,19 @@ import pytest
 import rasterio
 import shapely
 import shapely.geometry
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from scipy.io import netcdf_file
 
 from geoseg.errors import BandError, CatalogError, GeosegError, InputWarning, RegionError
+from geoseg.evaluation.features import read_features
 from geoseg.grid import Window
 from geoseg.imagery import open_imagery
 from geoseg.models.spec import Band
+from geoseg.prompting import read_prompts
 from geoseg.raster import open_raster, read_legend
+from geoseg.training.labels import _features
+from geoseg.training.recipe_parts import PolygonLabels
 from geoseg.vector import read_region
 from tests.rasters import write_raster
 from tests.stac import collection_of, write_json, write_scene
@@ -138,6 +145,43 @@ def test_features_without_geometry_are_counted(tmp_path: Path) -> None:
     gpd.GeoDataFrame(geometry=shapes, crs="EPSG:4326").to_file(tmp_path / "a.gpkg")
     with pytest.warns(InputWarning, match=r"2 of 3 features of the region '.*' have no geometry; left out"):
         assert read_region(tmp_path / "a.gpkg").geometry.area == 1
+
+
+LINE_AND_BACK = shapely.Polygon([(2, 2), (3, 3), (4, 4)])
+BOW_TIE = shapely.Polygon([(5, 0), (6, 1), (6, 0), (5, 1)])
+
+
+def unusable_features(path: Path) -> Path:
+    """A square, a bow tie, and three features that cover nothing."""
+    shapes = [shapely.box(0, 0, 1, 1), BOW_TIE, None, LINE_AND_BACK, LINE_AND_BACK]
+    gpd.GeoDataFrame({"class": [1] * 5, "kind": ["wood"] * 5}, geometry=shapes, crs="EPSG:4326").to_file(path)
+    return path
+
+
+@pytest.mark.parametrize("what", ["region", "truth", "layer of prompts", "polygons"])
+def test_features_without_geometry_or_area_are_counted_wherever_they_are_read(tmp_path: Path, what: str) -> None:
+    path = unusable_features(tmp_path / "a.gpkg")
+    grid = GeoBox((70, 70), Affine(0.1, 0, 0, 0, -0.1, 7), "EPSG:4326")
+    layer = PolygonLabels.model_validate({"polygons": str(path), "column": "kind"})
+    counts = {
+        "region": lambda: read_region(path).geometry.area,
+        "truth": lambda: read_features(path, "truth").shapes.size,
+        "layer of prompts": lambda: len(read_prompts(path, grid).boxes),
+        "polygons": lambda: len(_features(path, layer)),
+    }
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert counts[what]() == pytest.approx(1.5 if what == "region" else 2)
+    assert [str(item.message) for item in told if item.category is InputWarning] == [
+        f"1 of 5 features of the {what} '{path}' have no geometry; left out.",
+        f"2 of 5 features of the {what} '{path}' have a polygon without area; left out.",
+    ]
+
+
+def test_region_of_lines_and_back_covers_no_area(tmp_path: Path) -> None:
+    gpd.GeoDataFrame(geometry=[LINE_AND_BACK], crs="EPSG:4326").to_file(tmp_path / "a.gpkg")
+    with pytest.raises(RegionError, match="covers no area"):
+        read_region(tmp_path / "a.gpkg")
 
 
 def test_ring_that_is_open_is_told_in_a_sentence(tmp_path: Path) -> None:

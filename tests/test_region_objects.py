@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +13,21 @@ import numpy as np
 import pytest
 import shapely
 import xarray as xr
+import yaml
 from affine import Affine
 from distributed import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
 import geoseg
+from geoseg import evaluate
+from geoseg.catalog import find_model
 from geoseg.engine import connect
-from geoseg.errors import CrsError, InputTypeError, RegionError
+from geoseg.errors import CrsError, InputNotFoundError, InputTypeError, RegionError
 from geoseg.grid import TileGrid, Tiling
 from geoseg.planning import Plan, RegionMask
 from geoseg.raster import open_raster
+from geoseg.training import load_recipe, parse_recipe
 from geoseg.vector import Region, read_region, region_text
 from geoseg.workflow import polygonize
 from geoseg.workflow.settings import read_workflow, write_workflow
@@ -177,3 +182,55 @@ def test_small_region_of_a_tile_service_becomes_polygons_at_once(client: Client,
     assert time.perf_counter() - begin < 120  # all blocks would take days
     frame = gpd.read_file(tmp_path / "a.gpkg")
     assert frame.groupby("class")["pixels"].sum().to_dict() == {1: 160 * 120 - 40 * 40, 2: 40 * 40}
+
+
+def test_evaluate_takes_paths_and_regions_of_any_form(tmp_path: Path) -> None:
+    labels = np.ones((1, 100, 100), np.uint8)
+    labels[0, :, 50:] = 2
+    objects = (labels == 2).astype(np.uint32)
+    files = {"labels": labels, "truth": labels, "objects": objects, "true_objects": objects}
+    paths = {name: OwnPath(write_raster(tmp_path / f"{name}.tif", pixels)) for name, pixels in files.items()}
+    (tmp_path / "scores.csv").write_text("instance,score\n1,0.5\n")
+    for form, region in _forms(tmp_path).items():
+        result = evaluate(paths["labels"], paths["truth"], region=region)
+        assert result.summary()["scores"]["accuracy"] == 1, form
+        result.write_json(OwnPath(tmp_path / "result.json"))
+        assert json.loads((tmp_path / "result.json").read_text())["truth"] == str(tmp_path / "truth.tif")
+    options: Any = {"instances": paths["objects"], "truth_instances": paths["true_objects"]}
+    assert evaluate(paths["labels"], paths["truth"], **options).task == "panoptic"
+    scores = evaluate(paths["objects"], paths["true_objects"], task="instance", scores=OwnPath(tmp_path / "scores.csv"))
+    assert scores.summary()["settings"]["scores"] == str(tmp_path / "scores.csv")
+
+
+@pytest.mark.parametrize("side", ["prediction", "truth"])
+def test_evaluate_refuses_tables_and_arrays_with_the_remedy(tmp_path: Path, side: str) -> None:
+    path = write_raster(tmp_path / "labels.tif", np.ones((1, 9, 9), np.uint8))
+    for wrong in (gpd.GeoDataFrame(geometry=[POLYGON], crs=CRS), xr.DataArray(np.zeros((9, 9)))):
+        sides: dict[str, Any] = {"prediction": path, "truth": path, side: wrong}
+        with pytest.raises(InputTypeError, match=f"{side} is a.* write it to one first"):
+            evaluate(**sides)
+
+
+def test_every_path_of_a_workflow_may_be_path_like(scene: Path, model: Path) -> None:
+    names = ("model", "things", "weights", "prompts", "region", "output")
+    wanted = read_workflow({"model": "a", "input": [OwnPath(scene)]}, **{name: OwnPath(scene) for name in names})
+    assert {getattr(wanted, name) for name in names} == {str(scene)}
+    assert wanted.input == [str(scene)]
+    assert read_workflow({"model": "a"}, features=[OwnPath(scene)]).features == [str(scene)]
+    assert find_model(OwnPath(model)).name == "constant"  # type: ignore[arg-type]
+    labels = geoseg.segment(OwnPath(scene), OwnPath(model)).values
+    np.testing.assert_array_equal(labels, geoseg.segment(str(scene), str(model)).values)
+
+
+def test_a_recipe_takes_paths(tmp_path: Path, scene: Path) -> None:
+    content = {
+        "name": "a", "images": [OwnPath(scene)], "labels": [{"raster": OwnPath(scene)}], "data": OwnPath(tmp_path),
+        "classes": [{"value": 1, "name": "b"}, {"value": 2, "name": "c"}], "validation": {"east": 0.3},
+    }  # fmt: skip
+    recipe = parse_recipe(content)
+    assert (recipe.images, recipe.data) == ((str(scene),), str(tmp_path))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True)))
+    assert load_recipe(OwnPath(tmp_path / "recipe.yaml"), images=[OwnPath(scene)]).images == recipe.images
+    with pytest.raises(InputNotFoundError, match=r"neither beside the recipe nor in the data folder .*/nowhere;"):
+        changed = load_recipe(OwnPath(tmp_path / "recipe.yaml"), images=["none.tif"])
+        geoseg.train(changed, data=OwnPath(tmp_path / "nowhere"), output=OwnPath(tmp_path / "model"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from odc.geo.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
 from geoseg.errors import EvaluationError, OutputError
@@ -28,8 +30,8 @@ from geoseg.evaluation.report import Scored, Table, plain
 from geoseg.evaluation.semantic_maps import SemanticScores, evaluate_semantic
 from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.sides import Side, find_side
-from geoseg.files import local_path
-from geoseg.vector import Region, read_region
+from geoseg.files import local_path, plain_value
+from geoseg.vector import Region, RegionLike, is_bare, read_region
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +121,11 @@ _TASKS: Mapping[str, Evaluate] = MappingProxyType(
 
 
 def evaluate(
-    prediction: str | Path, truth: str | Path, *, progress: Progress | None = None, **settings: Any
+    prediction: str | os.PathLike[str],
+    truth: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+    **settings: Any,
 ) -> Evaluation:
     """Say how good a prediction is, from files of any size.
 
@@ -144,16 +150,23 @@ def evaluate(
         Something that was given cannot be used, or the two cannot be compared.
     """
     wanted = Settings.of(**settings)
+    prediction, truth = str(plain_value(prediction, "prediction")), str(plain_value(truth, "truth"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        region = None if wanted.region is None else read_region(wanted.region)
         sides = (
             find_side(truth, "truth", wanted.truth_instances),
             find_side(prediction, "prediction", wanted.instances),
         )
+        region = None if wanted.region is None else read_region(wanted.region, crs=_bare_crs(wanted.region, *sides))
         task = wanted.task or find_task(*sides)
         scores = _TASKS[task](*sides, wanted, region, progress)
-    return Evaluation(task, str(prediction), str(truth), scores, wanted)
+    return Evaluation(task, prediction, truth, scores, wanted)
+
+
+def _bare_crs(region: RegionLike, *sides: Side) -> CRS | None:
+    """The CRS of a geometry that says none: that of the first raster, the truth's before the prediction's."""
+    rasters = (raster for side in sides for raster in (side.labels, side.instances) if raster is not None)
+    return next((raster.crs for raster in rasters), None) if is_bare(region) else None
 
 
 def find_task(truth: Side, prediction: Side) -> str:

@@ -6,13 +6,16 @@ It knows options, not what is evaluated.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from geoseg.errors import WorkflowError, nearest
 from geoseg.evaluation.coco import LIMITS
+from geoseg.vector import RegionLike, region_text
 
 TASKS = ("semantic", "instance", "panoptic", "polygons")
 """What can be judged."""
@@ -32,8 +35,9 @@ class Settings:
         The only classes that are judged, by value or name; or names for values.
     ignore : sequence of str or int
         Truth that is no class (or, of objects, no object but unknown ground).
-    region : str, path or None
-        A vector file, or ``minx,miny,maxx,maxy`` with an optional CRS; only what lies inside counts.
+    region : str, path, GeoDataFrame, GeoSeries, shapely geometry, Region or None
+        Only what lies inside counts; as of `geoseg.vector.read_region`, kept as text. A geometry without a CRS lies in
+        that of the truth, or of the prediction where only that is a raster.
     tolerance : str or float
         How far boundaries may be apart: ``"2px"``, ``"5m"``, or a number of pixels.
     class_column, score_column : str or None
@@ -56,7 +60,7 @@ class Settings:
     task: str | None = None
     classes: Sequence[str | int] | Mapping[int, str] | None = None
     ignore: Sequence[str | int] = ()
-    region: str | Path | None = None
+    region: RegionLike | None = None
     tolerance: str | float = "2px"
     class_column: str | None = None
     score_column: str | None = None
@@ -94,7 +98,7 @@ class Settings:
         for key in given:
             if key not in known:
                 raise WorkflowError(f"no option of evaluate is called '{key}'; {nearest(key, known)}")
-        return cls(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+        return cls(**{key: _plain(key, value) for key, value in given.items() if value is not None})
 
     def length(self) -> tuple[float, str]:
         """The tolerance: a number, and ``"px"`` or ``"m"``."""
@@ -102,3 +106,10 @@ class Settings:
         if found is None:
             raise WorkflowError(f"a tolerance of '{self.tolerance}' is not a length; write it like 2px or 5m")
         return float(found[1]), found[2] or "px"
+
+
+def _plain(key: str, value: Any) -> Any:
+    """Paths and regions as text."""
+    if key == "region":
+        return region_text(value)
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

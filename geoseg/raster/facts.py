@@ -33,7 +33,7 @@ def declared_nodata(opened: rasterio.DatasetReader) -> tuple[float | None, ...]:
     if opened.driver == "GTiff" and {"int64", "uint64"} & set(opened.dtypes) and any(read):
         text = nodata_text(opened.name)
         if text is not None and "e" in text.lower():
-            return (int(float(text)),) * opened.count
+            return tuple(int(float(text)) for _ in read)
     return read
 
 

@@ -6,6 +6,7 @@ and the log. Importing this package does not import torch; calling `train` does.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -51,10 +52,10 @@ class TrainResult:
 
 
 def train(
-    recipe: Recipe | str | Path,
+    recipe: Recipe | str | os.PathLike[str],
     *,
-    data: str | Path | None = None,
-    output: str | Path | None = None,
+    data: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
     device: str | None = None,
     loaders: int | None = None,
     progress: Callable[[Epoch], None] | None = None,
@@ -64,11 +65,11 @@ def train(
 
     Parameters
     ----------
-    recipe : Recipe, str or Path
+    recipe : Recipe, str or path
         A recipe, or its YAML file.
-    data : str or Path, optional
+    data : str or path, optional
         Folder of the imagery and labels; the recipe's ``data`` when left out.
-    output : str or Path, optional
+    output : str or path, optional
         Folder of the entry; ``<the recipe's output>/<name>`` when left out.
     device : str, optional
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; the recipe's when left out.
@@ -100,7 +101,7 @@ def train(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
-    asked = {"data": None if data is None else str(data), "device": device, "loaders": loaders}
+    asked = {"data": None if data is None else os.fspath(data), "device": device, "loaders": loaders}
     recipe = recipe.model_copy(update={key: value for key, value in asked.items() if value is not None})
     folder = local_path(recipe.output, "output") / recipe.name if output is None else local_path(output, "output")
     runner = import_module("geoseg.training.run")

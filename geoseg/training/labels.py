@@ -17,6 +17,7 @@ import pyogrio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
+from shapely.errors import ShapelyError
 
 from geoseg.errors import CrsError, GeosegWarning, TrainingError, VectorError, WorkflowError, nearest
 from geoseg.evaluation import IGNORE
@@ -34,6 +35,7 @@ from geoseg.training.recipe_parts import (
 )
 from geoseg.training.scenes import BACKGROUND, Scene, read_image
 from geoseg.training.teacher import teacher_labels
+from geoseg.vector.tables import with_geometry
 
 UNTOUCHED = 254
 """Value of a pixel that a layer says nothing about (255 says: ignore)."""
@@ -233,14 +235,14 @@ def _features(path: Path, layer: PolygonLabels) -> Any:
     """Read the features a layer selects, as a GeoDataFrame."""
     try:
         frame = pyogrio.read_dataframe(path, layer=layer.layer)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ShapelyError) as error:
         raise VectorError(f"polygons {path} cannot be read ({error}); give a vector file with polygons") from error
     for column in [*layer.select, *([layer.column] if layer.column is not None else [])]:
         if column not in frame.columns:
             raise VectorError(f"polygons {path} have no column '{column}'; {nearest(column, list(frame.columns))}")
     for column, value in layer.select.items():
         frame = frame[frame[column] == value]
-    return frame[~frame.geometry.isna()]
+    return with_geometry(frame, f"the polygons '{path}'")
 
 
 def _index(recipe: Recipe, item: object, path: Path) -> int:

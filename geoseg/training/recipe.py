@@ -5,6 +5,7 @@ It checks keys and values and says what is wrong in one sentence; it opens no im
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -15,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from geoseg.catalog import locate_workflow
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
+from geoseg.files import plain_value
 from geoseg.models.spec import ClassSpec, Scaling
 from geoseg.models.watershed import Watershed
 from geoseg.training.recipe_parts import (
@@ -151,7 +153,7 @@ class Recipe(Strict):
         )
 
 
-def load_recipe(path: str | Path, **changes: Any) -> Recipe:
+def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
     """Read a recipe from YAML, or a shipped one by its bare name; ``changes`` replace top-level keys.
 
     Raises
@@ -161,7 +163,7 @@ def load_recipe(path: str | Path, **changes: Any) -> Recipe:
     WorkflowError
         If it is not YAML, has an unknown key, or a value that cannot be used.
     """
-    path = locate_workflow(path) or Path(path)
+    path = locate_workflow(os.fspath(path)) or Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -181,6 +183,7 @@ def parse_recipe(content: dict[str, Any]) -> Recipe:
     WorkflowError
         In one sentence: the key, the value, and the nearest known key or the values allowed.
     """
+    content = plain_value(content, "the recipe")
     content = {**content, "labels": [_layer(item) for item in _list(content.get("labels"))]}
     if isinstance(content.get("images"), str | dict):
         content["images"] = [content["images"]]

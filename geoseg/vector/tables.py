@@ -33,6 +33,9 @@ SEVERAL = {
 GEOJSON = re.compile(r"^\s*(?:(?P<crs>[^{]+);)?\s*(?P<shape>\{.*\})\s*$", re.DOTALL)
 """Features as text: GeoJSON, with a CRS before it or without."""
 
+AREAL = 2
+"""The dimension of polygons, as shapely counts."""
+
 OF_RASTER = "raster"
 """What stands for the CRS of a geometry that lies in that of the raster."""
 
@@ -128,7 +131,7 @@ def read_table(
     Warns
     -----
     InputWarning
-        Some features have no geometry.
+        Some features have no geometry, or one without area.
     """
     if isinstance(path, str) and (text := GEOJSON.match(path)):
         table = _from_text(text["crs"], text["shape"], what, error, crs)
@@ -167,19 +170,47 @@ def _checked(
     table: gpd.GeoDataFrame, what: str, wanted: str, error: type[GeosegError], *, may_be_empty: bool
 ) -> gpd.GeoDataFrame:
     """Features that have a geometry, counted; see `read_table`."""
-    missing = table.geometry.isna() | table.geometry.is_empty
-    if missing.any() and not missing.all():
-        warnings.warn(
-            InputWarning(f"{missing.sum():,} of {len(table):,} features of {what} have no geometry; left out."),
-            stacklevel=4,
-        )
-    table = table[~missing].reset_index(drop=True)
+    table = with_geometry(table, what).reset_index(drop=True)
     table = table.set_geometry(gpd.GeoSeries(_unwrapped(table.geometry.to_numpy()), crs=table.crs))
     if table.empty and not may_be_empty:
         raise error(f"{what} has no features; give a file with {wanted}.")
     if table.crs is None:
         raise CrsError(f"{what} has no CRS; save it with one.")
     return table
+
+
+def with_geometry(table: gpd.GeoDataFrame, what: str) -> gpd.GeoDataFrame:
+    """Features that have a geometry, which is no polygon without area; how many have none is a warning.
+
+    Parameters
+    ----------
+    table : GeoDataFrame
+        Features.
+    what : str
+        What they are, for the warning: ``"the region 'a.gpkg'"``.
+
+    Warns
+    -----
+    InputWarning
+        Some features are left out.
+    """
+    shapes = table.geometry.to_numpy()
+    missing = shapely.is_missing(shapes) | shapely.is_empty(shapes)
+    flat = ~missing & _are_flat(shapes)
+    if (missing | flat).all():  # what needs polygons says what is wrong with them
+        return table[~missing]
+    for unusable, lack in ((missing, "no geometry"), (flat, "a polygon without area")):
+        if unusable.any():
+            message = f"{unusable.sum():,} of {len(table):,} features of {what} have {lack}; left out."
+            warnings.warn(InputWarning(message), stacklevel=4)
+    return table[~missing & ~flat]
+
+
+def _are_flat(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Say of each geometry whether it is a polygon without area: of few points, or along a line and back."""
+    flat = (shapely.get_dimensions(shapes) == AREAL) & (shapely.area(shapes) == 0)
+    flat[flat] = shapely.area(shapely.make_valid(shapes[flat])) == 0  # the two halves of a bow tie cancel out
+    return np.asarray(flat, np.bool_)
 
 
 def _unwrapped(shapes: NDArray[np.object_]) -> NDArray[np.object_]:

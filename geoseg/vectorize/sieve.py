@@ -197,7 +197,7 @@ def survey(
     faces = Graph(label, pixels, key, *borders_of(runs, face, pixels < min_pixels))
     whole = Survey(core, raster_shape, min_pixels, faces, _sides_of(runs, face, core, raster_shape))
     surveyed, fates = _resolve(whole, np.arange(len(faces), dtype=np.int32))
-    _check_size(surveyed.nbytes, min_pixels, max_bytes)
+    _check_size(surveyed.nbytes, max_bytes)
     return surveyed, fates.take(np.flatnonzero((fates.face != NOBODY) | (fates.label != label)))
 
 
@@ -229,7 +229,7 @@ def merge(parts: Sequence[Survey], window: Window, max_bytes: int | None = None)
     """
     raster_shape, min_pixels = parts[0].raster_shape, parts[0].min_pixels
     _check_parts(parts, window)
-    _check_size(sum(part.nbytes for part in parts), min_pixels, max_bytes)
+    _check_size(sum(part.nbytes for part in parts), max_bytes)
     begins = np.cumsum([0, *(len(part.faces) for part in parts)])
     sides = {
         part.window: {name: _renumbered(side, np.arange(begin, end)) for name, side in part.sides.items()}
@@ -342,10 +342,10 @@ def _renumbered(side: Coordinates, number: Integers) -> Coordinates:
     return renumbered
 
 
-def _check_size(nbytes: int, min_pixels: int, max_bytes: int | None) -> None:
+def _check_size(nbytes: int, max_bytes: int | None) -> None:
     if max_bytes is not None and nbytes > max_bytes:
         raise PlanError(
-            f"faces below {min_pixels} px hang together so widely that deciding on them needs {nbytes / 2**20:.0f} "
+            f"polygons smaller than min_area hang together so widely that deciding on them needs {nbytes / 2**20:.0f} "
             f"MiB, more than the {max_bytes / 2**20:.0f} MiB there are; filter the labels first, or choose a smaller "
             "min_area."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from geoseg.catalog import locate_model
 from geoseg.errors import ReportWarning
 from geoseg.files import write_json
 from geoseg.imagery.describing import PROJECTION, describe
-from geoseg.models.spec import HUB, NODATA
+from geoseg.models.spec import HUB, NODATA, ClassSpec
 from geoseg.models.stac import VERSION
 from geoseg.planning import Plan
 from geoseg.raster import unsigned
@@ -115,10 +116,7 @@ def _times(made: Plan) -> dict[str, Any]:
 
 def _assets(result: RunResult) -> dict[str, Any]:
     spec = result.plan.spec
-    classes = [
-        {"value": item.value, "name": item.name, "title": item.name, "color_hint": item.color.lstrip("#").upper()}
-        for item in spec.classes
-    ]
+    classes = [_class(item) for item in spec.classes]
     labels = {"name": "labels", "data_type": "uint8", "nodata": NODATA, "classification:classes": classes}
     assets: dict[str, Any] = {"labels": _asset(result.labels, COG, ["data", "labels"], bands=[labels])}
     if result.instances is not None:
@@ -132,6 +130,18 @@ def _assets(result: RunResult) -> dict[str, Any]:
         assets["report"] = _asset(result.report, "text/html", ["metadata", "overview"])
     return {
         key: {**asset, "href": f"./{os.path.relpath(asset['href'], result.output)}"} for key, asset in assets.items()
+    }
+
+
+def _class(item: ClassSpec) -> dict[str, Any]:
+    """A class as the classification extension 2.0 has it: its name is one word of ASCII, its title the name itself."""
+    word = re.sub("[^0-9A-Za-z_-]+", "_", item.name).strip("_") or f"class_{item.value}"
+    return {
+        "value": item.value,
+        "name": word,
+        "title": item.name,
+        "description": item.description or item.name,
+        "color_hint": item.color.lstrip("#").upper(),
     }
 
 
