@@ -25,8 +25,10 @@ from geoseg.grid import Window
 from geoseg.imagery import open_imagery
 from geoseg.imagery.adding import add_imagery
 from geoseg.imagery.describing import describe
+from geoseg.models.spec import ClassSpec
 from geoseg.raster import open_raster
 from geoseg.raster.bands import band_of_name, common_name
+from geoseg.workflow.result_item import class_entry
 from tests.networks import Box, write_model
 from tests.rasters import TEN_METRES, noise, write_raster
 from tests.stac import write_json, write_scene
@@ -218,6 +220,18 @@ def test_results_of_files_say_from_which_files_and_model_they_come_and_are_an_in
     with rasterio.open(result.labels) as source:
         np.testing.assert_array_equal(labels.read(Window(0, 0, SIDE, SIDE))[0][0], source.read(1))
     assert labels.geobox == open_raster(result.labels).geobox
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("low_vegetation-2", "low_vegetation-2"), ("Developed, Open Space", "Developed_Open_Space"), ("Straße", "Stra_e"),
+     ("水", "class_7"), (" roof ", "roof")],
+)  # fmt: skip
+def test_classes_of_a_result_are_words_and_keep_their_names_as_titles(name: str, word: str) -> None:
+    """The classification extension 2.0 takes names of the pattern ``^[0-9A-Za-z-_]+$`` only."""
+    spoken = class_entry(ClassSpec(7, name, "#00ff00", "What it is"))
+    assert spoken == {"value": 7, "name": word, "title": name, "description": "What it is", "color_hint": "00FF00"}
+    assert class_entry(ClassSpec(7, name, "#00ff00"))["description"] == name
 
 
 def test_results_in_plain_pixels_are_stac_without_a_place(model: Path, tmp_path: Path) -> None:

@@ -31,9 +31,9 @@ def declared_nodata(opened: rasterio.DatasetReader) -> tuple[float | None, ...]:
     if opened.driver == "Zarr":
         return tuple(_zarr_nodata(value, opened.tags() | opened.tags(index)) for index, value in enumerate(read, 1))
     if opened.driver == "GTiff" and {"int64", "uint64"} & set(opened.dtypes) and any(read):
-        text = nodata_text(opened.name)
-        if text is not None and "e" in text.lower():
-            return tuple(int(float(text)) for _ in read)
+        text = nodata_text(opened.name) or ""
+        with suppress(ValueError, OverflowError):  # other words than such a float are GDAL's to read
+            return tuple(int(float(text)) for _ in read) if "e" in text.lower() else read
     return read
 
 

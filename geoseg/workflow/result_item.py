@@ -116,7 +116,7 @@ def _times(made: Plan) -> dict[str, Any]:
 
 def _assets(result: RunResult) -> dict[str, Any]:
     spec = result.plan.spec
-    classes = [_class(item) for item in spec.classes]
+    classes = [class_entry(item) for item in spec.classes]
     labels = {"name": "labels", "data_type": "uint8", "nodata": NODATA, "classification:classes": classes}
     assets: dict[str, Any] = {"labels": _asset(result.labels, COG, ["data", "labels"], bands=[labels])}
     if result.instances is not None:
@@ -133,7 +133,7 @@ def _assets(result: RunResult) -> dict[str, Any]:
     }
 
 
-def _class(item: ClassSpec) -> dict[str, Any]:
+def class_entry(item: ClassSpec) -> dict[str, Any]:
     """A class as the classification extension 2.0 has it: its name is one word of ASCII, its title the name itself."""
     word = re.sub("[^0-9A-Za-z_-]+", "_", item.name).strip("_") or f"class_{item.value}"
     return {
