@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,63 +16,30 @@ from itertools import product
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import psutil
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from geoseg.errors import PlanError
-from geoseg.grid import Block, TileGrid, Tiling, Window
-from geoseg.models import is_promptable
+from geoseg.grid import Block, TileGrid, Tiling
 from geoseg.models.spec import ModelSpec
-from geoseg.models.weights import UNKNOWN_BYTES, expected_size, weights_digest, word_model
-from geoseg.raster import CACHE_BYTES, READ_BYTES, Raster, RowAreas, content
+from geoseg.models.weights import weights_digest, word_model
+from geoseg.planning import memory
+from geoseg.planning.estimate import (
+    BLOCK_FACTOR,
+    REPORT_SECONDS_PER_MPX,
+    RESULT_BYTES,
+    START_SECONDS,
+    STATE_BYTES,
+    Estimate,
+)
+from geoseg.planning.memory import MIB
+from geoseg.planning.region import RegionMask
+from geoseg.raster import Raster, RowAreas, content
 from geoseg.raster.values import Values
-from geoseg.vector import Region, RegionLike, is_bare, place_region, read_region
 from geoseg.versions import deciding_versions
 
 if TYPE_CHECKING:
     from geoseg.models.running import Precision
     from geoseg.prompting import PromptLayer
-
-MIB = 2**20
-
-IS_FORKING = sys.platform == "linux"
-"""Whether workers of this machine are forked from a process that has loaded their libraries, and share its memory."""
-
-OWN_BYTES = 560 * MIB
-"""Memory of a worker that was started by itself, before model and blocks, without files of libraries. Loops that
-are compiled, once on a machine, take 250 MiB more."""
-
-FORKED_BYTES = 100 * MIB
-"""The same of a worker that was forked, beside what it was forked with."""
-
-LOADED_BYTES = 200 * MIB
-"""What forked workers share with the process that they were forked from; each counts its part."""
-
-SERVER_BYTES = 240 * MIB
-"""Memory of the process that forks workers, without files of libraries; 442 MiB with its part were measured beside
-two."""
-
-LIBRARY_BYTES = 900 * MIB
-"""Files of libraries, torch's with CUDA most of all, that all processes of a run share; each counts its part. Forked
-workers took 446 MiB of all this where there was one, and 347 each of two; whatever other programs share is less."""
-
-JOINING_BYTES = 440 * MIB
-"""What joining the polygons of a map takes beyond its last block; 420 MiB were measured over 115 Mpx."""
-
-CLIENT_BYTES = 460 * MIB
-"""Memory of the process that starts the workers and hosts their scheduler, without those files; 618 MiB with its part
-of them were measured beside one worker, and 604 beside two."""
-
-FILE_BYTES = 2_500
-"""Memory of one file's recipe, as measured over 10,000 of them (2,002), and a quarter."""
-
-MANY_FILES = 1_000
-"""From so many files on their recipes are worth a line in the plan."""
-
-BLOCK_BYTES = 1_000
-"""What the process that starts the workers remembers of a block: 680 bytes as measured, and a half."""
 
 RAMP = 32
 """Overlap of tiles, px, unless the model or a person says otherwise."""
@@ -84,131 +50,6 @@ SPEECH = (
     *("trust_model", "weights_bytes"),
 )
 """Fields of a spec that do not decide labels, or are decided elsewhere: by the grid, and a digest of the weights."""
-
-
-START_SECONDS = 12.0
-"""Until the first tile: Python, the workers and the model."""
-
-BLOCK_FACTOR = 1.21
-"""Blocks, with reading, blending, tracing and writing, by their forward passes; of `bench_overhead`."""
-
-REPORT_SECONDS_PER_MPX = 0.3
-"""What the report takes; 35 to 44 s were measured over 115 Mpx."""
-
-STATE_BYTES = 2.1
-"""Bytes a pixel of ``state``, as measured over nine copies of the shipped scene, with 254,000 polygons."""
-
-RESULT_BYTES = 1.6
-"""The same of rasters and unsimplified polygons in a GeoPackage."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a whole run takes, seconds of wall time by part.
-
-    Attributes
-    ----------
-    start, blocks, report : float
-        Until the first tile, from there to the last polygon, and for the report.
-    workers : int
-        Processes that work at the same time.
-    """
-
-    start: float
-    blocks: float
-    report: float
-    workers: int
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of the run."""
-        return self.start + self.blocks + self.report
-
-    @property
-    def core_hours(self) -> float:
-        """Hours of a core: workers that wait are paid for too."""
-        return self.seconds * self.workers / 3600
-
-    def summary(self) -> dict[str, float]:
-        """All numbers by name."""
-        return {**asdict(self), "seconds": self.seconds, "core_hours": self.core_hours}
-
-
-SIZES = {
-    "here": "the weights",
-    "entry": "weights that are not fetched yet, by their entry",
-    "guess": f"weights that are not fetched yet, taken as {UNKNOWN_BYTES // MIB} MiB each",
-}
-"""What the plan calls the memory of weights, by what says their size."""
-
-
-@dataclass(frozen=True)
-class RegionMask:
-    """A region of interest on the raster's grid.
-
-    Attributes
-    ----------
-    region : Region
-        In the raster's CRS.
-    geobox : GeoBox
-        The raster's grid.
-    """
-
-    region: Region
-    geobox: GeoBox
-
-    @classmethod
-    def of(cls, region: RegionLike, raster: Raster) -> RegionMask:
-        """Read a region and bring it onto a raster; numbers without a CRS are the raster's where it is plain pixels.
-
-        Raises
-        ------
-        GeosegError
-            It cannot be read, or lies outside of the raster.
-        """
-        own = raster.crs if raster.is_plain or is_bare(region) else None
-        return cls(place_region(read_region(region, crs=own), raster.geobox), raster.geobox)
-
-    @property
-    def window(self) -> Window:
-        """Pixels between the bounds of the region; they may lie outside of the raster."""
-        left, bottom, right, top = self.region.geometry.bounds
-        corners = [~self.geobox.affine @ (x, y) for x in (left, right) for y in (bottom, top)]
-        columns, rows = zip(*corners, strict=True)
-        top_row, first = math.floor(min(rows)) - 1, math.floor(min(columns)) - 1
-        return Window(top_row, first, math.ceil(max(rows)) + 1 - top_row, math.ceil(max(columns)) + 1 - first)
-
-    def mask(self, window: Window) -> NDArray[np.bool_]:
-        """Bool (y, x), True = touched, of a window of the raster; so polygons can be clipped to the region exactly."""
-        return self.region.mask(window, self.geobox.affine, all_touched=True)
-
-    def touches(self, window: Window) -> bool:
-        """Say whether the region may hold a pixel of the window."""
-        return self.region.touches(window, self.geobox.affine)
-
-    def touches_each(self, windows: Sequence[Window]) -> NDArray[np.bool_]:
-        """Say of each window whether the region may hold a pixel of it."""
-        return self.region.touches_each(windows, self.geobox.affine)
-
-    def touched_blocks(
-        self, rows: Sequence[tuple[int, int]], cols: Sequence[tuple[int, int]]
-    ) -> Iterator[tuple[int, int]]:
-        """Rows and columns of the blocks that the region may hold a pixel of, in raster order.
-
-        Only those between its bounds are looked at one by one.
-
-        Parameters
-        ----------
-        rows, cols : sequence of (int, int)
-            Where the blocks of each row and column begin and end, px.
-        """
-        near = self.window
-        across = [col for col, (left, right) in enumerate(cols) if left < near.right and right > near.x]
-        for row, (top, bottom) in enumerate(rows):
-            if not across or top >= near.bottom or bottom <= near.y:
-                continue
-            windows = [Window(top, left, bottom - top, right - left) for left, right in (cols[col] for col in across)]
-            yield from ((row, across[index]) for index in np.flatnonzero(self.touches_each(windows)).tolist())
 
 
 @dataclass(frozen=True)
@@ -396,70 +237,13 @@ class Plan:
     @cached_property
     def worker_bytes(self) -> dict[str, int]:
         """Peak bytes of one worker by cause; the sum is the bound that a run must keep."""
-        tiling, classes, bands = self.grid.tiling, len(self.spec.stuff), len(self.spec.bands)
-        block = self.grid.block(0, 0).reach
-        pixels = self.batch_size * tiling.size**2
-        ramps = tiling.ramp * (
-            block.width * (self.grid.block_tiles[0] + 1) + block.height * (self.grid.block_tiles[1] + 1)
-        )
-        return {
-            "the process": self._process_bytes,
-            "the read cache": CACHE_BYTES,
-            **self._weights_bytes(),
-            f"the forward pass of {self.batch_size} x {tiling.size} x {tiling.size} px": self._forward_bytes(),
-            "pixels and probabilities": pixels * (bands * (3 * self.raster.dtype.itemsize + 8) + classes * 10),
-            f"{classes} classes on ramps": 3 * classes * 4 * ramps,
-            f"a block of {block.height} x {block.width} px": (80 if self.has_things else 40) * block.area,
-            "joining polygons": JOINING_BYTES,
-            **self._reading_bytes(),
-        }
+        return memory.worker_bytes(self)
 
-    @property
-    def _is_forked(self) -> bool:
-        return self.is_local and IS_FORKING
-
-    @property
-    def _library_part(self) -> int:
-        """A process's part of the files of libraries: workers, client, and the server that forks."""
-        return LIBRARY_BYTES // (self.workers + 1 + self._is_forked)
-
-    @property
-    def _process_bytes(self) -> int:
-        """A worker before its model and its blocks."""
-        if not self.is_local:
-            return OWN_BYTES + LIBRARY_BYTES  # it may be alone on its machine
-        own = FORKED_BYTES + LOADED_BYTES // (self.workers + 1) if self._is_forked else OWN_BYTES
-        return own + self._library_part
-
-    def _weights_bytes(self) -> dict[str, int]:
-        """The weights of every network, also of those that are not fetched yet."""
-        networks = [*(self.spec.parts or (self.spec,)), *self._word_models()]
-        sizes = [expected_size(item) for item in networks]
-        counted = {SIZES[source]: 3 * sum(size for size, of in sizes if of == source) for source in SIZES}
-        return {cause: size for cause, size in counted.items() if size}
-
-    def _word_models(self) -> list[ModelSpec]:
+    def word_models(self) -> list[ModelSpec]:
         """What understands the words that are asked, where that is another model."""
         if self.prompts is None or self.prompts.text is None:
             return []
         return [item for part in self.spec.parts or (self.spec,) if (item := word_model(part)) is not None]
-
-    def _reading_bytes(self) -> dict[str, int]:
-        """What reading takes beyond one file at a time."""
-        files = len(self.raster.pieces)
-        return {
-            **({"images of a median": READ_BYTES} if self.raster.order == "median" else {}),
-            **({f"the list of {files:,} files": files * FILE_BYTES} if files > MANY_FILES else {}),
-        }
-
-    def _forward_bytes(self) -> int:
-        """Peak bytes of a forward pass, or of what follows it, which takes tile by tile."""
-        spec, side = self.spec, self.grid.tiling.size
-        refining = spec.refine.bytes_per_pixel(len(spec.stuff), len(spec.bands)) * side**2 if spec.refine else 0
-        # networks that can be asked look at every tile in the size that they were made for
-        looked_at = max(side, spec.tile_size) if is_promptable(spec) else side
-        looked_at = round(looked_at * (spec.tta.largest if spec.tta else 1))
-        return int(max(self.batch_size * looked_at**2 * spec.activation_bytes, refining))
 
     @property
     def total_bytes(self) -> int:
@@ -469,12 +253,12 @@ class Plan:
     @property
     def client_bytes(self) -> int:
         """Peak bytes of the process that starts the workers."""
-        return CLIENT_BYTES + self._library_part + BLOCK_BYTES * self.block_count
+        return memory.client_bytes(self)
 
     @property
     def server_bytes(self) -> int:
         """Peak bytes of the process that workers are forked from: its part of what they share."""
-        return SERVER_BYTES + self._library_part if self._is_forked else 0
+        return memory.server_bytes(self)
 
     def check_memory(self, available: int | None = None) -> None:
         """Refuse a run that does not fit.
@@ -521,7 +305,7 @@ class Plan:
             "precision": self.precision,
             "compile": self.compile,
             "prompts": self.prompts.digest() if self.prompts else None,
-            "words": [weights_digest(item) for item in self._word_models()],
+            "words": [weights_digest(item) for item in self.word_models()],
             "versions": self.versions,
         }
 

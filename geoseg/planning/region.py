@@ -1,0 +1,84 @@
+"""A region of interest on the grid of a raster."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from geoseg.grid import Window
+from geoseg.raster import Raster
+from geoseg.vector import Region, RegionLike, is_bare, place_region, read_region
+
+
+@dataclass(frozen=True)
+class RegionMask:
+    """A region of interest on the raster's grid.
+
+    Attributes
+    ----------
+    region : Region
+        In the raster's CRS.
+    geobox : GeoBox
+        The raster's grid.
+    """
+
+    region: Region
+    geobox: GeoBox
+
+    @classmethod
+    def of(cls, region: RegionLike, raster: Raster) -> RegionMask:
+        """Read a region and bring it onto a raster; numbers without a CRS are the raster's where it is plain pixels.
+
+        Raises
+        ------
+        GeosegError
+            It cannot be read, or lies outside of the raster.
+        """
+        own = raster.crs if raster.is_plain or is_bare(region) else None
+        return cls(place_region(read_region(region, crs=own), raster.geobox), raster.geobox)
+
+    @property
+    def window(self) -> Window:
+        """Pixels between the bounds of the region; they may lie outside of the raster."""
+        left, bottom, right, top = self.region.geometry.bounds
+        corners = [~self.geobox.affine @ (x, y) for x in (left, right) for y in (bottom, top)]
+        columns, rows = zip(*corners, strict=True)
+        top_row, first = math.floor(min(rows)) - 1, math.floor(min(columns)) - 1
+        return Window(top_row, first, math.ceil(max(rows)) + 1 - top_row, math.ceil(max(columns)) + 1 - first)
+
+    def mask(self, window: Window) -> NDArray[np.bool_]:
+        """Bool (y, x), True = touched, of a window of the raster; so polygons can be clipped to the region exactly."""
+        return self.region.mask(window, self.geobox.affine, all_touched=True)
+
+    def touches(self, window: Window) -> bool:
+        """Say whether the region may hold a pixel of the window."""
+        return self.region.touches(window, self.geobox.affine)
+
+    def touches_each(self, windows: Sequence[Window]) -> NDArray[np.bool_]:
+        """Say of each window whether the region may hold a pixel of it."""
+        return self.region.touches_each(windows, self.geobox.affine)
+
+    def touched_blocks(
+        self, rows: Sequence[tuple[int, int]], cols: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[int, int]]:
+        """Rows and columns of the blocks that the region may hold a pixel of, in raster order.
+
+        Only those between its bounds are looked at one by one.
+
+        Parameters
+        ----------
+        rows, cols : sequence of (int, int)
+            Where the blocks of each row and column begin and end, px.
+        """
+        near = self.window
+        across = [col for col, (left, right) in enumerate(cols) if left < near.right and right > near.x]
+        for row, (top, bottom) in enumerate(rows):
+            if not across or top >= near.bottom or bottom <= near.y:
+                continue
+            windows = [Window(top, left, bottom - top, right - left) for left, right in (cols[col] for col in across)]
+            yield from ((row, across[index]) for index in np.flatnonzero(self.touches_each(windows)).tolist())
