@@ -315,3 +315,18 @@ def test_a_collection_of_one_polygon_is_a_truth_and_a_region(tmp_path: Path) -> 
     gpd.GeoDataFrame(geometry=[mixed], crs="EPSG:32618").to_file(tmp_path / "mixed.gpkg")
     with pytest.raises(EvaluationError, match="has features of type GeometryCollection; give polygons only"):
         geoseg.evaluate(tmp_path / "plain.gpkg", tmp_path / "mixed.gpkg")
+
+
+def test_names_beside_a_file_are_those_of_polygons_and_evaluations(client: Client, tmp_path: Path) -> None:
+    labels = np.zeros((20, 20), np.uint8)
+    labels[:5] = 2
+    path = write(tmp_path / "labels.tif", labels)
+    names = "<Category>water</Category><Category></Category><Category>trees</Category>"
+    (tmp_path / "labels.tif.aux.xml").write_text(
+        f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames></PAMRasterBand></PAMDataset>'
+    )
+    frame = polygons(client, path, tmp_path, classes=["Trees"])
+    assert (areas(frame), frame["name"].tolist()) == ({2: 100}, ["trees"])
+    scores = geoseg.evaluate(path, path, task="semantic", classes=["trees"]).summary()["scores"]
+    assert "trees" in str(scores)
+    assert "water" not in str(scores["classes"])
