@@ -36,6 +36,7 @@ from geoseg.models.background import with_background
 from geoseg.models.spec import NODATA, ModelSpec
 from geoseg.planning import RegionMask, tiling_of
 from geoseg.raster import LOCAL, Raster
+from geoseg.raster.options import configured
 from geoseg.segmentation import Prediction, finish_block, predict_block
 from geoseg.vector import RegionLike, is_bare, read_region
 
@@ -217,6 +218,7 @@ def _labels(recipe: _Recipe) -> da.Array:
     return da.Array(HighLevelGraph.from_collections(name, graph), name, chunks, dtype=np.uint8)
 
 
+@configured()
 def _predict(source: _Source, place: tuple[int, int]) -> Prediction:
     recipe = source.recipe
     grid = recipe.grid

@@ -25,6 +25,7 @@ from geoseg.instances import Objects, TileObjects, meet, paint_core
 from geoseg.instances import unite as unite_objects
 from geoseg.models import AnyModel, load_model, trial_prompts
 from geoseg.planning import Plan
+from geoseg.raster.options import configured
 from geoseg.segmentation import Prediction, detect_block, finish_block, parse_block, predict_block
 from geoseg.store import RunFolder
 from geoseg.store.markers import Digest
@@ -134,6 +135,7 @@ def instructions(job_name: str, dask_worker: Worker) -> str:
     return instructions_of(_job(job_name, dask_worker).plan.device)
 
 
+@configured()
 def predict(job_name: str, row: int, col: int) -> Seconds:
     """Predict a block; write its draft and its strips, and the objects of its tiles.
 

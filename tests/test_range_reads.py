@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ import geoseg
 from geoseg.errors import RasterReadError
 from geoseg.grid import Window
 from geoseg.imagery import open_imagery
-from geoseg.raster import handles, open_raster
+from geoseg.raster import open_raster
 from tests.networks import Box, write_model
 from tests.rasters import write_raster
 from tests.servers import Traffic, serving
@@ -112,7 +111,6 @@ def test_the_mask_beside_a_file_that_a_person_names_is_found(folder: Path, serve
 
 def test_a_busy_server_is_asked_again(server: Traffic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.05")
-    monkeypatch.setattr(handles._open, "is_configured", False)
     raster = open_imagery(f"{server.url}/s.json", bands=["red"])
     server.fail(3)
     assert raster.read(WINDOWS[0])[1].all()
@@ -135,19 +133,6 @@ def test_a_remote_file_is_identified_by_its_server(folder: Path, server: Traffic
     found = open_raster(f"{server.url}/masked.tif").fingerprint()[0]
     assert found["path"] == f"{server.url}/masked.tif"
     assert found["size"] == (folder / "masked.tif").stat().st_size
-
-
-def test_options_of_a_thread_are_set_in_every_thread(folder: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from rasterio.env import get_gdal_config
-
-    def option(_: int) -> Any:
-        handles.open_dataset(str(folder / "masked.tif")).close()
-        return get_gdal_config("GDAL_HTTP_MAX_RETRY")
-
-    with ThreadPoolExecutor(3) as pool:
-        assert set(pool.map(option, range(12))) == {5}
 
 
 def test_a_run_over_the_network_is_the_run_of_the_files(folder: Path, server: Traffic, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from geoseg.evaluation.semantic_maps import SemanticScores, evaluate_semantic
 from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.sides import Side, find_side
 from geoseg.files import local_path, plain_value
+from geoseg.raster.options import configured
 from geoseg.vector import Region, RegionLike, is_bare, read_region
 
 
@@ -120,6 +121,7 @@ _TASKS: Mapping[str, Evaluate] = MappingProxyType(
 )
 
 
+@configured()
 def evaluate(
     prediction: str | os.PathLike[str],
     truth: str | os.PathLike[str],

@@ -23,6 +23,7 @@ from geoseg.raster.bands import band_of_name, common_name
 from geoseg.raster.handles import dataset
 from geoseg.raster.header import Header, read_header
 from geoseg.raster.opening import list_files
+from geoseg.raster.options import configured
 
 EXTENSIONS = (
     PROJECTION,
@@ -53,6 +54,7 @@ class _File:
         return self.band or "data"
 
 
+@configured()
 def add_imagery(
     folder: str | Path,
     *,

@@ -6,6 +6,7 @@ Both hold programs: `geoseg.models.safety` looks at the first before it is opene
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from geoseg.models.running import Network, settle
 from geoseg.models.safety import clean_exported, other_kind
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import resolve_weights
+
+_loading = threading.Lock()
+"""Held while torch reads a program: it keeps what it reads in a global, and refuses a second thread."""
 
 
 def open_network(spec: ModelSpec, device: torch.device) -> Network:
@@ -62,7 +66,7 @@ def _quiet() -> Iterator[None]:
 def _open_exported(path: Path, device: torch.device) -> torch.nn.Module:
     archive = clean_exported(path)
     try:
-        with _quiet():
+        with _loading, _quiet():
             program = torch.export.load(archive)
         return (program if device.type == "cpu" else _moved(program, device)).module()
     except (RuntimeError, ValueError, KeyError, AssertionError) as error:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from geoseg.raster.addresses import unsigned
 from geoseg.raster.cog import write_cog
 from geoseg.raster.fingerprints import content, file_digest, is_sampled
-from geoseg.raster.handles import CACHE_BYTES
 from geoseg.raster.labels import check_labels, common_nodata, read_labels, sample_windows
 from geoseg.raster.legend import Legend, read_legend
 from geoseg.raster.mosaic import Raster
 from geoseg.raster.opening import Input, open_raster
+from geoseg.raster.options import CACHE_BYTES
 from geoseg.raster.placing import LOCAL, ground_resolution
 from geoseg.raster.resample import READ_BYTES
 from geoseg.raster.row_areas import RowAreas, row_areas

@@ -29,7 +29,8 @@ from rasterio.errors import RasterioError
 from geoseg.errors import GeosegError, OutputError, WindowError
 from geoseg.files import move_into_place, working_folder
 from geoseg.grid import Window
-from geoseg.raster.handles import configure, unplaced_allowed
+from geoseg.raster.handles import unplaced_allowed
+from geoseg.raster.options import configured
 
 BLOCK = 512
 """Side of the file's tiles, px; overviews go down until one tile holds the raster."""
@@ -46,6 +47,7 @@ _COG = {
 }
 
 
+@configured()
 def write_cog(
     path: str | Path,
     shape: tuple[int, int],
@@ -115,7 +117,6 @@ def write_cog(
         "sparse_ok": True, "bigtiff": "IF_SAFER",
     }  # fmt: skip
     items = {**(tags or {}), **{f"CLASS_{value}": name for value, name in sorted((categories or {}).items())}}
-    configure()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with working_folder(path) as folder:

@@ -22,6 +22,7 @@ from rasterio.windows import Window
 from geoseg.errors import RasterReadError
 from geoseg.raster.addresses import real_address, unsigned
 from geoseg.raster.handles import dataset, is_remote
+from geoseg.raster.options import configured
 from geoseg.raster.source import Source, files_of, reason
 
 SAMPLES, SAMPLE_BYTES = 16, 64 * 1024
@@ -174,6 +175,7 @@ def _archive_of(name: str) -> tuple[Path | None, str]:
     return archive, "" if archive is None else str(inner.relative_to(archive))
 
 
+@configured()
 def _pixels_digest(name: str) -> str:
     """SHA-256 of a dataset's header and of small windows at its corners and its centre, for what is no file."""
     try:

@@ -16,32 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import rasterio
-from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from geoseg.raster.damage import DamageError, heeding
+from geoseg.raster.options import configured, configured_with
 
 MAX_OPEN = 32
 """Datasets that one thread keeps open."""
-
-CACHE_BYTES = 64 * 2**20
-"""Size of GDAL's block cache, one a process; GDAL's own default grows with the machine's memory."""
-
-_SETTINGS = {
-    "GDAL_CACHEMAX": CACHE_BYTES,
-    # A truncated JPEG otherwise reads as grey pixels, with no error at all.
-    "GDAL_ERROR_ON_LIBJPEG_WARNING": True,
-    # Beside a file, look for the few names that belong to it; a listing of a bucket may have millions.
-    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
-    # The first request brings the header of nearly every COG whole.
-    "GDAL_INGESTED_BYTES_AT_OPEN": 32 * 1024,
-    # A busy server is asked again after 1, 2, 4 ... s; one that is gone or stalls fails the block, which is retried.
-    "GDAL_HTTP_MAX_RETRY": 5,
-    "GDAL_HTTP_RETRY_DELAY": 1,
-    "GDAL_HTTP_CONNECTTIMEOUT": 20,
-    "GDAL_HTTP_LOW_SPEED_LIMIT": 1024,
-    "GDAL_HTTP_LOW_SPEED_TIME": 60,
-}
 
 _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 """For files that a catalog names: nothing that belongs to them lies beside them unnamed, so nobody asks for it."""
@@ -61,20 +42,10 @@ class _Open(threading.local):
 
     def __init__(self) -> None:
         self.process = os.getpid()
-        self.is_configured = False
         self.datasets: OrderedDict[_Key, rasterio.DatasetReader] = OrderedDict()
 
 
 _open = _Open()
-
-
-def configure() -> None:
-    """Set GDAL's options once a thread, because they are a thread's own; those of the environment are left alone."""
-    if not _open.is_configured:
-        for name, value in _SETTINGS.items():
-            if name not in os.environ:
-                set_gdal_config(name, value)
-        _open.is_configured = True
 
 
 def is_remote(path: str) -> bool:
@@ -97,15 +68,13 @@ def open_dataset(path: str, *, alone: bool = False) -> rasterio.DatasetReader:
     rasterio.errors.RasterioIOError
         When GDAL cannot open it, or reports that it is damaged (`DamageError`).
     """
-    configure()
-    options = {name: value for name, value in (_ALONE if alone else {}).items() if name not in os.environ}
-    with unplaced_allowed(), rasterio.Env(**options):
+    with configured_with(_ALONE if alone else {}), unplaced_allowed(), rasterio.Env():
         try:
             return _open_whole(path)
         except RasterioIOError:
             if not is_remote(path):
                 raise
-            with rasterio.Env(**_ANEW):
+            with configured_with(_ANEW):
                 return _open_whole(path)
 
 
@@ -133,7 +102,7 @@ def lent(path: str, *, alone: bool = False) -> Iterator[rasterio.DatasetReader]:
         tile that it has decoded, and would not complain a second time.
     """
     try:
-        with heeding():
+        with configured(), heeding():
             yield dataset(path, alone=alone)
     except DamageError:
         for key in [key for key in _open.datasets if key[0] == path]:
@@ -151,7 +120,7 @@ def dataset(path: str, *, alone: bool = False) -> rasterio.DatasetReader:
     """
     if _open.process != os.getpid():
         # A fork shares file offsets with its parent, so it opens its own.
-        _open.process, _open.is_configured, _open.datasets = os.getpid(), False, OrderedDict()
+        _open.process, _open.datasets = os.getpid(), OrderedDict()
     key = (path, *_version(path))
     datasets = _open.datasets
     if key in datasets:

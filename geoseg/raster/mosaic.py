@@ -20,6 +20,7 @@ from odc.geo.geobox import GeoBox
 from geoseg.errors import RasterError, WindowError
 from geoseg.grid import Window
 from geoseg.raster.fingerprints import identify
+from geoseg.raster.options import configured
 from geoseg.raster.overlay import Order, Overlay, Pixels
 from geoseg.raster.placing import footprint, ground_resolution, is_plain, pixel_offset
 from geoseg.raster.resample import Resampled, Resampling
@@ -209,6 +210,7 @@ class Raster:
         """Say whether some file is not on the raster's own grid."""
         return any(piece.resampled is not None for piece in self.pieces)
 
+    @configured()
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read a window.
 

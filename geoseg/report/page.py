@@ -19,6 +19,7 @@ from typing import Any
 
 from geoseg.files import write_file
 from geoseg.raster import Raster
+from geoseg.raster.options import configured
 from geoseg.report import account, results, wording
 from geoseg.report.findings import Findings, find, legend_of
 from geoseg.report.mapping import map_data
@@ -43,6 +44,7 @@ ICON = (
 )
 
 
+@configured()
 def write_report(record: RunRecord, raster: Raster | None) -> Path:
     """Write the report of a run into its folder.
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from geoseg.errors import OutputError
 from geoseg.files import write_file
 from geoseg.raster import Raster
+from geoseg.raster.options import configured
 from geoseg.report.cartography import INK, MUTED, PAPER, draw_north, draw_scale
 from geoseg.report.findings import geobox_of
 from geoseg.report.framing import Frame
@@ -48,6 +49,7 @@ MAX_CLASSES = 18
 """Classes in the legend; the rest is counted."""
 
 
+@configured()
 def write_preview(
     record: RunRecord,
     raster: Raster | None,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoseg.files import local_path
+from geoseg.raster.options import configured
 from geoseg.training.recipe import Recipe, load_recipe, parse_recipe
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class TrainResult:
     log: tuple[Epoch, ...]
 
 
+@configured()
 def train(
     recipe: Recipe | str | os.PathLike[str],
     *,

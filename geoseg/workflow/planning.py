@@ -22,6 +22,7 @@ from geoseg.models.tta import read_tta
 from geoseg.planning import Plan, RegionMask, core_count, tiling_of
 from geoseg.prompting import PromptLayer, read_prompts
 from geoseg.raster import LOCAL, Raster
+from geoseg.raster.options import configured
 from geoseg.vector import Region, is_bare, read_region
 from geoseg.workflow.hardware import Hardware, hardware_of
 from geoseg.workflow.outlines import smallest, values_of
@@ -34,6 +35,7 @@ MANY_TILES = 64
 """From so many tiles on a block has four of them, unless said otherwise."""
 
 
+@configured()
 def plan(workflow: WorkflowSource, *, client: Client | None = None, **settings: Any) -> Plan:
     """Say what would run; computes nothing.
 

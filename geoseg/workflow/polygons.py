@@ -36,6 +36,7 @@ from geoseg.outlines import OutlineFolder, OutlinePlan, RasterLabels, write_outl
 from geoseg.planning import RegionMask, core_count
 from geoseg.raster import Raster, check_labels, common_nodata, content, open_raster, read_legend
 from geoseg.raster.calibration import Calibration
+from geoseg.raster.options import configured
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_layer
 from geoseg.workflow.layout import layout_of_labels
@@ -108,6 +109,7 @@ class PolygonizeResult:
     seconds: dict[str, float]
 
 
+@configured()
 def polygonize(
     input: str | list[str],  # noqa: A002 - one word for the option, the key and the argument
     output: str | Path,

@@ -38,6 +38,7 @@ from geoseg.engine.memory import forget_peaks, read_peaks
 from geoseg.errors import BlockError, ContinuationWarning, InputNotFoundError, WorkflowError
 from geoseg.outlines import OutlineFolder, OutlinePlan, is_whole, write_outlines
 from geoseg.planning import Plan
+from geoseg.raster.options import configured
 from geoseg.store import RunFolder
 from geoseg.store.run import STAGES
 from geoseg.vector import check_format, check_layer
@@ -53,6 +54,7 @@ from geoseg.workflow.settings import RECORD, Workflow, WorkflowSource, read_work
 NODE_STAGES = ("survey", "merge", "sift", "trace", "join")
 
 
+@configured()
 def run(
     workflow: WorkflowSource,
     *,
@@ -147,6 +149,7 @@ RESUMABLE = ("input", "workers", "scheduler", "dashboard", "retries", "report", 
 wherever it is now."""
 
 
+@configured()
 def resume(
     folder: str | os.PathLike[str], *, listen: Listener = ignore, client: Client | None = None, **settings: Any
 ) -> RunResult:
