@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Collection
 from functools import cached_property
 from typing import Any
@@ -19,7 +20,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 from numpy.typing import NDArray
 
 from geoseg.blending import Strips, compile_loops
-from geoseg.errors import WorkerError
+from geoseg.errors import GeosegWarning, WorkerError
 from geoseg.grid import Block
 from geoseg.instances import Objects, TileObjects, meet, paint_core
 from geoseg.instances import unite as unite_objects
@@ -113,13 +114,25 @@ def _job(name: str, worker: Worker | None = None) -> Job:
     return job
 
 
-def open_model(job_name: str, dask_worker: Worker) -> None:
+def open_model(job_name: str, dask_worker: Worker) -> list[str]:
     """Open the model ahead of the first block, and try it on a tile of zeros.
 
     So one that cannot be opened, or whose output is not what its entry promises, stops the run and not each of its
     blocks; and the memory of a forward pass, which takes the system longer to find than the pass itself, is there.
+
+    Returns
+    -------
+    list of str
+        What geoseg warns of: a worker's own standard error is read by nobody.
     """
-    job = _job(job_name, dask_worker)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", GeosegWarning)
+        _try_model(_job(job_name, dask_worker))
+    return [str(item.message) for item in caught if issubclass(item.category, GeosegWarning)]
+
+
+def _try_model(job: Job) -> None:
+    """Open the model and have it predict a tile of zeros."""
     model, plan = job.open(), job.plan
     compile_loops()
     size = plan.grid.tiling.size

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,20 @@ def test_an_exported_network_predicts_what_the_network_predicts(
     assert result.dtype == torch.float32
     assert result.device.type == "cpu"
     torch.testing.assert_close(result, expected(network, *batch), atol=1e-5, rtol=0)
+
+
+def test_threads_open_exported_programs_at_the_same_time(network: Network, tmp_path: Path) -> None:
+    """torch keeps the program that it reads in a global, and a second thread's reading fails."""
+    save_exported(network, tmp_path / "network.pt2")
+    spec = replace(SPEC, framework="torch.export", weights=str(tmp_path / "network.pt2"))
+    start = threading.Barrier(4)
+
+    def open_one(_: int) -> object:
+        start.wait(30)
+        return load_model(spec)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(open_one, range(4)))) == 4
 
 
 def test_a_module_and_a_callable_predict_what_the_network_predicts(

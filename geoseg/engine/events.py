@@ -193,6 +193,8 @@ class Outcome:
         Time of the workers by stage, s.
     wall : dict
         Wall time until every worker had opened the model, and of the blocks, s.
+    warnings : list of str
+        What the workers warn of, each sentence once.
     traces : list of Path
         Tracebacks of the tasks that failed, as files.
     is_outlined : bool
@@ -204,6 +206,7 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     wall: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     traces: list[Path] = field(default_factory=list)
     is_outlined: bool = True
 

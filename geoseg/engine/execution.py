@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from distributed import Client
@@ -14,7 +15,7 @@ from geoseg.engine.attempts import on_each_worker
 from geoseg.engine.events import Compiling, Listener, Opened, Outcome, ignore
 from geoseg.engine.flow import Flow, Place
 from geoseg.engine.nodes import NodeFlow
-from geoseg.errors import ContinuationWarning
+from geoseg.errors import ContinuationWarning, GeosegWarning
 from geoseg.outlines import OutlineJob, OutlinePlan, is_compiled
 from geoseg.outlines.tasks import warm_up
 from geoseg.planning import Plan
@@ -73,7 +74,7 @@ def execute(
     job = tasks.Job(f"geoseg-{flow.name}", plan, folder)
     with _registered(client, job), _nodes(flow, outlines) if outlines else nullcontext() as nodes:
         started = time.perf_counter()
-        on_each_worker(client, tasks.open_model, job.name)
+        flow.outcome.warnings = _warn(on_each_worker(client, tasks.open_model, job.name))
         _compare(folder.note_instructions(set(on_each_worker(client, tasks.instructions, job.name))))
         if nodes:
             _warm_up(nodes, listen)
@@ -88,6 +89,14 @@ def execute(
         flow.run(lambda: _fill(objects, blocks))
         flow.outcome.wall = {"open": opened - started, "blocks": time.perf_counter() - opened}
     return flow.outcome
+
+
+def _warn(sentences: list[list[str]]) -> list[str]:
+    """Say here what workers warn of, however many do; return each sentence once."""
+    unlike = list(dict.fromkeys(chain.from_iterable(sentences)))
+    for sentence in unlike:
+        warnings.warn(sentence, GeosegWarning, stacklevel=3)
+    return unlike
 
 
 def _compare(instructions: list[str]) -> None:

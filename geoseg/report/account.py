@@ -210,9 +210,10 @@ def model_section(record: RunRecord) -> str:
         "Tiles": f"{plan['tiles']:,} of {plan['tile_size']} px, halo {plan['halo']}, ramp {plan['ramp']}",
         "Device": f"{plan['device']}, {plan['precision']} precision, {wording.plural(plan['workers'], 'worker')}",
     }
+    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in record.content.get("warnings") or [])
     return (
         f'<section class="long" aria-labelledby="model"><h2 id="model">Model: {escape(model["name"])}</h2>'
-        f"{_facts(used) if cards else _card(model, used)}{cards}</section>"
+        f"{_facts(used) if cards else _card(model, used)}{cards}{notes}</section>"
     )
 
 

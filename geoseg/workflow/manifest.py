@@ -113,6 +113,8 @@ class Manifest:
         }
         if result is not None:
             content |= _results(result)
+            if "predict" not in result.outcome.done and self.former.get("warnings"):
+                content["warnings"] = self.former["warnings"]
             if not result.outcome.done:
                 content |= {key: self.former[key] for key in MEASURED if key in self.former}
         write_json(self.folder.run_file, json.loads(unsigned(json.dumps(content))))
@@ -126,6 +128,7 @@ def _results(result: RunResult) -> dict[str, Any]:
         "seconds": {key: round(value, 3) for key, value in result.seconds.items()},
         "worker_seconds": {key: round(value, 3) for key, value in outcome.seconds.items()},
         "memory": None if peaks is None else {"client": peaks.own, "workers": dict(peaks.workers)},
+        **({"warnings": sentences} if (sentences := outcome.warnings) else {}),
         "blocks": {"done": dict(outcome.done), "kept": dict(outcome.kept), "failed": outcome.failed},
     }
 

@@ -1,0 +1,53 @@
+"""What workers warn of is read where a person reads: the terminal, run.json and the report."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.networks import Box, write_item
+from tests.rasters import noise, write_raster
+
+SENTENCE = "gives probabilities (those of each pixel sum to 1)"
+
+
+class Softmaxed(torch.nn.Module):
+    """A network that takes the softmax itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = Box(1)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.scores(pixels), 1)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    weights = tmp_path / "softmaxed.pt"
+    torch.jit.script(Softmaxed().eval()).save(str(weights))
+    item = tmp_path / "softmaxed.json"
+    return str(write_item(item, weights, halo=1, tile_size=72, bands=["b1", "b2"], framework="TorchScript"))
+
+
+def test_what_two_workers_warn_of_is_told_once_and_kept(model: str, tmp_path: Path) -> None:
+    scene, out = write_raster(tmp_path / "scene.tif", noise(2, 150, 150)), tmp_path / "out"
+    options = ["--model", model, "--output", str(out), "--workers", "2", "--trust-model"]
+    command = [sys.executable, "-m", "geoseg", "run", str(scene), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert " ".join(done.stderr.split()).count(SENTENCE) == 1, done.stderr
+    assert "UserWarning" not in done.stderr
+    kept = json.loads((out / "run.json").read_text())["warnings"]
+    assert len(kept) == 1
+    assert SENTENCE in kept[0]
+    assert (out / "report.html").read_text().count(SENTENCE) == 1
+    (out / "report.html").unlink()
+    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((out / "run.json").read_text())["warnings"] == kept
