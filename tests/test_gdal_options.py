@@ -154,11 +154,12 @@ def test_threads_that_read_at_the_same_time_each_have_the_options_until_their_la
 
 
 def test_many_threads_that_read_leave_nothing_behind(scene: Path) -> None:
-    raster, before, after = open_raster(scene), found(), []
+    raster, before, after, ended = open_raster(scene), found(), [], threading.Event()
 
     def read() -> None:
         for _ in range(30):
             raster.read(Window(3, 3, 9, 9))
+        ended.wait(60)  # while the main thread reads, its options are those of all threads
         after.append({name: get_gdal_config(name, normalize=False) for name in options._OPTIONS})
 
     threads = [threading.Thread(target=read) for _ in range(4)]
@@ -166,6 +167,7 @@ def test_many_threads_that_read_leave_nothing_behind(scene: Path) -> None:
         thread.start()
     for _ in range(30):
         raster.read(Window(3, 3, 9, 9))
+    ended.set()
     for thread in threads:
         thread.join()
     assert after == [dict.fromkeys(options._OPTIONS)] * 4
