@@ -32,6 +32,7 @@ from geoseg.raster.calibration import AS_STORED, Line
 from geoseg.raster.damage import DamageError, heeding, lacks_tie_point
 from geoseg.raster.facts import declared_nodata, has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import open_dataset
+from geoseg.raster.options import configured
 from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT, definition, ground_resolution, stated_crs
 from geoseg.raster.products import LANDSAT_PIXELS, product_file, sensor_of
 from geoseg.raster.source import Source, reason
@@ -188,6 +189,7 @@ def read_header(path: str, given: str, *, crs: CRS | None = None, require_crs: b
     return replace(header, notes=tuple(dict.fromkeys(messages)))
 
 
+@configured()
 def _read_header(path: str, given: str, crs: CRS | None, *, require_crs: bool) -> Header:
     try:
         opened = open_dataset(path)

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 from geoseg.errors import RasterError
 from geoseg.raster.handles import dataset
 from geoseg.raster.mosaic import Raster
+from geoseg.raster.options import configured
 
 _ITEM = "CLASS_"
 
@@ -61,6 +62,7 @@ def read_legend(raster: Raster) -> Legend:
     return Legend(names, colors)
 
 
+@configured()
 def _legend_of(path: str) -> Legend:
     """The legend of a file."""
     source = dataset(path)

@@ -19,6 +19,7 @@ from geoseg.errors import RasterReadError
 from geoseg.grid import Window
 from geoseg.raster.calibration import AS_STORED, Calibration, Line, calibrate, calibrated_type
 from geoseg.raster.handles import dataset, lent
+from geoseg.raster.options import configured
 
 _FLOAT32_STEP = float(np.finfo(np.float32).eps)
 
@@ -165,6 +166,7 @@ def _read_bands(
     return layers
 
 
+@configured()
 def files_of(path: str) -> list[str]:
     """List the files a dataset is made of: itself, sidecars, the sources of a VRT; not its overviews.
 
