@@ -311,6 +311,8 @@ def test_a_collection_of_one_polygon_is_a_truth_and_a_region(tmp_path: Path) -> 
         gpd.GeoDataFrame(geometry=[shape], crs="EPSG:32618").to_file(tmp_path / f"{name}.gpkg")
     scores = geoseg.evaluate(tmp_path / "plain.gpkg", tmp_path / "wrapped.gpkg", region=tmp_path / "wrapped.gpkg")
     assert scores.scores.summary()["f1"] == 1
+    table = gpd.GeoDataFrame(geometry=[shapely.GeometryCollection([box])], crs="EPSG:32618")
+    assert geoseg.evaluate(tmp_path / "plain.gpkg", tmp_path / "plain.gpkg", region=table).scores.summary()["f1"] == 1
     mixed = shapely.GeometryCollection([box, shapely.Point(0, 0)])
     gpd.GeoDataFrame(geometry=[mixed], crs="EPSG:32618").to_file(tmp_path / "mixed.gpkg")
     with pytest.raises(EvaluationError, match="has features of type GeometryCollection; give polygons only"):

@@ -18,7 +18,7 @@ import geoseg
 from geoseg import Band, ClassSpec, ModelSpec, Scaling, open_imagery
 from geoseg.catalog import find_model
 from geoseg.cli import main
-from geoseg.errors import AssetMismatchError, GeosegWarning, RasterError
+from geoseg.errors import AssetMismatchError, GeosegWarning, RasterError, WorkflowError
 from geoseg.grid import Window
 from geoseg.imagery.checking import check_values
 from geoseg.models.value_ranges import expected_ranges
@@ -242,3 +242,9 @@ def test_an_alpha_band_that_is_imagery_is_pointed_out(is_imagery: bool, notes: i
     found = [str(item.message) for item in caught if issubclass(item.category, GeosegWarning)]
     assert len(found) == notes
     assert all("band 4 of" in sentence and "-colorinterp_4 undefined" in sentence for sentence in found)
+
+
+@pytest.mark.parametrize("scale", [0, -1])
+def test_a_scale_that_leaves_no_numbers_is_refused(scale: float, tmp_path: Path) -> None:
+    with pytest.raises(WorkflowError, match=f"scale: {scale}.*greater than 0"):
+        geoseg.plan({"model": "sentinel2-land-cover", "input": str(tmp_path / "a.tif"), "scale": scale})

@@ -59,7 +59,7 @@ class Recipe(Strict):
     bands: tuple[str, ...] = ()
     common_names: dict[str, str] = Field(default_factory=dict)
     resolution: float | None = Field(default=None, gt=0)
-    scale: FiniteFloat | None = None
+    scale: FiniteFloat | None = Field(default=None, gt=0)
     offset: FiniteFloat | None = None
     nodata: float | Literal["none"] | None = None
     labels: tuple[LabelLayer, ...] = Field(min_length=1)

@@ -27,7 +27,7 @@ from geoseg.errors import CrsError, RegionError
 from geoseg.grid import Window
 from geoseg.vector.globe import GLOBE, HALF_TURN, STRAY, TURN, Floats, Shape, across_antimeridian, on_sphere
 from geoseg.vector.pixels import centres_inside, crossed, edges_of
-from geoseg.vector.tables import GEOJSON, OF_RASTER, crs_text, read_table, shape_text
+from geoseg.vector.tables import GEOJSON, OF_RASTER, crs_text, read_table, shape_text, unwrapped
 
 PIECES = 4_000
 """An outline is cut into about this many pieces before it is projected, so that its straight edges stay in place."""
@@ -188,9 +188,9 @@ def region_text(region: RegionLike) -> str:
     if isinstance(region, gpd.GeoDataFrame | gpd.GeoSeries):
         if region.crs is None:
             raise CrsError("the region is a table without a CRS; give it one with set_crs.")
-        shapes = region.geometry.dropna()
-        _check_kinds("the region", set(shapes.geom_type))
-        united = shapely.union_all(shapely.make_valid(shapely.force_2d(shapes.to_numpy())))
+        shapes = unwrapped(region.geometry.dropna().to_numpy())
+        _check_kinds("the region", {shape.geom_type for shape in shapes})
+        united = shapely.union_all(shapely.make_valid(shapely.force_2d(shapes)))
         return shape_text(crs_text(region.crs), _polygons_of(united))
     raise RegionError(
         f"the region is a {type(region).__name__}; give a vector file, bounds, a GeoDataFrame, a GeoSeries or polygons."

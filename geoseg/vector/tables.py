@@ -171,7 +171,7 @@ def _checked(
 ) -> gpd.GeoDataFrame:
     """Features that have a geometry, counted; see `read_table`."""
     table = with_geometry(table, what).reset_index(drop=True)
-    table = table.set_geometry(gpd.GeoSeries(_unwrapped(table.geometry.to_numpy()), crs=table.crs))
+    table = table.set_geometry(gpd.GeoSeries(unwrapped(table.geometry.to_numpy()), crs=table.crs))
     if table.empty and not may_be_empty:
         raise error(f"{what} has no features; give a file with {wanted}.")
     if table.crs is None:
@@ -213,7 +213,7 @@ def _are_flat(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:
     return np.asarray(flat, np.bool_)
 
 
-def _unwrapped(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+def unwrapped(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
     """Take polygons or points out of collections that hold nothing else."""
     result = shapes.copy()
     for place in np.flatnonzero(shapely.get_type_id(shapes) == shapely.GeometryType.GEOMETRYCOLLECTION):

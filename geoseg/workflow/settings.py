@@ -172,7 +172,7 @@ class Workflow(OutlineSettings):
     output: str = "out"
     bands: list[str | int] | None = None
     crs: str | int | None = None
-    scale: FiniteFloat | None = None
+    scale: FiniteFloat | None = Field(default=None, gt=0)
     offset: FiniteFloat | None = None
     nodata: float | Literal["none"] | None = None
     resolution: float | None = Field(default=None, gt=0, allow_inf_nan=False)
