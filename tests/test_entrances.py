@@ -54,6 +54,14 @@ def test_a_workflow_may_be_given_imagery_behind_it() -> None:
         read_workflow([])
 
 
+def test_a_value_that_cannot_be_used_is_blamed_on_those_who_gave_it(tmp_path: Path) -> None:
+    with pytest.raises(WorkflowError, match=r"^the run has nodata: 'abc'"):
+        read_workflow("land_use", nodata="abc")
+    (tmp_path / "mine.yaml").write_text("model: buildings\nnodata: abc\n")
+    with pytest.raises(WorkflowError, match=r"mine\.yaml has nodata: 'abc'"):
+        read_workflow(tmp_path / "mine.yaml", scale=2)
+
+
 @pytest.mark.parametrize("name", ["buildings", "land_cover_aerial", "land_use", "panoptic", "prompts"])
 def test_a_model_brings_the_settings_of_its_shipped_workflow(name: str) -> None:
     shipped = read_workflow(name)

@@ -48,6 +48,11 @@ def test_a_sentence_is_printed_as_it_is(name: str, capsys: pytest.CaptureFixture
         assert printed.out == ""
 
 
+def test_a_question_ends_with_its_mark(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "scene.tif", "--model", "buildngs"]) == 3
+    assert capsys.readouterr().err.endswith("did you mean 'buildings'?\n")
+
+
 def test_a_terminal_shows_the_same() -> None:
     for name in STRANGE[:2]:
         printed = in_a_terminal("run", "land_use", "--input", name)
@@ -55,8 +60,9 @@ def test_a_terminal_shows_the_same() -> None:
         assert len(printed.splitlines()) == 1
 
 
-def test_an_error_is_a_json_object_too(tmp_path: Path) -> None:
-    command = [*GEOSEG, "run", "land_use", "--input", "no.tif", "--output", str(tmp_path / "out"), "--json"]
+@pytest.mark.parametrize("verb", ["run", "plan"])
+def test_an_error_is_a_json_object_too(verb: str, tmp_path: Path) -> None:
+    command = [*GEOSEG, verb, "land_use", "--input", "no.tif", "--output", str(tmp_path / "out"), "--json"]
     done = subprocess.run(command, capture_output=True, text=True)
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["event"] == "error"

@@ -209,3 +209,15 @@ def test_a_program_keeps_its_own_fork_server_and_environment(run: str, tmp_path:
             process.join()
     """
     assert as_a_file(tmp_path, textwrap.dedent(program)).splitlines() == ["finished 4", "False False", "(False, None)"]
+
+
+def test_python_ends_without_a_word_while_rasters_are_open(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", Box(1), name="box", halo=1)
+    write_raster(tmp_path / "scene.tif", np.random.default_rng(7).integers(1, 200, (2, 100, 100), np.uint8))
+    program = (
+        f"import geoseg\ngeoseg.segment({str(tmp_path / 'scene.tif')!r}, {str(model)!r}, tile_size=64, ramp=8).values"
+    )
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=TIMEOUT
+    )
+    assert (process.returncode, process.stderr) == (0, "")

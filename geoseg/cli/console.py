@@ -30,7 +30,8 @@ def note(sentence: str) -> None:
 
 def complain(sentence: str) -> None:
     """Print what ended a command, as one sentence."""
-    errors.print(f"{sentence.rstrip('.')}{'' if sentence.endswith('?') else '.'}", style="red", soft_wrap=True)
+    words = sentence.rstrip(".")
+    errors.print(words if words.endswith("?") else f"{words}.", style="red", soft_wrap=True)
 
 
 def report_error(error: Exception, exit_code: int) -> None:

@@ -21,7 +21,7 @@ from geoseg.cli.options import (
     takes,
     words,
 )
-from geoseg.cli.watching import watched
+from geoseg.cli.watching import told, watched
 from geoseg.errors import PART_FAILED
 
 if TYPE_CHECKING:
@@ -75,14 +75,15 @@ def plan(workflow: Source, *, json: Json = False, **settings: Any) -> None:
     """Print what would run: blocks, tiles, memory, disk, estimated time. Computes nothing."""
     from geoseg import workflow as runs
 
-    plan = runs.plan(workflow, **_settings(settings))
-    if json:
-        console.print_json(data=plan.summary(), indent=None)
-    else:
-        for key, value in _plan_lines(plan):
-            say(f"{key:12} {value}")
-    if plan.is_local:
-        plan.check_memory()
+    with told(json=json):
+        plan = runs.plan(workflow, **_settings(settings))
+        if json:
+            console.print_json(data=plan.summary(), indent=None)
+        else:
+            for key, value in _plan_lines(plan):
+                say(f"{key:12} {value}")
+        if plan.is_local:
+            plan.check_memory()
 
 
 def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:

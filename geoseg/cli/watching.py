@@ -44,6 +44,17 @@ def code_of(error: KeyboardInterrupt) -> int:
 
 
 @contextmanager
+def told(*, json: bool) -> Iterator[None]:
+    """Print an error as JSON too, where that was asked for."""
+    try:
+        yield
+    except GeosegError as error:
+        if json:
+            report_error(error, error.exit_code)
+        raise
+
+
+@contextmanager
 def watched(*, quiet: bool, json: bool) -> Iterator[Monitor]:
     """Watch a run, in the form that was asked for.
 
@@ -64,13 +75,9 @@ def watched(*, quiet: bool, json: bool) -> Iterator[Monitor]:
     if quiet and json:
         raise WorkflowError("--quiet and --json cannot both be; give one of them.")
     try:
-        with Monitor(console, form="quiet" if quiet else "json" if json else "auto") as monitor:
+        with told(json=json), Monitor(console, form="quiet" if quiet else "json" if json else "auto") as monitor:
             yield monitor
     except KeyboardInterrupt as error:
         sentence = "stopped; what is done is kept, and the same command goes on from there:"
         errors.print(f"{sentence}\n{command.get()}", style="yellow", soft_wrap=True)
         raise typer.Exit(code_of(error)) from None
-    except GeosegError as error:
-        if json:
-            report_error(error, error.exit_code)
-        raise

@@ -6,6 +6,7 @@ when they are first read, closed when others are needed; a file that changed on 
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import threading
@@ -46,6 +47,13 @@ class _Open(threading.local):
 
 
 _open = _Open()
+
+
+@atexit.register
+def _close() -> None:
+    """Close the datasets of the thread that ends Python: later GDAL would speak to loggers that are gone."""
+    while _open.datasets:
+        _open.datasets.popitem()[1].close()
 
 
 def is_remote(path: str) -> bool:

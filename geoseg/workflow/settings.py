@@ -241,7 +241,8 @@ def read_workflow(workflow: WorkflowSource, **settings: Any) -> Workflow:
     try:
         read = Workflow(**{**plain_settings(content), **given})
     except ValidationError as error:
-        raise WorkflowError(sentence(error, name, Workflow)) from error
+        is_given = error.errors()[0]["loc"][0] in given
+        raise WorkflowError(sentence(error, "the run" if is_given else name, Workflow)) from error
     local_path(read.output, "output")
     for file in read.features:
         local_path(file, "features")
