@@ -329,6 +329,13 @@ def test_a_softmax_of_probabilities_is_noticed() -> None:
         try_model(wrap(lambda scaled: torch.cat([-bright(scaled), bright(scaled)], 1).softmax(1), spec))
 
 
+def test_a_sigmoid_of_probabilities_is_noticed() -> None:
+    probability = torch.linspace(0.1, 0.9, 64).reshape(1, 1, 8, 8)
+    model = wrap(lambda _: probability, replace(SPEC, classes=(BUILDING,), activation="sigmoid", tile_size=8))
+    with pytest.warns(GeosegWarning, match=r"each becomes 0\.5 or more; set geoseg:activation in its entry to none"):
+        model.predict(np.zeros((1, 3, 8, 8), np.uint8), np.ones((1, 8, 8), bool))
+
+
 class Bright(torch.nn.Module):
     """`bright` as a program."""
 

@@ -132,8 +132,20 @@ def _check_range(spec: ModelSpec, scores: torch.Tensor) -> None:
 
 
 def _warn_of_shares(spec: ModelSpec, scores: torch.Tensor) -> None:
-    """Say that a softmax is about to be taken of what is one already, which makes every class about as likely."""
+    """Say that an activation is about to be taken of what is a probability already.
+
+    A softmax makes every class about as likely, and a sigmoid brings everything above one half.
+    """
     floats = scores.float()
+    lowest, highest = (float(value) for value in floats.aminmax())
+    if spec.activation == "sigmoid" and 0 <= lowest < highest <= 1:
+        warnings.warn(
+            f"model '{spec.name}' gives values from {lowest:.3g} to {highest:.3g}, as probabilities are, and its "
+            "activation sigmoid is meant for logits: each becomes 0.5 or more; set geoseg:activation in its entry to "
+            "none.",
+            GeosegWarning,
+            stacklevel=4,
+        )
     are_shares = floats.shape[1] > 1 and bool((floats >= -SLACK).all() and ((floats.sum(1) - 1).abs() < SLACK).all())
     if spec.activation == "softmax" and are_shares:
         warnings.warn(
