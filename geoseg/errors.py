@@ -143,6 +143,12 @@ class DamagedError(OutputError):
     may_pass = False
 
 
+class LayerError(OutputError):
+    """A file or layer of another program that polygons would replace."""
+
+    exit_code = BAD_USAGE
+
+
 class FingerprintError(GeosegError, RuntimeError):
     """A run folder that holds results of other inputs, another model or other settings."""
 

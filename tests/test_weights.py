@@ -39,7 +39,9 @@ from geoseg.models.weights import (
 )
 from tests.networks import save_divided
 
-SPEC = ModelSpec("m", "semantic-segmentation", (Band("a"),), (ClassSpec(0, "x"),), architecture="smp.Unet")
+SPEC = ModelSpec(
+    "m", "semantic-segmentation", (Band("a"),), (ClassSpec(1, "x"),), architecture="smp.Unet", activation="sigmoid"
+)
 TWO = replace(SPEC, classes=(ClassSpec(0, "x"), ClassSpec(1, "y")))
 CONTENT = b"weights " * 1000
 CHECKSUM = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,9 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
 
 def _open_torchscript(path: Path, device: torch.device) -> torch.nn.Module:
     try:
-        module = torch.jit.load(str(path), map_location=device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own word on the future of TorchScript
+            module = torch.jit.load(str(path), map_location=device)
     except (RuntimeError, ValueError) as error:
         raise other_kind(path, "TorchScript") from error
     return settle(module, device)

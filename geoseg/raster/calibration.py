@@ -5,6 +5,7 @@ Pure arithmetic on what files, catalogs, models and people say; it opens nothing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.errors import RasterError
+from geoseg.errors import RasterError, WorkflowError
 from geoseg.raster.facts import usable_nodata
 
 Line = tuple[float, float]
@@ -48,6 +49,15 @@ class Calibration:
     offset: float | None = None
     nodata: NoData = None
     units: tuple[Line | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that would make pixels useless."""
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise WorkflowError(f"a scale of {self.scale} is no factor of pixels; give one above 0, such as 10000.")
+        if self.offset is not None and not math.isfinite(self.offset):
+            raise WorkflowError(f"an offset of {self.offset} cannot be added to pixels; give a number, such as -1000.")
+        if not (self.nodata is None or self.nodata == "none" or isinstance(self.nodata, int | float)):
+            raise WorkflowError(f"nodata '{self.nodata}' is no number; give a number or none.")
 
     @property
     def override(self) -> Line | None:

@@ -6,6 +6,7 @@ It reads headers only; no pixel is touched here.
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -187,7 +188,9 @@ def _choose(
     """Read the headers and decide which bands come from which files."""
 
     def headers(paths: str | Path | Sequence[str | Path]) -> list[Header]:
-        return attempts.each(list_files(paths), lambda pair: read(pair[1], pair[0]), lambda pair: pair[0])
+        named = [paths] if isinstance(paths, str | os.PathLike) else paths
+        files = [pair for found in attempts.each(named, list_files, str) for pair in found] or list_files(paths)
+        return attempts.each(files, lambda pair: read(pair[1], pair[0]), lambda pair: pair[0])
 
     if isinstance(given, Mapping):
         return _by_band({name: headers(paths) for name, paths in given.items()}, bands)

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from geoseg.errors import OutputError
+from geoseg.errors import LayerError, OutputError
 from geoseg.vector import styles
 from geoseg.vector.styles import StyledClass
 
@@ -47,19 +47,17 @@ def check_layer(path: Path, layer: str, columns: Collection[str] = OWN) -> None:
 
     Raises
     ------
-    OutputError
+    LayerError
         The file is no GeoPackage, or has a layer of that name that geoseg did not write.
     """
     if not holds_something(path):
         return
     with _opened(path, "?mode=ro") as connection:
         if not _has(connection, "gpkg_contents"):
-            raise OutputError(f"'{path}' is there and is no GeoPackage; choose another name for the file")
+            raise LayerError(f"'{path}' is there and is no GeoPackage; choose another name for the file")
         present = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({_quoted(layer)})")}
     if present and not present >= OWN & set(columns):
-        raise OutputError(
-            f"'{path}' has a layer '{layer}' that geoseg did not write; choose another name for the layer"
-        )
+        raise LayerError(f"'{path}' has a layer '{layer}' that geoseg did not write; choose another name for the layer")
 
 
 def put_layer(path: Path, fresh: Path, layer: str, style: Sequence[StyledClass] | None) -> None:
