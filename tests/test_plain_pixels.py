@@ -166,7 +166,9 @@ def test_the_command_line_maps_a_photograph(photo: Path, model: Path, tmp_path: 
     assert main(["run", str(workflow), *given]) == 3
     assert main(["run", str(workflow), *given, "--crs", "local"]) == 0
     assert (output / "labels.tif").is_file()
-    assert main(["polygonize", str(photo), str(tmp_path / "a.gpkg"), "--crs", "local", "--workers", "1"]) == 0
+    with rasterio.open(photo) as source:
+        classes = write_raster(tmp_path / "a.png", source.read(1), crs=None, transform=None, driver="PNG")
+    assert main(["polygonize", str(classes), str(tmp_path / "a.gpkg"), "--crs", "local", "--workers", "1"]) == 0
 
 
 # The resolution at which the model looks

@@ -617,5 +617,6 @@ def test_prompts_and_independent_classes_are_refused(saved: Callable[[str], tupl
     asked = [Prompts((Prompt(1, box=(0, 0, 9, 9)),))] * 2
     with pytest.raises(ModelError, match="takes no prompts"):
         load_model(spec).predict(pixels, mask, asked)
+    classes = tuple(replace(item, value=item.value + 1) for item in spec.classes)
     with pytest.raises(ModelError, match="activation 'sigmoid'"):
-        load_model(replace(spec, task="semantic-segmentation", activation="sigmoid"))
+        load_model(replace(spec, task="semantic-segmentation", activation="sigmoid", classes=classes))
