@@ -109,6 +109,7 @@ def segment(
         As `geoseg.run`, for whatever does not fit.
     """
     model = os.fspath(model) if isinstance(model, os.PathLike) else model
+    network = None if isinstance(model, str | ModelSpec) else model
     promised = spec or (model if isinstance(model, ModelSpec) else _found(model))
     promised = with_background(promised if threshold is None else replace(promised, threshold=threshold))
     if promised.task != "semantic-segmentation":
@@ -116,36 +117,42 @@ def segment(
             f"model '{promised.name}' does {promised.task}, and objects are numbered over the whole raster; map it "
             "with geoseg.run(), and open instances.tif."
         )
-    network = None if isinstance(model, str | ModelSpec) else model
-    if network is None:
-        promised = replace(promised, trust_model=trust_model or promised.trust_model)
-        require_trust(promised)
-    opened = (
-        raster
-        if isinstance(raster, Raster)
-        else open_imagery(
-            raster,
-            bands=bands or promised.bands,
-            resolution=resolution or promised.resolution,
-            crs=crs,
-            units=promised.units,
-            region=None if region is None or is_bare(region) or crs == LOCAL else read_region(region),
-            **imagery,
-        )
-    )
+    promised = promised if network is not None else _trusted(promised, trust_model=trust_model)
+    if not isinstance(raster, Raster):
+        near = None if region is None or is_bare(region) or crs == LOCAL else read_region(region)
+        imagery |= {"bands": bands, "crs": crs, "resolution": resolution, "region": near}
+    opened = raster if isinstance(raster, Raster) else _open(raster, promised, imagery)
     is_given = raster is opened or "scale" in imagery or "offset" in imagery
     check_values(opened, promised, is_given=is_given)
     place = None if region is None else RegionMask.of(region, opened)
     tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)
     grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
     key = tokenize(promised, device) if network is None else uuid.uuid4().hex
-    labels = _labels(_Recipe(opened, grid, batch_size, place, promised, device, network, key))
+    return _array(_Recipe(opened, grid, batch_size, place, promised, device, network, key))
+
+
+def _array(recipe: _Recipe) -> xr.DataArray:
+    """Labels with coordinates, CRS and names of classes."""
+    classes = recipe.spec.classes
     attributes: dict[str, Any] = {
-        "flag_values": [item.value for item in promised.classes],
-        "flag_meanings": " ".join(name.replace(" ", "_") for name in promised.class_names),
+        "flag_values": [item.value for item in classes],
+        "flag_meanings": " ".join(item.name.replace(" ", "_") for item in classes),
     }
-    result: xr.DataArray = wrap_xr(labels, _labelled_grid(opened), nodata=NODATA, **attributes)
+    result: xr.DataArray = wrap_xr(_labels(recipe), _labelled_grid(recipe.raster), nodata=NODATA, **attributes)
     return result.rename("labels")
+
+
+def _open(raster: Any, spec: ModelSpec, imagery: Mapping[str, Any]) -> Raster:
+    """Open imagery at the model's resolution, with its bands and in its units, unless said otherwise."""
+    chosen = {"bands": imagery["bands"] or spec.bands, "resolution": imagery["resolution"] or spec.resolution}
+    return open_imagery(raster, units=spec.units, **{**imagery, **chosen})
+
+
+def _trusted(spec: ModelSpec, *, trust_model: bool) -> ModelSpec:
+    """The model, which may run code only where a person trusts it."""
+    spec = replace(spec, trust_model=trust_model or spec.trust_model)
+    require_trust(spec)
+    return spec
 
 
 def _labelled_grid(raster: Raster) -> GeoBox:

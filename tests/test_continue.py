@@ -339,6 +339,12 @@ def test_resume_refuses_what_is_no_run_and_settings_that_decide(run: Run) -> Non
         geoseg.resume(run.output, halo=4)
 
 
+def test_a_damaged_record_of_a_run_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "workflow.yaml").write_text("model: [")
+    with pytest.raises(WorkflowError, match=r"workflow\.yaml is damaged \(.* not YAML.*\); run the first command"):
+        geoseg.resume(tmp_path)
+
+
 def test_no_signature_of_an_address_is_written(run: Run) -> None:
     from tests.servers import serving
 

@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 
 from geoseg.errors import GeosegWarning
 from geoseg.models.item_document import NUMBER, Document
-from geoseg.models.spec import Band, ClassSpec, Scaling, ScalingType, Task
+from geoseg.models.spec import SCALING_PARAMETERS, Band, ClassSpec, Scaling, ScalingType, Task
 from geoseg.models.stac import Json
 
 IDENTITY = "A"
@@ -34,18 +34,6 @@ UNSCALED: Json = {"type": None}
 
 STATISTICS = ("min-max", "z-score")
 """Kinds of ``norm_type`` (MLM before 1.3) that are kinds of ``value_scaling`` too."""
-
-NUMBERS = {
-    "min-max": ("minimum", "maximum"),
-    "z-score": ("mean", "stddev"),
-    "clip": ("minimum", "maximum"),
-    "clip-min": ("minimum",),
-    "clip-max": ("maximum",),
-    "offset": ("value",),
-    "scale": ("value",),
-    "none": (),
-}
-"""Kinds of ``value_scaling``, and the numbers that each must have."""
 
 
 def read_task(document: Document) -> Task:
@@ -210,7 +198,7 @@ def _scaling(document: Document, entry: Json, field: str) -> Scaling:
         raise document.error(field, f"{problem}; use one of {', '.join(get_args(ScalingType))}")
     if kind == "processing":
         return _expression(document, entry, field)
-    numbers = {name: document.need(entry, name, NUMBER) for name in NUMBERS[str(kind)]}
+    numbers = {name: document.need(entry, name, NUMBER) for name in SCALING_PARAMETERS[str(kind)]}
     return Scaling(cast(ScalingType, kind), **numbers)
 
 
@@ -229,7 +217,7 @@ def _statistics(document: Document, model_input: Json) -> tuple[Scaling, ...]:
     if kind not in STATISTICS:
         raise document.error("norm_type", f"has the value {kind!r}, which cannot be used; describe it as value_scaling")
     entries = document.objects("statistics", document.need(model_input, "statistics", list))
-    names = NUMBERS[kind]
+    names = SCALING_PARAMETERS[kind]
     return tuple(Scaling(kind, **{name: document.need(entry, name, NUMBER) for name in names}) for entry in entries)
 
 

@@ -19,20 +19,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import CatalogError, ModelError
 from geoseg.models.expression import Evaluator, compile_expression
-from geoseg.models.spec import ModelSpec, Scaling
-
-NEEDS = {
-    "min-max": ("minimum", "maximum"),
-    "z-score": ("mean", "stddev"),
-    "clip": ("minimum", "maximum"),
-    "clip-min": ("minimum",),
-    "clip-max": ("maximum",),
-    "offset": ("value",),
-    "scale": ("value",),
-    "processing": ("expression",),
-    "none": (),
-}
-"""Parameters that each type of scaling needs."""
+from geoseg.models.spec import SCALING_PARAMETERS, ModelSpec, Scaling
 
 
 class Scaler:
@@ -202,9 +189,9 @@ def curve_of(scaling: Scaling) -> Evaluator:
 
 
 def _check_parameters(scaling: Scaling) -> None:
-    if scaling.type not in NEEDS:
-        raise CatalogError(f"'{scaling.type}' is not a type of scaling; use one of {', '.join(NEEDS)}.")
-    for name in NEEDS[scaling.type]:
+    if scaling.type not in SCALING_PARAMETERS:
+        raise CatalogError(f"'{scaling.type}' is not a type of scaling; use one of {', '.join(SCALING_PARAMETERS)}.")
+    for name in SCALING_PARAMETERS[scaling.type]:
         if getattr(scaling, name) is None:
             raise CatalogError(f"a scaling of type '{scaling.type}' needs '{name}'; add it to the model's entry.")
 

@@ -81,6 +81,20 @@ class ClassSpec:
     implied: bool = False
 
 
+SCALING_PARAMETERS = {
+    "min-max": ("minimum", "maximum"),
+    "z-score": ("mean", "stddev"),
+    "clip": ("minimum", "maximum"),
+    "clip-min": ("minimum",),
+    "clip-max": ("maximum",),
+    "offset": ("value",),
+    "scale": ("value",),
+    "processing": ("expression",),
+    "none": (),
+}
+"""Types of scaling (MLM's ``value_scaling``), and the parameters that each needs."""
+
+
 @dataclass(frozen=True)
 class Scaling:
     """How digital numbers become what the network sees, for one band (MLM ``value_scaling``).

@@ -176,6 +176,12 @@ def resume(
     record = Path(folder).expanduser() / RECORD
     if not record.is_file():
         raise InputNotFoundError(f"{folder} holds no {RECORD}; give the output folder of a run, such as out/land_use.")
+    try:
+        read_workflow(record)
+    except WorkflowError as error:
+        raise WorkflowError(
+            f"{record} is damaged ({error}); run the first command again, with the same output."
+        ) from error
     others = [key for key, value in settings.items() if value is not None and key not in RESUMABLE]
     if others:
         raise WorkflowError(
