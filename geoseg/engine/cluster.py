@@ -13,7 +13,7 @@ import dask
 from distributed import Client, LocalCluster
 from distributed.comm.core import CommClosedError
 
-from geoseg.engine.forking import start_server
+from geoseg.engine.forking import check_process, start_server
 from geoseg.errors import WorkerError
 
 WORKER_ENVIRONMENT = {
@@ -41,6 +41,7 @@ def prepare_workers() -> dict[str, str]:
     dict
         Dask's configuration for them.
     """
+    check_process()
     with _interrupts_wait():
         return start_server(WORKER_ENVIRONMENT)
 

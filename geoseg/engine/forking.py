@@ -32,12 +32,16 @@ NAME = "geoseg"
 UNSENT = "init_main", "start_method"
 """What a worker is not told of this process: its main module, and a way to start processes that may be joblib's own."""
 
+READ_AT_IMPORT = ("CUDA_", "HF_", "HOME", "HUGGINGFACE_", "NUMBA_", "PYTORCH_", "TORCH", "TRANSFORMERS_", "XDG_")
+"""How variables begin that libraries read when they are imported: with others a run needs a server of its own."""
+
 SAFE = {"PYTHONSAFEPATH": "1"}
 """So that the server imports no ``random.py`` of the current directory; workers search where this process does."""
 
 _lock = Lock()
-_servers: dict[int, forkserver.ForkServer] = {}
-"""The server by the process that has started it: a process that was forked since has none."""
+_servers: dict[tuple[int, frozenset[tuple[str, str]]], forkserver.ForkServer] = {}
+"""Servers by the process that has started them, as a process that was forked since has none, and by the variables that
+their libraries have read."""
 
 
 def start_server(environment: Mapping[str, str]) -> dict[str, str]:
@@ -52,24 +56,24 @@ def start_server(environment: Mapping[str, str]) -> dict[str, str]:
     -------
     dict
         Dask's configuration for nannies whose workers are to be forked.
-
-    Raises
-    ------
-    WorkerError
-        This process was forked from one that had workers already.
     """
-    _check_process()
     wanted = {name: os.environ.get(name, value) for name, value in environment.items()}
     with _lock, _environment({**wanted, **SAFE}):
         _server().ensure_running()
     return {METHOD: NAME}
 
 
-def _check_process() -> None:
-    """Refuse a process that was forked after Dask had threads: without them it would wait for ever."""
+def check_process() -> None:
+    """Refuse a process in which no worker can be started.
+
+    Raises
+    ------
+    WorkerError
+        Its directory was removed, or it was forked after Dask had threads, without which it would wait for ever.
+    """
     if not _has_directory():
         raise WorkerError("the current directory was removed, and no process starts in it; change to another one.")
-    if _servers and os.getpid() not in _servers:
+    if _servers and all(owner != os.getpid() for owner, _ in _servers):
         raise WorkerError(
             f"process {os.getpid()} was forked from one that has already started workers, and Dask's threads are not "
             "in it; start it with multiprocessing.get_context('spawn'), or before the first run."
@@ -87,11 +91,13 @@ def _has_directory() -> bool:
 
 def _server() -> forkserver.ForkServer:
     """The server of this process."""
-    if os.getpid() not in _servers:
+    read = frozenset(item for item in os.environ.items() if item[0].startswith(READ_AT_IMPORT))
+    key = os.getpid(), read
+    if key not in _servers:
         server = forkserver.ForkServer()
         server.set_forkserver_preload(list(LOADED) if IS_FORKING else [])
-        _servers[os.getpid()] = server
-    return _servers[os.getpid()]
+        _servers[key] = server
+    return _servers[key]
 
 
 class _Popen(popen_forkserver.Popen):
