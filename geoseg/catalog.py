@@ -20,6 +20,7 @@ from geoseg.models.item_copying import copy_model_item
 from geoseg.models.item_writing import write_model_item
 from geoseg.models.spec import ModelSpec
 from geoseg.models.stac import absolute, item_path, read_json, relative, write_collection, write_item
+from geoseg.models.weights import with_own_size
 
 __all__ = [
     "COLLECTION",
@@ -159,7 +160,7 @@ def find_model(name: str | Path, home: Path | None = None) -> ModelSpec:
     CatalogError
         When there is none; the message names the nearest known name.
     """
-    return with_background(read_model_item(locate_model(name, home)))
+    return with_own_size(with_background(read_model_item(locate_model(name, home))))
 
 
 def locate_model(name: str | Path, home: Path | None = None) -> Path:

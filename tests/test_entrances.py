@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import rasterio
 import yaml
@@ -17,7 +18,7 @@ from geoseg.cli.options import RUN_OPTIONS
 from geoseg.errors import GeosegWarning, InputNotFoundError, RasterError, WorkflowError
 from geoseg.imagery import open_imagery
 from geoseg.workflow import Workflow, read_workflow
-from tests.networks import Box, write_model
+from tests.networks import Box, write_item, write_model
 from tests.rasters import write_raster
 
 PIXELS = np.random.default_rng(0).integers(1, 255, (2, 150, 140), dtype=np.uint8)
@@ -237,3 +238,27 @@ def test_rasters_that_lie_far_apart_are_no_map(model: Path, tmp_path: Path) -> N
         write_raster(tmp_path / f"{number}.tif", PIXELS, transform=place)
     with pytest.raises(RasterError, match=r"the 2 rasters lie far apart: of the 300,140 x 300,150 px .* 4.7e-07 are"):
         geoseg.plan([tmp_path / "0.tif", tmp_path / "1.tif"], model=str(model), resolution=1, ramp=8)
+
+
+def test_an_onnx_file_of_one_size_is_asked_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shape = [1, 2, 64, 64]
+    pixels = onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, shape)
+    scores = onnx.helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, shape)
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["pixels"], ["scores"])], "net", [pixels], [scores])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "net.onnx")
+    item = write_item(
+        tmp_path / "net.json",
+        tmp_path / "net.onnx",
+        halo=4,
+        tile_size=256,
+        bands=["b1", "b2"],
+        framework="ONNX",
+        classes=2,
+    )
+    small = write_raster(tmp_path / "small.tif", PIXELS[:, :40, :50])
+    plan = geoseg.plan(small, model=str(item), ramp=8)
+    assert plan.grid.tiling.size == 64, "not the 256 px of the entry, nor less for a small raster"
+    assert geoseg.segment(small, str(item), ramp=8).compute(scheduler="synchronous").shape == (40, 50)
+    assert main(["plan", str(small), "--model", str(item), "--tile-size", "128"]) == 2
+    assert "takes tiles of 64 px and no others; leave tile_size out" in capsys.readouterr().err

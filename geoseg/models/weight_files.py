@@ -64,6 +64,29 @@ def _external_data(path: Path, _version: tuple[int, int]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+def fixed_side(path: Path) -> int | None:
+    """Return the height and width, px, of the only tiles that an ONNX file takes; None when it takes others too."""
+    if path.suffix.lower() != ".onnx" or not path.is_file():
+        return None
+    status = path.stat()
+    return _fixed_side(path, (status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=64)
+def _fixed_side(path: Path, _version: tuple[int, int]) -> int | None:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        graph = onnx.load_model(path, load_external_data=False).graph
+    except (DecodeError, ValueError):  # no ONNX: what opens the model says so
+        return None
+    constants = {item.name for item in graph.initializer}
+    inputs = [item for item in graph.input if item.name not in constants]
+    sides = [item.dim_value for item in inputs[0].type.tensor_type.shape.dim][2:] if inputs else []
+    return sides[0] if len(sides) == 2 and sides[0] == sides[1] > 0 else None
+
+
 def _tensors(message: Any) -> Iterator[Any]:
     """Every tensor of an ONNX message, at every depth: initializers, constants, subgraphs, functions."""
     from google.protobuf.message import Message

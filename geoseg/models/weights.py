@@ -8,6 +8,7 @@ family's own library wrote; what its files mean is the matter of that family's a
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import pickle
 import re
@@ -22,7 +23,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from geoseg.errors import WeightsError
 from geoseg.files import move_into_place, working_folder
 from geoseg.models.spec import HUB, ModelSpec
-from geoseg.models.weight_files import PARTS, digest, external_data, require_files, sha256, size
+from geoseg.models.weight_files import PARTS, digest, external_data, fixed_side, require_files, sha256, size
 
 if TYPE_CHECKING:
     import torch
@@ -169,6 +170,15 @@ def expected_size(spec: ModelSpec) -> tuple[int, Source]:
     if (found := weights_size(spec)) or spec.weights is None or local_weights(spec) is not None:
         return found, "here"
     return (UNKNOWN_BYTES, "guess") if spec.weights_bytes is None else (spec.weights_bytes, "entry")
+
+
+def with_own_size(spec: ModelSpec) -> ModelSpec:
+    """Return the spec with the tile size of its file, where that is an ONNX file that takes no other."""
+    path = local_weights(spec)
+    side = None if path is None else fixed_side(path)
+    if side is None:
+        return spec
+    return replace(spec, tile_size=side, fixed_size=True, multiple=math.gcd(side, spec.multiple))
 
 
 def word_model(spec: ModelSpec) -> ModelSpec | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from geoseg.errors import PlanError
+from geoseg.errors import GridError, PlanError
 from geoseg.grid import Block, TileGrid, Tiling
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import weights_digest, word_model
@@ -336,7 +336,14 @@ def tiling_of(
         Height and width of the raster, px; one smaller tile is enough for a small one.
     tile_size, halo, ramp : int, optional
         Px.
+
+    Raises
+    ------
+    GridError
+        A network of fixed size cannot have other tiles.
     """
+    if spec.fixed_size and tile_size not in (None, spec.tile_size):
+        raise GridError(f"model '{spec.name}' takes tiles of {spec.tile_size} px and no others; leave tile_size out.")
     overlap = next(item for item in (ramp, spec.ramp, RAMP) if item is not None)
     margin = spec.halo if halo is None else halo
     if halo is None and (spec.refine is not None or spec.tta is not None):

@@ -19,6 +19,7 @@ from geoseg.models.combining import combine
 from geoseg.models.refinement import read_refinement
 from geoseg.models.spec import HUB, ModelSpec
 from geoseg.models.tta import read_tta
+from geoseg.models.weights import with_own_size
 from geoseg.planning import Plan, RegionMask, core_count, tiling_of
 from geoseg.prompting import PromptLayer, read_prompts
 from geoseg.raster import LOCAL, Raster
@@ -101,7 +102,7 @@ def _find_spec(wanted: Workflow) -> ModelSpec:
     """The model, or two together, with what the person has changed."""
     spec = find_model(wanted.model)
     if wanted.weights is not None:
-        spec = spec.with_weights(_existing(wanted.weights))
+        spec = with_own_size(spec.with_weights(_existing(wanted.weights)))
     refine = read_refinement(wanted.refine) if wanted.refine is not None else spec.refine
     if refine is not None and spec.task != "semantic-segmentation":
         raise WorkflowError(
