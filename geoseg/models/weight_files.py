@@ -38,14 +38,31 @@ def external_data(path: Path) -> tuple[str, ...]:
     WeightsError
         A file lies outside of the folder.
     """
+    names = _facts(path)[0]
+    for name in names:
+        if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise WeightsError(
+                f"weights file '{path}' keeps tensors in '{name}', which is not beside it; export it again with its "
+                "data in the same folder."
+            )
+    return names
+
+
+def fixed_side(path: Path) -> int | None:
+    """Return the height and width, px, of the only tiles that an ONNX file takes; None when it takes others too."""
+    return _facts(path)[1]
+
+
+def _facts(path: Path) -> tuple[tuple[str, ...], int | None]:
+    """External data and tile size of an ONNX file, which is read once; nothing of other files."""
     if path.suffix.lower() != ".onnx" or not path.is_file():
-        return ()
+        return (), None
     status = path.stat()
-    return _external_data(path, (status.st_mtime_ns, status.st_size))
+    return _read_facts(path, (status.st_mtime_ns, status.st_size))
 
 
 @lru_cache(maxsize=64)
-def _external_data(path: Path, _version: tuple[int, int]) -> tuple[str, ...]:
+def _read_facts(path: Path, _version: tuple[int, int]) -> tuple[tuple[str, ...], int | None]:
     import onnx
     from google.protobuf.message import DecodeError
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
@@ -53,38 +70,12 @@ def _external_data(path: Path, _version: tuple[int, int]) -> tuple[str, ...]:
     try:
         model = onnx.load_model(path, load_external_data=False)
     except (DecodeError, ValueError):  # no ONNX: what opens the model says so
-        return ()
+        return (), None
     names = {ExternalDataInfo(item).location for item in _tensors(model) if uses_external_data(item)}
-    for name in sorted(names):
-        if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise WeightsError(
-                f"weights file '{path}' keeps tensors in '{name}', which is not beside it; export it again with its "
-                "data in the same folder."
-            )
-    return tuple(sorted(names))
-
-
-def fixed_side(path: Path) -> int | None:
-    """Return the height and width, px, of the only tiles that an ONNX file takes; None when it takes others too."""
-    if path.suffix.lower() != ".onnx" or not path.is_file():
-        return None
-    status = path.stat()
-    return _fixed_side(path, (status.st_mtime_ns, status.st_size))
-
-
-@lru_cache(maxsize=64)
-def _fixed_side(path: Path, _version: tuple[int, int]) -> int | None:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        graph = onnx.load_model(path, load_external_data=False).graph
-    except (DecodeError, ValueError):  # no ONNX: what opens the model says so
-        return None
-    constants = {item.name for item in graph.initializer}
-    inputs = [item for item in graph.input if item.name not in constants]
+    constants = {item.name for item in model.graph.initializer}
+    inputs = [item for item in model.graph.input if item.name not in constants]
     sides = [item.dim_value for item in inputs[0].type.tensor_type.shape.dim][2:] if inputs else []
-    return sides[0] if len(sides) == 2 and sides[0] == sides[1] > 0 else None
+    return tuple(sorted(names)), sides[0] if len(sides) == 2 and sides[0] == sides[1] > 0 else None
 
 
 def _tensors(message: Any) -> Iterator[Any]:
