@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from geoseg.grid import Window
 from geoseg.vector import StyledClass
 
-Stage = Literal["predict", "finish", "unite", "number", "survey", "merge", "sift", "trace", "join"]
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -43,7 +41,7 @@ class Layout:
     places: frozenset[tuple[int, int]] | None
     classes: tuple[StyledClass, ...]
     nodata: int | None
-    final: Stage
+    final: str
     read: Callable[[Window], NDArray[Any]]
 
     def window(self, row: int, col: int) -> Window:
@@ -104,8 +102,7 @@ class Event:
     Attributes
     ----------
     stage : str
-        ``"predict"``, ``"finish"``, ``"unite"``, ``"number"``, ``"survey"``, ``"merge"``, ``"sift"``, ``"trace"`` or
-        ``"join"``.
+        Its name in the table of `geoseg.stages`.
     status : str
         ``"done"``, ``"failed"``, or ``"kept"`` from an earlier start.
     place : tuple of int
@@ -116,7 +113,7 @@ class Event:
         Why it failed.
     """
 
-    stage: Stage
+    stage: str
     status: Literal["done", "failed", "kept"]
     place: tuple[int, ...]
     seconds: float = 0.0

@@ -22,7 +22,7 @@ from distributed import Client, Future, as_completed
 
 from geoseg.engine.attempts import Failure, attempt
 from geoseg.engine.connection import GO_ON, Presence, Workers
-from geoseg.engine.events import Event, Listener, Outcome, Stage
+from geoseg.engine.events import Event, Listener, Outcome
 from geoseg.engine.interrupts import noticed_interrupts
 from geoseg.raster import unsigned
 
@@ -46,7 +46,7 @@ class _Task:
     """A task that waits, ordered by its priority and then by when it was asked for."""
 
     order: tuple[int, int]
-    stage: Stage = field(compare=False)
+    stage: str = field(compare=False)
     place: Place = field(compare=False)
     call: tuple[Any, ...] = field(compare=False)
     done: Done = field(compare=False)
@@ -83,7 +83,7 @@ class Flow:
 
     def submit(
         self,
-        stage: Stage,
+        stage: str,
         place: Place,
         function: Callable[..., dict[str, float]],
         *arguments: Any,
@@ -96,7 +96,7 @@ class Flow:
         heapq.heappush(self._waiting, _Task(order, stage, place, (function, *arguments), done, failed))
         self._send()
 
-    def keep(self, stage: Stage, place: Place) -> None:
+    def keep(self, stage: str, place: Place) -> None:
         """Say that a task's result is on disk already."""
         self.outcome.kept[stage] += 1
         self.listen(Event(stage, "kept", place))

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from geoseg.engine.events import Stage
 from geoseg.engine.flow import Flow, Place
 from geoseg.outlines import Node, OutlineJob
 from geoseg.outlines.resuming import kept_nodes
 from geoseg.outlines.tasks import join_nodes, sift, trace_block
 
-PRIORITY: dict[Stage, int] = {"survey": 5, "merge": 10, "sift": 15, "trace": 20, "join": 30}
+PRIORITY: dict[str, int] = {"survey": 5, "merge": 10, "sift": 15, "trace": 20, "join": 30}
 
-Step = tuple[Stage, Node]
+Step = tuple[str, Node]
 
 
 class NodeFlow:
@@ -35,7 +34,7 @@ class NodeFlow:
 
     def __init__(self, flow: Flow, job: OutlineJob) -> None:
         self.flow, self.job, self.plan = flow, job, job.plan
-        stages: list[Stage] = ["survey", "merge", "sift"] if self.plan.is_sifted else []
+        stages: list[str] = ["survey", "merge", "sift"] if self.plan.is_sifted else []
         stages += ["trace", "join"]
         kept = kept_nodes(self.plan)
         self.here: dict[Step, bool] = {(stage, node): True for stage in stages for node in sorted(kept[stage])}
@@ -69,7 +68,7 @@ class NodeFlow:
     def _holds_labels(self, place: Place) -> bool:
         return self.plan.places is None or place in self.plan.places
 
-    def _needs(self, stage: Stage, node: Node) -> list[bool | None]:
+    def _needs(self, stage: str, node: Node) -> list[bool | None]:
         """What a step waits for: None is not there yet, False is there and not what it should be."""
         children = self.plan.children(node)
         if stage == "merge":
@@ -85,7 +84,7 @@ class NodeFlow:
         own = [node[1:]] if stage == "survey" else sources
         return [self.final.get(place) for place in own if self._holds_labels(place)]
 
-    def _try(self, stage: Stage, node: Node | None) -> None:
+    def _try(self, stage: str, node: Node | None) -> None:
         """Submit a step when nothing is missing that it needs."""
         if node is None or (stage, node) in self.submitted:
             return
@@ -130,6 +129,6 @@ class NodeFlow:
             self._try("merge", self.plan.parent(node))
 
 
-def _place(stage: Stage, node: Node) -> Place:
+def _place(stage: str, node: Node) -> Place:
     """A block by its row and column, a node by its level too."""
     return node if stage in ("merge", "join") else node[1:]

@@ -15,6 +15,7 @@ from geoseg.monitor.gauge import Gauge
 from geoseg.monitor.page import HANDLER, Message, PagePlugin, Reply
 from geoseg.monitor.picture import Tile
 from geoseg.monitor.state import RunState, Summary, WorkerMemory
+from geoseg.stages import TABLE
 
 INTERVAL = 1.0
 """Seconds between messages."""
@@ -136,6 +137,7 @@ class Feed:
             "cols": cols,
             "factor": blocks.factor,
             "stages": blocks.stages,
+            "table": {stage.name: {"does": stage.does, "blocks": stage.goes_through_blocks} for stage in TABLE},
             "picture": list(picture.shape),
         }
 

@@ -14,9 +14,7 @@ from geoseg.engine import Compiling, Ended, Event, Opened, Said, Started, Writin
 from geoseg.monitor.blockmap import BlockMap
 from geoseg.monitor.pace import Pace, Work, seconds_left, share_done
 from geoseg.monitor.picture import LabelPicture
-
-ON_BLOCKS = ("predict", "finish", "number", "survey", "sift", "trace")
-"""Stages that go through the blocks one by one."""
+from geoseg.stages import STAGES
 
 FAILURES = 100
 """Failures that are told in full; more are counted."""
@@ -165,7 +163,7 @@ class RunState:
 
     def _pixel_stage(self) -> str | None:
         """The first stage that goes through the blocks: what it has done counts as speed."""
-        return next((stage for stage in self.stages if stage in ON_BLOCKS), None)
+        return next((stage for stage in self.stages if _goes_through_blocks(stage)), None)
 
     def _are_pixels_left(self) -> bool:
         stage = self._pixel_stage()
@@ -175,7 +173,7 @@ class RunState:
         self.started, self._begun = event, self.clock()
         self.stages = {stage: Work(total) for stage, total in event.totals.items()}
         if event.layout is not None:
-            self.blocks = BlockMap(event.layout, sum(stage in ON_BLOCKS for stage in event.totals))
+            self.blocks = BlockMap(event.layout, sum(map(_goes_through_blocks, event.totals)))
             self.picture = LabelPicture(event.layout)
 
     def _happen(self, event: Event) -> None:
@@ -186,7 +184,7 @@ class RunState:
             self._failed += 1
             if len(self._failures) < FAILURES:
                 self._failures.append(Failure(event.stage, event.id, event.message))
-        if self.blocks is not None and event.stage in ON_BLOCKS:
+        if self.blocks is not None and _goes_through_blocks(event.stage):
             self._move(self.blocks, event)
 
     def _move(self, blocks: BlockMap, event: Event) -> None:
@@ -210,3 +208,7 @@ class RunState:
             self.phase, self._message = "broken", str(event.error) or type(event.error).__name__
         else:
             self.phase = "done"
+
+
+def _goes_through_blocks(stage: str) -> bool:
+    return stage in STAGES and STAGES[stage].goes_through_blocks

@@ -21,6 +21,8 @@ from geoseg.grid import Window
 from geoseg.outlines.folder import Node, OutlineFolder
 from geoseg.outlines.objects import RunObjects
 from geoseg.raster import RowAreas
+from geoseg.stages import Scope, stages_of, totals
+from geoseg.tree import BlockTree
 from geoseg.vector import Region
 from geoseg.vectorize import Shaping
 
@@ -166,10 +168,12 @@ class OutlinePlan:
     @property
     def totals(self) -> dict[str, int]:
         """Number of tasks by stage."""
-        levels = [node[0] for node in self.nodes()]
-        blocks, above = levels.count(0), len(levels) - levels.count(0)
-        sifting = {"survey": blocks, "merge": above, "sift": blocks} if self.is_sifted else {}
-        return {**sifting, "trace": blocks, "join": above}
+        return totals(stages_of(Scope(outlines=True, sieves=self.is_sifted)), self.tree)
+
+    @property
+    def tree(self) -> BlockTree:
+        """Its blocks, and the nodes that join them."""
+        return BlockTree((len(self.rows) - 1, len(self.cols) - 1), self.places)
 
     @property
     def objects(self) -> RunObjects | None:

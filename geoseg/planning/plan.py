@@ -35,6 +35,7 @@ from geoseg.planning.memory import MIB
 from geoseg.planning.region import RegionMask
 from geoseg.raster import Raster, RowAreas, content
 from geoseg.raster.values import Values
+from geoseg.tree import BlockTree
 from geoseg.versions import deciding_versions
 
 if TYPE_CHECKING:
@@ -143,6 +144,11 @@ class Plan:
     def runs(self, place: tuple[int, int]) -> bool:
         """Say whether the block at a row and column runs."""
         return self.places is None or place in self.places
+
+    @property
+    def tree(self) -> BlockTree:
+        """Its blocks, and the nodes that join them."""
+        return BlockTree((self.grid.rows.blocks, self.grid.cols.blocks), self.places)
 
     def blocks(self) -> Iterator[Block]:
         """Blocks that run, in raster order, made one at a time."""

@@ -17,8 +17,9 @@ from typing import Any
 from geoseg.report import wording
 from geoseg.report.charts import bar, shade, stack
 from geoseg.report.record import RunRecord, spoken
+from geoseg.stages import STAGES, WRITING
 
-WALL = {"open": "open the model", "blocks": "blocks", "write": "write results"}
+WALL = {"open": "open the model", "blocks": "blocks", "write": WRITING}
 """Stages of the wall time, and what they are."""
 
 MAX_ROWS = 60
@@ -35,7 +36,8 @@ def time_section(record: RunRecord) -> str:
     wall = {WALL.get(name, spoken(name)): value for name, value in seconds.items()} | {"start and stop workers": rest}
     blocks = record.content.get("blocks") or {}
     done, kept = blocks.get("done") or {}, blocks.get("kept") or {}
-    work = dict(record.content.get("worker_seconds") or {})
+    seconds_by_stage = dict(record.content.get("worker_seconds") or {})
+    work = {name: seconds_by_stage[name] for name in (*STAGES, *seconds_by_stage) if name in seconds_by_stage}
     counts = {
         name: f"{done.get(name, 0):,} done" + (f", {kept[name]:,} kept" if kept.get(name) else "") for name in work
     }

@@ -39,6 +39,7 @@ from geoseg.errors import BlockError, ContinuationWarning, InputNotFoundError, W
 from geoseg.outlines import OutlineFolder, OutlinePlan, is_whole, write_outlines
 from geoseg.planning import Plan
 from geoseg.raster.options import configured
+from geoseg.stages import Scope, stages_of, totals
 from geoseg.store import RunFolder
 from geoseg.store.run import STAGES
 from geoseg.vector import check_format, check_layer
@@ -321,12 +322,18 @@ def _started(client: Client, made: Plan, shared: RunFolder, outlines: OutlinePla
     """What is said when a run begins."""
     verb, (height, width) = "continuing" if resumed else "mapping", made.raster.shape
     size = f"{width:,} x {height:,} px, {made.block_count} blocks, {made.workers} workers"
-    counting = {"unite": 1, "number": made.block_count} if made.has_things else {}
-    blocks = {"predict": made.block_count, "finish": made.block_count, **counting}
+    stages = stages_of(
+        Scope(
+            predicts=True,
+            things=made.has_things,
+            outlines=outlines is not None,
+            sieves=outlines is not None and outlines.is_sifted,
+        )
+    )
     return Started(
         f"{verb} with {made.spec.name}: {size}",
         client.dashboard_link or "",
-        {**blocks, **(outlines.totals if outlines else {})},
+        totals(stages, made.tree),
         layout=layout_of_run(made, shared, styled_classes(made.spec)),
         client=client,
         planned_bytes=sum(made.worker_bytes.values()),

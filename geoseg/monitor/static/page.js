@@ -6,23 +6,19 @@ const PATIENCE = 10000; // ms until a question counts as not answered
 const SKIPPED = 0, WAITING = 1, DONE = 254, FAILED = 255; // values of cells; between them the share that is done
 const EMPTY = 0, NODATA = 255; // values of the picture; between them entries of the legend
 const LATE = 15; // seconds without news after which a run is said to be silent
-const ON_BLOCKS = ["predict", "finish", "number", "survey", "sift", "trace"];
 const PHASES = {
   opening: "opening the model", compiling: "compiling", running: "running", writing: "writing results",
   done: "done", incomplete: "done, but for failed blocks", stopped: "stopped", broken: "broken off",
 };
 const OVER = ["done", "incomplete", "stopped", "broken"];
-const STAGES = {
-  predict: "the model looks at tiles", finish: "borders of tiles are blended", unite: "objects are joined over tiles",
-  number: "objects get their numbers", survey: "small faces are found", merge: "who takes them is decided",
-  sift: "labels without small faces", trace: "labels become arcs", join: "arcs become polygons",
-};
 
 const $ = (id) => document.getElementById(id);
 const state = {
   run: "", revision: -1, layout: {}, cells: new Uint8Array(), picture: new Uint8Array(), head: null,
   running: [], cursor: null, ended: false,
 };
+
+const stageOf = (name) => (state.layout.table || {})[name] || { does: "", blocks: false }; // of geoseg's table of stages
 
 // ---- numbers as people read them
 
@@ -179,9 +175,9 @@ function tellFigures(head, share, answer) {
 
 function tellStates(head) {
   const counts = { ...head.blocks, running: 0 };
-  const first = Object.keys(head.stages).find((stage) => ON_BLOCKS.includes(stage));
+  const first = Object.keys(head.stages).find((stage) => stageOf(stage).blocks);
   for (const [stage, ...place] of state.running) {
-    if (place.length !== 2 || !ON_BLOCKS.includes(stage)) continue;
+    if (place.length !== 2 || !stageOf(stage).blocks) continue;
     const from = stage === first ? "waiting" : "part";
     if (counts[from] > 0) {
       counts[from] -= 1;
@@ -228,7 +224,7 @@ function tellStages(head) {
     const [name, work] = stages[index], all = Math.max(1, work.total);
     if (line.cells[0].dataset.stage !== name) {
       line.cells[0].dataset.stage = name;
-      line.cells[0].replaceChildren(name, make("small", STAGES[name] || ""));
+      line.cells[0].replaceChildren(name, make("small", stageOf(name).does));
     }
     let start = 0;
     [...line.querySelectorAll("span")].forEach((span) => {
@@ -390,7 +386,7 @@ function drawRunning(context, scale, gap) {
   const factor = state.layout.factor, amber = color("--running"), ink = color("--ink");
   for (const [stage, ...place] of state.running) {
     const [level, row, col] = place.length === 3 ? place : [0, ...place];
-    if (place.length === 2 && !ON_BLOCKS.includes(stage)) continue;
+    if (place.length === 2 && !stageOf(stage).blocks) continue;
     const size = 2 ** level, cellOf = (value) => Math.floor(value / factor);
     const area = box(scale, cellOf(row * size), cellOf(col * size), cellOf((row + 1) * size - 1) + 1, cellOf((col + 1) * size - 1) + 1);
     if (level === 0 && gap === 0) spot(context, area, amber);
@@ -511,7 +507,7 @@ function described(row, col) {
   const name = factor === 1 ? `Block ${row}-${col}` : `Blocks in rows ${shown(row)}, columns ${shown(col)}`;
   const busy = state.running.find(
     ([stage, ...place]) =>
-      place.length === 2 && ON_BLOCKS.includes(stage) && place.every((at, axis) => Math.floor(at / factor) === [row, col][axis])
+      place.length === 2 && stageOf(stage).blocks && place.every((at, axis) => Math.floor(at / factor) === [row, col][axis])
   );
   if (busy && value !== FAILED) return `${name}: running, ${busy[0]}`;
   if (value === SKIPPED) return `${name}: skipped, outside what is wanted`;
