@@ -4,7 +4,7 @@ VENV := .venv
 OUT := out
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick lint bench clean
+.PHONY: demo test quick lint docs bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/geoseg run workflows/land_use.yaml --output $(OUT)/land_use
@@ -21,6 +21,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site in out/site; a link that leads nowhere, a bad docstring or a failing notebook is an error.
+docs: $(VENV)/installed-dev
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs $(OUT)/site
 
 bench: $(VENV)/installed-dev
 	$(BIN)/pip install --quiet ".[benchmarks]"
