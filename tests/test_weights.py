@@ -508,6 +508,18 @@ def test_a_size_that_is_a_multiple_is_no_code(tmp_path: Path) -> None:
     assert "could run code" in refused(rewrite(tmp_path / "program.pt2", evil), sprung)
 
 
+def test_a_program_that_halves_its_image_is_no_code(tmp_path: Path) -> None:
+    class Halving(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.interpolate(pixels, scale_factor=0.5)
+
+    sizes = {0: torch.export.Dim("n"), 2: 8 * torch.export.Dim("h"), 3: 8 * torch.export.Dim("w")}
+    program = torch.export.export(Halving(), (torch.zeros(2, 1, 32, 32),), dynamic_shapes=(sizes,))
+    torch.export.save(program, tmp_path / "program.pt2")
+    clean = torch.export.load(clean_exported(tmp_path / "program.pt2")).module()
+    assert clean(torch.rand(3, 1, 24, 16)).shape == (3, 1, 12, 8)
+
+
 def save_as_torch_2_6(program: torch.export.ExportedProgram, path: Path, **changes: bytes) -> Path:
     """Write the archive that torch 2.6 wrote: files without folders."""
     from torch._export.serde.schema import SCHEMA_VERSION

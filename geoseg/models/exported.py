@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
-from geoseg.errors import WeightsError
+from geoseg.errors import ModelError, WeightsError
 from geoseg.models.running import Network, settle
 from geoseg.models.safety import clean_exported, other_kind
+from geoseg.models.signature import Signature
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import resolve_weights
 
@@ -29,13 +30,15 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
 
     Raises
     ------
+    ModelError
+        When a program takes something else than one image.
     WeightsError
         When the file is missing, damaged, of another format, or unsafe.
     """
     path = resolve_weights(spec)
     if spec.framework == "torchscript":
         return _open_torchscript(path, device)
-    return _open_exported(path, device)
+    return _open_exported(path, spec, device)
 
 
 def _open_torchscript(path: Path, device: torch.device) -> torch.nn.Module:
@@ -66,14 +69,28 @@ def _quiet() -> Iterator[None]:
         log.disabled = before
 
 
-def _open_exported(path: Path, device: torch.device) -> torch.nn.Module:
+def _open_exported(path: Path, spec: ModelSpec, device: torch.device) -> Network:
     archive = clean_exported(path)
     try:
         with _loading, _quiet():
             program = torch.export.load(archive)
-        return (program if device.type == "cpu" else _moved(program, device)).module()
+        module = (program if device.type == "cpu" else _moved(program, device)).module()
     except (RuntimeError, ValueError, KeyError, AssertionError) as error:
         raise WeightsError(
             f"weights file '{path}' is not a torch.export program that torch {torch.__version__} can open; export it "
             "again with this version."
         ) from error
+    return _signature(program, spec).fit(module, spec)
+
+
+def _signature(program: torch.export.ExportedProgram, spec: ModelSpec) -> Signature:
+    """What a program takes, as its graph says."""
+    names = program.graph_signature.user_inputs
+    inputs = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor):
+        raise ModelError(
+            f"model '{spec.name}' takes the inputs {', '.join(map(str, names))}; export it with one float32 input of "
+            "shape (n, band, y, x)."
+        )
+    lengths = tuple(length if isinstance(length, int) else None for length in inputs[0].shape)
+    return Signature(inputs[0].dtype, lengths)

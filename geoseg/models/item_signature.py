@@ -62,9 +62,23 @@ def read_input(document: Document) -> Json:
     only = entries[0]
     if only.get("variables"):
         raise document.error("variables", f"has the value {only['variables']}; only models of bands can be used")
-    _check_axes(document, document.need(only, "input", dict))
+    only = {**only, "input": _bands_first(document.need(only, "input", dict))}
+    _check_axes(document, only["input"])
     _warn_of_code(document, only, "pre_processing_function")
     return only
+
+
+def _bands_first(structure: Json) -> Json:
+    """The same axes with the channels before the image, where they stand behind it."""
+    shape, order = structure.get("shape"), structure.get("dim_order")
+    if not isinstance(shape, list) or not isinstance(order, list) or not len(shape) == len(order) >= IMAGE_DIMENSIONS:
+        return structure
+    if tuple(str(name).lower() for name in order[-3:-1]) not in IMAGE_AXES:
+        return structure
+    return {
+        **structure,
+        **{key: [*axes[:-3], axes[-1], *axes[-3:-1]] for key, axes in (("shape", shape), ("dim_order", order))},
+    }
 
 
 def _check_axes(document: Document, structure: Json) -> None:

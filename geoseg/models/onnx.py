@@ -7,12 +7,21 @@ import torch
 
 from geoseg.errors import ModelError, WeightsError
 from geoseg.models.running import Network
+from geoseg.models.signature import IMAGE, Signature
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import resolve_weights
 
 _STATE = onnxruntime.capi.onnxruntime_pybind11_state
 UNREADABLE = (_STATE.InvalidProtobuf, _STATE.InvalidGraph, _STATE.InvalidArgument, _STATE.Fail, _STATE.NotImplemented)
 """What onnxruntime raises for a file it cannot open; its exceptions share no base."""
+
+TYPES = {
+    "tensor(float)": torch.float32,
+    "tensor(float16)": torch.float16,
+    "tensor(double)": torch.float64,
+    "tensor(uint8)": torch.uint8,
+}
+"""Pixels that a file may take, by onnxruntime's word."""
 
 
 def open_network(spec: ModelSpec, device: torch.device) -> Network:
@@ -21,7 +30,7 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
     Raises
     ------
     ModelError
-        When the file takes more than one input, or onnxruntime cannot use the device.
+        When the file takes something else than one image, or onnxruntime cannot use the device.
     WeightsError
         When the file is missing or is not ONNX.
     """
@@ -35,18 +44,26 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
             "fetch it again or export it again."
         ) from error
     inputs = session.get_inputs()
-    if len(inputs) != 1 or inputs[0].type != "tensor(float)":
+    if len(inputs) != 1 or inputs[0].type not in TYPES:
         found = ", ".join(f"{item.name}: {item.type}" for item in inputs)
         raise ModelError(
             f"model '{spec.name}' takes the inputs {found}; export it with one float32 input of shape (n, band, y, x)."
         )
-    name, output = inputs[0].name, session.get_outputs()[0].name
+    name, output = inputs[0].name, _scores_of(session)
 
-    def run(scaled: torch.Tensor) -> torch.Tensor:
-        scores = session.run([output], {name: scaled.cpu().numpy()})[0]
+    def run(pixels: torch.Tensor) -> torch.Tensor:
+        scores = session.run([output], {name: pixels.cpu().numpy()})[0]
         return torch.from_numpy(scores).to(device)
 
-    return run
+    lengths = tuple(length if isinstance(length, int) and length > 0 else None for length in inputs[0].shape)
+    return Signature(TYPES[inputs[0].type], lengths).fit(run, spec)
+
+
+def _scores_of(session: onnxruntime.InferenceSession) -> str:
+    """The name of the first output that is a batch of images; of the first where none says so."""
+    outputs = session.get_outputs()
+    images = [item for item in outputs if len(item.shape) == IMAGE]
+    return str((images or outputs)[0].name)
 
 
 def _options() -> onnxruntime.SessionOptions:

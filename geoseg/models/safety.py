@@ -71,6 +71,7 @@ ARTIFACT_TYPES = {"torch.export": "torch.export.save", "TorchScript": "torch.jit
 
 NAME = re.compile(r"[\w.]*")
 SYMBOL = re.compile(r"[a-z]+\d+")
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 TEXT_KEYS = ("in_spec", "out_spec")
 
 
@@ -219,7 +220,7 @@ def _is_symbolic(text: str) -> bool:
         all(isinstance(node, NODES) for node in nodes)
         and all(isinstance(node.func, ast.Name) for node in nodes if isinstance(node, ast.Call))
         and all(name in SYMBOLIC or SYMBOL.fullmatch(name) for name in names)
-        and all(SYMBOL.fullmatch(value) for value in texts)
+        and all(SYMBOL.fullmatch(value) or NUMBER.fullmatch(value) for value in texts)
     )
 
 

@@ -21,6 +21,9 @@ from geoseg.models.spec import Activation, ModelSpec
 SLACK = 1e-3
 """How far outside 0 to 1 rounding may take a probability."""
 
+APART = 0.01
+"""From which mean distance to 1 on the sums of a pixel's probabilities are not those of classes that exclude others."""
+
 
 class SemanticModel:
     """See `geoseg.models.Model`.
@@ -99,6 +102,11 @@ def check_scores(spec: ModelSpec, scores: Any, scaled: torch.Tensor) -> None:
         )
     expected = (scaled.shape[0], spec.score_count, *scaled.shape[2:])
     found = tuple(scores.shape)
+    if not scores.is_floating_point():
+        raise ModelError(
+            f"model '{spec.name}' returned whole numbers ({str(scores.dtype).removeprefix('torch.')}), as the classes "
+            "of an argmax are, where scores are expected; export it without its last step."
+        )
     if len(found) != 4 or found[0] != expected[0]:
         raise _misshapen(spec, found, expected, "it must return scores of shape (n, class, y, x)")
     if scored_classes(spec, found[1]) is None:
@@ -132,28 +140,38 @@ def _check_range(spec: ModelSpec, scores: torch.Tensor) -> None:
 
 
 def _warn_of_shares(spec: ModelSpec, scores: torch.Tensor) -> None:
-    """Say that an activation is about to be taken of what is a probability already.
+    """Say that scores and activation do not go together.
 
-    A softmax makes every class about as likely, and a sigmoid brings everything above one half.
+    A softmax of probabilities makes every class about as likely, a sigmoid brings everything above one half, and of
+    probabilities that do not exclude each other the largest need not be large.
     """
     floats = scores.float()
     lowest, highest = (float(value) for value in floats.aminmax())
+    sums = floats.sum(1)
+    has_several, are_shares = floats.shape[1] > 1, bool((floats >= -SLACK).all() and ((sums - 1).abs() < SLACK).all())
     if spec.activation == "sigmoid" and 0 <= lowest < highest <= 1:
-        warnings.warn(
+        _warn(
             f"model '{spec.name}' gives values from {lowest:.3g} to {highest:.3g}, as probabilities are, and its "
             "activation sigmoid is meant for logits: each becomes 0.5 or more; set geoseg:activation in its entry to "
-            "none.",
-            GeosegWarning,
-            stacklevel=4,
+            "none."
         )
-    are_shares = floats.shape[1] > 1 and bool((floats >= -SLACK).all() and ((floats.sum(1) - 1).abs() < SLACK).all())
-    if spec.activation == "softmax" and are_shares:
-        warnings.warn(
+    if spec.activation == "softmax" and has_several and are_shares:
+        _warn(
             f"model '{spec.name}' gives probabilities (those of each pixel sum to 1), and its activation softmax is "
-            "meant for logits: confidence will be too low; set geoseg:activation in its entry to none.",
-            GeosegWarning,
-            stacklevel=4,
+            "meant for logits: confidence will be too low; set geoseg:activation in its entry to none."
         )
+    is_exclusive = spec.task == "semantic-segmentation" and spec.activation == "none" and spec.threshold is None
+    if is_exclusive and has_several and float((sums - 1).abs().mean()) > APART:
+        _warn(
+            f"model '{spec.name}' gives probabilities that do not sum to 1 (from {float(sums.min()):.3g} to "
+            f"{float(sums.max()):.3g} a pixel), as those of classes that do not exclude each other, and each pixel "
+            "gets the largest, however small; set geoseg:threshold in its entry, such as 0.5, if a pixel may belong to "
+            "none."
+        )
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, GeosegWarning, stacklevel=5)
 
 
 def not_finite(spec: ModelSpec) -> ModelError:

@@ -17,6 +17,9 @@ from geoseg.models.watershed import Watershed
 NODATA = 255
 """The label of pixels that hold no data; never a class."""
 
+RAMP = 32
+"""Overlap of tiles, px, unless the model or a person says otherwise."""
+
 HUB = "hub:"
 """What stands before the name of weights that a family's own library fetches."""
 

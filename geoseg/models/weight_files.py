@@ -6,7 +6,9 @@ It knows files and folders on this machine, nothing of where they come from or w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +17,9 @@ from geoseg.errors import WeightsError
 
 PARTS = (".json", ".safetensors", ".txt", ".model")
 """Suffixes of what belongs to a model in a folder: configuration, tensors, and the words of a tokenizer."""
+
+IMAGE_AXES = 4
+"""Of a batch of images."""
 
 
 def list_files(path: Path) -> dict[str, Path]:
@@ -49,20 +54,21 @@ def external_data(path: Path) -> tuple[str, ...]:
 
 
 def fixed_side(path: Path) -> int | None:
-    """Return the height and width, px, of the only tiles that an ONNX file takes; None when it takes others too."""
+    """Return the height and width, px, of the only tiles that an ONNX or .pt2 file takes; None when it takes others."""
     return _facts(path)[1]
 
 
 def _facts(path: Path) -> tuple[tuple[str, ...], int | None]:
-    """External data and tile size of an ONNX file, which is read once; nothing of other files."""
-    if path.suffix.lower() != ".onnx" or not path.is_file():
+    """External data and tile size of a file with a graph, which is read once; nothing of other files."""
+    read = READERS.get(path.suffix.lower())
+    if read is None or not path.is_file():
         return (), None
     status = path.stat()
-    return _read_facts(path, (status.st_mtime_ns, status.st_size))
+    return read(path, (status.st_mtime_ns, status.st_size))
 
 
 @lru_cache(maxsize=64)
-def _read_facts(path: Path, _version: tuple[int, int]) -> tuple[tuple[str, ...], int | None]:
+def _read_onnx(path: Path, _version: tuple[int, int]) -> tuple[tuple[str, ...], int | None]:
     import onnx
     from google.protobuf.message import DecodeError
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
@@ -74,8 +80,34 @@ def _read_facts(path: Path, _version: tuple[int, int]) -> tuple[tuple[str, ...],
     names = {ExternalDataInfo(item).location for item in _tensors(model) if uses_external_data(item)}
     constants = {item.name for item in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in constants]
-    sides = [item.dim_value for item in inputs[0].type.tensor_type.shape.dim][2:] if inputs else []
-    return tuple(sorted(names)), sides[0] if len(sides) == 2 and sides[0] == sides[1] > 0 else None
+    lengths = [item.dim_value for item in inputs[0].type.tensor_type.shape.dim] if inputs else []
+    return tuple(sorted(names)), _side(lengths)
+
+
+@lru_cache(maxsize=64)
+def _read_exported(path: Path, _version: tuple[int, int]) -> tuple[tuple[str, ...], int | None]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("/models/model.json"))
+            module = json.loads(archive.read(name))["graph_module"]
+        (given,) = [item["user_input"] for item in module["signature"]["input_specs"] if "user_input" in item]
+        sizes = module["graph"]["tensor_values"][given["arg"]["as_tensor"]["name"]]["sizes"]
+        return (), _side([size.get("as_int", 0) for size in sizes])
+    except (zipfile.BadZipFile, OSError, StopIteration, ValueError, LookupError, TypeError, AttributeError):
+        return (), None  # of another form: what opens the model says so
+
+
+READERS = {".onnx": _read_onnx, ".pt2": _read_exported}
+"""How a file with a graph is read, by its suffix."""
+
+
+def _side(lengths: Sequence[int]) -> int | None:
+    """The side of an input (n, band, y, x) or (n, y, x, band) that takes no other; 0 is an axis that may vary."""
+    if len(lengths) != IMAGE_AXES:
+        return None
+    is_last = bool(lengths[3]) and lengths[1] == lengths[2] != lengths[3]
+    sides = set(lengths[1:3] if is_last else lengths[2:]) - {0}
+    return sides.pop() if len(sides) == 1 else None
 
 
 def _tensors(message: Any) -> Iterator[Any]:

@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from geoseg.errors import WeightsError
 from geoseg.files import move_into_place, working_folder
-from geoseg.models.spec import HUB, ModelSpec
+from geoseg.models.spec import HUB, RAMP, ModelSpec
 from geoseg.models.weight_files import PARTS, digest, external_data, fixed_side, require_files, sha256, size
 
 if TYPE_CHECKING:
@@ -173,12 +173,19 @@ def expected_size(spec: ModelSpec) -> tuple[int, Source]:
 
 
 def with_own_size(spec: ModelSpec) -> ModelSpec:
-    """Return the spec with the tile size of its file, where that is an ONNX file that takes no other."""
+    """Return the spec with the tile size of its file, where that holds a graph that takes no other.
+
+    Halo and ramp of larger tiles become an eighth and a quarter of it where they leave less than a ramp of it.
+    """
     path = local_weights(spec)
     side = None if path is None else fixed_side(path)
     if side is None:
         return spec
-    return replace(spec, tile_size=side, fixed_size=True, multiple=math.gcd(side, spec.multiple))
+    halo, ramp = spec.halo, spec.ramp
+    if 2 * (halo + (RAMP if ramp is None else ramp)) > side:
+        halo, ramp = side // 8, side // 4
+    multiple = math.gcd(side, spec.multiple, 2 * halo + (RAMP if ramp is None else ramp))
+    return replace(spec, tile_size=side, fixed_size=True, halo=halo, ramp=ramp, multiple=multiple)
 
 
 def word_model(spec: ModelSpec) -> ModelSpec | None:

@@ -20,7 +20,7 @@ import psutil
 
 from geoseg.errors import GridError, PlanError
 from geoseg.grid import Block, TileGrid, Tiling
-from geoseg.models.spec import ModelSpec
+from geoseg.models.spec import RAMP, ModelSpec
 from geoseg.models.weights import weights_digest, word_model
 from geoseg.planning import memory
 from geoseg.planning.estimate import (
@@ -41,9 +41,6 @@ from geoseg.versions import deciding_versions
 if TYPE_CHECKING:
     from geoseg.models.running import Precision
     from geoseg.prompting import PromptLayer
-
-RAMP = 32
-"""Overlap of tiles, px, unless the model or a person says otherwise."""
 
 SPEECH = (
     *("name", "weights", "checksum", "obtain", "parts", "description", "license", "metrics", "value_range"),
