@@ -55,6 +55,22 @@ def test_a_workflow_may_be_given_imagery_behind_it() -> None:
         read_workflow([])
 
 
+def test_imagery_may_be_named_by_input_alone(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene = write_raster(tmp_path / "scene.tif", PIXELS)
+    named = read_workflow(input=scene, model="buildings")
+    assert named == read_workflow(scene, model="buildings")
+    assert read_workflow(input=["a.tif", "b.tif"], model=str(model)).input == ["a.tif", "b.tif"]
+    assert geoseg.plan(input=scene, model=model, ramp=8).raster.shape == PIXELS.shape[1:]
+    assert main(["plan", "--input", str(scene), "--model", str(model), "--ramp", "8"]) == 0
+    with pytest.raises(WorkflowError, match=r"no model is given for the input; give --model"):
+        geoseg.run(input=scene)
+    with pytest.raises(WorkflowError, match="neither a workflow nor imagery is given"):
+        geoseg.run(model=model)
+    capsys.readouterr()
+    assert main(["run", "--model", str(model)]) == 2
+    assert "neither a workflow nor imagery is given" in capsys.readouterr().err
+
+
 def test_a_value_that_cannot_be_used_is_blamed_on_those_who_gave_it(tmp_path: Path) -> None:
     with pytest.raises(WorkflowError, match=r"^the run has nodata: 'abc'"):
         read_workflow("land_use", nodata="abc")

@@ -16,10 +16,10 @@ import typer
 Command = TypeVar("Command", bound=Callable[..., None])
 
 Source = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="WORKFLOW|IMAGERY...",
-        help="A workflow file, the name of a shipped one, or imagery, which needs --model.",
+        help="A workflow file, the name of a shipped one, or imagery (also --input), which needs --model.",
     ),
 ]
 Model = Annotated[str | None, typer.Option(help="A name in the catalog, or the path of a STAC MLM item.")]

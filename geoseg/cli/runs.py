@@ -33,7 +33,7 @@ MIB = 2**20
 
 
 @takes(RUN_OPTIONS)
-def run(workflow: Source, *, quiet: Quiet = False, json: Json = False, **settings: Any) -> None:
+def run(workflow: Source = None, *, quiet: Quiet = False, json: Json = False, **settings: Any) -> None:
     """Map a raster: labels, polygons, a manifest and a report in the output folder."""
     from geoseg import workflow as runs
 
@@ -71,7 +71,7 @@ def _show(result: RunResult, monitor: Monitor) -> None:
 
 
 @takes(RUN_OPTIONS)
-def plan(workflow: Source, *, json: Json = False, **settings: Any) -> None:
+def plan(workflow: Source = None, *, json: Json = False, **settings: Any) -> None:
     """Print what would run: blocks, tiles, memory, disk, estimated time. Computes nothing."""
     from geoseg import workflow as runs
 

@@ -37,7 +37,7 @@ MANY_TILES = 64
 
 
 @configured()
-def plan(workflow: WorkflowSource, *, client: Client | None = None, **settings: Any) -> Plan:
+def plan(workflow: WorkflowSource | None = None, *, client: Client | None = None, **settings: Any) -> Plan:
     """Say what would run; computes nothing.
 
     Parameters

@@ -57,7 +57,7 @@ NODE_STAGES = ("survey", "merge", "sift", "trace", "join")
 
 @configured()
 def run(
-    workflow: WorkflowSource,
+    workflow: WorkflowSource | None = None,
     *,
     listen: Listener = ignore,
     client: Client | None = None,

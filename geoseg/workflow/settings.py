@@ -212,15 +212,15 @@ WorkflowSource = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Wor
 """What a run begins with: a workflow by file, name or content, or imagery."""
 
 
-def read_workflow(workflow: WorkflowSource, **settings: Any) -> Workflow:
+def read_workflow(workflow: WorkflowSource | None = None, **settings: Any) -> Workflow:
     """Read a workflow, or make one of imagery and a model, and replace what is given besides.
 
     Parameters
     ----------
-    workflow : path, list of paths, Workflow or dict
+    workflow : path, list of paths, Workflow or dict, optional
         A YAML file or the name of a shipped workflow such as ``land_use``, with imagery behind it or not; or imagery as
-        ``input`` takes it, which needs ``model``. A model that a shipped workflow is made for brings the settings of
-        that workflow.
+        ``input`` takes it, which needs ``model``; nothing where ``input`` and ``model`` are given. A model that a
+        shipped workflow is made for brings the settings of that workflow.
     **settings
         Keys of `Workflow`; None leaves the workflow's own.
 
@@ -264,13 +264,15 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _content(workflow: WorkflowSource, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+def _content(workflow: WorkflowSource | None, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """The keys of a workflow, and what an error calls it."""
     if isinstance(workflow, Workflow):
         return workflow.model_dump(), "the workflow"
     if isinstance(workflow, Mapping):
         return workflow, "the workflow"
     named = [workflow] if isinstance(workflow, str | os.PathLike) else workflow
+    if not named and "input" in given:
+        return _imagery_workflow([], given), "the run"
     if not named:
         raise WorkflowError("neither a workflow nor imagery is given; give one, such as scene.tif with a model.")
     first, *imagery = [os.fspath(source) for source in named]
@@ -302,8 +304,9 @@ def _imagery_workflow(imagery: Sequence[str], given: Mapping[str, Any]) -> Mappi
     if "model" not in given:
         if len(imagery) == 1 and get_close_matches(imagery[0], workflow_names(), n=1):
             raise InputNotFoundError(f"workflow {imagery[0]} does not exist; {nearest(imagery[0], workflow_names())}")
+        first = f"'{imagery[0]}'" if imagery else "the input"
         raise WorkflowError(
-            f"no model is given for '{imagery[0]}'; give --model with a name of `geoseg models`, such as buildings, or "
+            f"no model is given for {first}; give --model with a name of `geoseg models`, such as buildings, or "
             "a workflow file."
         )
     shipped = (_read_yaml(workflows_home() / f"{name}.yaml") for name in workflow_names())
