@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,21 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
+import rasterio.shutil
 import tifffile
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.io import MemoryFile
 
 import geoseg
 from geoseg.cli import main
 from geoseg.errors import BlockError
 from geoseg.grid import Window
 from geoseg.raster import open_raster, read_labels
-from geoseg.raster.damage import nodata_text
+from geoseg.raster.facts import declared_nodata
 from tests.rasters import write_raster
+from tests.servers import serving
 
 ALL = Window(0, 0, 20, 20)
 
@@ -78,19 +82,55 @@ def test_nodata_of_64_bits_is_what_the_file_declares(tmp_path: Path, dtype: str,
 
 
 @settings(max_examples=30, deadline=None)
-@given(text=st.text("-+.e0123456789", min_size=1, max_size=40), big=st.booleans(), order=st.sampled_from("<>"))
-def test_the_text_of_nodata_is_read_from_every_form_of_a_tiff(
-    tmp_path_factory: pytest.TempPathFactory, text: str, big: bool, order: str
+@given(digits=st.integers(1, 9), power=st.integers(1, 18), big=st.booleans(), order=st.sampled_from("<>"))
+def test_nodata_is_read_from_every_form_of_a_tiff(
+    tmp_path_factory: pytest.TempPathFactory, digits: int, power: int, big: bool, order: str
 ) -> None:
     path = tmp_path_factory.mktemp("tiff") / "a.tif"
+    text = f"{digits}.5e{power:+d}"
     tag = (42113, "s", len(text) + 1, text, True)
     tifffile.imwrite(path, np.zeros((4, 4), np.int64), extratags=[tag], bigtiff=big, byteorder=order)
-    assert nodata_text(str(path)) == text
+    with rasterio.open(path) as opened:
+        assert opened.nodata == digits
+        assert declared_nodata(opened) == (int(float(text)),)
 
 
-def test_a_tiff_without_nodata_has_no_text_of_it(tmp_path: Path) -> None:
-    assert nodata_text(str(write_raster(tmp_path / "a.tif", np.zeros((1, 9, 9), np.int64)))) is None
-    assert nodata_text("/vsicurl/https://example.com/a.tif") is None
+def test_nodata_of_one_digit_is_that_digit(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", np.zeros((1, 9, 9), np.int64), nodata=-9)
+    assert open_raster(path).sources[0].nodata == (-9,)
+    assert open_raster(write_raster(tmp_path / "b.tif", np.zeros((1, 9, 9), np.int64))).sources[0].nodata == (None,)
+
+
+def test_nodata_of_64_bits_is_read_from_a_server(tmp_path: Path) -> None:
+    write_raster(tmp_path / "a.tif", np.zeros((1, 9, 9), np.int64), nodata=-(2**63))
+    with serving(tmp_path) as traffic:
+        assert open_raster(f"{traffic.url}/a.tif").sources[0].nodata == (-(2**63),)
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+@pytest.mark.parametrize("own", [None, -(2**63)])
+@pytest.mark.parametrize(("text", "nodata"), [("-9.22337203685477581E+18", -(2**63)), ("5", 5), ("-9", -9)])
+def test_nodata_beside_a_file_of_64_bits_goes_before_its_own(
+    tmp_path: Path, text: str, nodata: int, own: int | None, is_remote: bool
+) -> None:
+    path = write_raster(tmp_path / "a.tif", np.zeros((1, 9, 9), np.int64), nodata=own)
+    histogram = f"<Metadata><MDI key='a'>{'7' * 70_000}</MDI></Metadata>"
+    band = f'<PAMRasterBand band="1"><NoDataValue>{text}</NoDataValue></PAMRasterBand>'
+    path.with_name("a.tif.aux.xml").write_text(f"<PAMDataset>{histogram}{band}</PAMDataset>")
+    with serving(tmp_path) if is_remote else nullcontext() as traffic:
+        name = str(path) if traffic is None else f"{traffic.url}/a.tif"
+        assert open_raster(name).sources[0].nodata == (nodata,)
+
+
+def test_nodata_of_a_vrt_of_64_bits_is_what_its_text_means(tmp_path: Path) -> None:
+    write_raster(tmp_path / "a.tif", np.zeros((1, 20, 20), np.int64))
+    with MemoryFile(ext=".vrt") as file:
+        rasterio.shutil.copy(tmp_path / "a.tif", file.name, driver="VRT")
+        text = file.read().decode()
+    band = '<VRTRasterBand dataType="Int64" band="1">'
+    assert band in text
+    (tmp_path / "a.vrt").write_text(text.replace(band, f"{band}<NoDataValue>-9.2233720368547758e+18</NoDataValue>"))
+    assert open_raster(str(tmp_path / "a.vrt")).sources[0].nodata == (-(2**63),)
 
 
 def polygons(path: Path) -> dict[int, int]:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
-from typing import BinaryIO
 
 from rasterio.errors import RasterioIOError
 
@@ -50,10 +47,6 @@ _WARNING = re.compile(r"CPLE_\w+(?: in |:)", re.DOTALL)
 
 _ERROR = "error: "
 """How a message begins that GDAL calls an error, and none of the warnings."""
-
-
-_PIXEL_SCALE, _TIE_POINT, _TRANSFORMATION, _NODATA = 33550, 33922, 34264, 42113
-"""Tags that place a GeoTIFF (OGC 19-008, section 7.5)."""
 
 
 class DamageError(RasterioIOError):  # type: ignore[misc]  # rasterio has no types
@@ -96,51 +89,6 @@ def _listen() -> None:
     for channel in _CHANNELS:
         channel.addFilter(_Collector(channel))
         channel.setLevel(min(logging.INFO, channel.getEffectiveLevel()))
-
-
-def lacks_tie_point(path: str) -> bool:
-    """Say whether a TIFF has a pixel size and no whole tie point, so that GDAL places it at (0, 0) without a word.
-
-    What is no local file is not looked into.
-    """
-    if not Path(path).is_file():
-        return False
-    with Path(path).open("rb") as file:
-        counts = {tag: count for tag, (count, _) in _directory(file)[1].items()}
-    return _PIXEL_SCALE in counts and counts.get(_TIE_POINT, 0) < 6 and _TRANSFORMATION not in counts
-
-
-def nodata_text(path: str) -> str | None:
-    """What a TIFF declares as nodata, letter by letter; None where it declares none, or is no local file."""
-    if not Path(path).is_file():
-        return None
-    with Path(path).open("rb") as file:
-        place, tags = _directory(file)
-        count, field = tags.get(_NODATA, (0, b""))
-        if count > len(field):
-            file.seek(struct.unpack(place, field)[0])
-            field = file.read(count)
-    return field[:count].strip(b"\0 ").decode("ascii", "replace") or None
-
-
-def _directory(file: BinaryIO) -> tuple[str, dict[int, tuple[int, bytes]]]:
-    """The first directory of a TIFF (TIFF 6.0, section 2; BigTIFF has wider numbers).
-
-    Returns
-    -------
-    place : str
-        How a place in the file is packed.
-    tags : dict of int to (int, bytes)
-        Of each tag the number of its values, and the values or their place.
-    """
-    order = "<" if file.read(2) == b"II" else ">"
-    is_big = file.read(2) in (b"+\0", b"\0+")
-    file.seek(8 if is_big else 4)
-    place, count, entry = ("Q", "Q", "HHQ8s") if is_big else ("I", "H", "HHI4s")
-    file.seek(struct.unpack(order + place, file.read(struct.calcsize(order + place)))[0])
-    (entries,) = struct.unpack(order + count, file.read(struct.calcsize(order + count)))
-    rows = struct.iter_unpack(order + entry, file.read(struct.calcsize(order + entry) * entries))
-    return order + place, {tag: (values, field) for tag, _, values, field in rows}
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import MaskFlags
 
-from geoseg.raster.damage import nodata_text
+from geoseg.raster.tags import nodata_text
 
 ZARR_ATTRIBUTES = "_FillValue", "missing_value"
 """Attributes by which an array of Zarr declares its nodata, as xarray and CF have it."""
@@ -25,15 +25,22 @@ def declared_nodata(opened: rasterio.DatasetReader) -> tuple[float | None, ...]:
     """Return the nodata value that each band of a file declares, where GDAL's reading is another too.
 
     GDAL takes the fill value of a Zarr array, which is 0 unless someone chose another, and the digits before the point
-    of the text in a GeoTIFF of 64-bit integers, which rasterio writes as a float: -9 for -2**63.
+    of the text that declares nodata of 64-bit integers, which rasterio writes as a float: -9 for -2**63.
     """
     read: tuple[float | None, ...] = opened.nodatavals
     if opened.driver == "Zarr":
         return tuple(_zarr_nodata(value, opened.tags() | opened.tags(index)) for index, value in enumerate(read, 1))
-    if opened.driver == "GTiff" and {"int64", "uint64"} & set(opened.dtypes) and any(read):
-        text = nodata_text(opened.name) or ""
-        with suppress(ValueError, OverflowError):  # other words than such a float are GDAL's to read
-            return tuple(int(float(text)) for _ in read) if "e" in text.lower() else read
+    return tuple(
+        _written_nodata(opened, band, value) if value and dtype in ("int64", "uint64") and abs(value) < 10 else value
+        for band, value, dtype in zip(opened.indexes, read, opened.dtypes, strict=True)
+    )
+
+
+def _written_nodata(opened: rasterio.DatasetReader, band: int, read: float) -> float:
+    """The whole number that a text means, of which GDAL has read the digit before the point."""
+    text = nodata_text(opened, band) or ""
+    with suppress(ValueError, OverflowError):  # other words than such a float are GDAL's to read
+        return int(float(text)) if "e" in text.lower() else read
     return read
 
 

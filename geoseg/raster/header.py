@@ -29,13 +29,14 @@ from geoseg.raster.bands import (
     sensor_band,
 )
 from geoseg.raster.calibration import AS_STORED, Line
-from geoseg.raster.damage import DamageError, heeding, lacks_tie_point
+from geoseg.raster.damage import DamageError, heeding
 from geoseg.raster.facts import declared_nodata, has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import open_dataset
 from geoseg.raster.options import configured
 from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT, definition, ground_resolution, stated_crs
 from geoseg.raster.products import LANDSAT_PIXELS, product_file, sensor_of
 from geoseg.raster.source import Source, reason
+from geoseg.raster.tags import lacks_tie_point
 
 _VECTOR_SUFFIXES = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet", ".kml", ".gml", ".csv"}
 _SHORT_NUMBER = re.compile(r"(?:^|[^A-Za-z0-9])(SR_|TOA_)?B[1-9]\d?(?![A-Za-z0-9])")
@@ -257,7 +258,7 @@ def _check_bands(opened: rasterio.DatasetReader, given: str) -> None:
 def _geobox(opened: rasterio.DatasetReader, given: str, default: CRS | None, *, require_crs: bool) -> GeoBox:
     transform, crs = opened.transform, opened.crs
     has_place = not transform.is_identity
-    if has_place and transform.c == transform.f == 0 and opened.driver == "GTiff" and lacks_tie_point(opened.name):
+    if has_place and transform.c == transform.f == 0 and opened.driver == "GTiff" and lacks_tie_point(opened.files[0]):
         raise DamageError("a pixel size without a tie point")
     if transform.is_degenerate:
         raise RasterError(f"'{given}' has pixels of size 0 ({tuple(transform)[:6]}); correct its transform.")
