@@ -11,6 +11,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import shapely
 import shapely.geometry
 from affine import Affine
@@ -28,6 +29,7 @@ from geoseg.training.labels import _features
 from geoseg.training.recipe_parts import PolygonLabels
 from geoseg.vector import read_region
 from tests.rasters import write_raster
+from tests.servers import serving
 from tests.stac import collection_of, write_json, write_scene
 
 TYPES = [("uint8", "uint16"), ("int16", "float32"), ("uint8", "int16"), ("float32", "float64"), ("uint16", "int32")]
@@ -83,6 +85,46 @@ def test_names_of_classes_stand_beside_the_file(tmp_path: Path, content: str, na
     sidecar = path.with_name("a.tif.aux.xml")
     sidecar.write_text(f'<PAMDataset><PAMRasterBand band="1">{content}</PAMRasterBand></PAMDataset>')
     assert read_legend(open_raster(str(path))).names == names
+
+
+ROWS = (
+    '<GDALRasterAttributeTable Row0Min="10" BinSize="1">'
+    '<FieldDefn index="0"><Name>Histogram</Name><Type>1</Type><Usage>1</Usage></FieldDefn>'
+    '<FieldDefn index="1"><Name>NLCD Land Cover Class</Name><Type>2</Type><Usage>0</Usage></FieldDefn>'
+    '<Row index="0"><F>0</F><F></F></Row><Row index="1"><F>9</F><F>Open Water</F></Row>'
+    '<Row index="2"><F>8</F><F>Developed, Open Space</F></Row></GDALRasterAttributeTable>'
+)
+
+
+def _described(folder: Path, content: str) -> Path:
+    path = write_raster(folder / "a.tif", np.zeros((9, 9), np.uint8))
+    path.with_name("a.tif.aux.xml").write_text(
+        f'<PAMDataset><PAMRasterBand band="1">{content}</PAMRasterBand></PAMDataset>'
+    )
+    return path
+
+
+@pytest.mark.parametrize("content", [RAT, BY_NAME])
+def test_names_of_classes_stand_within_an_image_of_erdas(tmp_path: Path, content: str) -> None:
+    rasterio.shutil.copy(_described(tmp_path, content), tmp_path / "a.img", driver="HFA")
+    tmp_path.joinpath("a.img.aux.xml").unlink(missing_ok=True)
+    assert read_legend(open_raster(str(tmp_path / "a.img"))).names == {0: "Open Water", 41: "Forest"}
+
+
+def test_rows_of_a_table_without_values_count_from_its_first_bin(tmp_path: Path) -> None:
+    path = _described(tmp_path, ROWS)
+    assert read_legend(open_raster(str(path))).names == {11: "Open Water", 12: "Developed, Open Space"}
+    rasterio.shutil.copy(_described(tmp_path, ROWS.replace("10", "0")), tmp_path / "a.img", driver="HFA")
+    tmp_path.joinpath("a.img.aux.xml").unlink(missing_ok=True)
+    assert read_legend(open_raster(str(tmp_path / "a.img"))).names == {1: "Open Water", 2: "Developed, Open Space"}
+    two_texts = _described(tmp_path, ROWS.replace("<Type>1", "<Type>2"))
+    assert read_legend(open_raster(str(two_texts))).names == {}
+
+
+def test_names_of_classes_beside_a_file_are_read_from_a_server(tmp_path: Path) -> None:
+    _described(tmp_path, CATEGORIES)
+    with serving(tmp_path) as traffic:
+        assert read_legend(open_raster(f"{traffic.url}/a.tif")).names == {0: "water", 2: "trees"}
 
 
 def _netcdf(path: Path, dimension: str) -> Path:

@@ -1,15 +1,18 @@
 """What the values of a classified raster are called, and their colours, as its file says.
 
 It knows ``CLASS_<value>`` items, as `write_cog` writes them, colour tables, and the category names and attribute tables
-that GDAL and other programs keep in ``.aux.xml`` beside a file; nothing of what classes are for.
+that GDAL finds within a file or beside it; nothing of what classes are for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from xml.etree import ElementTree
+
+import rasterio
+import rasterio.shutil
+from rasterio.io import MemoryFile
 
 from geoseg.errors import RasterError
 from geoseg.raster.handles import dataset
@@ -73,21 +76,18 @@ def _legend_of(path: str) -> Legend:
         colors = {}
     numbers = {key.removeprefix(_ITEM): str(name) for key, name in items.items() if key.startswith(_ITEM)}
     names = {int(number): name for number, name in numbers.items() if number.isdecimal()}
-    return Legend(names or _sidecar_names(source.files), colors)
+    return Legend(names or _described_names(source), colors)
 
 
-def _sidecar_names(files: list[str]) -> dict[int, str]:
-    """Names of values of the first band in GDAL's metadata beside a file or in a VRT; empty where there are none."""
-    for file in files:
-        if not file.endswith((".aux.xml", ".vrt")) or not Path(file).is_file():
-            continue
-        try:
-            band = ElementTree.parse(file).find(".//*[@band='1']")  # noqa: S314 - GDAL has parsed it before
-        except ElementTree.ParseError:  # GDAL has read the pixels without it
-            continue
-        if band is not None and (names := _categories(band) or _attributes(band)):
-            return names
-    return {}
+def _described_names(source: rasterio.DatasetReader) -> dict[int, str]:
+    """Names of values of the first band that GDAL knows, within a file or beside it; empty where there are none.
+
+    rasterio has no attribute tables, but GDAL writes them into a VRT.
+    """
+    with MemoryFile(ext=".vrt") as file:
+        rasterio.shutil.copy(source, file.name, driver="VRT")
+        band = ElementTree.fromstring(file.read()).find(".//*[@band='1']")  # noqa: S314 - GDAL has written it
+    return {} if band is None else _categories(band) or _attributes(band)
 
 
 def _categories(band: ElementTree.Element) -> dict[int, str]:
@@ -101,12 +101,19 @@ def _attributes(band: ElementTree.Element) -> dict[int, str]:
     table = band.find("GDALRasterAttributeTable")
     columns = [] if table is None else table.findall("FieldDefn")
     kinds = [(column.findtext("Usage", ""), column.findtext("Name", "").lower()) for column in columns]
-    value = _column(kinds, ("5", "3"), ("value",))
     name = _column(kinds, ("2",), ("class_name", "classname", "class_names", "class", "name", "label"))
-    if table is None or value is None or name is None:
+    texts = [index for index, column in enumerate(columns) if column.findtext("Type") == "2"]
+    if name is None and len(texts) == 1:
+        name = texts[0]
+    if table is None or name is None:
         return {}
     rows = [[field.text or "" for field in row.iterfind("F")] for row in table.iterfind("Row")]
-    return {int(float(row[value])): row[name] for row in rows if _is_whole(row[value]) and row[name]}
+    value = _column(kinds, ("5", "3"), ("value",))
+    first, step = (float(table.get(key, usual)) for key, usual in (("Row0Min", "0"), ("BinSize", "1")))
+    values = [str(first + index * step) if value is None else row[value] for index, row in enumerate(rows)]
+    return {
+        int(float(text)): row[name] for text, row in zip(values, rows, strict=True) if _is_whole(text) and row[name]
+    }
 
 
 def _column(kinds: list[tuple[str, str]], usages: tuple[str, ...], names: tuple[str, ...]) -> int | None:
