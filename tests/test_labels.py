@@ -22,7 +22,7 @@ from geoseg import catalog
 from geoseg.cli import main
 from geoseg.cli.options import words
 from geoseg.engine import connect
-from geoseg.errors import EvaluationError, RasterError, WorkflowError
+from geoseg.errors import EvaluationError, GeosegError, RasterError, WorkflowError
 from geoseg.grid import Window
 from geoseg.raster import open_raster, read_labels, read_legend, sample_windows
 from geoseg.workflow.outlines import values_of
@@ -105,6 +105,22 @@ def test_whole_numbers_of_a_float_are_classes(client: Client, tmp_path: Path, no
     labels[20:] = np.nan if nodata is None else nodata
     raster = write(tmp_path / "labels.tif", labels, nodata=nodata)
     assert areas(polygons(client, raster, tmp_path)) == {2: 300, 3: 300}
+
+
+@pytest.mark.parametrize(("one", "other"), [("int64", "float32"), ("int64", "uint64")])
+def test_numbers_that_become_another_type_are_never_rounded(
+    client: Client, tmp_path: Path, one: str, other: str
+) -> None:
+    """Files of two types are read as float64, in which 2^53 and the number after it are one."""
+    few = write(tmp_path / "few.tif", np.full((20, 20), 7, other), 440_200)
+    exact = write(tmp_path / "exact.tif", np.full((20, 20), 2**53 - 1, one))
+    assert areas(polygons(client, [exact, few], tmp_path)) == {7: 400, 2**53 - 1: 400}
+    values = np.full((20, 20), 2**53 + 1, one)
+    values[:10] = 2**53
+    many = write(tmp_path / "many.tif", values)
+    with pytest.raises(GeosegError, match=r"holds 900\d+ as float64, in which .* are rounded, so several may have"):
+        polygons(client, [many, few], tmp_path, retries=0)
+    assert areas(polygons(client, [many], tmp_path)) == {2**53: 200, 2**53 + 1: 200}
 
 
 def test_numbers_that_are_not_whole_are_no_classes(client: Client, tmp_path: Path) -> None:

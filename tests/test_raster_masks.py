@@ -48,6 +48,13 @@ def test_nodata_nan_and_infinity_are_invalid_in_float_rasters(tmp_path: Path, dt
     assert np.array_equal(holes(write_raster(tmp_path / "a.tif", pixels, nodata=nodata)), expected)
 
 
+@pytest.mark.parametrize("nodata", [9_999_999, 16_777_215, 255])
+def test_whole_numbers_beside_nodata_stay_data_in_floats(tmp_path: Path, nodata: int) -> None:
+    pixels = np.full((1, *SHAPE), nodata + 1, np.float32)
+    pixels[0, HOLE], pixels[0, 0] = nodata, nodata - 1
+    assert np.array_equal(holes(write_raster(tmp_path / "a.tif", pixels, nodata=nodata)), HOLE)
+
+
 def test_a_nodata_value_that_the_type_cannot_hold_hides_nothing(tmp_path: Path) -> None:
     plain = write_raster(tmp_path / "plain.tif", noise(1, *SHAPE))
     vrt = tmp_path / "odd.vrt"

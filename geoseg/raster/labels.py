@@ -17,6 +17,9 @@ from geoseg.raster.mosaic import Raster
 LIMITS = np.iinfo(np.int64)
 """Of the numbers that labels may be."""
 
+EXACT = 2.0**53
+"""The first number of float64 that may stand for several whole ones: files of several integer types are read as it."""
+
 SAMPLE = 512
 """Side of the windows that are looked at beforehand, px."""
 
@@ -89,14 +92,19 @@ def read_labels(raster: Raster, window: Window, name: str | None = None) -> tupl
     values = pixels[0]
     if values.dtype.kind in "iu" and values.dtype != np.uint64:
         return values, mask
-    wrong = (
-        values > LIMITS.max if values.dtype.kind == "u" else (values != np.rint(values)) | (np.abs(values) >= 2.0**63)
-    )
+    called = name or f"'{raster.sources[0].given}'"
+    is_float = values.dtype.kind == "f"
+    wrong = values != np.rint(values) if is_float else values > LIMITS.max
     if wrong.any():
-        called = name or f"'{raster.sources[0].given}'"
         raise RasterError(
             f"{called} holds {values[wrong][0]}, which is no whole number of 63 bits; give classes or numbers of "
             "objects"
+        )
+    large = np.abs(values) >= EXACT if is_float else wrong
+    if large.any():
+        raise RasterError(
+            f"{called} holds {values[large][0]:.0f} as {values.dtype}, in which numbers from 2^53 on are rounded, so "
+            "several may have become one; give integers, and of several files those of one type"
         )
     return values.astype(np.int64), mask
 

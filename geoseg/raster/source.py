@@ -22,6 +22,7 @@ from geoseg.raster.handles import dataset, lent
 from geoseg.raster.options import configured
 
 _FLOAT32_STEP = float(np.finfo(np.float32).eps)
+_WHOLE = 2**24  # up to which float32 holds every whole number
 
 
 @dataclass(frozen=True)
@@ -183,8 +184,8 @@ def files_of(path: str) -> list[str]:
 
 
 def _differs(band: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
-    """Compare with nodata; in float32 within four roundings, as text headers round (-3.40282e+38)."""
-    if band.dtype != np.float32:
+    """Compare with nodata; in float32 within four roundings, as text headers round (-3.40282e+38) but whole numbers."""
+    if band.dtype != np.float32 or (abs(nodata) <= _WHOLE and float(nodata).is_integer()):
         return np.asarray(band != nodata)
     margin = 4 * _FLOAT32_STEP * abs(nodata)
     with np.errstate(over="ignore"):  # beyond the smallest float32 lies -inf, which is as good
