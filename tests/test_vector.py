@@ -178,6 +178,20 @@ def test_a_shapefile_says_which_names_and_texts_it_shortened(tmp_path: Path) -> 
     assert back["remark"].tolist() == ["水" * 84, "short"]
 
 
+def test_a_shapefile_says_that_it_loses_a_shift_of_its_crs(tmp_path: Path) -> None:
+    shifted = "+proj=utm +zone=33 +ellps=intl +towgs84=-104.1,-49.1,-9.9,0.971,-2.917,0.714,-11.68 +units=m +type=crs"
+    with pytest.warns(FormatWarning, match=r"its CRS loses the shift to WGS 84 \(TOWGS84\).*; write \.gpkg to keep"):
+        write_features(
+            tmp_path / "land.shp", [arrow(squares(2).set_crs(shifted, allow_override=True))], layer="a", crs=shifted
+        )
+    places = (
+        Transformer.from_crs(shifted, 4326),
+        Transformer.from_crs(pyogrio.read_info(tmp_path / "land.shp")["crs"], 4326),
+    )
+    kept, lost = (np.array(place.transform(400_000, 4_100_000)) for place in places)
+    assert np.abs(kept - lost).max() * 111_000 > 30
+
+
 @given(st.lists(st.text(min_size=1, max_size=20), unique_by=str.lower, max_size=30))
 def test_short_names_are_short_and_differ(names: list[str]) -> None:
     short = shapefile.short_names(names)
@@ -197,7 +211,7 @@ def test_a_shapefile_is_refused_before_it_is_too_large(tmp_path: Path, monkeypat
 def test_the_size_that_is_reckoned_is_never_below_the_file(tmp_path: Path) -> None:
     table = squares(200)
     features = stream.FeatureStream([arrow(table)], CRS(UTM), COLUMNS, "Polygon")
-    fitting = shapefile.Fitting("land.shp", features.schema)
+    fitting = shapefile.Fitting("land.shp", features.schema, CRS(32618))
     list(fitting.fit(features.record_batches()))
     write_features(tmp_path / "land.shp", [arrow(table)], layer="land_use", crs=UTM)
     assert fitting.shp_bytes + 100 >= (tmp_path / "land.shp").stat().st_size

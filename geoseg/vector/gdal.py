@@ -91,7 +91,7 @@ def write_shapefile(path: Path, stream: FeatureStream) -> None:
     VectorError
         The file would be larger than the format allows.
     """
-    fitting = Fitting(path.name, stream.schema)
+    fitting = Fitting(path.name, stream.schema, stream.crs)
     write_layer(
         path,
         "ESRI Shapefile",

@@ -1,4 +1,4 @@
-"""What a Shapefile cannot hold: long names, long texts, and more than 2 GiB.
+"""What a Shapefile cannot hold: long names, long texts, shifts to WGS 84, and more than 2 GiB.
 
 Limits from the ESRI Shapefile Technical Description (1998) and dBASE III: a field name has 10 bytes, a text 254, and
 file offsets are 16-bit words in 31 bits, of which readers rely on 2 GiB. It knows record batches, not features.
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyproj import CRS
 
 from geoseg.errors import FormatWarning, VectorError
 
@@ -33,10 +34,12 @@ class Fitting:
         Of the .shp, for messages.
     schema : Schema
         Of the features; its last field is the geometry.
+    crs : CRS
+        Of the features.
     """
 
-    def __init__(self, name: str, schema: pa.Schema) -> None:
-        self.name = name
+    def __init__(self, name: str, schema: pa.Schema, crs: CRS) -> None:
+        self.name, self.crs = name, crs
         self.names = short_names(schema.names[:-1])
         self.schema = pa.schema(
             [field.with_name(self.names.get(field.name, field.name)) for field in schema], schema.metadata
@@ -66,6 +69,10 @@ class Fitting:
         ]
         if self.shortened_texts:
             changes.append(f"{self.shortened_texts} texts are cut to {TEXT_BYTES} bytes")
+        if self.crs.is_bound:
+            changes.append(
+                "its CRS loses the shift to WGS 84 (TOWGS84), so programs may place it some hundred metres off"
+            )
         if changes:
             warnings.warn(
                 f"the Shapefile '{self.name}' cannot hold everything: {', '.join(changes)}; "
