@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -244,6 +246,28 @@ def test_overwrite_leaves_no_result_of_the_run_before_and_everything_that_is_a_p
     kept = {path.name for path in run.output.iterdir()}
     assert "old.parquet" not in kept
     assert {"notes.txt", "edited.fgb", "features.gpkg", "labels.tif"} <= kept
+
+
+def layers(run: Run) -> list[str]:
+    return sorted(pyogrio.list_layers(run.output / "features.gpkg")[:, 0])
+
+
+def test_another_layer_takes_the_place_of_the_one_before_unless_somebody_has_changed_the_file(run: Run) -> None:
+    before = pyogrio.read_dataframe(run.output / "features.gpkg", layer="land_use")
+    assert run.start(layer="summer").files == {"features.gpkg"}
+    assert layers(run) == ["layer_styles", "summer"]
+    with closing(sqlite3.connect(run.output / "features.gpkg")) as connection, connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
+        assert not [name for name in tables if "land_use" in name]
+        assert connection.execute("SELECT f_table_name FROM layer_styles").fetchall() == [("summer",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert pyogrio.read_dataframe(run.output / "features.gpkg", layer="summer").equals(before)
+    assert run.start(layer="summer") == NOTHING
+    assert run.start(layer="SUMMER").files == {"features.gpkg"}
+    assert len(pyogrio.read_dataframe(run.output / "features.gpkg", layer="SUMMER")) == len(before)
+    pyogrio.write_dataframe(before[:1], run.output / "features.gpkg", layer="mine")
+    run.start(layer="winter")
+    assert layers(run) == ["SUMMER", "layer_styles", "mine", "winter"]
 
 
 def test_evaluate_takes_only_what_the_manifest_of_a_run_names(run: Run) -> None:

@@ -4,7 +4,7 @@ Knows tables of polygons; not where they come from, nor anything of rasters but 
 """
 
 from geoseg.vector.clipping import clip_features
-from geoseg.vector.geopackage import check_layer
+from geoseg.vector.geopackage import check_layer, drop_layer
 from geoseg.vector.globe import every_reading, geographic_bounds
 from geoseg.vector.regions import (
     Region,
@@ -29,6 +29,7 @@ __all__ = [
     "check_format",
     "check_layer",
     "clip_features",
+    "drop_layer",
     "every_reading",
     "geographic_bounds",
     "geographic_outline",

@@ -93,6 +93,21 @@ def put_layer(path: Path, fresh: Path, layer: str, style: Sequence[StyledClass] 
             styles.put_style(connection, layer, style)
 
 
+def drop_layer(path: Path, layer: str) -> None:
+    """Take a layer that geoseg put there out of a GeoPackage, with its styles; all else stays.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be changed, and has not been.
+    """
+    with _opened(path) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            _dropped(connection, layer)
+            styles.put_style(connection, layer, None)
+
+
 @contextmanager
 def _opened(path: Path, mode: str = "") -> Iterator[sqlite3.Connection]:
     """Open a file, and say in our words why it cannot be used."""

@@ -30,6 +30,9 @@ from geoseg.workflow.settings import Workflow
 
 LABELS, INSTANCES, REPORT, PERFORMANCE = "labels.tif", "instances.tif", "report.html", "performance.html"
 
+_ENTRY = {"decided", "files", "layer"}
+"""What is recorded of a result."""
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -45,6 +48,8 @@ class Outputs:
         What is written of all these.
     labels, polygons, summary : str
         Digests of all that decides rasters, features and pages.
+    layer : str
+        Of the features, where a format has layers.
     """
 
     folder: RunFolder
@@ -54,6 +59,7 @@ class Outputs:
     labels: str
     polygons: str
     summary: str
+    layer: str
 
     @classmethod
     def of(cls, wanted: Workflow, made: Plan, folder: RunFolder, fingerprint: Mapping[str, Any]) -> Outputs:
@@ -71,6 +77,7 @@ class Outputs:
             labels,
             polygons,
             _digest(labels, polygons, [_key(folder, path) for path in features]),
+            wanted.layer,
         )
 
     @property
@@ -83,12 +90,24 @@ class Outputs:
         kinds = (self.rasters, self.labels), (self.features, self.polygons), (self.pages, self.summary)
         return {path: decided for paths, decided in kinds for path in paths}
 
+    def former_layers(self) -> dict[Path, str]:
+        """Layers that an earlier start wrote under another name, of GeoPackages that nobody has changed since."""
+        entries = ((path, self._read().get(_key(self.folder, path))) for path in self.features)
+        return {
+            path: entry["layer"]
+            for path, entry in entries
+            if path.suffix.lower() == ".gpkg"
+            and entry is not None
+            and entry["layer"].casefold() != self.layer.casefold()
+            and entry["files"] == _files_of(path)
+        }
+
     def record(self, written: Iterable[Path]) -> None:
         """Record results that were written, and remove those of an earlier run that are none of this one."""
         entries = self._read()
         for path in (path for path in written if path.is_file()):
             decided = self._deciding.get(path, self.summary)
-            entries[_key(self.folder, path)] = {"decided": decided, "files": _files_of(path)}
+            entries[_key(self.folder, path)] = {"decided": decided, "files": _files_of(path), "layer": self.layer}
         others = [key for key in entries if entries[key]["decided"] not in (self.labels, self.polygons, self.summary)]
         for key in others:
             _remove(self.folder, key, entries.pop(key)["files"])
@@ -104,11 +123,11 @@ class Outputs:
         except (OSError, ValueError):  # without a record every result is written again
             return {}
         items = entries.items() if isinstance(entries, dict) else ()
-        return {key: entry for key, entry in items if isinstance(entry, dict) and entry.keys() == {"decided", "files"}}
+        return {key: entry for key, entry in items if isinstance(entry, dict) and entry.keys() == _ENTRY}
 
     def _is_current(self, path: Path, decided: str) -> bool:
         entry = self._read().get(_key(self.folder, path))
-        return entry is not None and entry == {"decided": decided, "files": _files_of(path)}
+        return entry is not None and (entry["decided"], entry["files"]) == (decided, _files_of(path))
 
 
 def _key(folder: RunFolder, path: Path) -> str:

@@ -42,7 +42,7 @@ from geoseg.raster.options import configured
 from geoseg.stages import Scope, stages_of, totals
 from geoseg.store import RunFolder
 from geoseg.store.run import STAGES
-from geoseg.vector import check_format, check_layer
+from geoseg.vector import check_format, check_layer, drop_layer
 from geoseg.workflow.layout import layout_of_run
 from geoseg.workflow.manifest import Manifest, RunResult
 from geoseg.workflow.outlines import objects_of, outlines_of_run, styled_classes
@@ -358,7 +358,10 @@ def _map(
     files = [path for path in work.files if outcome.is_outlined or path not in outputs.features]
     for path in files:
         listen(Writing(path))
+    former = {path: layer for path, layer in outputs.former_layers().items() if path in files}
     _write(client, made, shared, outlines, files, wanted.layer)
+    for path, layer in former.items():
+        drop_layer(path, layer)
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
     instances, peaks = outputs.rasters[1] if made.has_things else None, read_peaks(client)
     features = outputs.features if outcome.is_outlined else ()
