@@ -255,14 +255,13 @@ def unite(job_name: str, is_final: bool) -> Seconds:
     job = _job(job_name)
     objects = job.folder.objects
     plan = job.plan
-    areas, width = plan.areas, plan.raster.shape[1]
     blocks = [(block.row, block.col) for block in plan.blocks()]
     united = unite_objects(
         objects.read_table(plan.grid.cols.tiles, blocks, is_complete=is_final),
         objects.read_meeting(blocks, is_complete=is_final),
         min_pixels=plan.min_pixels,
         keep_classes=plan.keep_classes,
-        weigh=None if areas is None else lambda first: areas.of_rows(first // width),
+        weigh=None if plan.areas is None else plan.areas.at,
     )
     objects.write_united(united, is_final=is_final)
     return {"unite": time.perf_counter() - start}

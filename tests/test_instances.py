@@ -289,7 +289,9 @@ def test_what_answers_the_same_prompt_is_one_object_even_far_apart() -> None:
         np.array([4, 5, 4]),
     )
     empty = np.empty(0, np.int64)
-    meeting = Meeting(table.keys, np.array([3, 3, 3]), np.array([50, 10, 90]), *[empty] * 6)
+    meeting = Meeting(
+        table.keys, np.array([3, 3, 3]), np.array([50, 10, 90]), *[np.zeros(3, np.int64)] * 2, *[empty] * 6
+    )
     objects = unite(table, meeting)
     assert objects.ids.tolist() == [2, 1, 2]
     assert objects.scores.tolist() == [pytest.approx(0.9), pytest.approx(0.7)]
@@ -299,9 +301,28 @@ def test_what_answers_the_same_prompt_is_one_object_even_far_apart() -> None:
 def test_small_objects_go_unless_their_class_is_kept() -> None:
     table = Table(np.array([1, 2, 3]), np.array([7, 9, 7], np.uint8), np.ones(3, np.float32), np.full(3, -1))
     empty = np.empty(0, np.int64)
-    meeting = Meeting(table.keys, np.array([3, 3, 30]), np.array([1, 2, 3]), *[empty] * 6)
+    meeting = Meeting(table.keys, np.array([3, 3, 30]), np.array([1, 2, 3]), *[np.zeros(3, np.int64)] * 2, *[empty] * 6)
     assert unite(table, meeting, min_pixels=10).ids.tolist() == [0, 0, 1]
     assert unite(table, meeting, min_pixels=10, keep_classes={9}).ids.tolist() == [0, 1, 2]
+
+
+def test_objects_count_by_what_their_middle_counts() -> None:
+    truth = canvas()
+    truth[2:60, 3:5] = 1
+    truth[40:42, 10:70] = 2
+    grid = TileGrid(truth.shape, TILING, (1, 1))
+    tiles = {
+        place: found
+        for block in grid.blocks()
+        for place, found in detect_block(Truth(truth), Detector(), grid, block).items()
+    }
+    meeting = Meeting.of([meet(grid, block, lambda row, col: tiles.get((row, col))) for block in grid.blocks()])
+    sizes = [58 * 2 * (30.5 + 10 * 3.5), 2 * 60 * (40.5 + 10 * 39.5)]
+    for least in (*sizes, sizes[0] + 1, sizes[1] + 1):
+        objects = unite(table_of(tiles, grid), meeting, min_pixels=int(least), weigh=lambda row, col: row + 10 * col)
+        assert sorted(objects.pixels) == sorted(
+            n for n, size in zip((116, 120), sizes, strict=True) if size >= int(least)
+        )
 
 
 def test_no_objects_at_all_unite_to_none() -> None:

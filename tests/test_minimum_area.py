@@ -15,7 +15,9 @@ from pyproj import Geod
 
 from geoseg import polygonize
 from geoseg.engine import connect
-from geoseg.raster import row_areas
+from geoseg.grid import Window
+from geoseg.raster import pixel_areas
+from geoseg.raster.placing import named_crs
 from tests.rasters import write_raster
 
 GRIDS = {
@@ -58,17 +60,74 @@ def test_faces_stay_by_their_area_on_the_ground(client: Client, tmp_path: Path, 
     np.testing.assert_allclose(kept[0], np.sort(sizes[sizes >= least]), rtol=1e-9)
 
 
+WIDE = {
+    "rotated degrees": ("EPSG:4326", Affine.translation(10, 66) @ Affine.rotation(30) @ Affine.scale(0.01, -0.01)),
+    "transposed degrees": ("EPSG:4326", Affine(0, 0.01, 10, -0.01, 0, 66)),
+    "south up": ("EPSG:4326", Affine(0.01, 0, 10, 0, 0.01, 54)),
+    "Mercator": ("EPSG:3857", Affine(3000, 0, 1e6, 0, -3000, 9.5e6)),
+    "polar": ("EPSG:3413", Affine(7000, 0, -3.5e6, 0, -7000, 3.5e6)),
+    "conic": ("EPSG:3034", Affine(5000, 0, 1.5e6, 0, -5000, 6e6)),
+    "Robinson": ("ESRI:54030", Affine(12000, 0, 1e6, 0, -12000, 8e6)),
+    "over the antimeridian": ("EPSG:4326", Affine(0.02, 0, 170, 0, -0.02, 80)),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_faces_of_every_map_stay_by_their_area_on_the_ground(client: Client, tmp_path: Path, name: str) -> None:
+    crs, transform = WIDE[name]
+    labels = np.zeros((1000, 1000), np.uint8)
+    labels[20:-20:120, 20:-20:120] = 1
+    labels = np.where(sum(np.roll(labels, (y, x), (0, 1)) for y in range(4) for x in range(4)) > 0, 1, 0)
+    scene = write_raster(tmp_path / "labels.tif", labels.astype(np.uint8), crs=crs, transform=transform)
+    polygonize(scene, tmp_path / "all.gpkg", client=client)
+    faces = gpd.read_file(tmp_path / "all.gpkg", layer="polygons")
+    sizes = np.sort(faces[faces["class"] == 1]["area_m2"])
+    assert sizes[-1] > 1.2 * sizes[0]
+    for block_size, share in ((300, 0.3), (1000, 0.7)):
+        place = int(share * len(sizes))
+        place += int(np.argmax(np.diff(sizes[place : place + 10])))
+        least = float(sizes[place : place + 2].mean())
+        polygonize(scene, tmp_path / "some.gpkg", min_area=least, block_size=block_size, client=client)
+        kept = gpd.read_file(tmp_path / "some.gpkg", layer="polygons")
+        np.testing.assert_allclose(np.sort(kept[kept["class"] == 1]["area_m2"]), sizes[sizes > least], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_an_area_of_a_pixel_is_the_same_in_every_window(name: str) -> None:
+    areas = pixel_areas(GeoBox((1000, 1000), WIDE[name][1], WIDE[name][0]))
+    assert areas is not None
+    whole = areas.of_window(Window(0, 0, 1000, 1000))
+    for window in (Window(0, 0, 1, 1), Window(999, 998, 1, 2), Window(317, 411, 63, 129)):
+        np.testing.assert_array_equal(areas.of_window(window), whole[window.slices()])
+    rows, cols = np.array([0.0, 500, 999]), np.array([999.0, 500, 0])
+    np.testing.assert_allclose(areas.at(rows, cols), whole[rows.astype(int), cols.astype(int)], atol=1)
+
+
 @pytest.mark.parametrize("crs", GRIDS)
 def test_areas_of_rows_are_geodesic(crs: str) -> None:
     geobox = GeoBox(SHAPE, GRIDS[crs], crs)
-    areas = row_areas(geobox)
+    areas = pixel_areas(geobox)
     assert areas is not None
+    assert areas.is_by_row
     rows = np.array([0, 1, 1023, 1024, 4000, 7999])
-    found = areas.of_rows(rows) * areas.unit
+    found = areas.of_window(Window(0, 7, SHAPE[0], 1))[rows, 0] * areas.unit
     for row, area in zip(rows, found, strict=True):
         ring = gpd.GeoSeries.from_wkt([_ring(geobox, int(row))], crs=crs).to_crs("EPSG:4326")[0]
         expected = abs(Geod(ellps="WGS84").geometry_area_perimeter(ring)[0])
         assert area == pytest.approx(expected, rel=1e-5)
+
+
+def test_areas_of_rows_are_geodesic_up_to_a_pole() -> None:
+    geobox = GeoBox((1800, 3600), Affine(0.1, 0, -180, 0, -0.1, 90), "EPSG:4326")
+    areas = pixel_areas(geobox)
+    assert areas is not None
+    found = areas.of_window(Window(0, 0, 1800, 1))[:, 0] * areas.unit
+    edges = np.radians(90 - 0.1 * np.arange(1801))
+    e = Geod(ellps="WGS84").es ** 0.5
+    q = np.sin(edges) / (1 - (e * np.sin(edges)) ** 2) + np.arctanh(e * np.sin(edges)) / e
+    expected = Geod(ellps="WGS84").b ** 2 / 2 * np.radians(0.1) * np.abs(np.diff(q))
+    np.testing.assert_allclose(found, expected, rtol=5e-4)
+    assert found.sum() == pytest.approx(expected.sum(), rel=1e-4)
 
 
 def _ring(geobox: GeoBox, row: int) -> str:
@@ -79,6 +138,15 @@ def _ring(geobox: GeoBox, row: int) -> str:
     return "POLYGON ((" + ", ".join(f"{x!r} {y!r}" for x, y in ((float(a), float(b)) for a, b in placed)) + "))"
 
 
-@pytest.mark.parametrize("crs", ["EPSG:32618", "EPSG:3031"])
-def test_other_projections_count_as_at_the_centre(crs: str) -> None:
-    assert row_areas(GeoBox((100, 100), Affine(10, 0, 5e5, 0, -10, 4.2e6), crs)) is None
+@pytest.mark.parametrize(
+    ("crs", "place"),
+    [
+        ("EPSG:32618", (Affine(10, 0, 166_000, 0, -10, 4.2e6), (11_000, 66_800))),
+        ("EPSG:3031", (Affine(10, 0, 5e5, 0, -10, 2e6), (100, 100))),
+        ("EPSG:3035", (Affine(3000, 0, 2.5e6, 0, -3000, 5.5e6), (1200, 1200))),
+        ("local", (Affine(1, 0, 0, 0, -1, 0), (1200, 1200))),
+    ],
+)
+def test_pixels_that_are_alike_count_as_at_the_centre(crs: str, place: tuple[Affine, tuple[int, int]]) -> None:
+    transform, shape = place
+    assert pixel_areas(GeoBox(shape, transform, named_crs(crs))) is None

@@ -37,8 +37,8 @@ class Meeting:
 
     Attributes
     ----------
-    keys, pixels, first : int64 arrays
-        Shape (object,): objects that own pixels, how many, and the raster index of the first one.
+    keys, pixels, first, rows, cols : int64 arrays
+        Shape (object,): objects that own pixels, how many, the raster index of the first one, sums of rows and columns.
     winners, losers, shared : int64 arrays
         Shape (pair,): objects of two tiles and the pixels that both claim; they go to the winner's tile.
     claimants, rivals, claimed : int64 arrays
@@ -48,6 +48,8 @@ class Meeting:
     keys: Integers
     pixels: Integers
     first: Integers
+    rows: Integers
+    cols: Integers
     winners: Integers
     losers: Integers
     shared: Integers
@@ -82,9 +84,9 @@ def meet(grid: TileGrid, block: Block, look: Look) -> Meeting:
     meetings = []
     for tile in grid.tiles_of(block):
         zones = list(_zones(grid, tile, look))
-        keys, pixels, first = _visible(_compose(tile, zones), tile.core, zones, width)
+        visible = _visible(_compose(tile, zones), tile.core, zones, width)
         pairs, claims = _collect(zones)
-        meetings.append(Meeting(keys, pixels, first, *pairs, *claims))
+        meetings.append(Meeting(*visible, *pairs, *claims))
     return Meeting.of(meetings)
 
 
@@ -154,20 +156,24 @@ def _lay(place: Integers, numbers: NDArray[np.int32], base: int) -> None:
                 place[y, x] = base + numbers[y, x]
 
 
-def _visible(painted: Integers, core: Window, zones: list[Zone], width: int) -> tuple[Integers, Integers, Integers]:
-    """Keys, number of pixels and raster index of the first pixel of what is visible in a core."""
+def _visible(painted: Integers, core: Window, zones: list[Zone], width: int) -> tuple[Integers, ...]:
+    """Keys, number of pixels, raster index of the first one, sums of rows and columns of what is visible in a core."""
     tiles = np.unique([index for _, seen in zones for index, _ in seen]).astype(np.int64)
     largest = max((int(numbers.max(initial=0)) for _, seen in zones for _, numbers in seen), default=0)
-    pixels, first = np.zeros((len(tiles), largest + 1), np.int64), np.zeros((len(tiles), largest + 1), np.int64)
-    _tally(painted, tiles, pixels, first)
-    rows, numbers = np.nonzero(pixels)
-    y, x = np.divmod(first[rows, numbers], core.width)
-    return tiles[rows] * LOCAL + numbers, pixels[rows, numbers], (core.y + y) * width + core.x + x
+    tally = np.zeros((4, len(tiles), largest + 1), np.int64)
+    _tally(painted, tiles, *tally)
+    tile, number = np.nonzero(tally[0])
+    pixels, first, rows, cols = tally[:, tile, number]
+    y, x = np.divmod(first, core.width)
+    first = (core.y + y) * width + core.x + x
+    return tiles[tile] * LOCAL + number, pixels, first, rows + core.y * pixels, cols + core.x * pixels
 
 
 @njit(cache=True, nogil=True)
-def _tally(painted: Integers, tiles: Integers, pixels: Integers, first: Integers) -> None:
-    """Count the pixels of each object, by its tile's row and its number, and find the first one."""
+def _tally(
+    painted: Integers, tiles: Integers, pixels: Integers, first: Integers, rows: Integers, cols: Integers
+) -> None:
+    """Count the pixels of each object, by its tile's row and number, add up their places, and find the first one."""
     height, width = painted.shape
     for y in range(height):
         for x in range(width):
@@ -180,6 +186,8 @@ def _tally(painted: Integers, tiles: Integers, pixels: Integers, first: Integers
                 if pixels[row, number] == 0:
                     first[row, number] = y * width + x
                 pixels[row, number] += 1
+                rows[row, number] += y
+                cols[row, number] += x
 
 
 def _collect(zones: list[Zone]) -> tuple[tuple[Integers, ...], tuple[Integers, ...]]:

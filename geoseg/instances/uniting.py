@@ -19,6 +19,8 @@ from scipy.sparse.csgraph import connected_components
 from geoseg.instances.meeting import LOCAL, Meeting
 from geoseg.models.detections import UNPROMPTED, Integers, Scores
 
+Floats = NDArray[np.float64]
+
 SAME = 0.5
 """Intersection over union, within the overlap of two tiles, above which two objects are one."""
 
@@ -77,7 +79,7 @@ def unite(
     *,
     min_pixels: int = 1,
     keep_classes: Collection[int] = (),
-    weigh: Callable[[Integers], Integers] | None = None,
+    weigh: Callable[[Floats, Floats], Floats] | None = None,
 ) -> Objects:
     """Unite objects of tiles.
 
@@ -92,7 +94,7 @@ def unite(
     keep_classes : collection of int
         Labels of classes whose objects stay whatever their size.
     weigh : callable, optional
-        What a pixel of an object counts, by the raster index of its first one; 1 unless given.
+        What a pixel counts, by its row and column; 1 unless given. All pixels of an object count as that in its middle.
 
     Returns
     -------
@@ -102,10 +104,10 @@ def unite(
     pairs = _summed(meeting.winners, meeting.losers, meeting.shared)
     group = _groups(table, pairs, meeting)
     count = int(group.max(initial=-1)) + 1
-    pixels, first = _extent(table, meeting, group, count)
+    pixels, first, *places = _extent(table, meeting, group, count)
     lost = _lost(table, pairs, group, count)
     classes, scores = _best(table, group, count)
-    sizes = pixels if weigh is None else pixels * weigh(first)
+    sizes = pixels if weigh is None else pixels * weigh(*(place / np.maximum(pixels, 1) for place in places))
     large = (sizes >= min_pixels) | np.isin(classes, list(keep_classes))
     kept = np.flatnonzero(large & (pixels > 0) & (lost <= pixels))
     kept = kept[np.argsort(first[kept], kind="stable")]
@@ -163,13 +165,15 @@ def _prompted(table: Table) -> tuple[Integers, Integers]:
     return rows[:-1][same], rows[1:][same]
 
 
-def _extent(table: Table, meeting: Meeting, group: Integers, count: int) -> tuple[Integers, Integers]:
-    """Number of pixels and raster index of the first pixel of each group."""
+def _extent(table: Table, meeting: Meeting, group: Integers, count: int) -> tuple[Integers, ...]:
+    """Number of pixels, raster index of the first pixel, and sums of rows and of columns of each group."""
     owner = group[_rows(table, meeting.keys)]
-    pixels, first = np.zeros(count, np.int64), np.full(count, np.iinfo(np.int64).max)
-    np.add.at(pixels, owner, meeting.pixels)
+    pixels, rows, cols = np.zeros((3, count), np.int64)
+    for total, part in ((pixels, meeting.pixels), (rows, meeting.rows), (cols, meeting.cols)):
+        np.add.at(total, owner, part)
+    first = np.full(count, np.iinfo(np.int64).max)
     np.minimum.at(first, owner, meeting.first)
-    return pixels, first
+    return pixels, first, rows, cols
 
 
 def _lost(table: Table, pairs: Counts, group: Integers, count: int) -> Integers:

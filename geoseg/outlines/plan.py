@@ -20,7 +20,7 @@ from pyproj import CRS
 from geoseg.grid import Window
 from geoseg.outlines.folder import Node, OutlineFolder
 from geoseg.outlines.objects import RunObjects
-from geoseg.raster import RowAreas
+from geoseg.raster import PixelAreas
 from geoseg.stages import Scope, stages_of, totals
 from geoseg.tree import BlockTree
 from geoseg.vector import Region
@@ -67,8 +67,8 @@ class OutlinePlan:
         The raster's.
     shaping : Shaping
         What polygons are to look like.
-    areas : RowAreas or None
-        What a pixel of each row counts where ``min_pixels`` is an area; 1 elsewhere.
+    areas : PixelAreas or None
+        What each pixel counts where ``min_pixels`` is an area; 1 elsewhere.
     min_pixels : int
         Faces with fewer pixels become part of their neighbours; 1 keeps all.
     keep_classes : collection of int
@@ -96,7 +96,7 @@ class OutlinePlan:
     crs: CRS
     shaping: Shaping
     min_pixels: int = 1
-    areas: RowAreas | None = None
+    areas: PixelAreas | None = None
     keep_classes: Collection[int] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     classes: Collection[int] | None = None

@@ -33,7 +33,7 @@ from geoseg.planning.estimate import (
 )
 from geoseg.planning.memory import MIB
 from geoseg.planning.region import RegionMask
-from geoseg.raster import Raster, RowAreas, content
+from geoseg.raster import PixelAreas, Raster, content
 from geoseg.raster.values import Values
 from geoseg.tree import BlockTree
 from geoseg.versions import deciding_versions
@@ -76,8 +76,8 @@ class Plan:
         Of the network's inner arithmetic; see `geoseg.models.running.Runner`.
     compile : bool
         Whether torch compiles the network.
-    areas : RowAreas or None
-        What a pixel of each row counts where ``min_pixels`` is an area; 1 elsewhere.
+    areas : PixelAreas or None
+        What each pixel counts where ``min_pixels`` is an area; 1 elsewhere.
     min_pixels : int
         Objects with fewer pixels are left out; whoever changes it does not predict anew.
     keep_classes : frozenset of int
@@ -99,7 +99,7 @@ class Plan:
     precision: Precision = "auto"
     compile: bool = False
     min_pixels: int = 1
-    areas: RowAreas | None = None
+    areas: PixelAreas | None = None
     keep_classes: frozenset[int] = frozenset()
     is_local: bool = True
     values: Values | None = None

@@ -13,9 +13,9 @@ from geoseg.raster.legend import Legend, read_legend
 from geoseg.raster.mosaic import Raster
 from geoseg.raster.opening import Input, open_raster
 from geoseg.raster.options import CACHE_BYTES
+from geoseg.raster.pixel_areas import PixelAreas, pixel_areas
 from geoseg.raster.placing import LOCAL, ground_resolution
 from geoseg.raster.resample import READ_BYTES
-from geoseg.raster.row_areas import RowAreas, row_areas
 
 __all__ = [
     "CACHE_BYTES",
@@ -24,7 +24,7 @@ __all__ = [
     "Input",
     "Legend",
     "Raster",
-    "RowAreas",
+    "PixelAreas",
     "content",
     "file_digest",
     "check_labels",
@@ -34,7 +34,7 @@ __all__ = [
     "open_raster",
     "read_labels",
     "read_legend",
-    "row_areas",
+    "pixel_areas",
     "unsigned",
     "sample_windows",
     "write_cog",

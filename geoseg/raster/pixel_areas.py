@@ -1,6 +1,10 @@
-"""Ground area of pixels by row, where latitude alone decides it: degrees, and Mercator's and other cylindrical maps.
+"""Ground area of each pixel, where those of a grid differ: in degrees, on Mercator's map, on wide or polar maps.
 
 Areas are whole numbers of a small unit, so their sums have no order and are the same for every layout of blocks.
+
+Strategy. A projection is smooth, so areas are measured at the nodes of a lattice over the whole grid, some hundred
+along its longer side, and are linear between them. An area is the cross product of two steps over the ellipsoid in
+space, which knows no pole and no antimeridian.
 """
 
 from __future__ import annotations
@@ -8,106 +12,134 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
+import pyproj
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from scipy.ndimage import distance_transform_edt
 
-from geoseg.raster.placing import ground_resolution, is_plain, pixel_positions
+from geoseg.grid import Window
+from geoseg.raster.placing import is_plain, pixel_positions
 
 STEPS = 1 << 20
 """Units in the area of a pixel at the centre."""
 
-_ALIKE = 1e-3
-"""Pixels whose areas differ by this share or less from top to bottom count as alike."""
+NODES = 384
+"""Steps of the lattice along the longer side of a grid: areas are right to 1e-4 on a map of the world, and to 1e-5 on smaller ones."""
 
-_CHUNK = 1024
-"""Rows whose areas are computed together, from a multiple of it on, so that each is the same in every window."""
+_ALIKE = 5e-3
+"""Pixels whose areas differ by this share or less count as alike: those of a zone of UTM do."""
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class RowAreas:
-    """Areas of the pixels of each row of a grid.
+class PixelAreas:
+    """Areas of the pixels of a grid.
 
     Attributes
     ----------
     geobox : GeoBox
         The grid.
-    degrees : GeoBox
-        Pixels of one degree in the grid's own geographic CRS.
-    axis, eccentricity : float
-        Of the ellipsoid: the longer half axis, m.
     unit : float
         m2.
     """
 
     geobox: GeoBox
-    degrees: GeoBox
-    axis: float
-    eccentricity: float
     unit: float
 
     def units(self, area: float) -> int:
         """An area in m2 as units, rounded up; at least 1."""
         return max(1, math.ceil(area / self.unit - 1e-9))
 
-    def of_rows(self, rows: NDArray[Any]) -> NDArray[np.int64]:
-        """Units of a pixel of each of some rows, counted from 0; int64, the shape of ``rows``."""
-        result = np.empty(rows.shape, np.int64)
-        chunks = rows // _CHUNK
-        for chunk in np.unique(chunks):
-            chosen = chunks == chunk
-            result[chosen] = _chunk(self, int(chunk))[rows[chosen] - chunk * _CHUNK]
-        return result
+    @property
+    def is_by_row(self) -> bool:
+        """Whether all pixels of a row are alike."""
+        lattice = _lattice(self.geobox)
+        return bool((np.ptp(lattice, axis=1) <= 1e-7 * lattice.max()).all())
+
+    def of_window(self, window: Window) -> NDArray[np.int64]:
+        """Units of each pixel of a window, int64 (y, x); they depend on the pixel's place and on nothing else."""
+        lattice = _lattice(self.geobox) / self.unit
+        rows, cols = (
+            _between(np.arange(start, start + length, dtype=np.float64) + 0.5, count, self.geobox)
+            for start, length, count in zip((window.y, window.x), window.shape, lattice.shape, strict=True)
+        )
+        (row, down), (col, across) = rows, cols
+        lines = lattice[row] * (1 - down)[:, None] + lattice[row + 1] * down[:, None]
+        areas = lines[:, col] * (1 - across) + lines[:, col + 1] * across
+        return np.maximum(np.rint(areas), 1).astype(np.int64)
+
+    def at(self, rows: Floats, cols: Floats) -> Floats:
+        """Units of a pixel at places of the grid, px; (0, 0) is the centre of the first pixel."""
+        lattice = _lattice(self.geobox) / self.unit
+        (row, down), (col, across) = (
+            _between(places + 0.5, count, self.geobox)
+            for places, count in zip((rows, cols), lattice.shape, strict=True)
+        )
+        upper = lattice[row, col] * (1 - across) + lattice[row, col + 1] * across
+        lower = lattice[row + 1, col] * (1 - across) + lattice[row + 1, col + 1] * across
+        areas: Floats = upper * (1 - down) + lower * down
+        return areas
 
 
-def row_areas(geobox: GeoBox) -> RowAreas | None:
-    """Return the areas of a grid's rows; None where rows are no parallels, or their pixels are alike within 0.1 %."""
-    if geobox.crs is None or is_plain(geobox) or geobox.transform.b or geobox.transform.d:
+def pixel_areas(geobox: GeoBox) -> PixelAreas | None:
+    """Return the areas of a grid's pixels; None where they are alike within 0.5 %, or nobody knows them."""
+    if geobox.crs is None or is_plain(geobox) or geobox.crs.proj.geodetic_crs is None:
         return None
-    geod, geodetic = geobox.crs.proj.get_geod(), geobox.crs.proj.geodetic_crs
-    if geod is None or geodetic is None:
+    lattice = _lattice(geobox)
+    if np.isnan(lattice).any() or np.ptp(lattice) <= _ALIKE * lattice.max():
         return None
-    degrees = GeoBox((1, 1), Affine.identity(), CRS(geodetic))
-    if not _is_cylindrical(geobox, degrees):
-        return None
-    height, width = ground_resolution(geobox)
-    areas = RowAreas(geobox, degrees, geod.a, math.sqrt(geod.es), height * width / STEPS)
-    rows = np.unique(np.linspace(0, geobox.shape[0] - 1, 9).astype(np.int64))
-    sizes = areas.of_rows(rows)
-    return None if sizes.max() - sizes.min() <= _ALIKE * sizes.max() else areas
+    return PixelAreas(geobox, float(lattice[lattice.shape[0] // 2, lattice.shape[1] // 2]) / STEPS)
 
 
-def _is_cylindrical(geobox: GeoBox, degrees: GeoBox) -> bool:
-    """Say whether latitude depends on the row and longitude on the column alone."""
-    height, width = geobox.shape
-    rows, columns = np.meshgrid([0.0, height / 2, height], [0.0, width / 2, width], indexing="ij")
-    lat, lon = (values.reshape(3, 3) for values in pixel_positions(rows, columns, geobox, degrees))
-    return bool(np.isfinite(lat).all() and np.ptp(lat, axis=1).max() < 1e-9 and np.ptp(lon % 360, axis=0).max() < 1e-9)
+def _step(geobox: GeoBox) -> int:
+    """Px between nodes of the lattice."""
+    return -(-max(geobox.shape) // NODES)
 
 
-@lru_cache(maxsize=64)
-def _chunk(areas: RowAreas, number: int) -> NDArray[np.int64]:
-    """Units of a pixel of each row of a chunk: of the zone between two parallels (Snyder 1987, equation 3-12)."""
-    geobox, degrees = areas.geobox, areas.degrees
-    edges = np.arange(number * _CHUNK, (number + 1) * _CHUNK + 1, dtype=np.float64)
-    half = geobox.shape[1] / 2
-    lat, _ = pixel_positions(edges, np.zeros_like(edges), geobox, degrees)
-    _, lon = pixel_positions(np.zeros(2), np.array([0.0, half]), geobox, degrees)
-    zones = np.abs(np.diff(_authalic(np.radians(np.clip(lat, -90, 90)), areas.eccentricity)))
-    width = math.radians((lon[1] - lon[0]) % 360) / half
+def _between(places: Floats, count: int, geobox: GeoBox) -> tuple[NDArray[np.int64], Floats]:
+    """The node before each place, and how far the place is on the way to the next one, 0 to 1."""
+    steps = places / _step(geobox)
+    node = np.clip(steps.astype(np.int64), 0, count - 2)
+    return node, steps - node
+
+
+@lru_cache(maxsize=8)
+def _lattice(geobox: GeoBox) -> Floats:
+    """Area of a pixel at each node, m2; at one that has no place on the ground, that of the nearest one that has."""
+    step = _step(geobox)
+    axes = [step * np.arange(-(-length // step) + 1, dtype=np.float64) for length in geobox.shape]
+    rows, cols = np.meshgrid(*axes, indexing="ij")
+    half = step / 2
+    down = _in_space(rows + half, cols, geobox) - _in_space(rows - half, cols, geobox)
+    across = _in_space(rows, cols + half, geobox) - _in_space(rows, cols - half, geobox)
+    areas: Floats = np.linalg.norm(np.cross(down, across), axis=-1) / step**2
+    is_missing = ~np.isfinite(areas)
+    if is_missing.all():
+        return np.full(areas.shape, np.nan)
+    nearest = distance_transform_edt(is_missing, return_distances=False, return_indices=True)
+    filled: Floats = areas[tuple(nearest)]
+    return filled
+
+
+def _in_space(rows: Floats, cols: Floats, geobox: GeoBox) -> Floats:
+    """Places on the ellipsoid, m, shape (y, x, 3)."""
+    proj: pyproj.CRS = geobox.crs.proj  # type: ignore[union-attr]  # whoever asks has looked
+    geodetic, geod = proj.geodetic_crs or proj, proj.get_geod() or pyproj.Geod(ellps="WGS84")
+    unit = geodetic.axis_info[0].unit_conversion_factor
+    lat, lon = pixel_positions(rows, cols, geobox, GeoBox((1, 1), Affine.identity(), CRS(geodetic)))
     with np.errstate(invalid="ignore"):
-        units = np.rint(areas.axis**2 / 2 * width * zones / areas.unit)
-    result: NDArray[np.int64] = np.maximum(np.nan_to_num(units, nan=1.0), 1.0).astype(np.int64)
-    return result
-
-
-def _authalic(lat: NDArray[np.float64], eccentricity: float) -> NDArray[np.float64]:
-    """Snyder's q of latitudes in radians: twice the sine on a sphere."""
-    sine, e = np.sin(lat), eccentricity
-    if e == 0:
-        return np.asarray(2 * sine)
-    return np.asarray((1 - e * e) * (sine / (1 - (e * sine) ** 2) + np.arctanh(e * sine) / e))
+        lat, lon = np.clip(lat * unit, -np.pi / 2, np.pi / 2), lon * unit
+        normal = geod.a / np.sqrt(1 - geod.es * np.sin(lat) ** 2)
+        return np.stack(
+            [
+                normal * np.cos(lat) * np.cos(lon),
+                normal * np.cos(lat) * np.sin(lon),
+                (1 - geod.es) * normal * np.sin(lat),
+            ],
+            axis=-1,
+        )

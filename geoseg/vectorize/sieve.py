@@ -36,13 +36,16 @@ from geoseg.arcs.scanning import Runs
 from geoseg.arcs.sieving import Graph, absorb, borders_of, lengths_of, roots_of, runs_of
 from geoseg.errors import BlockError, PlanError
 from geoseg.grid import Window
-from geoseg.raster import RowAreas
+from geoseg.raster import PixelAreas
 
 NOBODY = -1
 """The face of nodata and of what was never surveyed; in fates, of what is decided."""
 
 UNUSED = int(np.iinfo(np.int64).min)
 """Stands for nodata where there is none."""
+
+ROWS_AT_ONCE = 64
+"""Rows whose areas of pixels are in memory together."""
 
 SIDES = ("top", "right", "bottom", "left")
 
@@ -156,7 +159,7 @@ def survey(
     nodata: int | None = 255,
     keep_classes: Collection[int] = (),
     max_bytes: int | None = None,
-    areas: RowAreas | None = None,
+    areas: PixelAreas | None = None,
 ) -> tuple[Survey, Fates]:
     """Find the small faces of a block, and decide on those that no other block can touch.
 
@@ -176,8 +179,8 @@ def survey(
         Labels whose faces stay whatever their size.
     max_bytes : int, optional
         Largest survey that may be returned.
-    areas : RowAreas, optional
-        What a pixel of each row counts, and ``min_pixels`` is in the same units; 1 unless given.
+    areas : PixelAreas, optional
+        What each pixel counts, and ``min_pixels`` is in the same units; 1 unless given.
 
     Returns
     -------
@@ -295,17 +298,30 @@ def _counted(
     label: Integers,
     core: Window,
     raster_width: int,
-    areas: RowAreas | None,
+    areas: PixelAreas | None,
 ) -> tuple[Integers, Integers]:
     """Pixels of each face of a block, or what they count, and the raster index of its first one."""
     is_valid = face >= 0
-    sizes = lengths_of(runs)
-    if areas is not None:
-        sizes *= np.repeat(areas.of_rows(core.y + np.arange(core.height)), np.diff(runs.rows))
+    sizes = lengths_of(runs) if areas is None else _weights_of(runs, core, areas)
     pixels = np.bincount(face[is_valid], sizes[is_valid], minlength=len(label)).astype(np.int64)
     first = _first_runs(face, len(label))
     row = np.searchsorted(runs.rows, first, side="right") - 1
     return pixels, (core.y + row) * raster_width + core.x + runs.start[first]
+
+
+def _weights_of(runs: Runs, core: Window, areas: PixelAreas) -> Integers:
+    """What the pixels of each run count, some rows at a time: areas of pixels take more memory than labels do."""
+    if areas.is_by_row:
+        rows = areas.of_window(Window(core.y, core.x, core.height, 1))[:, 0]
+        return lengths_of(runs) * np.repeat(rows, np.diff(runs.rows))
+    parts = []
+    for row in range(0, core.height, ROWS_AT_ONCE):
+        begins = runs.rows[row : row + ROWS_AT_ONCE + 1]
+        height = len(begins) - 1
+        lines = np.repeat(core.width * np.arange(height), np.diff(begins))
+        pixels = areas.of_window(Window(core.y + row, core.x, height, core.width))
+        parts.append(np.add.reduceat(pixels.ravel(), lines + runs.start[begins[0] : begins[-1]]))
+    return np.concatenate(parts)
 
 
 def _sides_of(runs: Runs, face: Coordinates, core: Window, raster_shape: tuple[int, int]) -> Sides:

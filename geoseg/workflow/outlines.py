@@ -16,7 +16,7 @@ from geoseg.footprints import STAIRS
 from geoseg.models.spec import NODATA, ModelSpec
 from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels, RunObjects
 from geoseg.planning import Plan
-from geoseg.raster import Raster, RowAreas, ground_resolution, row_areas
+from geoseg.raster import PixelAreas, Raster, ground_resolution, pixel_areas
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass
 from geoseg.vectorize import Metric, Shaping, Simplification
@@ -177,12 +177,9 @@ def check_regularized(stuff: Collection[str], things: Collection[str]) -> None:
         )
 
 
-def smallest(min_area: float, geobox: GeoBox) -> tuple[int, RowAreas | None]:
-    """What a face of an area must have, rounded up, at least 1: pixels, or units of the areas of rows.
-
-    Rows whose pixels differ in area on the ground count by their own latitude, others as at the raster's centre.
-    """
-    areas = row_areas(geobox) if min_area > 0 else None
+def smallest(min_area: float, geobox: GeoBox) -> tuple[int, PixelAreas | None]:
+    """What a face of an area must have, rounded up, at least 1: pixels, or units where pixels differ on the ground."""
+    areas = pixel_areas(geobox) if min_area > 0 else None
     if areas is not None:
         return areas.units(min_area), areas
     height, width = ground_resolution(geobox)
