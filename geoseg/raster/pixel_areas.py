@@ -28,7 +28,7 @@ STEPS = 1 << 20
 """Units in the area of a pixel at the centre."""
 
 NODES = 384
-"""Steps of the lattice along the longer side of a grid: areas are right to 1e-4 on a map of the world, and to 1e-5 on smaller ones."""
+"""Steps of the lattice along the longer side of a grid: areas are right to 1e-4 on a map of the world, else to 1e-5."""
 
 _ALIKE = 5e-3
 """Pixels whose areas differ by this share or less count as alike: those of a zone of UTM do."""
