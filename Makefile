@@ -4,7 +4,7 @@ VENV := .venv
 OUT := out
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick lint docs bench clean
+.PHONY: demo test quick lint docs bench options clean
 
 demo: $(VENV)/installed
 	$(BIN)/geoseg run workflows/land_use.yaml --output $(OUT)/land_use
@@ -25,6 +25,10 @@ lint: $(VENV)/installed-dev
 # The site in out/site; a link that leads nowhere, a bad docstring or a failing notebook is an error.
 docs: $(VENV)/installed-dev
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs $(OUT)/site
+
+# docs/options.md, geoseg/signatures.py and the schemas, after a change of an option.
+options: $(VENV)/installed-dev
+	$(BIN)/python -m docs.generate
 
 bench: $(VENV)/installed-dev
 	$(BIN)/pip install --quiet ".[benchmarks]"

@@ -14,7 +14,6 @@ import yaml
 
 import geoseg
 from geoseg.cli import main
-from geoseg.cli.options import RUN_OPTIONS
 from geoseg.errors import GeosegWarning, InputNotFoundError, RasterError, WorkflowError
 from geoseg.imagery import open_imagery
 from geoseg.workflow import Workflow, read_workflow
@@ -175,10 +174,6 @@ def test_the_parts_of_an_estimate_add_up() -> None:
     assert estimate.seconds == pytest.approx(estimate.start + estimate.blocks + estimate.report)
     assert estimate.core_hours == pytest.approx(estimate.seconds * estimate.workers / 3600)
     assert estimate.blocks > (geoseg.plan("land_use").estimated_seconds or 0)
-
-
-def test_every_key_of_a_workflow_is_an_option() -> None:
-    assert set(RUN_OPTIONS) == set(Workflow.model_fields)
 
 
 def test_a_tolerance_in_the_wrong_unit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

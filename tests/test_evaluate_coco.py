@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from geoseg.evaluation.coco import LIMITS, CocoScores, Objects, coco_scores
+from geoseg.evaluation.coco import CocoScores, Objects, coco_scores
 from geoseg.evaluation.overlaps import Overlaps, Tally, overlaps_of, runs_of
+from geoseg.options import LIMITS
 
 Sides = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

@@ -14,7 +14,6 @@ from shapely.geometry import box
 import geoseg
 from geoseg.cli import main
 from geoseg.evaluation import evaluate
-from geoseg.evaluation.settings import Settings
 from tests.rasters import TEN_METRES, write_raster
 
 
@@ -114,12 +113,12 @@ def test_tables_show_what_is_written(folder: Path, capsys: pytest.CaptureFixture
     [
         (3, ["nowhere.tif", "labels.tif"], "'nowhere.tif' does not exist"),
         (3, ["nowhere.gpkg", "labels.tif"], "the prediction 'nowhere.gpkg' does not exist"),
-        (2, ["labels.tif", "labels.tif", "--task", "semantics"], "no task is called 'semantics'; did you mean"),
-        (2, ["labels.tif", "labels.tif", "--tolerance", "2 miles"], "a tolerance of '2 miles' is not a length"),
-        (2, ["labels.tif", "labels.tif", "--sizes", "100"], "are not two ascending areas"),
-        (2, ["labels.tif", "labels.tif", "--sizes", "a,b"], "are not two ascending areas"),
-        (2, ["labels.tif", "labels.tif", "--classes", "a=1"], "'a' in --classes is no value"),
-        (2, ["labels.tif", "labels.tif", "--resolution", "-1"], "a resolution of -1.0 is not a length"),
+        (2, ["labels.tif", "labels.tif", "--task", "semantics"], "has task: 'semantics'; did you mean 'semantic'?"),
+        (2, ["labels.tif", "labels.tif", "--tolerance", "2 miles"], "has tolerance: '2 miles'; write a length"),
+        (2, ["labels.tif", "labels.tif", "--sizes", "100"], "has sizes: '100'; give two ascending areas"),
+        (2, ["labels.tif", "labels.tif", "--sizes", "a,b"], "has sizes: 'a,b'; give two ascending areas"),
+        (2, ["labels.tif", "labels.tif", "--classes", "a=1"], "has classes: 'a=1'; write values and names"),
+        (2, ["labels.tif", "labels.tif", "--resolution", "-1"], "the evaluation has resolution: '-1', which cannot"),
         (3, ["labels.tif", "labels.tif", "--task", "polygons"], "the truth 'labels.tif' has no features"),
         (3, ["labels.tif", "labels.tif", "--task", "panoptic"], "the truth 'labels.tif' lacks labels or instances"),
         (3, ["classes", "instances.tif"], "the truth 'instances.tif' may hold classes or numbers of objects"),
@@ -142,9 +141,9 @@ def test_what_cannot_be_used_is_one_sentence(
 
 @pytest.mark.usefixtures("folder")
 def test_an_option_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(geoseg.errors.WorkflowError, match="no option of evaluate is called 'ignored'; did you mean"):
+    with pytest.raises(geoseg.errors.WorkflowError, match="unknown key 'ignored'; did you mean 'ignore'"):
         evaluate("labels.tif", "labels.tif", ignored=[0])
-    assert Settings.of(task=None) == Settings()
+    assert evaluate("labels.tif", "labels.tif", task=None).settings == evaluate("labels.tif", "labels.tif").settings
 
 
 @pytest.mark.usefixtures("folder")

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 import geoseg
 from geoseg import catalog
 from geoseg.cli import main
-from geoseg.cli.options import words
 from geoseg.engine import connect
 from geoseg.errors import EvaluationError, GeosegError, RasterError, WorkflowError
 from geoseg.grid import Window
+from geoseg.options import words
 from geoseg.raster import open_raster, read_labels, read_legend, sample_windows
 from geoseg.workflow.outlines import values_of
 

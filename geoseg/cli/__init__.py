@@ -1,47 +1,51 @@
 """The command line: arguments in, exit code out.
 
 Exit codes: 0 done, 130 stopped by Ctrl-C, 143 stopped by SIGTERM, and those of `geoseg.errors`. Modules that load torch
-or dask are imported by the commands that need them, so that ``--help`` answers at once.
+or dask are imported by the commands that need them, and tables of options where options are asked for, so that
+``--help`` answers at once.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
 import warnings
 from importlib import metadata
-from typing import Annotated
 
-import typer
+import click
+from click.shell_completion import shell_complete
 
-from geoseg.cli import catalog, evaluation, models, report, runs, training
+from geoseg.cli import catalog, completion, evaluation, models, report, runs, schema, training
+from geoseg.cli.command import Group, usage_sentence
 from geoseg.cli.console import command, complain, note, say
 from geoseg.cli.watching import INTERRUPTED, TERMINATED, code_of, end_on_sigterm
-from geoseg.errors import GeosegError, GeosegWarning
+from geoseg.errors import BAD_USAGE, GeosegError, GeosegWarning
 
 __all__ = ["app", "main"]
 
 
-def _print_version(is_wanted: bool) -> None:
-    if is_wanted:
-        say(f"geoseg {metadata.version('geoseg')}")
-        raise typer.Exit
-
-
-Version = Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)]
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-commands = (runs.run, runs.resume, runs.plan, runs.polygonize, report.report, report.preview)
-for function in (*commands, training.train, evaluation.evaluate, models.probe):
-    app.command()(function)
-app.add_typer(models.app, name="models")
-app.add_typer(catalog.app, name="catalog")
-
-
-@app.callback()
-def _top(version: Version = False) -> None:
+@click.group(
+    cls=Group,
+    invoke_without_command=True,
+    context_settings={"max_content_width": 120, "help_option_names": ["--help", "-h"]},
+)
+@click.option("--version", is_flag=True, help="Print the version.")
+@click.pass_context
+def app(context: click.Context, version: bool) -> None:
     """From imagery of any size to maps and polygons."""
+    if version:
+        say(f"geoseg {metadata.version('geoseg')}")
+    elif context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+for _command in (
+    *(runs.run, runs.plan, runs.resume, runs.polygonize, evaluation.evaluate, training.train),
+    *(report.report, report.preview, models.app, models.probe, catalog.app, schema.schema, completion.completion),
+):
+    app.add_command(_command)
 
 
 def _warn(message: Warning | str, category: type[Warning], *_place: object, **_more: object) -> None:
@@ -67,28 +71,28 @@ def main(arguments: list[str] | None = None) -> int:
     command.set(shlex.join(["geoseg", *(sys.argv[1:] if arguments is None else arguments)]))
     if arguments is None:
         end_on_sigterm()
-    code = _run(arguments)
+    code = _run(sys.argv[1:] if arguments is None else arguments)
     if arguments is None and code in (INTERRUPTED, TERMINATED):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever presses again while Python ends changes nothing
     return code
 
 
-def _run(arguments: list[str] | None) -> int:
+def _run(arguments: list[str]) -> int:
     """The exit code of a command."""
+    if instruction := os.environ.get(completion.VARIABLE):
+        return shell_complete(app, {}, "geoseg", completion.VARIABLE, instruction)
     try:
-        app(arguments)
-    except SystemExit as done:  # typer's own word: help, or an option that does not exist
-        cause = done.__context__.__cause__ if done.__context__ is not None else None
-        return _stop(cause) if isinstance(cause, KeyboardInterrupt) else int(done.code or 0)
-    except KeyboardInterrupt as error:
-        return _stop(error)
+        with app.make_context("geoseg", list(arguments)) as context:
+            app.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        complain(usage_sentence(error))
+        return BAD_USAGE
+    except KeyboardInterrupt as error:  # of a command that nobody watches, such as training
+        complain("stopped; run the same command again to continue.")
+        return code_of(error)
     except GeosegError as error:
         complain(str(error))
         return error.exit_code
     return 0
-
-
-def _stop(error: KeyboardInterrupt) -> int:
-    """Say that a command was stopped which nobody watches, such as training; its exit code."""
-    complain("stopped; run the same command again to continue.")
-    return code_of(error)

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import click
 
-import typer
-
+from geoseg.cli.command import Group, argument, home
 from geoseg.cli.console import say
 from geoseg.files import local_path
 
-Folder = Annotated[str, typer.Argument(help="A folder of rasters, a pattern, or one raster; they stay where they are.")]
-Name = Annotated[str | None, typer.Option(help="The name that finds them; that of the folder unless given.")]
-Home = Annotated[str | None, typer.Option(help="The catalog's folder; your own (GEOSEG_CATALOG) unless given.")]
-Taken = Annotated[str | None, typer.Option("--datetime", help="When all were taken: 2024-06-15T10:30:00Z.")]
-Replace = Annotated[bool, typer.Option("--overwrite", help="Replace imagery of the same name.")]
 
-app = typer.Typer(
-    help="Say which imagery the catalogs have; add yours.", invoke_without_command=True, pretty_exceptions_enable=False
-)
-
-
-@app.callback()
-def catalog(context: typer.Context) -> None:
-    """Say which imagery the catalogs have; add yours."""
+@click.group("catalog", cls=Group, invoke_without_command=True)
+@click.pass_context
+def app(context: click.Context) -> None:
+    """List the imagery of the catalogs; add your own."""
     if context.invoked_subcommand is not None:
         return
     from geoseg.catalog import list_imagery
@@ -35,13 +25,12 @@ def catalog(context: typer.Context) -> None:
 
 
 @app.command()
-def add(
-    folder: Folder,
-    name: Name = None,
-    home: Home = None,
-    datetime: Taken = None,
-    overwrite: Replace = False,
-) -> None:
+@argument("folder", "FOLDER", "Folder of rasters, glob pattern, or one raster; files stay where they are.")
+@click.option("--name", metavar="TEXT", help="Name in the catalog (default: the folder's).")
+@home
+@click.option("--datetime", metavar="TEXT", help="Acquisition time of all rasters, such as 2024-06-15T10:30:00Z.")
+@click.option("--overwrite", is_flag=True, help="Replace imagery of the same name.")
+def add(folder: str, name: str | None, home: str | None, datetime: str | None, overwrite: bool) -> None:
     """Describe the rasters of a folder by STAC items in your own catalog."""
     from geoseg.imagery.adding import add_imagery
 

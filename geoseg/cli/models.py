@@ -6,13 +6,13 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 from rich.text import Text
 
+from geoseg.cli.command import Command, Group, argument, home
 from geoseg.cli.console import console, say
-from geoseg.cli.options import TrustModel, Weights
 from geoseg.files import local_path
 
 if TYPE_CHECKING:
@@ -21,23 +21,13 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
-Name = Annotated[str, typer.Argument(help="A name in the catalog, or the path of a STAC MLM item.")]
-Item = Annotated[str, typer.Argument(help="A STAC MLM item; its local weights are taken along.")]
-Home = Annotated[str | None, typer.Option(help="The catalog's folder; your own (GEOSEG_CATALOG) unless given.")]
-Replace = Annotated[bool, typer.Option("--overwrite", help="Replace a model of the same name.")]
-CheckDevice = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 or mps.")]
-Write = Annotated[bool, typer.Option("--write", help="Write what was measured into the model's entry.")]
-
-app = typer.Typer(
-    help="Say what the catalogs have; add, show and check models.",
-    invoke_without_command=True,
-    pretty_exceptions_enable=False,
-)
+name = argument("model", "MODEL", "Name in the catalog, or path of a STAC MLM item.")
 
 
-@app.callback()
-def models(context: typer.Context) -> None:
-    """Say what the catalogs have; add, show and check models."""
+@click.group("models", cls=Group, invoke_without_command=True)
+@click.pass_context
+def app(context: click.Context) -> None:
+    """List the models of the catalogs; add, show and check models."""
     if context.invoked_subcommand is not None:
         return
     from geoseg.catalog import list_models
@@ -49,8 +39,11 @@ def models(context: typer.Context) -> None:
 
 
 @app.command()
-def add(item: Item, home: Home = None, overwrite: Replace = False) -> None:
-    """Take a model over into your own catalog."""
+@argument("item", "ITEM", "STAC MLM item; its local weights are copied too.")
+@home
+@click.option("--overwrite", is_flag=True, help="Replace a model of the same name.")
+def add(item: str, home: str | None, overwrite: bool) -> None:
+    """Copy a model into your own catalog."""
     from geoseg.catalog import add_model
 
     path = add_model(item, None if home is None else local_path(home, "home"), overwrite=overwrite)
@@ -59,8 +52,9 @@ def add(item: Item, home: Home = None, overwrite: Replace = False) -> None:
 
 
 @app.command()
-def show(model: Name) -> None:
-    """Say everything about a model."""
+@name
+def show(model: str) -> None:
+    """Show everything about a model."""
     from geoseg.catalog import find_model, locate_model
 
     path, spec = locate_model(model), find_model(model)
@@ -72,9 +66,11 @@ def show(model: Name) -> None:
         console.print(line, soft_wrap=True)
 
 
-@app.command()
-def check(model: Name, weights: Weights = None, trust_model: TrustModel = None, device: CheckDevice = "cpu") -> None:
-    """Open a model and run one made-up tile through it; exit code 3 when it is not what its entry says."""
+@app.command(table="Workflow", only="OPENING")
+@name
+@click.option("--device", metavar="NAME", default="cpu", show_default=True, help="cpu, cuda, cuda:1 or mps.")
+def check(model: str, weights: str | None, trust_model: bool | None, device: str) -> None:
+    """Open a model and run a synthetic tile through it; exit code 3 if it differs from its entry."""
     from geoseg.catalog import find_model
     from geoseg.models import load_model
     from geoseg.models.trial import try_model
@@ -88,8 +84,11 @@ def check(model: Name, weights: Weights = None, trust_model: TrustModel = None, 
     say(f"it gave {tried.result}, as its entry says")
 
 
-def probe(model: Name, weights: Weights = None, trust_model: TrustModel = None, write: Write = False) -> None:
-    """Measure how far a tile's edge disturbs a model, and what a forward pass costs; prints JSON."""
+@click.command(cls=Command, table="Workflow", only="OPENING")
+@name
+@click.option("--write", is_flag=True, help="Write the measurements into the model's entry.")
+def probe(model: str, weights: str | None, trust_model: bool | None, write: bool) -> None:
+    """Measure a model's edge effects and the cost of a forward pass; prints JSON."""
     from geoseg.catalog import find_model, locate_model
     from geoseg.models import load_model
     from geoseg.models.probe import measure_cost, measure_edge

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import click
 
-import typer
-
+from geoseg.cli.command import Command, argument
 from geoseg.cli.console import say
 
-Run = Annotated[str, typer.Argument(help="The output folder of a run.")]
-Picture = Annotated[str, typer.Argument(help="The picture: .png, .jpg or .webp.")]
-Width = Annotated[int, typer.Option(help="Px.")]
-Title = Annotated[str | None, typer.Option(help="Instead of the names of input and model.")]
-Credit = Annotated[str | None, typer.Option(help="Whose imagery it is; as the catalog says unless given.")]
 
-
-def report(run: Run) -> None:
-    """Make the report of a run again: one page, report.html, that needs no network."""
+@click.command(cls=Command)
+@argument("run", "RUN", "Output folder of a run.")
+def report(run: str) -> None:
+    """Write the report of a run again: report.html, one page that needs no network."""
     from geoseg.workflow import make_report
 
     say(str(make_report(run)))
 
 
-def preview(run: Run, picture: Picture, width: Width = 1800, title: Title = None, credit: Credit = None) -> None:
-    """Draw imagery, labels and outlines of a run side by side, with a legend, a scale bar and north."""
+@click.command(cls=Command)
+@argument("run", "RUN", "Output folder of a run.")
+@argument("picture", "PICTURE", "Picture to write: .png, .jpg or .webp.")
+@click.option("--width", metavar="PX", default=1800, show_default=True, help="Width of the picture in px.")
+@click.option("--title", metavar="TEXT", help="Title (default: the names of input and model).")
+@click.option("--credit", metavar="TEXT", help="Attribution of the imagery (default: the catalog's).")
+def preview(run: str, picture: str, width: int, title: str | None, credit: str | None) -> None:
+    """Draw imagery, labels and polygons of a run side by side, with legend, scale bar and north arrow."""
     from geoseg.workflow import make_preview
 
     path = make_preview(run, picture, width=width, title=title, credit=credit)

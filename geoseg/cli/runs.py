@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
+from geoseg.cli.command import Command, argument, given, json, quiet
 from geoseg.cli.console import console, say
-from geoseg.cli.options import (
-    OUTLINE_OPTIONS,
-    RUN_OPTIONS,
-    WORKER_OPTIONS,
-    Crs,
-    Json,
-    Nodata,
-    Quiet,
-    Region,
-    Source,
-    takes,
-    words,
-)
 from geoseg.cli.watching import told, watched
 from geoseg.errors import PART_FAILED
 
@@ -31,35 +19,44 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
+source = argument(
+    "workflow",
+    "WORKFLOW|IMAGERY...",
+    "Workflow file or name of a shipped one, with imagery behind it or not; or imagery (also --input), which needs "
+    "--model.",
+    nargs=-1,
+    required=False,
+)
 
-@takes(RUN_OPTIONS)
-def run(workflow: Source = None, *, quiet: Quiet = False, json: Json = False, **settings: Any) -> None:
-    """Map a raster: labels, polygons, a manifest and a report in the output folder."""
+
+@click.command(cls=Command, table="Workflow")
+@source
+@quiet
+@json
+def run(workflow: Sequence[str], quiet: bool, json: bool, **settings: Any) -> None:
+    """Map imagery: labels, polygons and a report in the output folder."""
     from geoseg import workflow as runs
 
     with watched(quiet=quiet, json=json) as monitor:
-        result = runs.run(workflow, listen=monitor, **_settings(settings))
+        result = runs.run(workflow, listen=monitor, **given(settings))
         _show(result, monitor)
     if result.plan.raster.skipped:
-        raise typer.Exit(PART_FAILED)
+        raise click.exceptions.Exit(PART_FAILED)
 
 
-@takes({key: RUN_OPTIONS[key] for key in ("input", *WORKER_OPTIONS, "report", "performance_report")})
-def resume(
-    folder: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="RUN")],
-    *,
-    quiet: Quiet = False,
-    json: Json = False,
-    **settings: Any,
-) -> None:
+@click.command(cls=Command, table="Workflow", only="RESUMABLE")
+@argument("folder", "RUN", "Output folder of a run.")
+@quiet
+@json
+def resume(folder: str, quiet: bool, json: bool, **settings: Any) -> None:
     """Continue a run by its folder alone; what is finished is not repeated."""
     from geoseg import workflow as runs
 
     with watched(quiet=quiet, json=json) as monitor:
-        result = runs.resume(folder, listen=monitor, **_settings(settings))
+        result = runs.resume(folder, listen=monitor, **given(settings))
         _show(result, monitor)
     if result.plan.raster.skipped:
-        raise typer.Exit(PART_FAILED)
+        raise click.exceptions.Exit(PART_FAILED)
 
 
 def _show(result: RunResult, monitor: Monitor) -> None:
@@ -70,13 +67,15 @@ def _show(result: RunResult, monitor: Monitor) -> None:
     monitor.result(files, result.seconds["total"], note)
 
 
-@takes(RUN_OPTIONS)
-def plan(workflow: Source = None, *, json: Json = False, **settings: Any) -> None:
-    """Print what would run: blocks, tiles, memory, disk, estimated time. Computes nothing."""
+@click.command(cls=Command, table="Workflow")
+@source
+@click.option("--json", is_flag=True, help="Print the plan as a JSON object.")
+def plan(workflow: Sequence[str], json: bool, **settings: Any) -> None:
+    """Dry run: print blocks, tiles, peak memory, disk and estimated time."""
     from geoseg import workflow as runs
 
     with told(json=json):
-        plan = runs.plan(workflow, **_settings(settings))
+        plan = runs.plan(workflow, **given(settings))
         if json:
             console.print_json(data=plan.summary(), indent=None)
         else:
@@ -114,32 +113,15 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "time", f"about {estimate.seconds:,.0f} s ({parts}), {estimate.core_hours:,.2f} core hours"
 
 
-@takes({"crs": Crs, "nodata": Nodata, "region": Region, **WORKER_OPTIONS, **OUTLINE_OPTIONS})
-def polygonize(
-    input: Annotated[list[str], typer.Argument(help="A classified raster, or several on one grid.")],  # noqa: A002
-    output: Annotated[str, typer.Argument(help="The polygon file; its ending chooses the format.")],
-    *,
-    block_size: Annotated[int | None, typer.Option(help="Px; memory depends on it, the result does not.")] = None,
-    quiet: Quiet = False,
-    json: Json = False,
-    **settings: Any,
-) -> None:
+@click.command(cls=Command, table="Polygonizing")
+@argument("input", "RASTER...", "Classified raster, or several on one grid.", nargs=-1)
+@argument("output", "OUTPUT", "Polygon file to write; the extension is the format.")
+@quiet
+@json
+def polygonize(input: Sequence[str], output: str, quiet: bool, json: bool, **settings: Any) -> None:  # noqa: A002
     """Turn a classified raster into polygons."""
     from geoseg import workflow as runs
 
     with watched(quiet=quiet, json=json) as monitor:
-        result = runs.polygonize(
-            **_settings({"input": input, "block_size": block_size, **settings}), output=output, listen=monitor
-        )
+        result = runs.polygonize(output=output, listen=monitor, **given({"input": input, **settings}))
         monitor.result([result.output], result.seconds["total"], f"{result.count:,} polygons")
-
-
-def _settings(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given, in the workflow's form."""
-    given = {key: value for key, value in options.items() if value is not None}
-    for key in ("bands", "classes", "keep_classes", "collections"):
-        if key in given:
-            given[key] = words(given[key])
-    if "input" in given and len(given["input"]) == 1:
-        given["input"] = given["input"][0]
-    return given

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Any
 
-import typer
+import click
 
+from geoseg.cli.command import Command, argument, given
 from geoseg.cli.console import console
-from geoseg.cli.options import Output
 
 
-def train(
-    recipe: Annotated[str, typer.Argument(help="A training recipe.")],
-    data: Annotated[str | None, typer.Option(help="Folder that the recipe's paths are relative to.")] = None,
-    output: Output = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps; the recipe's when left out.")] = None,
-    loaders: Annotated[int | None, typer.Option(min=0, help="Processes that draw windows ahead.")] = None,
-) -> None:
-    """Fine-tune a model on rasters with label rasters or polygons; the result is a catalog entry."""
+@click.command(cls=Command, table="TrainOptions")
+@argument("recipe", "RECIPE", "Training recipe: a YAML file, or the name of a shipped one.")
+def train(recipe: str, **settings: Any) -> None:
+    """Fine-tune a model on rasters with labels or polygons; the result is a catalog entry."""
     from geoseg.training import train as train_recipe
 
-    train_recipe(recipe, data=data, output=output, device=device, loaders=loaders, console=console)
+    train_recipe(recipe, console=console, **given(settings))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from geoseg.cli.console import command, console, errors, report_error
 from geoseg.errors import GeosegError, WorkflowError
@@ -80,4 +80,4 @@ def watched(*, quiet: bool, json: bool) -> Iterator[Monitor]:
     except KeyboardInterrupt as error:
         sentence = "stopped; what is done is kept, and the same command goes on from there:"
         errors.print(f"{sentence}\n{command.get()}", style="yellow", soft_wrap=True)
-        raise typer.Exit(code_of(error)) from None
+        raise click.exceptions.Exit(code_of(error)) from None

@@ -15,6 +15,7 @@ from distributed.comm.core import CommClosedError
 
 from geoseg.engine.forking import check_process, start_server
 from geoseg.errors import WorkerError
+from geoseg.options import DASHBOARD
 
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -27,10 +28,6 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**31),
 }
-
-
-DASHBOARD = "127.0.0.1:8787"
-"""Where the dashboard of a local cluster is served: for this machine alone."""
 
 
 def prepare_workers() -> dict[str, str]:

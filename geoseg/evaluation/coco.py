@@ -16,15 +16,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.evaluation.overlaps import Overlaps
+from geoseg.options import LIMITS
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """Least IoU of a pair."""
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 """Where precision is read."""
-
-LIMITS = (32.0**2, 96.0**2)
-"""Area from which an object is medium, and large."""
 
 SIZES = ("all", "small", "medium", "large")
 

@@ -14,8 +14,8 @@ import pyogrio
 from geoseg.errors import EvaluationError, InputNotFoundError
 from geoseg.evaluation.features import INSTANCE, SCORE
 from geoseg.evaluation.overlaps import Floats, Integers
-from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.sides import Side
+from geoseg.options import EvaluationOptions
 
 LAST = 0.0
 """Score of an object that has none among others that have."""
@@ -24,7 +24,7 @@ UNSCORED = "the prediction has no scores, so there is no average precision; read
 """What a person should know who looks for it."""
 
 
-def find_scores(side: Side, numbers: Integers, settings: Settings) -> tuple[Floats | None, list[str]]:
+def find_scores(side: Side, numbers: Integers, settings: EvaluationOptions) -> tuple[Floats | None, list[str]]:
     """Find the scores of the objects of a raster.
 
     They come from the table that the settings name; else from the features of the same run; else from a CSV file with
@@ -36,7 +36,7 @@ def find_scores(side: Side, numbers: Integers, settings: Settings) -> tuple[Floa
         The prediction.
     numbers : NDArray
         int64, shape (object,): numbers of the objects.
-    settings : Settings
+    settings : EvaluationOptions
         Options.
 
     Returns

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Unpack
 
 from odc.geo.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
@@ -28,11 +28,12 @@ from geoseg.evaluation.picture import save_confusion
 from geoseg.evaluation.polygon_layers import evaluate_layers
 from geoseg.evaluation.report import Scored, Table, plain
 from geoseg.evaluation.semantic_maps import SemanticScores, evaluate_semantic
-from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.sides import Side, find_side
 from geoseg.files import local_path, plain_value
+from geoseg.options import EvaluationOptions, read_options
 from geoseg.raster.options import configured
-from geoseg.vector import Region, RegionLike, is_bare, read_region
+from geoseg.signatures import EvaluateArguments
+from geoseg.vector import Region, RegionLike, is_bare, read_region, region_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Evaluation:
         As they were given.
     scores : SemanticScores, InstanceScores, PanopticMapScores or PolygonScores
         The numbers, of the task.
-    settings : Settings
+    settings : EvaluationOptions
         Options.
     """
 
@@ -55,7 +56,7 @@ class Evaluation:
     prediction: str
     truth: str
     scores: Scored
-    settings: Settings
+    settings: EvaluationOptions
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -69,8 +70,7 @@ class Evaluation:
     def summary(self) -> dict[str, Any]:
         """Every number by name, as JSON can hold it: None where there is none."""
         head = {"task": self.task, "prediction": self.prediction, "truth": self.truth, "geoseg": version("geoseg")}
-        given = {key: value for key, value in vars(self.settings).items() if value != getattr(Settings, key)}
-        given = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
+        given = self.settings.model_dump(exclude_defaults=True)
         result: dict[str, Any] = plain(
             {**head, "settings": given, "notes": self.notes, "scores": self.scores.summary()}
         )
@@ -108,7 +108,7 @@ class Evaluation:
         save_confusion(self.scores.pixels, local_path(path, "confusion"))
 
 
-Evaluate = Callable[[Side, Side, Settings, Region | None, Progress | None], Scored]
+Evaluate = Callable[[Side, Side, EvaluationOptions, Region | None, Progress | None], Scored]
 """Truth, prediction, options, region and progress to scores."""
 
 _TASKS: Mapping[str, Evaluate] = MappingProxyType(
@@ -127,9 +127,9 @@ def evaluate(
     truth: str | os.PathLike[str],
     *,
     progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[EvaluateArguments],
 ) -> Evaluation:
-    """Say how good a prediction is, from files of any size.
+    """Evaluate a prediction against ground truth, from files of any size.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def evaluate(
     progress : callable, optional
         Called with the number of windows that are done, and that of all.
     **settings
-        Options of `Settings`, such as ``task="instance"`` and ``region="aoi.geojson"``.
+        Options of an evaluation (docs/options.md), such as ``task="instance"`` and ``region="aoi.geojson"``.
 
     Returns
     -------
@@ -151,7 +151,8 @@ def evaluate(
     GeosegError
         Something that was given cannot be used, or the two cannot be compared.
     """
-    wanted = Settings.of(**settings)
+    values = {key: _plain(key, value) for key, value in settings.items()}
+    wanted = read_options(EvaluationOptions, values, "the evaluation")
     prediction, truth = str(plain_value(prediction, "prediction")), str(plain_value(truth, "truth"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -163,6 +164,11 @@ def evaluate(
         task = wanted.task or find_task(*sides)
         scores = _TASKS[task](*sides, wanted, region, progress)
     return Evaluation(task, prediction, truth, scores, wanted)
+
+
+def _plain(key: str, value: Any) -> Any:
+    """An option as text: paths and regions."""
+    return region_text(value) if key == "region" and value is not None else plain_value(value, key)
 
 
 def _bare_crs(region: RegionLike, *sides: Side) -> CRS | None:

@@ -30,8 +30,8 @@ from geoseg.evaluation.objects import (
 from geoseg.evaluation.overlaps import Floats, Integers
 from geoseg.evaluation.polygon_layers import evaluate_layers
 from geoseg.evaluation.report import Table
-from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.sides import Side
+from geoseg.options import EvaluationOptions
 from geoseg.raster import Raster, read_legend
 from geoseg.vector import Region
 
@@ -76,7 +76,11 @@ class _Given:
 
 
 def evaluate_instances(
-    truth: Side, prediction: Side, settings: Settings, region: Region | None = None, progress: Progress | None = None
+    truth: Side,
+    prediction: Side,
+    settings: EvaluationOptions,
+    region: Region | None = None,
+    progress: Progress | None = None,
 ) -> InstanceScores:
     """Judge a map of objects; two vector files are compared by their exact shapes, without any grid.
 
@@ -84,7 +88,7 @@ def evaluate_instances(
     ----------
     truth, prediction : Side
         With instances or features.
-    settings : Settings
+    settings : EvaluationOptions
         Options.
     region : Region, optional
         What counts; objects are cut to it on both sides.
@@ -117,7 +121,7 @@ def evaluate_instances(
     return InstanceScores(objects, counts.known, counts.compared, (*notes, *remarks))
 
 
-def _given(side: Side, truth: Side, geobox: GeoBox, settings: Settings) -> _Given:
+def _given(side: Side, truth: Side, geobox: GeoBox, settings: EvaluationOptions) -> _Given:
     """Bring the objects of a side onto the grid."""
     if side.instances is None:
         if side.layer is None:
@@ -144,14 +148,14 @@ def _classed(given: _Given, numbers: Integers, sizes: Floats, ground: Ground) ->
     return Classed(given.side, sizes, values, read_legend(given.labels).names)
 
 
-def _scores(given: _Given, numbers: Integers, settings: Settings) -> tuple[Floats | None, list[str]]:
+def _scores(given: _Given, numbers: Integers, settings: EvaluationOptions) -> tuple[Floats | None, list[str]]:
     """How sure the prediction is of each of its objects, and what a person should know of that."""
     if given.features is None:
         return find_scores(given.side, numbers, settings)
     return (None, [UNSCORED]) if given.features.scores is None else (given.features.scores[numbers - 1], [])
 
 
-def _numbers(settings: Settings, truth: Side) -> tuple[int, ...]:
+def _numbers(settings: EvaluationOptions, truth: Side) -> tuple[int, ...]:
     """Numbers of the truth that stand for unknown ground."""
     for entry in settings.ignore:
         if not isinstance(entry, int) or truth.instances is None:

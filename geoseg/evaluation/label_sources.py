@@ -19,9 +19,9 @@ from geoseg.evaluation.features import NO_CLASS, Features, read_features
 from geoseg.evaluation.ground import Ground, bring_onto, make_ground, without_nodata
 from geoseg.evaluation.metric import metric_features
 from geoseg.evaluation.naming import PREDICTION, TRUTH, Naming
-from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.sides import Side
 from geoseg.grid import Window
+from geoseg.options import EvaluationOptions
 from geoseg.raster import Raster, read_labels, read_legend
 from geoseg.vector import Region
 
@@ -94,7 +94,7 @@ class LabelPair:
     naming: Naming
 
 
-def pair_labels(truth: Side, prediction: Side, settings: Settings, region: Region | None) -> LabelPair:
+def pair_labels(truth: Side, prediction: Side, settings: EvaluationOptions, region: Region | None) -> LabelPair:
     """Bring the classes of two sides onto one ground: the truth's grid, or the prediction's where that is the raster.
 
     Raises
@@ -127,7 +127,7 @@ def check_words(naming: Naming, truth: Side, prediction: Side, worded: list[bool
         )
 
 
-def _given(side: Side, settings: Settings) -> Raster | Features:
+def _given(side: Side, settings: EvaluationOptions) -> Raster | Features:
     """The labels of a side, or its features."""
     if side.labels is not None:
         return side.labels
@@ -136,7 +136,7 @@ def _given(side: Side, settings: Settings) -> Raster | Features:
     return read_features(Path(side.layer), side.role, class_column=settings.class_column, objects=False)
 
 
-def _grid_of(truth: Raster | Features, prediction: Raster | Features, settings: Settings) -> GeoBox:
+def _grid_of(truth: Raster | Features, prediction: Raster | Features, settings: EvaluationOptions) -> GeoBox:
     """The grid on which classes are compared."""
     if isinstance(truth, Raster):
         return truth.geobox

@@ -18,8 +18,8 @@ from geoseg.evaluation.naming import PREDICTION, TRUTH, Naming
 from geoseg.evaluation.object_scores import Judged
 from geoseg.evaluation.overlaps import Bools, Floats, Integers, Overlaps
 from geoseg.evaluation.semantic_maps import unique_names
-from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.sides import Side
+from geoseg.options import EvaluationOptions
 
 EVERY = ("objects",)
 """The name of the only class where there are none."""
@@ -51,7 +51,7 @@ class Classed:
 
 
 def judge_classes(
-    overlaps: Overlaps, sides: tuple[Classed, Classed], scores: Floats | None, settings: Settings
+    overlaps: Overlaps, sides: tuple[Classed, Classed], scores: Floats | None, settings: EvaluationOptions
 ) -> tuple[Judged, list[str]]:
     """Sort objects by their classes, where both sides have some, and choose those that are judged.
 
@@ -63,7 +63,7 @@ def judge_classes(
         Truth and prediction, in the order of the overlaps.
     scores : NDArray, optional
         float64, shape (predicted,): how sure each is.
-    settings : Settings
+    settings : EvaluationOptions
         Options.
 
     Returns
@@ -92,7 +92,7 @@ def judge_classes(
 
 
 def _indices(
-    truth: Classed, prediction: Classed, settings: Settings, notes: list[str]
+    truth: Classed, prediction: Classed, settings: EvaluationOptions, notes: list[str]
 ) -> tuple[list[Integers], tuple[str, ...]]:
     """Class index of each object of both sides, 255 = not judged, and the names of the classes."""
     both = (truth, prediction)

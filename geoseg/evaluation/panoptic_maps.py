@@ -22,9 +22,9 @@ from geoseg.evaluation.overlaps import NOTHING, VOID, Integers, Overlaps, Tally,
 from geoseg.evaluation.panoptic import BITS, PanopticScores, count_segments, dense
 from geoseg.evaluation.report import Cell, Table
 from geoseg.evaluation.semantic_maps import unique_names
-from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.sides import Side
 from geoseg.grid import Window
+from geoseg.options import EvaluationOptions
 from geoseg.raster import Raster, read_labels, read_legend
 from geoseg.vector import Region
 
@@ -127,7 +127,11 @@ class _Panoptic:
 
 
 def evaluate_panoptic(
-    truth: Side, prediction: Side, settings: Settings, region: Region | None = None, progress: Progress | None = None
+    truth: Side,
+    prediction: Side,
+    settings: EvaluationOptions,
+    region: Region | None = None,
+    progress: Progress | None = None,
 ) -> PanopticMapScores:
     """Judge a panoptic map; where the prediction has no class, what is true there is missed.
 
@@ -135,7 +139,7 @@ def evaluate_panoptic(
     ----------
     truth, prediction : Side
         With labels and instances.
-    settings : Settings
+    settings : EvaluationOptions
         Options.
     region : Region, optional
         What counts; segments are cut to it on both sides.
@@ -183,7 +187,7 @@ def _count(
 
 
 def _things(
-    columns: tuple[Integers, ...], areas: NDArray[Any], order: list[int], naming: Naming, settings: Settings
+    columns: tuple[Integers, ...], areas: NDArray[Any], order: list[int], naming: Naming, settings: EvaluationOptions
 ) -> list[bool]:
     """Which classes have objects: those that are named, else those most of whose pixels have; the truth decides."""
     if settings.thing_classes is not None:

@@ -22,9 +22,9 @@ from geoseg.evaluation.object_classes import Classed, judge_classes
 from geoseg.evaluation.object_scores import ObjectScores, score_objects
 from geoseg.evaluation.overlaps import Floats, Integers, Overlaps
 from geoseg.evaluation.report import Table
-from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.shapes import Shapes, hausdorff_distances, polis_distances
 from geoseg.evaluation.sides import Side
+from geoseg.options import EvaluationOptions
 from geoseg.vector import Region
 
 BATCH = 100_000
@@ -113,14 +113,16 @@ LABELS = {
 """What measures are called in the table."""
 
 
-def evaluate_layers(truth: Side, prediction: Side, settings: Settings, region: Region | None = None) -> PolygonScores:
+def evaluate_layers(
+    truth: Side, prediction: Side, settings: EvaluationOptions, region: Region | None = None
+) -> PolygonScores:
     """Judge a layer of polygons.
 
     Parameters
     ----------
     truth, prediction : Side
         With features.
-    settings : Settings
+    settings : EvaluationOptions
         Options.
     region : Region, optional
         What counts; polygons are cut to it on both sides.
@@ -178,7 +180,7 @@ def overlap_shapes(trues: Shapes, found: Shapes) -> Overlaps:
     )
 
 
-def _read(side: Side, settings: Settings) -> Features:
+def _read(side: Side, settings: EvaluationOptions) -> Features:
     if side.layer is None:
         raise EvaluationError(f"{side.name} has no features; give a vector file, or the task 'instance'")
     return read_features(side.layer, side.role, class_column=settings.class_column, score_column=settings.score_column)

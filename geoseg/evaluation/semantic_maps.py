@@ -20,9 +20,9 @@ from geoseg.evaluation.label_sources import LabelPair, pair_labels
 from geoseg.evaluation.naming import CAPACITY, PREDICTION, TRUTH, Naming
 from geoseg.evaluation.objects import Progress
 from geoseg.evaluation.report import Table
-from geoseg.evaluation.settings import Settings
 from geoseg.evaluation.sides import Side
 from geoseg.grid import Window
+from geoseg.options import EvaluationOptions
 from geoseg.vector import Region
 
 
@@ -138,7 +138,11 @@ WIDEST = 10
 
 
 def evaluate_semantic(
-    truth: Side, prediction: Side, settings: Settings, region: Region | None = None, progress: Progress | None = None
+    truth: Side,
+    prediction: Side,
+    settings: EvaluationOptions,
+    region: Region | None = None,
+    progress: Progress | None = None,
 ) -> SemanticScores:
     """Judge a map of classes.
 
@@ -146,7 +150,7 @@ def evaluate_semantic(
     ----------
     truth, prediction : Side
         With labels, or features that are burnt onto the other's grid.
-    settings : Settings
+    settings : EvaluationOptions
         Options.
     region : Region, optional
         What counts.
@@ -211,7 +215,7 @@ def _read(pair: LabelPair, window: Window, margin: int) -> tuple[NDArray[np.uint
     return sides[0], sides[1], window.relative_to(seen)
 
 
-def _pixels(settings: Settings, ground: Ground) -> float:
+def _pixels(settings: EvaluationOptions, ground: Ground) -> float:
     """The tolerance in px of the ground."""
     length, unit = settings.length()
     if unit == "px":

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from geoseg.files import local_path
+from geoseg.files import local_path, plain_value
+from geoseg.options import TrainOptions, read_options
 from geoseg.raster.options import configured
+from geoseg.signatures import TrainArguments
 from geoseg.training.recipe import Recipe, load_recipe, parse_recipe
 
 if TYPE_CHECKING:
@@ -56,12 +58,9 @@ class TrainResult:
 def train(
     recipe: Recipe | str | os.PathLike[str],
     *,
-    data: str | os.PathLike[str] | None = None,
-    output: str | os.PathLike[str] | None = None,
-    device: str | None = None,
-    loaders: int | None = None,
     progress: Callable[[Epoch], None] | None = None,
     console: Console | None = None,
+    **settings: Unpack[TrainArguments],
 ) -> TrainResult:
     """Train a model by a recipe and write it as a catalog entry.
 
@@ -69,18 +68,12 @@ def train(
     ----------
     recipe : Recipe, str or path
         A recipe, or its YAML file.
-    data : str or path, optional
-        Folder of the imagery and labels; the recipe's ``data`` when left out.
-    output : str or path, optional
-        Folder of the entry; ``<the recipe's output>/<name>`` when left out.
-    device : str, optional
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; the recipe's when left out.
-    loaders : int, optional
-        Processes that draw windows ahead of the network; the recipe's when left out. They change no weight.
     progress : callable, optional
         Called with an `Epoch` after every epoch.
     console : rich.console.Console, optional
         Where a line an epoch is printed.
+    **settings
+        Options of `TrainOptions` (docs/options.md), such as ``data=`` and ``device=``, in place of the recipe's.
 
     Returns
     -------
@@ -103,8 +96,10 @@ def train(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
-    asked = {"data": None if data is None else os.fspath(data), "device": device, "loaders": loaders}
-    recipe = recipe.model_copy(update={key: value for key, value in asked.items() if value is not None})
+    values = {key: plain_value(value, key) for key, value in settings.items()}
+    changes = read_options(TrainOptions, values, "the training").model_dump(exclude_unset=True)
+    output = changes.pop("output", None)
+    recipe = recipe.model_copy(update=changes)
     folder = local_path(recipe.output, "output") / recipe.name if output is None else local_path(output, "output")
     runner = import_module("geoseg.training.run")
     result: TrainResult = runner.run(recipe, folder, _reporter(recipe, progress, console))

@@ -19,6 +19,7 @@ from geoseg.errors import InputNotFoundError, WorkflowError, nearest
 from geoseg.files import plain_value
 from geoseg.models.spec import ClassSpec, Scaling
 from geoseg.models.watershed import Watershed
+from geoseg.options import TrainOptions
 from geoseg.training.recipe_parts import (
     LAYERS,
     Augmentation,
@@ -27,7 +28,6 @@ from geoseg.training.recipe_parts import (
     LabelLayer,
     Loss,
     ScalingEntry,
-    Strict,
     Validation,
     WatershedEntry,
 )
@@ -35,65 +35,149 @@ from geoseg.training.recipe_parts import (
 OBJECTS = "instance-segmentation"
 
 
-class Recipe(Strict):
-    """Everything that decides a training run; the same recipe and libraries give the same weights on one thread.
-
-    ``workflows/train_buildings.yaml`` and its siblings explain the keys by example. ``edge`` is half the width of the
-    boundaries that a model of objects learns, px; ``decay_steps`` are those after which the learning rate would be 0,
-    ``steps`` unless given; ``logit_adjustment`` is added to scores of classes when training is done, as if they were
-    ``exp`` of it times as often (Menon et al. 2021, Long-tail learning via logit adjustment, section 4); ``picture``
-    says whether the card's picture may show the imagery; ``scale``, ``offset`` and ``nodata`` are those of a workflow.
-    """
+class Recipe(TrainOptions):
+    """Everything that decides a training run; the same recipe and libraries give the same weights on one thread."""
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
+    """Name of the model: small letters, digits and dashes."""
+
     task: Literal["semantic-segmentation", "instance-segmentation"] = "semantic-segmentation"
+    """A class for every pixel, or objects that are told apart."""
+
     title: str = ""
+    """Title of the model card."""
+
     description: str = ""
+    """What the model is for; stands in the card and the catalog."""
+
     license: str = "proprietary"
+    """License of the weights, an SPDX identifier."""
+
     provenance: str = ""
+    """Where imagery and labels are from; stands in the card."""
+
     failures: str = ""
+    """Where the model is known to fail; stands in the card."""
+
     picture: Literal["imagery", "map"] = "imagery"
-    data: str = "data"
+    """What the card's picture shows; map where the imagery may not be shown."""
+
     output: str = "catalogs/models"
+    """Folder in which the catalog entry is written, as a folder of its name."""
+
     images: tuple[Image, ...]
+    """Scenes to train on: files, or {band: file}."""
+
     bands: tuple[str, ...] = ()
+    """Bands that the network sees, in this order (default: the scene's)."""
+
     common_names: dict[str, str] = Field(default_factory=dict)
+    """Common names of bands, by which other imagery is matched: {B04: red}."""
+
     resolution: float | None = Field(default=None, gt=0)
+    """Ground sampling distance in metres that scenes are resampled to (default: their own)."""
+
     scale: FiniteFloat | None = Field(default=None, gt=0)
+    """Scale in place of the declared one: pixels are read as scale * stored + offset (default: as declared)."""
+
     offset: FiniteFloat | None = None
+    """Offset in place of the declared one: pixels are read as scale * stored + offset (default: as declared)."""
+
     nodata: float | Literal["none"] | None = None
+    """Value of pixels without data, in place of the declared one; none: every value is data (default: as
+    declared)."""
+
     labels: tuple[LabelLayer, ...] = Field(min_length=1)
+    """Layers of labels, later ones over earlier ones: raster, polygons, instances or teacher."""
+
     classes: tuple[ClassEntry, ...] = Field(min_length=1)
+    """Classes that the network tells apart."""
+
     validation: Validation
+    """What is held out of training, and chooses the best epoch."""
+
     architecture: str = "smp.Unet"
+    """Network: a class of segmentation-models-pytorch, or torchvision.MaskRCNN for objects."""
+
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the network, such as {encoder_name: resnet18}."""
+
     init: str | None = None
+    """Model of the catalog whose weights are the start."""
+
     encoder_weights: str | None = None
+    """Weights of the encoder: imagenet, or a file (default: random)."""
+
     watershed: WatershedEntry | None = None
+    """How objects come from scores of objects and boundaries."""
+
     edge: int = Field(default=2, ge=1, le=16)
+    """Half the width in px of the boundary that a model of objects learns."""
+
     scaling: tuple[ScalingEntry, ...] = ()
+    """How digital numbers become what the network sees: one entry for all bands, or one a band."""
+
     tile_size: int = Field(default=1024, ge=64)
+    """Size in px of the tiles that the model maps with."""
+
     window: int = Field(default=128, ge=32)
+    """Size in px of the windows that it trains on."""
+
     batch_size: int = Field(default=16, ge=1)
+    """Windows per step."""
+
     steps: int = Field(default=1000, ge=1)
+    """Steps of training."""
+
     decay_steps: int | None = Field(default=None, ge=1)
+    """Steps after which the learning rate would be 0 (default: steps)."""
+
     steps_per_epoch: int = Field(default=100, ge=1)
+    """Steps between two validations."""
+
     learning_rate: float = Field(default=1e-3, gt=0)
+    """Largest learning rate of AdamW."""
+
     weight_decay: float = Field(default=0.01, ge=0)
+    """Weight decay of AdamW."""
+
     warm_up: int = Field(default=50, ge=0)
+    """Steps in which the learning rate rises from 0."""
+
     ema: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the moving average of weights, which is what is kept."""
+
     balance: float = Field(default=0.5, ge=0, le=1)
+    """Share of windows around a pixel of a class that is drawn first; the others lie around any labelled pixel."""
+
     scene_balance: float = Field(default=0.0, ge=0, le=1)
+    """0: a scene is as likely as it has labelled pixels; 1: all scenes are equally likely."""
+
     loss: Loss = Loss()
+    """Terms of the loss and their weights."""
+
     logit_adjustment: dict[str, float] = Field(default_factory=dict)
+    """Added to the score of a class after training, because the class is exp of it times as frequent where you map
+    (Menon et al. 2021, section 4)."""
+
     augmentation: Augmentation = Augmentation()
+    """How windows are varied."""
+
     early_stopping: int | None = Field(default=None, ge=1)
+    """Stop after so many epochs without a better score (default: never)."""
+
     seed: int = 0
-    device: str = "cpu"
+    """Seed of all random numbers."""
+
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Arithmetic of the network; auto: bfloat16 on CUDA devices that have it, float32 elsewhere."""
+
     tensorboard: bool = False
+    """Write tensorboard/ beside log.csv."""
+
     threads: int = Field(default=1, ge=1)
-    loaders: int = Field(default=0, ge=0)
+    """Threads of the network on a CPU; with one the same recipe gives the same weights."""
+
     folder: str = Field(default=".", exclude=True)
     file: str = Field(default="", exclude=True)
 

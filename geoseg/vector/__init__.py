@@ -16,7 +16,7 @@ from geoseg.vector.regions import (
     region_text,
 )
 from geoseg.vector.styles import StyledClass
-from geoseg.vector.tables import GEOJSON
+from geoseg.vector.tables import GEOJSON, TableLike
 from geoseg.vector.writing import COLUMNS, FORMATS, check_format, write_features
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Region",
     "RegionLike",
     "StyledClass",
+    "TableLike",
     "check_format",
     "check_layer",
     "clip_features",

@@ -4,12 +4,13 @@ A workflow's keys, the command line's options and the arguments of functions are
 parts; it computes nothing of its own.
 """
 
+from geoseg.options import Polygonizing, Workflow
 from geoseg.workflow.manifest import RunResult
 from geoseg.workflow.planning import plan
-from geoseg.workflow.polygons import PolygonizeResult, Polygonizing, polygonize
+from geoseg.workflow.polygons import PolygonizeResult, polygonize
 from geoseg.workflow.reporting import make_preview, make_report
 from geoseg.workflow.running import resume, run
-from geoseg.workflow.settings import Workflow, read_workflow
+from geoseg.workflow.settings import read_workflow
 
 __all__ = [
     "PolygonizeResult",

@@ -14,11 +14,11 @@ from typing import Any
 from geoseg.engine import Outcome
 from geoseg.engine.memory import Peaks
 from geoseg.files import write_json
+from geoseg.options import Workflow
 from geoseg.planning import Plan
 from geoseg.raster import is_sampled, unsigned
 from geoseg.store import RunFolder
 from geoseg.workflow.model_card import model_card
-from geoseg.workflow.settings import Workflow
 
 
 @dataclass(frozen=True)

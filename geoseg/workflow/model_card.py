@@ -12,7 +12,7 @@ from typing import Any
 from geoseg.catalog import locate_model
 from geoseg.errors import GeosegError
 from geoseg.models.spec import HUB, ModelSpec
-from geoseg.workflow.settings import Workflow
+from geoseg.options import Workflow
 
 CARD = "README.md"
 """A model's card, beside its entry."""

@@ -14,6 +14,7 @@ from pyproj import CRS
 from geoseg.errors import WorkflowError, nearest
 from geoseg.footprints import STAIRS
 from geoseg.models.spec import NODATA, ModelSpec
+from geoseg.options import OutlineOptions
 from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels, RunObjects
 from geoseg.planning import Plan
 from geoseg.raster import PixelAreas, Raster, ground_resolution, pixel_areas
@@ -21,7 +22,6 @@ from geoseg.store import RunFolder
 from geoseg.vector import StyledClass
 from geoseg.vectorize import Metric, Shaping, Simplification
 from geoseg.versions import OUTLINING, source_digest
-from geoseg.workflow.settings import OutlineSettings
 
 BUILDINGS = "build", "house", "roof"
 """What classes of buildings are often called."""
@@ -33,12 +33,12 @@ WALLS = 1.5
 """Px that walls may stray from what was traced, unless said otherwise."""
 
 
-def outlines_of_run(wanted: OutlineSettings, made: Plan, folder: RunFolder) -> OutlinePlan:
+def outlines_of_run(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> OutlinePlan:
     """Plan the polygons of a run, and make their folder ready.
 
     Parameters
     ----------
-    wanted : OutlineSettings
+    wanted : OutlineOptions
         What they are to look like.
     made : Plan
         The run.
@@ -73,7 +73,7 @@ def outlines_of_run(wanted: OutlineSettings, made: Plan, folder: RunFolder) -> O
     return plan
 
 
-def _check_classes(wanted: OutlineSettings, spec: ModelSpec) -> None:
+def _check_classes(wanted: OutlineOptions, spec: ModelSpec) -> None:
     """Refuse to regularize what is no building."""
     if wanted.regularize:
         values = _written_values(wanted, spec)
@@ -82,7 +82,7 @@ def _check_classes(wanted: OutlineSettings, spec: ModelSpec) -> None:
         check_regularized(stuff, things)
 
 
-def _written_values(wanted: OutlineSettings, spec: ModelSpec) -> frozenset[int] | None:
+def _written_values(wanted: OutlineOptions, spec: ModelSpec) -> frozenset[int] | None:
     """Values of the classes that become polygons; None is all, and background that is implied has to be asked for."""
     values = values_of(wanted.classes, {item.value: item.name for item in spec.classes})
     if values is None and any(item.implied for item in spec.classes):
@@ -90,19 +90,19 @@ def _written_values(wanted: OutlineSettings, spec: ModelSpec) -> frozenset[int] 
     return values
 
 
-def fingerprint_of(wanted: OutlineSettings, raster: Raster, classes: Any) -> dict[str, Any]:
+def fingerprint_of(wanted: OutlineOptions, raster: Raster, classes: Any) -> dict[str, Any]:
     """All that decides the polygons of given labels, as JSON values.
 
     Parameters
     ----------
-    wanted : OutlineSettings
+    wanted : OutlineOptions
         What a person can set.
     raster : Raster
         Its place decides where polygons lie and how large they are.
     classes
         Values and names of the classes, as JSON values.
     """
-    settings = OutlineSettings(**{key: getattr(wanted, key) for key in OutlineSettings.model_fields})
+    settings = OutlineOptions(**{key: getattr(wanted, key) for key in OutlineOptions.model_fields})
     return {
         **settings.model_dump(mode="json", exclude={"layer"}),
         "transform": list(raster.transform)[:6],
@@ -120,7 +120,7 @@ def objects_of(made: Plan) -> dict[str, Any]:
     return {"min_pixels": made.min_pixels, "keep_classes": sorted(made.keep_classes), **place}
 
 
-def shaping_of(wanted: OutlineSettings, transform: Any, *, is_clipped: bool) -> Shaping:
+def shaping_of(wanted: OutlineOptions, transform: Any, *, is_clipped: bool) -> Shaping:
     """What polygons are to look like on a grid, when a region clips them and when none does."""
     simplification = Simplification(_tolerance(wanted.simplify, transform), wanted.simplify_method)
     if wanted.regularize:
@@ -134,7 +134,7 @@ def shaping_of(wanted: OutlineSettings, transform: Any, *, is_clipped: bool) -> 
     )
 
 
-def tolerance_of(wanted: OutlineSettings, transform: Any) -> float | None:
+def tolerance_of(wanted: OutlineOptions, transform: Any) -> float | None:
     """How far walls may stray from what was traced, CRS units; None when outlines do not become walls."""
     return (wanted.simplify or WALLS * _pixel(transform)) if wanted.regularize else None
 

@@ -18,6 +18,7 @@ from typing import Any
 import pyogrio
 
 from geoseg.files import write_json
+from geoseg.options import Workflow
 from geoseg.planning import Plan
 from geoseg.raster import file_digest
 from geoseg.store import RunFolder
@@ -26,7 +27,6 @@ from geoseg.versions import source_digest
 from geoseg.workflow.manifest import feature_files
 from geoseg.workflow.outlines import fingerprint_of, objects_of
 from geoseg.workflow.result_item import NAME as ITEM
-from geoseg.workflow.settings import Workflow
 
 LABELS, INSTANCES, REPORT, PERFORMANCE = "labels.tif", "instances.tif", "report.html", "performance.html"
 

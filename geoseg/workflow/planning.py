@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from distributed import Client
 
@@ -20,14 +20,16 @@ from geoseg.models.refinement import read_refinement
 from geoseg.models.spec import HUB, ModelSpec
 from geoseg.models.tta import read_tta
 from geoseg.models.weights import with_own_size
+from geoseg.options import Workflow
 from geoseg.planning import Plan, RegionMask, core_count, tiling_of
 from geoseg.prompting import PromptLayer, read_prompts
 from geoseg.raster import LOCAL, Raster
 from geoseg.raster.options import configured
+from geoseg.signatures import RunArguments
 from geoseg.vector import Region, is_bare, read_region
 from geoseg.workflow.hardware import Hardware, hardware_of
 from geoseg.workflow.outlines import smallest, values_of
-from geoseg.workflow.settings import Workflow, WorkflowSource, read_workflow
+from geoseg.workflow.settings import WorkflowSource, read_workflow
 
 if TYPE_CHECKING:  # torch stays out of what only plans
     pass
@@ -37,7 +39,9 @@ MANY_TILES = 64
 
 
 @configured()
-def plan(workflow: WorkflowSource | None = None, *, client: Client | None = None, **settings: Any) -> Plan:
+def plan(
+    workflow: WorkflowSource | None = None, *, client: Client | None = None, **settings: Unpack[RunArguments]
+) -> Plan:
     """Say what would run; computes nothing.
 
     Parameters

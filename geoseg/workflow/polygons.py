@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Unpack
 
 from distributed import Client
-from pydantic import Field, PositiveInt, ValidationError
 from pyproj import CRS
 
 from geoseg.engine import (
@@ -29,62 +28,23 @@ from geoseg.engine import (
     outline,
     results_of,
 )
-from geoseg.engine.cluster import DASHBOARD
 from geoseg.errors import BlockError, OutputError, WorkflowError
 from geoseg.files import local_path
+from geoseg.options import Polygonizing, read_options
 from geoseg.outlines import OutlineFolder, OutlinePlan, RasterLabels, write_outlines
 from geoseg.planning import RegionMask, core_count
 from geoseg.raster import Raster, check_labels, common_nodata, content, open_raster, read_legend
 from geoseg.raster.calibration import Calibration
 from geoseg.raster.options import configured
+from geoseg.signatures import PolygonizeArguments
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_layer
 from geoseg.workflow.layout import layout_of_labels
 from geoseg.workflow.outlines import check_regularized, fingerprint_of, shaping_of, smallest, tolerance_of, values_of
-from geoseg.workflow.settings import OutlineSettings, plain_settings, sentence
+from geoseg.workflow.settings import plain_settings
 
 WIDE_NODATA = -(2**63)
 """The label of masked pixels where the raster declares none, or its files differ in what they declare."""
-
-
-class Polygonizing(OutlineSettings):
-    """What `polygonize` may be told; with everything that `OutlineSettings` has.
-
-    Attributes
-    ----------
-    input : str or list
-        A classified raster, or several that lie on one grid.
-    output : str
-        The vector file; its ending chooses the format.
-    crs : str, int or None
-        CRS of rasters that have none: an EPSG code, or ``local`` for plain pixels.
-    nodata : int, "none" or None
-        The label of pixels without data, in place of what files declare; ``none``: every label is a class.
-    region : str or None
-        A vector file, or ``minx,miny,maxx,maxy`` with an optional CRS; polygons are clipped to it.
-    block_size : int
-        Px; the result does not depend on it, memory does.
-    workers : int or None
-        Local worker processes; one a core unless given.
-    scheduler : str or None
-        Address of a Dask scheduler to use instead.
-    dashboard : str
-        Address and port where the dashboard of local workers is served; for this machine alone unless given.
-    retries : int
-        How often a failing block is tried again.
-    """
-
-    input: str | list[str]
-    output: str
-    crs: str | int | None = None
-    nodata: int | Literal["none"] | None = None
-    region: str | None = None
-    block_size: PositiveInt = 2048
-    workers: PositiveInt | None = None
-    scheduler: str | None = None
-    dashboard: str = DASHBOARD
-    retries: int = Field(default=2, ge=0)
-    layer: str = "polygons"
 
 
 @dataclass(frozen=True)
@@ -116,7 +76,7 @@ def polygonize(
     *,
     listen: Listener = ignore,
     client: Client | None = None,
-    **settings: Any,
+    **settings: Unpack[PolygonizeArguments],
 ) -> PolygonizeResult:
     """Turn a classified raster into polygons, in blocks on Dask.
 
@@ -134,7 +94,7 @@ def polygonize(
     client : distributed.Client, optional
         Workers that are already there.
     **settings
-        Keys of `Polygonizing`, such as ``simplify=`` and ``classes=``.
+        Options of `Polygonizing` (docs/options.md), such as ``simplify=`` and ``classes=``.
 
     Returns
     -------
@@ -148,7 +108,8 @@ def polygonize(
     GeosegError
         Something that was given cannot be used.
     """
-    wanted = _checked({"input": input, "output": output, **settings})
+    values = plain_settings({"input": input, "output": output, **settings})
+    wanted = read_options(Polygonizing, values, "polygonize")
     path = local_path(wanted.output, "output").absolute()
     check_format(path)
     if not path.parent.is_dir():
@@ -184,13 +145,6 @@ def _kept_while_needed(folder: RunFolder) -> Iterator[None]:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
     shutil.rmtree(folder.path, ignore_errors=True)
-
-
-def _checked(settings: Mapping[str, Any]) -> Polygonizing:
-    try:
-        return Polygonizing(**plain_settings({key: value for key, value in settings.items() if value is not None}))
-    except ValidationError as error:
-        raise WorkflowError(sentence(error, "polygonize", Polygonizing)) from error
 
 
 def _plan(

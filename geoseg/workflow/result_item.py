@@ -17,11 +17,11 @@ from geoseg.files import write_json
 from geoseg.imagery.describing import PROJECTION, describe
 from geoseg.models.spec import HUB, NODATA, ClassSpec
 from geoseg.models.stac import VERSION
+from geoseg.options import Workflow
 from geoseg.planning import Plan
 from geoseg.raster import unsigned
 from geoseg.raster.placing import crs_label
 from geoseg.workflow.manifest import RunResult
-from geoseg.workflow.settings import Workflow
 
 NAME = "item.json"
 

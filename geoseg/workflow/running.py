@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from distributed import Client
 
@@ -36,9 +36,11 @@ from geoseg.engine import (
 )
 from geoseg.engine.memory import forget_peaks, read_peaks
 from geoseg.errors import BlockError, ContinuationWarning, InputNotFoundError, WorkflowError
+from geoseg.options import RESUMABLE, Workflow, given_options
 from geoseg.outlines import OutlineFolder, OutlinePlan, is_whole, write_outlines
 from geoseg.planning import Plan
 from geoseg.raster.options import configured
+from geoseg.signatures import ResumeArguments, RunArguments
 from geoseg.stages import Scope, stages_of, totals
 from geoseg.store import RunFolder
 from geoseg.store.run import STAGES
@@ -50,7 +52,7 @@ from geoseg.workflow.outputs import INSTANCES, LABELS, PERFORMANCE, REPORT, Outp
 from geoseg.workflow.planning import plan
 from geoseg.workflow.reporting import performance, try_report
 from geoseg.workflow.result_item import try_result_item
-from geoseg.workflow.settings import RECORD, Workflow, WorkflowSource, read_workflow, write_workflow
+from geoseg.workflow.settings import RECORD, WorkflowSource, read_workflow, write_workflow
 
 NODE_STAGES = ("survey", "merge", "sift", "trace", "join")
 
@@ -61,7 +63,7 @@ def run(
     *,
     listen: Listener = ignore,
     client: Client | None = None,
-    **settings: Any,
+    **settings: Unpack[RunArguments],
 ) -> RunResult:
     """Map a raster: labels, polygons and a manifest in the output folder.
 
@@ -145,14 +147,13 @@ def _conclude(work: Work, wanted: Workflow, manifest: Manifest, result: RunResul
     return result
 
 
-RESUMABLE = ("input", "workers", "scheduler", "dashboard", "retries", "report", "performance_report")
-"""Keys of a workflow that may be others when a run is continued: they decide no label. Imagery is known by its content,
-wherever it is now."""
-
-
 @configured()
 def resume(
-    folder: str | os.PathLike[str], *, listen: Listener = ignore, client: Client | None = None, **settings: Any
+    folder: str | os.PathLike[str],
+    *,
+    listen: Listener = ignore,
+    client: Client | None = None,
+    **settings: Unpack[ResumeArguments],
 ) -> RunResult:
     """Continue a run by its folder alone, from whatever working directory.
 
@@ -183,7 +184,7 @@ def resume(
         raise WorkflowError(
             f"{record} is damaged ({error}); run the first command again, with the same output."
         ) from error
-    others = [key for key, value in settings.items() if value is not None and key not in RESUMABLE]
+    others = [key for key in given_options(Workflow, settings) if key in Workflow.model_fields and key not in RESUMABLE]
     if others:
         raise WorkflowError(
             f"{others[0]} cannot be another when a run is continued; run '{record}' with it, which repeats what it "

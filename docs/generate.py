@@ -1,0 +1,234 @@
+"""Writes what is made of the tables of options: docs/options.md, geoseg/signatures.py and the schemas in workflows/.
+
+Run it with ``make options`` after a change of `geoseg.options` or of the training recipe; a test says when it was
+forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticUndefined
+
+from geoseg.options import (
+    RESUMABLE,
+    EvaluationOptions,
+    Option,
+    Options,
+    Polygonizing,
+    TrainOptions,
+    Workflow,
+    options_of,
+)
+from geoseg.training.recipe import Recipe
+from geoseg.training.recipe_parts import (
+    LAYERS,
+    Augmentation,
+    ClassEntry,
+    Loss,
+    ScalingEntry,
+    Validation,
+    WatershedEntry,
+)
+
+ROOT = Path(__file__).parents[1]
+
+SIGNATURES: dict[str, tuple[type[Options], Sequence[str]]] = {
+    "RunArguments": (Workflow, list(Workflow.model_fields)),
+    "ResumeArguments": (Workflow, RESUMABLE),
+    "PolygonizeArguments": (Polygonizing, [key for key in Polygonizing.model_fields if key not in ("input", "output")]),
+    "EvaluateArguments": (EvaluationOptions, list(EvaluationOptions.model_fields)),
+    "TrainArguments": (TrainOptions, list(TrainOptions.model_fields)),
+}
+"""Keyword arguments of functions, by the name of their type: a table, and what of it."""
+
+HEAD = '''"""Keyword arguments of the public functions as types, so that editors complete them and mypy checks them.
+
+Made of `geoseg.options` by ``make options``; change it there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+from geoseg.vector import RegionLike, TableLike
+'''
+
+INTRODUCTION = """\
+# Options
+
+Every option has one name: `tile_size` is a key of a workflow, the argument `tile_size=` in Python, and `--tile-size`
+on the command line, where a list is written with commas (`--classes water,trees`) or by repeating the option, and
+`--no-report` turns off what is on. `null`, and None in Python, is as if the option was not given. This page is made of
+the fields in `geoseg/options/` by `make options`.
+
+Editors complete and check workflows and training recipes by a JSON schema, which the YAML language server finds by a
+line such as this:
+
+```yaml
+# yaml-language-server: $schema=workflow.schema.json
+```
+
+The files in `workflows/` have it. `geoseg schema workflow` and `geoseg schema recipe` print the schemas, for files of
+your own. `geoseg completion bash` prints what lets the shell complete commands, options and their values; `zsh` and
+`fish` too.
+"""
+
+PARTS: dict[str, type[Options]] = {
+    **{f"labels: {key}": kind for key, kind in LAYERS.items()},
+    "classes": ClassEntry,
+    "validation": Validation,
+    "scaling": ScalingEntry,
+    "watershed": WatershedEntry,
+    "loss": Loss,
+    "augmentation": Augmentation,
+}
+"""Entries of a recipe, by the key that they stand under."""
+
+
+def _told(kind: type[Options]) -> str:
+    return " ".join((kind.__doc__ or "").partition("\n\n")[0].replace("``", "`").split())
+
+
+SECTIONS: list[tuple[str, str, type[Options], Sequence[str] | None]] = [
+    ("Runs", "Keys of a workflow; `geoseg run`, `geoseg plan`, `geoseg.run`, `geoseg.plan`.", Workflow, None),
+    ("Continued runs", "`geoseg resume`, `geoseg.resume`.", Workflow, RESUMABLE),
+    ("Polygons of label rasters", "`geoseg polygonize`, `geoseg.polygonize`.", Polygonizing, None),
+    ("Evaluations", "`geoseg evaluate`, `geoseg.evaluate`.", EvaluationOptions, None),
+    ("Trainings", "`geoseg train`, `geoseg.train`; each replaces the recipe's.", TrainOptions, None),
+    (
+        "Training recipes",
+        "Keys of a recipe, beside those of trainings; [training.md](training.md) explains them.",
+        Recipe,
+        None,
+    ),
+    *((f"`{key}` of a recipe", _told(kind), kind, None) for key, kind in PARTS.items()),
+]
+
+
+def files() -> dict[Path, str]:
+    """Every file that is made, by its path."""
+    return {
+        ROOT / "docs" / "options.md": options_page(),
+        ROOT / "geoseg" / "signatures.py": signatures(),
+        ROOT / "workflows" / "workflow.schema.json": schema(Workflow, "geoseg workflow"),
+        ROOT / "workflows" / "recipe.schema.json": schema(Recipe, "geoseg training recipe"),
+    }
+
+
+def signatures() -> str:
+    """The module of types of keyword arguments."""
+    return HEAD + "".join(_typed_dict(name, *taken) for name, taken in SIGNATURES.items())
+
+
+def _typed_dict(name: str, kind: type[Options], only: Sequence[str]) -> str:
+    fields = "\n\n".join(
+        f"    {option.name}: {python_type(option)}\n{_string(option.sentence)}" for option in options_of(kind, only)
+    )
+    return f'\n\nclass {name}(TypedDict, total=False):\n    """Of `geoseg.options.{kind.__name__}`."""\n\n{fields}\n'
+
+
+def _string(sentence: str) -> str:
+    """A docstring of a field."""
+    return textwrap.fill(
+        f'"""{sentence}"""', 120, initial_indent="    ", subsequent_indent="    ", break_long_words=False
+    )
+
+
+def python_type(option: Option) -> str:
+    """The type of a keyword argument; None is as if it was not given."""
+    if option.written.python:
+        return f"{option.written.python} | None"
+    parts = (part for kind, notes in option.members for part in _parts(_input_type(kind, notes)))
+    return " | ".join([*dict.fromkeys(parts), "None"])
+
+
+def _input_type(kind: Any, notes: Sequence[Any]) -> Any:
+    """What may be written where a field holds ``kind``."""
+    told = [note.json_schema_input_type for note in notes if isinstance(note, BeforeValidator)]
+    return next((item for item in told if item is not PydanticUndefined), kind)
+
+
+def _parts(kind: Any) -> Iterator[str]:
+    """The members of a type, as they are written."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        for item in inner:
+            yield from _parts(item)
+    elif origin is Annotated:
+        yield from _parts(inner[0])
+    elif origin is Literal:
+        yield f"Literal[{', '.join(json.dumps(value) for value in inner)}]"
+    elif origin in (list, tuple, dict):
+        name = {list: "Sequence", tuple: "tuple", dict: "Mapping"}[origin]
+        yield f"{name}[{', '.join(' | '.join(_parts(item)) for item in inner)}]"
+    elif kind is not NoneType:
+        yield "Any" if kind is Any else kind.__name__
+
+
+def schema(kind: type[Options], title: str) -> str:
+    """The JSON schema of what a person writes."""
+    content = _plain(kind.model_json_schema())
+    for name in [name for name, field in kind.model_fields.items() if field.exclude]:
+        del content["properties"][name]
+    return (
+        json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **content, "title": title}, indent=2)
+        + "\n"
+    )
+
+
+def _plain(content: Any, *, is_named: bool = False) -> Any:
+    """Leave out titles that only repeat names, and line breaks of sentences."""
+    if isinstance(content, list):
+        return [_plain(item) for item in content]
+    if not isinstance(content, dict):
+        return content
+    kept = {key: value for key, value in content.items() if is_named or key != "title"}
+    told = {key: _plain(value, is_named=key in ("properties", "$defs")) for key, value in kept.items()}
+    if not is_named and isinstance(told.get("description"), str):
+        told["description"] = " ".join(told["description"].split())
+    return told
+
+
+def options_page() -> str:
+    """The page of all options."""
+    parts = [INTRODUCTION, *(_section(*section) for section in SECTIONS)]
+    return "\n".join(parts)
+
+
+def _section(title: str, place: str, kind: type[Options], only: Sequence[str] | None) -> str:
+    panels: dict[str, list[str]] = {}
+    for option in options_of(kind, only):
+        if option.field.exclude:
+            continue
+        panels.setdefault(option.panel, []).append(row(option))
+    text = f"## {title}\n\n{place}\n"
+    for panel, rows in panels.items():
+        heading = f"\n### {panel}\n" if len(panels) > 1 else ""
+        text += f"{heading}\n| option | value | default | meaning |\n| --- | --- | --- | --- |\n" + "".join(rows)
+    return text
+
+
+def row(option: Option) -> str:
+    """A row of the page."""
+    value = (
+        "yes or no" if option.is_flag else ", ".join(f"`{item}`" for item in option.choices) or option.metavar.lower()
+    )
+    return f"| `{option.name}` | {value} | {option.default} | {_escaped(option.sentence)} |\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")

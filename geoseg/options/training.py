@@ -1,0 +1,28 @@
+"""Options of a training that may differ from its recipe."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from geoseg.options.table import Options
+from geoseg.options.values import PathText
+
+
+class TrainOptions(Options):
+    """What may be given beside a recipe: each key is an option of geoseg train and an argument of geoseg.train."""
+
+    panel: ClassVar[str] = "Training"
+
+    data: PathText = "data"
+    """Folder of imagery and labels: where paths of a recipe are looked for that are not beside it."""
+
+    output: PathText | None = None
+    """Folder of the catalog entry to write (default: the recipe's output and name)."""
+
+    device: str = "cpu"
+    """Device of the network: auto, cpu, cuda, cuda:1 or mps."""
+
+    loaders: int = Field(default=0, ge=0)
+    """Processes that draw windows ahead of the network; they change no weight."""

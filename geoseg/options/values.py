@@ -1,0 +1,77 @@
+"""Types of options that a person may write in more than one form, read alike from YAML, options and arguments."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+
+@dataclass(frozen=True)
+class Written:
+    """How a value is written where that is not its own type.
+
+    Attributes
+    ----------
+    python : str
+        Type of the argument in Python; that of the field unless given.
+    metavar : str
+        What stands for the value in the help of a command; by type unless given.
+    """
+
+    python: str = ""
+    metavar: str = ""
+
+
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_WORD = re.compile(r'(?:"(?:[^"]|"")*"|[^,])+')
+
+
+def words(text: str) -> list[str | int]:
+    """Take a list of names and numbers apart at its commas, but not in double quotes, where two quotes are one."""
+    stripped = [_QUOTED.sub(lambda found: found[1].replace('""', '"'), word).strip() for word in _WORD.findall(text)]
+    return [int(word) if re.fullmatch("-?[0-9]+", word) else word for word in stripped if word]
+
+
+def _listed(value: Any) -> Any:
+    """Words of a text; anything else as it is."""
+    return words(value) if isinstance(value, str) else value
+
+
+def _names(value: Any) -> Any:
+    """Names of a text, of which none is a number."""
+    return [str(word) for word in words(value)] if isinstance(value, str) else value
+
+
+def _several(value: Any) -> Any:
+    """One text as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def whole(value: Any) -> Any:
+    """A whole number that stands in a text; anything else as it is."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+PathText = Annotated[str, Written("str | os.PathLike[str]", "PATH")]
+"""A path, which is kept as text."""
+
+PathTexts = Annotated[
+    list[str],
+    BeforeValidator(_several, json_schema_input_type=str | list[str]),
+    Written("str | os.PathLike[str] | Sequence[str | os.PathLike[str]]", "PATH"),
+]
+"""One path or several."""
+
+RegionText = Annotated[str, Written("RegionLike", "REGION")]
+"""A region as text; in Python also what holds polygons."""
+
+Words = Annotated[
+    list[int | str], BeforeValidator(_listed, json_schema_input_type=str | list[int | str]), Written(metavar="LIST")
+]
+"""Names and numbers: a list, or a text with commas between them."""
+
+Names = Annotated[list[str], BeforeValidator(_names, json_schema_input_type=str | list[str]), Written(metavar="LIST")]
+"""Names: a list, or a text with commas between them."""

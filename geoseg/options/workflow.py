@@ -1,0 +1,283 @@
+"""Options of runs, and of polygons of label rasters: one class a panel of the help, one field an option."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, FiniteFloat, PositiveInt
+
+from geoseg.options.table import Options
+from geoseg.options.values import Names, PathText, PathTexts, RegionText, Words, Written, whole, words
+
+DASHBOARD = "127.0.0.1:8787"
+"""Where the dashboard of local workers is served: local connections only."""
+
+INPUT = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]]"
+
+
+class ImageryOptions(Options):
+    """What is read, and how."""
+
+    panel: ClassVar[str] = "Imagery"
+
+    input: Annotated[str | list[str] | dict[str, str], Written(INPUT, "PATH")] | None = None
+    """Raster, several rasters, folder, glob pattern, name in the catalog, or STAC item, collection, catalog or API. In
+    YAML and Python also one file per band: {red: red.tif, nir: nir.tif}."""
+
+    bands: Words | None = None
+    """Bands in the model's order, by name or 1-based number, such as B04,B03,B02 or 3,2,1 (default: matched by
+    name)."""
+
+    crs: str | int | None = None
+    """CRS of rasters that declare none, such as EPSG:32618; local keeps pixel coordinates."""
+
+    resolution: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Ground sampling distance in metres that imagery is resampled to (default: the model's)."""
+
+    scale: FiniteFloat | None = Field(default=None, gt=0)
+    """Scale in place of the declared one: pixels are read as scale * stored + offset, and 1 reads them as they are
+    stored (default: as declared)."""
+
+    offset: FiniteFloat | None = None
+    """Offset in place of the declared one, such as -1000: pixels are read as scale * stored + offset (default: as
+    declared)."""
+
+    nodata: float | Literal["none"] | None = None
+    """Value of pixels without data, in place of the declared one; none: every value is data (default: as declared)."""
+
+    region: RegionText | None = None
+    """Area to process: a vector file of polygons, or bounds minx,miny,maxx,maxy with an optional CRS as fifth part
+    (default: all of the imagery)."""
+
+    collections: Names | None = None
+    """Ids of the STAC collections to search (default: all)."""
+
+    datetime: str | None = None
+    """Acquisition date or interval of STAC scenes: 2024-06-15, 2024-06, or 2024-06-01/2024-08-31 (default: any)."""
+
+    query: str | list[str] | dict[str, Any] | None = None
+    """Condition on properties of STAC scenes, such as eo:cloud_cover<20; all conditions must hold. In YAML and Python
+    also in the syntax of the STAC query extension."""
+
+    mask: str | dict[str, Any] | None = None
+    """QA mask: the classification band of a scene and its values that mark unusable pixels, such as scl:3,8,9,10. In
+    YAML and Python also {asset: scl, exclude: [3, 8]}, or bits in place of exclude for bits of a quality band."""
+
+    mosaic: Literal["first", "newest", "least_cloudy", "median"] = "first"
+    """Valid pixel to use where scenes overlap: of the first, newest or least cloudy scene, or the median of all, band
+    by band. Plain files know first and median."""
+
+    remove_offset: bool = True
+    """Remove the offset that STAC items declare and bring all scenes to the scale of the first, so that Sentinel-2
+    from before and after 2022 agrees."""
+
+    on_error: Literal["stop", "skip"] = "stop"
+    """When one of several files or scenes cannot be opened: stop, or skip it and report it."""
+
+
+class ModelOptions(Options):
+    """What predicts, and what becomes a label or an object."""
+
+    panel: ClassVar[str] = "Model"
+
+    model: PathText
+    """Name in the catalog (see: geoseg models), or path of a STAC MLM item."""
+
+    things: PathText | None = None
+    """Second model, for instances; the map becomes panoptic."""
+
+    weights: PathText | None = None
+    """Weights file or folder in place of the catalog's, or hub:NAME."""
+
+    trust_model: bool = False
+    """Open TorchScript, which can read and write files: only from authors that you trust."""
+
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    """Probability above which a binary or multi-label model assigns its label, 0 to 1; pixels below it are background
+    (default: the model's)."""
+
+    min_score: float | None = Field(default=None, ge=0, le=1)
+    """Drop objects with a lower score, 0 to 1 (default: the model's)."""
+
+    prompts: Annotated[str, Written("TableLike", "PATH")] | None = None
+    """Vector file whose points, boxes and polygons mark the objects to segment; a point whose column positive is false
+    marks background. Only tiles around prompts are read."""
+
+    text: str | None = None
+    """Objects to segment, in words, for models that understand them, such as solar panels."""
+
+    refine: str | dict[str, Any] | None = None
+    """Refine boundaries along edges in the imagery: crf, a fully connected CRF. In YAML and Python also its
+    parameters: {window: 15}."""
+
+    tta: bool | str | dict[str, Any] | None = None
+    """Test-time augmentation: average the predictions of several views of a tile, any of flips,rotations,scales. In
+    YAML and Python also true, or {scales: [0.5, 2]}."""
+
+
+class TilingOptions(Options):
+    """How a raster is divided."""
+
+    panel: ClassVar[str] = "Tiling"
+
+    tile_size: PositiveInt | None = None
+    """Size in px of the tiles that the network sees (default: the model's)."""
+
+    halo: int | None = Field(default=None, ge=0)
+    """Context in px that is discarded on each side of a tile (default: the model's)."""
+
+    ramp: int | None = Field(default=None, ge=0)
+    """Overlap in px over which neighbouring tiles are blended (default: the model's, or 32)."""
+
+    block_tiles: (
+        Annotated[
+            PositiveInt | tuple[PositiveInt, PositiveInt],
+            BeforeValidator(
+                lambda value: words(value) if isinstance(value, str) and "," in value else value,
+                json_schema_input_type=PositiveInt | tuple[PositiveInt, PositiveInt] | str,
+            ),
+        ]
+        | None
+    ) = None
+    """Tiles of a block, down and across: 2, or 2,3. Blocks are the unit of work and of continuing (default: 2, or 1
+    for a raster of few tiles)."""
+
+    batch_size: PositiveInt | Literal["auto"] = "auto"
+    """Tiles per forward pass; auto: one on a CPU, those of a block as far as they fit on a GPU."""
+
+
+class DeviceOptions(Options):
+    """What the work is done on."""
+
+    panel: ClassVar[str] = "Device"
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device of the network."""
+
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Arithmetic of the network; auto: bfloat16 on CUDA devices that have it, float32 elsewhere."""
+
+    compile: bool = False
+    """Compile the network with torch.compile first: takes minutes, pays for long runs."""
+
+
+class WorkerOptions(Options):
+    """Where the work is done."""
+
+    panel: ClassVar[str] = "Workers"
+
+    workers: PositiveInt | None = None
+    """Local worker processes (default: one per core on a CPU, one on a GPU)."""
+
+    scheduler: str | None = None
+    """Address of a Dask scheduler to use in place of local workers, such as tcp://host:8786."""
+
+    dashboard: str = DASHBOARD
+    """Dashboard address of local workers; the default accepts local connections only, 0.0.0.0:8787 all."""
+
+    retries: int = Field(default=2, ge=0)
+    """Times that a failed block is tried again."""
+
+
+class OutlineOptions(Options):
+    """What polygons look like."""
+
+    panel: ClassVar[str] = "Polygons"
+
+    classes: Words | None = None
+    """Classes to write as polygons, by name or value, such as water,trees or 1,3 (default: all)."""
+
+    min_area: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Minimum mapping unit in m2: smaller polygons are merged into the neighbouring class with the longest shared
+    border; smaller objects are dropped."""
+
+    keep_classes: Words | None = None
+    """Classes whose polygons are kept whatever their size, by name or value."""
+
+    simplify: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Maximum distance in CRS units between a simplified boundary and the pixels'; neighbours still share boundaries.
+    0 keeps every corner."""
+
+    simplify_method: Literal["douglas-peucker", "visvalingam-whyatt"] = "douglas-peucker"
+    """Simplification method; visvalingam-whyatt looks smoother."""
+
+    regularize: bool = False
+    """Regularize outlines of buildings: straight walls, most at right angles, within simplify of the pixels (1.5
+    pixels unless given)."""
+
+    connectivity: Annotated[Literal[4, 8], BeforeValidator(whole)] = 4
+    """Pixels that touch at a corner only are two polygons (4) or one multipolygon (8)."""
+
+    max_vertices: PositiveInt | None = 1_000_000
+    """Cut polygons with more vertices along a fixed grid, so that memory stays flat."""
+
+    layer: str = "land_use"
+    """Name of the polygon layer."""
+
+
+class OutputOptions(Options):
+    """What is written, and where."""
+
+    panel: ClassVar[str] = "Output"
+
+    output: PathText = "out"
+    """Folder of the results; the same command continues a run that was interrupted."""
+
+    features: PathTexts = Field(default=["features.gpkg"])
+    """Polygon file to write, by name; the extension is the format: .gpkg, .parquet, .fgb, .geojson, .shp or
+    .pmtiles."""
+
+    overwrite: bool = False
+    """Start anew in a folder that holds another run."""
+
+    report: bool = True
+    """Write report.html: the map, areas, timings and memory on one page."""
+
+    performance_report: bool = False
+    """Write performance.html, Dask's own report of every task."""
+
+
+# Fields of the last base come first.
+class Workflow(
+    OutputOptions, OutlineOptions, WorkerOptions, DeviceOptions, TilingOptions, ImageryOptions, ModelOptions
+):
+    """A run from imagery to maps and polygons; each key is an option of geoseg run and an argument of geoseg.run."""
+
+    panel: ClassVar[str] = ""
+
+
+RESUMABLE = ("input", "workers", "scheduler", "dashboard", "retries", "report", "performance_report")
+"""Keys of a workflow that may be others when a run is continued: they decide no label. Imagery is known by its content,
+wherever it is now."""
+
+OPENING = ("weights", "trust_model")
+"""Keys of a workflow that concern how a model is opened."""
+
+
+class Polygonizing(WorkerOptions, OutlineOptions):
+    """Polygons of a label raster; each key is an option of geoseg polygonize and an argument of geoseg.polygonize."""
+
+    panel: ClassVar[str] = "Raster"
+
+    input: Annotated[str | list[str], Written("str | os.PathLike[str] | Sequence[str | os.PathLike[str]]", "PATH")]
+    """Classified raster, or several on one grid."""
+
+    output: PathText
+    """Polygon file to write; the extension is the format: .gpkg, .parquet, .fgb, .geojson, .shp or .pmtiles."""
+
+    crs: str | int | None = None
+    """CRS of rasters that declare none, such as EPSG:32618; local keeps pixel coordinates."""
+
+    nodata: int | Literal["none"] | None = None
+    """Label of pixels without data, in place of the declared one; none: every label is a class (default: as
+    declared)."""
+
+    region: RegionText | None = None
+    """Area to process: a vector file of polygons, or bounds minx,miny,maxx,maxy with an optional CRS as fifth part;
+    polygons are clipped to it (default: all of the raster)."""
+
+    block_size: PositiveInt = 2048
+    """Size in px of the blocks: memory depends on it, the result does not."""
+
+    layer: str = "polygons"
+    """Name of the polygon layer."""

@@ -1,0 +1,33 @@
+"""Every public function with arguments of every kind, as mypy must take them; `tests.test_options` checks it."""
+
+from pathlib import Path
+
+import geopandas as gpd
+
+import geoseg
+
+field = gpd.GeoDataFrame()
+names: list[str] = ["water", "trees"]
+
+plan = geoseg.plan("land_use", input=Path("scene.tif"), tile_size=512, batch_size="auto", region=field)
+result = geoseg.run(
+    ["land_use", "a.tif"],
+    bands=["B04", "B03"],
+    classes=names,
+    nodata="none",
+    resolution=10,
+    tta={"scales": [0.5]},
+    block_tiles=(2, 3),
+    mosaic="median",
+    features=Path("map.gpkg"),
+    min_score=None,
+    overwrite=True,
+)
+again = geoseg.resume(result.output, workers=2, input=["a.tif", Path("b.tif")])
+layer = geoseg.polygonize("labels.tif", "polygons.gpkg", simplify=10, connectivity=8, keep_classes=[1, "water"])
+score = geoseg.evaluate("labels.tif", Path("truth.tif"), task="semantic", classes={1: "water"}, tolerance="2px")
+trained = geoseg.train("train_land_cover", data=Path("data"), device="cuda:1", loaders=2)
+labels = geoseg.segment("scene.tif", "sentinel2-land-cover", mosaic="newest", tile_size=512, region=field)
+imagery = geoseg.open_imagery("scene.tif", bands=[1, 2], on_error="skip")
+raster = geoseg.open_raster("scene.tif", resolution=10)
+count: int = layer.count
