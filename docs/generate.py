@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from geoseg.options import (
     RESUMABLE,
     EvaluationOptions,
+    ImageryOptions,
     Option,
     Options,
     Polygonizing,
@@ -39,10 +40,14 @@ from geoseg.training.recipe_parts import (
 
 ROOT = Path(__file__).parents[1]
 
+GIVEN = ("input", "bands", "crs", "resolution", "region")
+"""Options of imagery that are arguments of their own in `geoseg.segment`."""
+
 SIGNATURES: dict[str, tuple[type[Options], Sequence[str]]] = {
     "RunArguments": (Workflow, list(Workflow.model_fields)),
     "ResumeArguments": (Workflow, RESUMABLE),
     "PolygonizeArguments": (Polygonizing, [key for key in Polygonizing.model_fields if key not in ("input", "output")]),
+    "ImageryArguments": (ImageryOptions, [key for key in ImageryOptions.model_fields if key not in GIVEN]),
     "EvaluateArguments": (EvaluationOptions, list(EvaluationOptions.model_fields)),
     "TrainArguments": (TrainOptions, list(TrainOptions.model_fields)),
 }

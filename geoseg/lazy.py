@@ -14,7 +14,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 import dask.array as da
 import numpy as np
@@ -34,10 +34,12 @@ from geoseg.imagery.checking import check_values
 from geoseg.models import Model, load_model, require_trust, wrap
 from geoseg.models.background import with_background
 from geoseg.models.spec import NODATA, ModelSpec
+from geoseg.options import ImageryOptions, read_options
 from geoseg.planning import RegionMask, tiling_of
 from geoseg.raster import LOCAL, Raster
 from geoseg.raster.options import configured
 from geoseg.segmentation import Prediction, finish_block, predict_block
+from geoseg.signatures import ImageryArguments
 from geoseg.vector import RegionLike, is_bare, read_region
 
 Network = torch.nn.Module | Callable[[torch.Tensor], torch.Tensor]
@@ -60,7 +62,7 @@ def segment(
     trust_model: bool = False,
     region: RegionLike | None = None,
     threshold: float | None = None,
-    **imagery: Any,
+    **imagery: Unpack[ImageryArguments],
 ) -> xr.DataArray:
     """Label a raster lazily.
 
@@ -93,7 +95,7 @@ def segment(
     threshold : float, optional
         Probability above which a binary or multi-label model gives a label; its own unless given.
     **imagery
-        More arguments of `geoseg.open_imagery`, such as ``mosaic=``.
+        More options of imagery (docs/options.md), such as ``mosaic=``.
 
     Returns
     -------
@@ -109,6 +111,7 @@ def segment(
         As `geoseg.run`, for whatever does not fit.
     """
     model = os.fspath(model) if isinstance(model, os.PathLike) else model
+    given: dict[str, Any] = read_options(ImageryOptions, dict(imagery), "segment").model_dump(exclude_unset=True)
     network = None if isinstance(model, str | ModelSpec) else model
     promised = spec or (model if isinstance(model, ModelSpec) else _found(model))
     promised = with_background(promised if threshold is None else replace(promised, threshold=threshold))
@@ -120,9 +123,9 @@ def segment(
     promised = promised if network is not None else _trusted(promised, trust_model=trust_model)
     if not isinstance(raster, Raster):
         near = None if region is None or is_bare(region) or crs == LOCAL else read_region(region)
-        imagery |= {"bands": bands, "crs": crs, "resolution": resolution, "region": near}
-    opened = raster if isinstance(raster, Raster) else _open(raster, promised, imagery)
-    is_given = raster is opened or "scale" in imagery or "offset" in imagery
+        given |= {"bands": bands, "crs": crs, "resolution": resolution, "region": near}
+    opened = raster if isinstance(raster, Raster) else _open(raster, promised, given)
+    is_given = raster is opened or "scale" in given or "offset" in given
     check_values(opened, promised, is_given=is_given)
     place = None if region is None else RegionMask.of(region, opened)
     tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)

@@ -273,6 +273,46 @@ class PolygonizeArguments(TypedDict, total=False):
     """Size in px of the blocks: memory depends on it, the result does not."""
 
 
+class ImageryArguments(TypedDict, total=False):
+    """Of `geoseg.options.ImageryOptions`."""
+
+    scale: float | None
+    """Scale in place of the declared one: pixels are read as scale * stored + offset, and 1 reads them as they are
+    stored (default: as declared)."""
+
+    offset: float | None
+    """Offset in place of the declared one, such as -1000: pixels are read as scale * stored + offset (default: as
+    declared)."""
+
+    nodata: float | Literal["none"] | None
+    """Value of pixels without data, in place of the declared one; none: every value is data (default: as declared)."""
+
+    collections: str | Sequence[str] | None
+    """Ids of the STAC collections to search (default: all)."""
+
+    datetime: str | None
+    """Acquisition date or interval of STAC scenes: 2024-06-15, 2024-06, or 2024-06-01/2024-08-31 (default: any)."""
+
+    query: str | Sequence[str] | Mapping[str, Any] | None
+    """Condition on properties of STAC scenes, such as eo:cloud_cover<20; all conditions must hold. In YAML and Python
+    also in the syntax of the STAC query extension."""
+
+    mask: str | Mapping[str, Any] | None
+    """QA mask: the classification band of a scene and its values that mark unusable pixels, such as scl:3,8,9,10. In
+    YAML and Python also {asset: scl, exclude: [3, 8]}, or bits in place of exclude for bits of a quality band."""
+
+    mosaic: Literal["first", "newest", "least_cloudy", "median"] | None
+    """Valid pixel to use where scenes overlap: of the first, newest or least cloudy scene, or the median of all, band
+    by band. Plain files know first and median."""
+
+    remove_offset: bool | None
+    """Remove the offset that STAC items declare and bring all scenes to the scale of the first, so that Sentinel-2 from
+    before and after 2022 agrees."""
+
+    on_error: Literal["stop", "skip"] | None
+    """When one of several files or scenes cannot be opened: stop, or skip it and report it."""
+
+
 class EvaluateArguments(TypedDict, total=False):
     """Of `geoseg.options.EvaluationOptions`."""
 

@@ -174,6 +174,7 @@ def test_a_mistyped_option_is_answered_with_the_nearest_one_everywhere(
         (geoseg.resume, (tmp_path,), {"retrys": 1}, "retries"),
         (geoseg.polygonize, ("a.tif", "a.gpkg"), {"simplfy": 1}, "simplify"),
         (geoseg.evaluate, ("a.tif", "b.tif"), {"toleranze": 1}, "tolerance"),
+        (geoseg.segment, ("a.tif", "buildings"), {"mosiac": "first"}, "mosaic"),
         (geoseg.train, ("train_land_cover",), {"dat": "x"}, "data"),
     ]
     for function, given, settings, meant in calls:

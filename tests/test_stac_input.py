@@ -529,7 +529,15 @@ def test_every_word_is_an_option_too(named: dict[str, Any], tmp_path: Path, caps
     model = write_model(tmp_path / "model", Box(1), name="box", halo=1)
     workflow = tmp_path / "map.yaml"
     workflow.write_text(f"model: {model}\nramp: 8\nworkers: 1\nbands: [red, nir]\n")
-    words = ["--collections", "scenes,other", "--datetime", "2024-06", "--query", "eo:cloud_cover<20", "--keep-offset"]
+    words = [
+        "--collections",
+        "scenes,other",
+        "--datetime",
+        "2024-06",
+        "--query",
+        "eo:cloud_cover<20",
+        "--no-remove-offset",
+    ]
     given = [*words, "--query", "eo:cloud_cover>5", "--mosaic", "newest", "--mask", "b04:9", "--region", EVERYWHERE]
     assert main(["plan", str(workflow), "--input", named["catalog"], *given]) == 0
     assert f"{SIDE} x {SIDE} px, EPSG:32618" in capsys.readouterr().out
