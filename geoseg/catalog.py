@@ -101,19 +101,16 @@ def locate_workflow(name: str | Path) -> Path | None:
     Raises
     ------
     InputNotFoundError
-        A YAML file that does not exist; a path with a folder never stands for a shipped file.
+        A YAML file that does not exist: only a name without folder and ending stands for a shipped file.
     """
-    path = Path(name)
-    is_yaml = path.suffix.lower() in YAML_ENDINGS
-    if path.is_file():
-        return path if is_yaml else None
-    shipped = workflows_home() / (path.name if is_yaml else f"{path.name}.yaml")
-    if str(path) == path.name and shipped.is_file():
-        return shipped
-    if is_yaml:
+    path, text = Path(name), os.fspath(name)
+    if path.suffix.lower() in YAML_ENDINGS:
+        if path.is_file():
+            return path
         shipped_names = [item.stem for item in workflows_home().glob("*.yaml")]
-        raise InputNotFoundError(f"{path} does not exist; {nearest(path.stem, sorted(shipped_names))}")
-    return None
+        raise InputNotFoundError(f"{text} does not exist; {nearest(path.stem, sorted(shipped_names))}")
+    shipped = workflows_home() / f"{text}.yaml"
+    return shipped if text == path.name and shipped.is_file() and not path.is_file() else None
 
 
 def _home(name: str) -> Path:

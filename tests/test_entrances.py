@@ -91,7 +91,8 @@ def test_another_model_has_the_defaults(model: Path) -> None:
 
 def test_a_mistyped_path_never_runs_a_shipped_workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for path in ("nowhere/land_use.yaml", "./nowhere/land_use", tmp_path / "land_use.yaml"):
+    paths = "nowhere/land_use.yaml", "./nowhere/land_use", tmp_path / "land_use.yaml"
+    for path in (*paths, "./land_use.yaml", "./land_use", "land_use/", "land_use.yaml", "land_use.yml"):
         with pytest.raises((InputNotFoundError, WorkflowError), match=r"land_use.* does not exist|no model is given"):
             read_workflow(path)
     (tmp_path / "land_use.yaml").write_text("model: buildings\n")
