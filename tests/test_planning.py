@@ -15,6 +15,7 @@ from affine import Affine
 
 import geoseg
 from geoseg.errors import PlanError, WorkflowError
+from geoseg.grid import Axis
 from geoseg.planning import MIB, Plan
 from geoseg.prompting import PromptLayer
 from geoseg.workflow.hardware import Hardware
@@ -150,6 +151,33 @@ def test_a_fingerprint_is_json_and_changes_with_whatever_decides_the_labels(tmp_
 def test_a_region_plans_only_the_blocks_that_predict_some_of_it(tmp_path: Path, model: Path) -> None:
     plan = make(tmp_path, model, block_tiles=1, region="440010,4199900,440090,4199990,EPSG:32618")
     assert {(block.row, block.col) for block in plan.blocks()} == {(0, 0)}
+
+
+def test_a_small_region_is_planned_without_a_walk_along_a_huge_raster(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2^26 pixels along each axis, as a tile service has at zoom 18; in degrees, and turned by some."""
+    size = 2**26
+    write_raster(tmp_path / "one.tif", np.ones((2, 64, 64), np.uint8))
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{band}"><SimpleSource><SourceFilename relativeToVRT="1">one.tif'
+        f'</SourceFilename><SourceBand>{band}</SourceBand><SrcRect xOff="0" yOff="0" xSize="64" ySize="64"/>'
+        f'<DstRect xOff="0" yOff="0" xSize="{size}" ySize="{size}"/></SimpleSource></VRTRasterBand>'
+        for band in (1, 2)
+    )
+    asked: list[int] = []
+    for name in ("block_reach", "block_range", "block_core"):
+        plain = getattr(Axis, name)
+        monkeypatch.setattr(Axis, name, lambda axis, block, plain=plain: asked.append(block) or plain(axis, block))
+    for place in (f"-180,{360 / size},0,90,0,{-180 / size}", f"5,{4 / size},{1 / size},49,{1 / size},{-4 / size}"):
+        (tmp_path / "huge.vrt").write_text(
+            f'<VRTDataset rasterXSize="{size}" rasterYSize="{size}"><SRS>EPSG:4326</SRS>'
+            f"<GeoTransform>{place}</GeoTransform>{bands}</VRTDataset>"
+        )
+        scene = {"input": str(tmp_path / "huge.vrt"), "region": "6.5,48.1,6.50001,48.10001"}
+        plan = geoseg.plan({"model": str(model), "ramp": 8, "block_tiles": 2, **scene})
+        assert 1 <= plan.block_count == plan.tile_count / 4 < 10_000
+    assert len(asked) < 20_000
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,7 @@ class Plan:
         down, across = self.grid.rows, self.grid.cols
         if self.region is None:
             return product(range(down.blocks), range(across.blocks))
-        rows, cols = ([axis.block_reach(block) for block in range(axis.blocks)] for axis in (down, across))
-        return self.region.touched_blocks(rows, cols)
+        return self.region.touched_blocks((down.blocks, down.block_reach), (across.blocks, across.block_reach))
 
     def _is_prompted(self, place: tuple[int, int]) -> bool:
         if self.prompts is None:
@@ -164,8 +163,8 @@ class Plan:
         axes = self.grid.rows, self.grid.cols
         if self.places is None:
             return axes[0].tiles * axes[1].tiles
-        down, across = ([stop - first for first, stop in map(axis.block_range, range(axis.blocks))] for axis in axes)
-        return sum(down[row] * across[col] for row, col in self.places)
+        ranges = ([axis.block_range(block) for axis, block in zip(axes, place, strict=True)] for place in self.places)
+        return sum(math.prod(stop - first for first, stop in pair) for pair in ranges)
 
     @property
     def estimated_seconds(self) -> float | None:

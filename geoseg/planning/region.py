@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ from odc.geo.geobox import GeoBox
 from geoseg.grid import Window
 from geoseg.raster import Raster
 from geoseg.vector import Region, RegionLike, is_bare, place_region, read_region
+
+Spans = tuple[int, Callable[[int], tuple[int, int]]]
+"""The number of blocks along an axis, and where each begins and ends, px."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +67,26 @@ class RegionMask:
         """Say of each window whether the region may hold a pixel of it."""
         return self.region.touches_each(windows, self.geobox.affine)
 
-    def touched_blocks(
-        self, rows: Sequence[tuple[int, int]], cols: Sequence[tuple[int, int]]
-    ) -> Iterator[tuple[int, int]]:
+    def touched_blocks(self, rows: Spans, cols: Spans) -> Iterator[tuple[int, int]]:
         """Rows and columns of the blocks that the region may hold a pixel of, in raster order.
 
-        Only those between its bounds are looked at one by one.
+        Only those between its bounds are looked at, and found without a walk along the axes.
 
         Parameters
         ----------
-        rows, cols : sequence of (int, int)
-            Where the blocks of each row and column begin and end, px.
+        rows, cols : Spans
+            Where the blocks of each row and column begin and end, px; both ascend.
         """
         near = self.window
-        across = [col for col, (left, right) in enumerate(cols) if left < near.right and right > near.x]
-        for row, (top, bottom) in enumerate(rows):
-            if not across or top >= near.bottom or bottom <= near.y:
-                continue
-            windows = [Window(top, left, bottom - top, right - left) for left, right in (cols[col] for col in across)]
+        across = _between(cols, near.x, near.right)
+        for row in _between(rows, near.y, near.bottom) if across else ():
+            top, bottom = rows[1](row)
+            windows = [Window(top, left, bottom - top, right - left) for left, right in map(cols[1], across)]
             yield from ((row, across[index]) for index in np.flatnonzero(self.touches_each(windows)).tolist())
+
+
+def _between(spans: Spans, start: int, end: int) -> range:
+    """The blocks that end behind ``start`` and begin before ``end``."""
+    count, span = spans
+    first = bisect_right(range(count), start, key=lambda block: span(block)[1])
+    return range(first, bisect_left(range(count), end, key=lambda block: span(block)[0]))

@@ -49,7 +49,7 @@ def outlines_of_run(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> Ou
     names = {item.value: item.name for item in made.spec.classes}
     wanted_classes = _written_values(wanted, made.spec)
     axes = made.grid.rows, made.grid.cols
-    rows, cols = ((*(axis.block_core(block)[0] for block in range(axis.blocks)), axis.length) for axis in axes)
+    rows, cols = ((*range(0, axis.blocks * axis.chunk, axis.chunk), axis.length) for axis in axes)
     min_pixels, areas = smallest(wanted.min_area if made.has_stuff else 0, made.raster.geobox)
     plan = OutlinePlan(
         source=RunObjects(folder, wanted_classes) if made.has_things else RunLabels(folder),

@@ -177,7 +177,9 @@ def _plan(
         tolerance=tolerance_of(wanted, raster.transform),
     )
     if region is not None:
-        plan = replace(plan, places=frozenset(region.touched_blocks([*pairwise(plan.rows)], [*pairwise(plan.cols)])))
+        rows, cols = [*pairwise(plan.rows)], [*pairwise(plan.cols)]
+        touched = region.touched_blocks((len(rows), rows.__getitem__), (len(cols), cols.__getitem__))
+        plan = replace(plan, places=frozenset(touched))
     resumed = plan.folder.prepare(
         fingerprint_of(wanted, raster, sorted(names.items()))
         | {
