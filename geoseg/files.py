@@ -110,7 +110,7 @@ def write_file(path: Path, write: Callable[[Path], object], *, durable: bool = T
         Writes to the path it is given.
     durable : bool
         Whether it has to outlive a power cut. Where it is known what was written, and what is lost is written again,
-        it need not: then nothing waits for the disk.
+        it need not: then nothing waits for the disk, and a folder that has come into its place is removed.
 
     Raises
     ------
@@ -121,13 +121,33 @@ def write_file(path: Path, write: Callable[[Path], object], *, durable: bool = T
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
+        if not durable and path.is_dir():
+            remove(path)
         move_into_place(temporary, path, durable=durable)
     except OSError as error:
         with suppress(OSError):  # what cannot be removed was never there
             temporary.unlink()
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}); choose an output folder with space and permission."
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it lies in; it may be there.
+
+    Raises
+    ------
+    OutputError
+        The disk refuses.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path} cannot be written ({error.strerror or error}); choose an output folder with space and permission."
+    )
 
 
 def write_json(path: Path, content: object) -> None:
@@ -178,29 +198,43 @@ def working_folder(path: Path) -> Iterator[Path]:
     """
     for left in path.parent.glob(f".{glob.escape(path.name)}.*{UNFINISHED}"):
         if _is_abandoned(left):
-            _remove(left)
+            remove(left)
     folder = path.with_name(f".{path.name}.{_mine()}")
     folder.mkdir()
     try:
         yield folder
     finally:
-        _remove(folder)
+        remove(folder)
 
 
 def sweep(folder: Path) -> None:
     """Remove what killed processes were writing in a folder; only where nobody else writes. It need not be there."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         for path in folder.iterdir():
             if _OWNER.search(path.name):
-                _remove(path)
+                remove(path)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, as far as the disk allows; it need not be there."""
     with suppress(OSError):  # a network file system may hold a name for a while
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink()
+
+
+def clear(path: Path) -> None:
+    """Remove a file or a folder that must not be there any more, because it would be taken for something new.
+
+    Raises
+    ------
+    OutputError
+        The disk refuses.
+    """
+    remove(path)
+    if os.path.lexists(path):
+        raise OutputError(f"{path} cannot be removed; remove it, or choose another output folder.")
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -14,6 +14,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from geoseg import files
 from geoseg.blending import Strips
 from geoseg.errors import DamagedError, FingerprintError, OutputError
 from geoseg.files import write_file
@@ -107,6 +108,38 @@ def test_the_same_fingerprint_continues_and_another_is_refused_with_what_changed
     assert folder.marked("finish") == {(0, 0)}
     assert not folder.prepare(GRID, changed, overwrite=True)
     assert folder.marked("finish") == set()
+
+
+@pytest.mark.parametrize("left", ["predict", "finish", "blocks.zarr", "outlines", "objects", "fingerprint.json"])
+def test_what_an_overwritten_run_leaves_is_never_taken_for_the_new_one(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    """A disk may refuse to remove what somebody else has written."""
+    folder.mark("predict", GRID.block(0, 0))
+    (folder.outlines).mkdir()
+    path = folder.state / left
+    keeping = lambda item: None if item == path else remove(item)  # noqa: E731
+    remove = files.remove
+    monkeypatch.setattr(files, "remove", keeping)
+    with pytest.raises(OutputError, match=rf"{left} cannot be removed; remove it, or choose another output folder"):
+        folder.prepare(GRID, {**FINGERPRINT, "model": "other"}, overwrite=True)
+
+
+def test_folders_in_place_of_files_are_replaced(folder: RunFolder) -> None:
+    block = GRID.block(0, 0)
+    digests = folder.write_block(block, *[np.ones(block.core.shape, np.uint8)] * 2)
+    folder.mark("finish", block, digests)
+    chunk = folder.state / digests[0].name
+    marker = folder.state / "finish" / block.id
+    for path in (chunk, marker):
+        path.unlink()
+        (path / "more").mkdir(parents=True)
+        assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
+        assert not folder.marked("finish")
+        folder.mark("finish", block, folder.write_block(block, *[np.ones(block.core.shape, np.uint8)] * 2))
+        assert path.is_file()
+        assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
+        assert folder.marked("finish") == {(0, 0)}
 
 
 def test_a_run_folder_written_anew_is_read_anew(folder: RunFolder) -> None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,8 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from geoseg.errors import OutputError
-from geoseg.files import sweep, write_file, write_json
+from geoseg.files import clear, remove, sweep, write_file, write_json
 from geoseg.store.arrays import read_arrays, write_arrays
 from geoseg.store.markers import Digest, Markers, check, damaged, missing
 
@@ -73,25 +71,18 @@ class OutlineFolder:
             It cannot be written.
         """
         recorded = self.path / "fingerprint.json"
-        try:
-            if self._recorded(recorded) == json.loads(json.dumps(fingerprint)):
-                sweep(self.path)
-                return True
-            shutil.rmtree(self.path, ignore_errors=True)
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_json(recorded, fingerprint)
-            return False
-        except OSError as error:
-            raise OutputError(
-                f"{self.path} cannot be written ({error.strerror or error}); choose an output folder with space and "
-                "permission."
-            ) from error
+        if self._recorded(recorded) == json.loads(json.dumps(fingerprint)):
+            sweep(self.path)
+            return True
+        clear(self.path)
+        write_json(recorded, fingerprint)
+        return False
 
     def _recorded(self, path: Path) -> Any:
         """The fingerprint of what is there; None when it is not there or was cut off."""
         try:
             return json.loads(path.read_bytes())
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, IsADirectoryError, ValueError):
             return None
 
     def _file(self, node: Node, ending: str) -> Path:
@@ -165,7 +156,7 @@ class OutlineFolder:
 
     def drop_arrays(self, node: Node, kind: str) -> None:
         """Remove what was taken in."""
-        self._file(node, f"{kind}.npz").unlink(missing_ok=True)
+        remove(self._file(node, f"{kind}.npz"))
 
     def write_labels(self, node: Node, labels: NDArray[Any]) -> Digest:
         """Write the labels of a block, compressed."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import DamagedError
-from geoseg.files import write_file
+from geoseg.files import clear, remove, write_file
 
 READ = 2**20
 """Bytes that are read at once."""
@@ -80,7 +81,7 @@ class Markers:
 
     def names(self, pattern: re.Pattern[str]) -> set[str]:
         """Names of the markers; files of others, such as ``.DS_Store``, are none."""
-        with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.folder) as entries:
             names = [entry.name.removesuffix(self.ending) for entry in entries if entry.name.endswith(self.ending)]
             return {name for name in names if pattern.fullmatch(name)}
         return set()
@@ -90,7 +91,7 @@ class Markers:
         try:
             content = json.loads(self._path(name).read_bytes())
             return {file: Digest(file, int(size), crc32) for file, (size, crc32) in content.items()}
-        except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        except (FileNotFoundError, IsADirectoryError, ValueError, TypeError, AttributeError):
             return None
 
     def is_intact(self, name: str, counts: Callable[[str], bool] = lambda _: True) -> bool:
@@ -107,7 +108,7 @@ class Markers:
 
     def remove(self, name: str) -> None:
         """Forget that a stage is on disk."""
-        self._path(name).unlink(missing_ok=True)
+        clear(self._path(name))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{self.ending}"
@@ -124,7 +125,7 @@ def check(path: Path, root: Path, digests: Mapping[str, Digest] | None) -> None:
     digest = (digests or {}).get(path.relative_to(root).as_posix())
     if not path.exists():
         raise missing(path)
-    if digest is not None and (_size(path), _crc32(path)) != (digest.size, digest.crc32):
+    if digest is not None and (_size(path) != digest.size or _crc32(path) != digest.crc32):
         raise damaged(path, "its checksum differs")
 
 
@@ -136,9 +137,8 @@ def missing(path: Path) -> DamagedError:
 def damaged(path: Path, reason: object) -> DamagedError:
     """The error of a damaged file, which is removed."""
     words = " ".join(str(reason).split()).rstrip(".")
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
+    remove(path)
+    if path.exists():
         return DamagedError(f"{path} is damaged ({words}); remove it and start the run again, which makes it anew.")
     return DamagedError(f"{path} was damaged ({words}) and is removed; start the run again, which makes it anew.")
 
@@ -146,9 +146,10 @@ def damaged(path: Path, reason: object) -> DamagedError:
 def _size(path: str | Path) -> int:
     """Bytes; -1 when there is no such file."""
     try:
-        return os.stat(path).st_size  # noqa: PTH116 - of 100,000 blocks, and a Path takes as long as the disk
+        found = os.stat(path)  # noqa: PTH116 - of 100,000 blocks, and a Path takes as long as the disk
     except (FileNotFoundError, NotADirectoryError):
         return -1
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
 
 def _crc32(path: Path) -> int:

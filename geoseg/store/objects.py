@@ -12,7 +12,6 @@ Each file is written whole and never changed. It knows files and arrays.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import DamagedError, OutputError
+from geoseg.files import remove
 from geoseg.files import unfinished as unfinished_name
 from geoseg.grid import Block
 from geoseg.instances import LOCAL, Meeting, Objects, Table, TileObjects
@@ -152,7 +152,7 @@ class ObjectFolder:
             unfinished.mkdir()
             for field in fields(Objects):
                 np.save(unfinished / f"{field.name}.npy", getattr(objects, field.name), allow_pickle=False)
-            shutil.rmtree(self.path / "united", ignore_errors=True)
+            remove(self.path / "united")
             unfinished.rename(self.path / "united")
         except OSError as error:
             raise OutputError(

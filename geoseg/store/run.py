@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from geoseg.errors import DamagedError, FingerprintError, OutputError
-from geoseg.files import sweep, write_file, write_json
+from geoseg.files import clear, make_folder, remove, sweep, write_file, write_json
 from geoseg.grid import Block, TileGrid
 from geoseg.instances import Objects
 from geoseg.store.arrays import DAMAGE
@@ -196,7 +195,7 @@ class RunFolder:
             markers = self._markers(stage)
             for name in markers.names(BLOCK):  # strips count only while a block waits for them
                 for path in markers.differing(name, lambda file: not file.startswith("strips/")):
-                    path.unlink(missing_ok=True)
+                    remove(path)
                     markers.remove(name)
         finished = self.marked("finish")
         for path in (self.state / "strips").glob("*.npy"):
@@ -205,29 +204,26 @@ class RunFolder:
                 place = int(match[1]), int(match[2])
                 consumers = grid.consumers_of(grid.block(*place))
                 if consumers.get(match[3], place) in finished:
-                    path.unlink()
+                    remove(path)
 
     def _clear(self) -> None:
         """Remove an earlier run, the fingerprint first: a folder without one holds nothing that counts."""
         for name in ("fingerprint.json", "instructions.json"):
-            (self.state / name).unlink(missing_ok=True)
+            clear(self.state / name)
         for name in ("blocks.zarr", "strips", "objects", "outlines", *STAGES):
-            shutil.rmtree(self.state / name, ignore_errors=True)
+            clear(self.state / name)
 
     def _create_blocks(self, grid: TileGrid, names: list[str]) -> None:
         """Create what is missing of the label store, or is described otherwise than this run would."""
         root = self.state / "blocks.zarr"
-        try:
-            for name, content in _description(grid, names).items():
-                if not (root / name).is_file() or (root / name).read_bytes() != content:
-                    write_file(root / name, partial(Path.write_bytes, data=content))
-            for name in ("strips", "objects", *STAGES):
-                (self.state / name).mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{self.path} cannot be written ({error.strerror or error}); choose an output folder with space and "
-                "permission."
-            ) from error
+        for name, content in _description(grid, names).items():
+            path = root / name
+            if path.is_dir():
+                clear(path)
+            if not path.is_file() or path.read_bytes() != content:
+                write_file(path, partial(Path.write_bytes, data=content))
+        for name in ("strips", "objects", *STAGES):
+            make_folder(self.state / name)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -466,7 +462,7 @@ class RunFolder:
 
     def drop_strip(self, row: int, col: int, strip: str) -> None:
         """Remove a strip whose consumer is on disk."""
-        self.strip_path(row, col, strip).unlink(missing_ok=True)
+        remove(self.strip_path(row, col, strip))
 
 
 def _crc32(arrays: Iterable[NDArray[Any]]) -> int:
@@ -563,5 +559,5 @@ def _read_json(path: Path) -> Any:
     """What a JSON file holds; None when it is not there or was cut off."""
     try:
         return json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, IsADirectoryError, ValueError):
         return None
