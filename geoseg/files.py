@@ -109,8 +109,9 @@ def write_file(path: Path, write: Callable[[Path], object], *, durable: bool = T
     write : callable
         Writes to the path it is given.
     durable : bool
-        Whether it has to outlive a power cut. Where it is known what was written, and what is lost is written again,
-        it need not: then nothing waits for the disk, and a folder that has come into its place is removed.
+        Whether it has to outlive a power cut; then what killed processes have left of it is removed too. Where it is
+        known what was written, and what is lost is written again, it need not: then nothing waits for the disk, and a
+        folder that has come into its place is removed.
 
     Raises
     ------
@@ -120,6 +121,8 @@ def write_file(path: Path, write: Callable[[Path], object], *, durable: bool = T
     temporary = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if durable:
+            _remove_abandoned(path.parent, f"{glob.escape(path.stem)}.*{UNFINISHED}{glob.escape(path.suffix)}")
         write(temporary)
         if not durable and path.is_dir():
             remove(path)
@@ -196,15 +199,20 @@ def working_folder(path: Path) -> Iterator[Path]:
     OSError
         The disk refuses.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{UNFINISHED}"):
-        if _is_abandoned(left):
-            remove(left)
+    _remove_abandoned(path.parent, f".{glob.escape(path.name)}.*{UNFINISHED}")
     folder = path.with_name(f".{path.name}.{_mine()}")
     folder.mkdir()
     try:
         yield folder
     finally:
         remove(folder)
+
+
+def _remove_abandoned(folder: Path, pattern: str) -> None:
+    """Remove what killed processes have left of one file."""
+    for left in folder.glob(pattern):
+        if _is_abandoned(left):
+            remove(left)
 
 
 def sweep(folder: Path) -> None:

@@ -18,8 +18,8 @@ from distributed import Client
 from scipy.ndimage import gaussian_filter
 
 import geoseg
-from geoseg.engine import connect
-from geoseg.errors import BlockError, DamagedError, FingerprintError, ReportWarning
+from geoseg.engine import Said, Started, Writing, connect
+from geoseg.errors import DamagedError, FingerprintError, ReportWarning
 from geoseg.store import RunFolder
 from geoseg.workflow.reporting import make_report
 from tests.killing import kill_in_the_middle
@@ -130,16 +130,32 @@ def test_what_is_missing_or_cut_off_is_made_again_and_nothing_else(
 @pytest.mark.parametrize(
     "name", ["blocks.zarr/labels/c/3/3", "blocks.zarr/confidence/c/4/4", "outlines/0-3-3.arrow", "outlines/3-0-0.arrow"]
 )
-def test_what_holds_other_bytes_is_never_a_result_and_the_next_start_makes_it_again(
+def test_what_holds_other_bytes_is_never_a_result_and_is_made_again_at_once(
     wanted: dict[str, Any], whole: Path, client: Client, tmp_path: Path, name: str
 ) -> None:
     output = copied(whole, tmp_path)
     change(output / "state" / name)
     shutil.rmtree(output / "state" / "outlines") if "confidence" in name else None  # nothing else reads it
-    with pytest.raises((DamagedError, BlockError), match=rf"{name} was damaged .* and is removed; start the run again"):
-        geoseg.run(wanted, output=str(output), client=client)
-    geoseg.run(wanted, output=str(output), client=client)
+    events: list[Said] = []
+    geoseg.run(wanted, output=str(output), client=client, listen=events.append)
     assert results_of(output) == results_of(whole)
+    assert sum(isinstance(event, Started) for event in events) == 2
+    assert geoseg.run(wanted, output=str(output), client=client).is_unchanged
+
+
+def test_what_is_damaged_again_and_again_ends_the_run_with_the_file(
+    wanted: dict[str, Any], whole: Path, client: Client, tmp_path: Path
+) -> None:
+    """A disk that is about to fail."""
+    output = copied(whole, tmp_path)
+    chunk = output / "state" / "blocks.zarr" / "labels" / "c" / "3" / "3"
+
+    def fail(event: Said) -> None:
+        if isinstance(event, Writing) and event.path.name == "labels.tif":
+            change(chunk)
+
+    with pytest.raises(DamagedError, match=r"labels/c/3/3 was damaged .* and is removed; start the run again"):
+        geoseg.run(wanted, output=str(output), client=client, listen=fail)
 
 
 @pytest.mark.parametrize("name", ["blocks.zarr/labels/zarr.json", "blocks.zarr/zarr.json", "outlines/fingerprint.json"])
@@ -195,10 +211,6 @@ def test_after_kill_9_strips_and_drafts_that_the_disk_has_lost_are_made_again(
     assert strips
     for path, damage in zip(strips, itertools.cycle([change, remove, cut_off, empty])):
         damage(path)
-    try:
-        geoseg.run(wanted, output=str(output), client=client)
-    except BlockError as error:  # other bytes of the right size are noticed when they are read, all of them at once
-        assert "and is removed; start the run again, which makes it anew" in str(error)
     result = geoseg.run(wanted, output=str(output), client=client)
     assert result.outcome.kept["finish"] >= finished
     assert results_of(output) == results_of(whole)

@@ -126,7 +126,7 @@ def test_tables_show_what_is_written(folder: Path, capsys: pytest.CaptureFixture
         (3, ["classes", "buildings.geojson", "--instances", "nowhere.tif"], "'nowhere.tif' does not exist"),
         (3, ["buildings.geojson", "labels.tif", "--instances", "instances.tif"], "has no labels that the instances"),
         (3, ["instances.tif", "instances.tif", "--confusion", "c.png"], "the task 'instance' has no confusion"),
-        (5, ["labels.tif", "labels.tif", "--json", "no/where.json"], "'no/where.json' cannot be written"),
+        (5, ["labels.tif", "labels.tif", "--json", "labels.tif/a.json"], "labels.tif/a.json cannot be written (File"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("folder")

@@ -384,7 +384,7 @@ def test_the_confusion_is_drawn(tmp_path: Path) -> None:
     assert np.array_equal(np.argsort(shade.ravel())[:4] // 4, np.argsort(-shares.ravel())[:4] // 4)
     assert (np.diff(shade.ravel()[np.argsort(-shares.ravel())]) >= 0).all()
     with pytest.raises(OutputError, match="cannot be written"):
-        result.write_confusion(tmp_path / "nowhere" / "confusion.png")
+        result.write_confusion(tmp_path / "confusion.png" / "confusion.png")
 
 
 def test_real_labels_without_a_place_agree_with_scikit_learn(

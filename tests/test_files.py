@@ -109,6 +109,28 @@ with working_folder(Path({str(path)!r})) as folder:
     assert sorted(tmp_path.iterdir()) == sorted(of_others)
 
 
+def test_the_next_writer_of_a_file_removes_what_a_killed_one_has_left_of_it_and_nothing_else(tmp_path: Path) -> None:
+    """Such as the state of a training, which is as large as its network, in a folder that nobody sweeps."""
+    path = tmp_path / "state.pt"
+    code = f"""
+import os, signal
+from pathlib import Path
+from geoseg.files import write_file
+def write(unfinished):
+    unfinished.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+write_file(Path({str(path)!r}), write)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False)
+    (left,) = tmp_path.iterdir()
+    of_others = [tmp_path / "state.notes.pt", tmp_path / "other.x-1-0123abcd.tmp.pt", unfinished(path)]
+    for file in of_others:
+        file.write_text("a person's")
+    write_file(path, lambda unfinished: unfinished.write_text("whole"))
+    assert not left.exists()
+    assert sorted(tmp_path.iterdir()) == sorted([path, *of_others])
+
+
 def test_names_with_signs_of_patterns_are_names(tmp_path: Path) -> None:
     with working_folder(tmp_path / "land[1]*.gpkg") as folder:
         (folder / "a").touch()

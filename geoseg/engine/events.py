@@ -196,6 +196,8 @@ class Outcome:
         Tracebacks of the tasks that failed, as files.
     is_outlined : bool
         Every node of the polygons is there; False when one could not be traced or joined.
+    is_damaged : bool
+        A task has failed because what an earlier start has left is damaged, and is removed.
     """
 
     done: Counter[str] = field(default_factory=Counter)
@@ -206,6 +208,7 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
     traces: list[Path] = field(default_factory=list)
     is_outlined: bool = True
+    is_damaged: bool = False
 
     @property
     def trace_note(self) -> str:

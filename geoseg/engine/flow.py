@@ -24,6 +24,7 @@ from geoseg.engine.attempts import Failure, attempt
 from geoseg.engine.connection import GO_ON, Presence, Workers
 from geoseg.engine.events import Event, Listener, Outcome
 from geoseg.engine.interrupts import noticed_interrupts
+from geoseg.errors import DamagedError
 from geoseg.raster import unsigned
 
 WINDOW = 4
@@ -185,6 +186,7 @@ class Flow:
             known = "again" in sentence
             raise (error if known else kind(f"{sentence.rstrip('.')}; {GO_ON}")) from error.__cause__
         self._keep_trace(self._errors / f"{task.stage}-{event.id}.txt", failure.trace)
+        self.outcome.is_damaged |= failure.kind is DamagedError
         self.outcome.failed[event.id] = f"{task.stage}: {failure.sentence}"
         self.listen(event)
 

@@ -19,7 +19,7 @@ from typing import Any, Unpack
 from odc.geo.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
-from geoseg.errors import EvaluationError, OutputError
+from geoseg.errors import EvaluationError
 from geoseg.evaluation.instance_maps import evaluate_instances
 from geoseg.evaluation.kinds import look_at
 from geoseg.evaluation.objects import Progress
@@ -29,7 +29,7 @@ from geoseg.evaluation.polygon_layers import evaluate_layers
 from geoseg.evaluation.report import Scored, Table, plain
 from geoseg.evaluation.semantic_maps import SemanticScores, evaluate_semantic
 from geoseg.evaluation.sides import Side, find_side
-from geoseg.files import local_path, plain_value
+from geoseg.files import local_path, plain_value, write_file
 from geoseg.options import EvaluationOptions, read_options
 from geoseg.raster.options import configured
 from geoseg.signatures import EvaluateArguments
@@ -88,10 +88,8 @@ class Evaluation:
         OutputError
             The file cannot be written.
         """
-        try:
-            local_path(path, "json").write_text(json.dumps(self.summary(), indent=2, allow_nan=False) + "\n")
-        except OSError as error:
-            raise OutputError(f"'{path}' cannot be written ({error.strerror}); choose another file") from error
+        text = json.dumps(self.summary(), indent=2, allow_nan=False) + "\n"
+        write_file(local_path(path, "json"), lambda unfinished: unfinished.write_text(text))
 
     def write_confusion(self, path: str | Path) -> None:
         """Draw the confusion of classes, as a PNG.

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from geoseg.errors import OutputError
 from geoseg.evaluation.classes import Scores, ratio
+from geoseg.files import write_file
 
 CELL, FONT, GAP = 72, 18, 10
 """Side of a cell, height of letters, and distance between things, px."""
@@ -39,10 +39,7 @@ def save_confusion(scores: Scores, path: Path) -> None:
     OutputError
         It cannot be written.
     """
-    try:
-        draw_confusion(scores).save(path, format="PNG")
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be written ({error.strerror}); choose another file") from error
+    write_file(path, lambda unfinished: draw_confusion(scores).save(unfinished, format="PNG"))
 
 
 def draw_confusion(scores: Scores) -> Image.Image:

@@ -9,7 +9,7 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from geoseg.engine import (
     results_of,
 )
 from geoseg.engine.memory import forget_peaks, read_peaks
-from geoseg.errors import BlockError, ContinuationWarning, InputNotFoundError, WorkflowError
+from geoseg.errors import BlockError, ContinuationWarning, DamagedError, InputNotFoundError, WorkflowError
 from geoseg.options import RESUMABLE, Workflow, given_options
 from geoseg.outlines import OutlineFolder, OutlinePlan, is_whole, write_outlines
 from geoseg.planning import Plan
@@ -111,7 +111,7 @@ def run(
             made.check_memory()
         manifest.write("running")
         write_workflow(wanted, folder.path / RECORD, **_resolved(made))
-        result = _compute(work, wanted, listen, client, resumed)
+        result, work = _mended(work, wanted, listen, client, resumed)
         result.seconds["total"] = time.perf_counter() - started
         result = _conclude(work, wanted, manifest, result)
     _raise_failures(result)
@@ -145,6 +145,18 @@ def _conclude(work: Work, wanted: Workflow, manifest: Manifest, result: RunResul
         more = [folder / PERFORMANCE] if wanted.performance_report else []
         outputs.record([*work.files, *pages, *more])
     return result
+
+
+def _mended(
+    work: Work, wanted: Workflow, listen: Listener, client: Client | None, resumed: bool
+) -> tuple[RunResult, Work]:
+    """Do what is missing; what of an earlier start is found damaged on the way is removed, and made again, once."""
+    with suppress(DamagedError):
+        result = _compute(work, wanted, listen, client, resumed)
+        if not result.outcome.is_damaged:
+            return result, work
+    work, *_ = _prepare(wanted.model_copy(update={"overwrite": False}), work.plan, work.folder)
+    return _compute(work, wanted, listen, client, resumed=True), work
 
 
 @configured()
