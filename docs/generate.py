@@ -191,12 +191,15 @@ def schema(kind: type[Options], title: str) -> str:
 
 
 def _plain(content: Any, *, is_named: bool = False) -> Any:
-    """Leave out titles that only repeat names, and line breaks of sentences."""
+    """Leave out what versions of pydantic write or not: titles that repeat names, line breaks, what is so anyway."""
+    if isinstance(content, float) and content.is_integer():
+        return int(content)
     if isinstance(content, list):
         return [_plain(item) for item in content]
     if not isinstance(content, dict):
         return content
-    kept = {key: value for key, value in content.items() if is_named or key != "title"}
+    idle = {"title": content.get("title"), "additionalProperties": True, "enum": [content.get("const")]}
+    kept = {key: value for key, value in content.items() if is_named or key not in idle or value != idle[key]}
     told = {key: _plain(value, is_named=key in ("properties", "$defs")) for key, value in kept.items()}
     if not is_named and isinstance(told.get("description"), str):
         told["description"] = " ".join(told["description"].split())

@@ -106,7 +106,7 @@ class Command(click.Command):
         rows: dict[str, list[tuple[str, str]]] = {}
         for item in self.get_params(ctx):
             if isinstance(item, Argument):
-                rows.setdefault("Arguments", []).append((item.make_metavar(ctx), item.sentence))
+                rows.setdefault("Arguments", []).append((item.metavar or "", item.sentence))
             elif isinstance(item, TableOption):
                 rows.setdefault(item.option.panel, []).append(_row(item.option))
             elif (record := item.get_help_record(ctx)) is not None:
