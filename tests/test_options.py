@@ -216,8 +216,8 @@ def test_a_value_that_cannot_be_used_is_said_alike(
 
 
 def test_what_is_missing_is_said_with_the_way_to_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run"]) == 2
-    assert capsys.readouterr().err.endswith("; see `geoseg run --help`.\n")
+    assert main(["evaluate", "a.tif"]) == 2
+    assert capsys.readouterr().err == "missing argument 'TRUTH'; see `geoseg evaluate --help`.\n"
     assert main(["run", "land_use", "--halo"]) == 2
     assert capsys.readouterr().err.endswith("; see `geoseg run --help`.\n")
 
