@@ -76,15 +76,20 @@ on the command line, where a list is written with commas (`--classes water,trees
 the fields in `geoseg/options/` by `make options`.
 
 Editors complete and check workflows and training recipes by a JSON schema, which the YAML language server finds by a
-line such as this:
+line such as this; the files in `workflows/` have it.
 
 ```yaml
 # yaml-language-server: $schema=workflow.schema.json
 ```
 
-The files in `workflows/` have it. `geoseg schema workflow` and `geoseg schema recipe` print the schemas, for files of
-your own. `geoseg completion bash` prints what lets the shell complete commands, options and their values; `zsh` and
-`fish` too.
+The schemas, for files of your own, and what lets a shell complete commands, options and their values (bash, zsh or
+fish; `eval "$(geoseg completion bash)"` in a shell's start-up file) are printed:
+
+```
+geoseg schema workflow
+geoseg schema recipe
+geoseg completion bash
+```
 """
 
 PARTS: dict[str, type[Options]] = {
