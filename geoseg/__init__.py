@@ -11,6 +11,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geoseg import errors
+    from geoseg.catalog import list_imagery, list_models
     from geoseg.evaluation import evaluate
     from geoseg.imagery import open_imagery
     from geoseg.lazy import segment
@@ -32,6 +34,8 @@ _HOMES = {
     "Scaling": "geoseg.models.spec",
     "Workflow": "geoseg.workflow",
     "evaluate": "geoseg.evaluation",
+    "list_imagery": "geoseg.catalog",
+    "list_models": "geoseg.catalog",
     "open_imagery": "geoseg.imagery",
     "open_raster": "geoseg.raster",
     "plan": "geoseg.workflow",
@@ -50,7 +54,10 @@ __all__ = [
     "RunResult",
     "Scaling",
     "Workflow",
+    "errors",
     "evaluate",
+    "list_imagery",
+    "list_models",
     "open_imagery",
     "open_raster",
     "plan",
@@ -64,6 +71,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
+    if name == "errors":
+        return import_module("geoseg.errors")
     if name not in _HOMES:
         raise AttributeError(f"module 'geoseg' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from geoseg.errors import CatalogError, InputNotFoundError, nearest
 from geoseg.models.background import with_background
@@ -21,6 +21,7 @@ from geoseg.models.item_writing import write_model_item
 from geoseg.models.spec import ModelSpec
 from geoseg.models.stac import absolute, item_path, read_json, relative, write_collection, write_item
 from geoseg.models.weights import with_own_size
+from geoseg.showing import cards
 
 __all__ = [
     "COLLECTION",
@@ -46,6 +47,8 @@ __all__ = [
 
 
 YAML_ENDINGS = ".yaml", ".yml"
+
+Item = TypeVar("Item", "ModelSpec", "Imagery")
 
 COLLECTION = "collection.json"
 """File of a STAC collection."""
@@ -73,6 +76,28 @@ class Imagery:
     description: str = ""
     license: str = ""
     attribution: str = ""
+
+
+class Entries(list[Item]):
+    """What a catalog has, which a notebook shows as a table."""
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        return [_row(item) for item in self]
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name}: {kind}, {bands}" for name, kind, bands, _ in self._rows()) or "nothing"
+
+    def _repr_html_(self) -> str:
+        return cards("Catalog", [(("name", "what", "bands", "licence"), self._rows())])
+
+
+def _row(item: ModelSpec | Imagery) -> tuple[str, str, str, str]:
+    """Name, kind, bands and licence of an entry."""
+    if isinstance(item, ModelSpec):
+        seen = "any resolution" if item.resolution is None else f"{item.resolution:g} m"
+        return item.name, f"{item.task}, {seen}", " ".join(item.band_names), item.license
+    count = len(item.paths)
+    return item.name, f"{count} file{'s' if count != 1 else ''}", " ".join(item.bands) or "bands not said", item.license
 
 
 def catalogs_home() -> Path:
@@ -126,7 +151,7 @@ def own_catalog_home() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "geoseg" / "catalog"
 
 
-def list_models(home: Path | None = None) -> list[ModelSpec]:
+def list_models(home: Path | None = None) -> Entries[ModelSpec]:
     """Every model of the catalogs, by name.
 
     Parameters
@@ -134,12 +159,12 @@ def list_models(home: Path | None = None) -> list[ModelSpec]:
     home : Path, optional
         The folder of the only catalog to look into; the shipped one and a person's own by default.
     """
-    return [with_background(read_model_item(path)) for path in _items("models", home).values()]
+    return Entries(with_background(read_model_item(path)) for path in _items("models", home).values())
 
 
-def list_imagery(home: Path | None = None) -> list[Imagery]:
+def list_imagery(home: Path | None = None) -> Entries[Imagery]:
     """All imagery of the catalog, by name."""
-    return [read_imagery_item(path) for path in _items("imagery", home).values()]
+    return Entries(read_imagery_item(path) for path in _items("imagery", home).values())
 
 
 def find_model(name: str | Path, home: Path | None = None) -> ModelSpec:

@@ -1,15 +1,14 @@
-"""The result as a lazy array: labels of a raster, georeferenced and chunked, computed when they are asked for.
+"""The result as lazy arrays: rasters of labels and more, georeferenced and chunked, computed when they are asked for.
 
-The graph is the engine's, without a run folder: ``predict`` of a block, then ``finish`` with three neighbours' strips.
-Nothing but a few windows is read, and no model is opened, until the array is computed, by any Dask scheduler; the
-model is opened once a process, and goes when the computation has ended. The allocator's settings of
-`geoseg.engine.WORKER_ENVIRONMENT` are read when a process starts, so it is for whoever starts it to give them; large
-tiles gain 1.3 to 2 times the speed.
+The graph is the engine's, without a run folder: ``predict`` of a block, then ``finish`` with three neighbours' strips;
+where objects are told apart, ``unite`` those of all blocks, then ``number`` each block. Nothing but a few windows is
+read, and no model is opened, until an array is computed, by any Dask scheduler; the model is opened once a process, and
+goes when the computation has ended. The allocator's settings of `geoseg.engine.WORKER_ENVIRONMENT` are read when a
+process starts, so it is for whoever starts it to give them; large tiles gain 1.3 to 2 times the speed.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -22,33 +21,71 @@ import torch
 import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
 
-from geoseg.blending import Labels, Sums
+from geoseg.blending import Sums
 from geoseg.catalog import find_model
-from geoseg.errors import ModelError
+from geoseg.errors import ModelError, PlanError, WorkflowError, nearest
 from geoseg.grid import TileGrid
 from geoseg.imagery import open_imagery
 from geoseg.imagery.checking import check_values
-from geoseg.models import Model, load_model, require_trust, wrap
+from geoseg.instances import Meeting, Objects, Table, TileObjects, meet, paint_core, unite
+from geoseg.models import load_model, require_trust, wrap
 from geoseg.models.background import with_background
-from geoseg.models.spec import NODATA, ModelSpec
+from geoseg.models.own import ModelLike, OwnModel, own_model
+from geoseg.models.spec import NODATA, ModelSpec, class_attributes
 from geoseg.options import ImageryOptions, read_options
 from geoseg.planning import RegionMask, tiling_of
 from geoseg.raster import LOCAL, Raster
+from geoseg.raster.arrays import ImageryLike
 from geoseg.raster.options import configured
-from geoseg.segmentation import Prediction, finish_block, predict_block
+from geoseg.segmentation import Prediction, detect_block, finish_block, parse_block, predict_block
 from geoseg.signatures import ImageryArguments
+from geoseg.store.run import as_levels
 from geoseg.vector import RegionLike, is_bare, read_region
 
 Network = torch.nn.Module | Callable[[torch.Tensor], torch.Tensor]
 
+LARGEST = 400_000_000
+"""Px of a raster whose objects are told apart in memory, about 12 bytes of each; a run has no such bound."""
+
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Output:
+    """A raster that `segment` gives.
+
+    Attributes
+    ----------
+    dtype : numpy dtype
+        Of its numbers.
+    nodata : float
+        The number of pixels without data, or without an object.
+    of : str
+        ``"stuff"``, ``"things"`` or ``"any"``: what the model has to tell for it.
+    """
+
+    dtype: str
+    nodata: float
+    of: str
+
+
+OUTPUTS: Mapping[str, Output] = {
+    "labels": Output("uint8", NODATA, "any"),
+    "confidence": Output("uint8", 0, "any"),
+    "instances": Output("uint32", 0, "things"),
+}
+"""All rasters by name; `segment` and its graph read this table."""
+
 
 def segment(
-    raster: Raster | str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str],
-    model: str | os.PathLike[str] | ModelSpec | Network,
+    raster: Raster | ImageryLike,
+    model: ModelLike,
     *,
+    outputs: str | Sequence[str] | None = None,
     spec: ModelSpec | None = None,
     bands: list[str | int] | None = None,
     crs: str | int | None = None,
@@ -63,15 +100,18 @@ def segment(
     region: RegionLike | None = None,
     threshold: float | None = None,
     **imagery: Unpack[ImageryArguments],
-) -> xr.DataArray:
-    """Label a raster lazily.
+) -> Any:
+    """Map a raster lazily.
 
     Parameters
     ----------
-    raster : Raster, path, list or dict
+    raster : DataArray, Dataset, DatasetReader, path, list, dict or Raster
         As ``input`` of `geoseg.run`.
     model : str, path, ModelSpec, torch.nn.Module or callable
         A name in the catalog, the path of an MLM item, a spec, or a network of your own.
+    outputs : str or sequence of str, optional
+        What to give: ``"labels"``, ``"confidence"``, ``"instances"``. Labels unless given, and instances of a model
+        that finds nothing but objects.
     spec : ModelSpec, optional
         What a network of your own promises; required with one.
     bands : list of str or int, optional
@@ -99,50 +139,62 @@ def segment(
 
     Returns
     -------
-    xarray.DataArray
-        uint8 (y, x), 255 = nodata, with coordinates, CRS and class names (no CRS where pixels are plain);
-        the same labels as `geoseg.run` writes.
+    xarray.DataArray, or xarray.Dataset of several outputs
+        With coordinates and CRS (none where pixels are plain), the same numbers as `geoseg.run` writes: ``labels``
+        uint8 (y, x), 255 = nodata, with names and colours of the classes; ``confidence`` uint8, 255 = 1.0, 0 = nodata;
+        ``instances`` uint32, 0 = none.
 
     Raises
     ------
     ModelError
-        A network without a spec, or a model that finds objects.
+        A network without a spec, or an output that the model does not have.
+    PlanError
+        Objects are wanted of a raster larger than `LARGEST`.
     GeosegError
         As `geoseg.run`, for whatever does not fit.
     """
-    model = os.fspath(model) if isinstance(model, os.PathLike) else model
-    given: dict[str, Any] = read_options(ImageryOptions, dict(imagery), "segment").model_dump(exclude_unset=True)
-    network = None if isinstance(model, str | ModelSpec) else model
-    promised = spec or (model if isinstance(model, ModelSpec) else _found(model))
+    options: dict[str, Any] = read_options(ImageryOptions, dict(imagery), "segment").model_dump(exclude_unset=True)
+    given = own_model(model, spec)
+    promised = find_model(given) if isinstance(given, str) else given.spec
     promised = with_background(promised if threshold is None else replace(promised, threshold=threshold))
-    if promised.task != "semantic-segmentation":
-        raise ModelError(
-            f"model '{promised.name}' does {promised.task}, and objects are numbered over the whole raster; map it "
-            "with geoseg.run(), and open instances.tif."
-        )
+    network = given.network if isinstance(given, OwnModel) else None
+    wanted = _wanted(outputs, promised)
     promised = promised if network is not None else _trusted(promised, trust_model=trust_model)
     if not isinstance(raster, Raster):
         near = None if region is None or is_bare(region) or crs == LOCAL else read_region(region)
-        given |= {"bands": bands, "crs": crs, "resolution": resolution, "region": near}
-    opened = raster if isinstance(raster, Raster) else _open(raster, promised, given)
-    is_given = raster is opened or "scale" in given or "offset" in given
+        options |= {"bands": bands, "crs": crs, "resolution": resolution, "region": near}
+    opened = raster if isinstance(raster, Raster) else _open(raster, promised, options)
+    is_given = raster is opened or "scale" in options or "offset" in options
     check_values(opened, promised, is_given=is_given)
     place = None if region is None else RegionMask.of(region, opened)
     tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)
     grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
     key = tokenize(promised, device) if network is None else uuid.uuid4().hex
-    return _array(_Recipe(opened, grid, batch_size, place, promised, device, network, key))
+    arrays = _arrays(_Recipe(opened, grid, batch_size, place, promised, device, network, key), wanted)
+    return arrays[wanted[0]] if len(wanted) == 1 else xr.Dataset(arrays)
 
 
-def _array(recipe: _Recipe) -> xr.DataArray:
-    """Labels with coordinates, CRS and names of classes."""
-    classes = recipe.spec.classes
-    attributes: dict[str, Any] = {
-        "flag_values": [item.value for item in classes],
-        "flag_meanings": " ".join(item.name.replace(" ", "_") for item in classes),
-    }
-    result: xr.DataArray = wrap_xr(_labels(recipe), _labelled_grid(recipe.raster), nodata=NODATA, **attributes)
-    return result.rename("labels")
+def _wanted(outputs: str | Sequence[str] | None, spec: ModelSpec) -> list[str]:
+    """Names of what is wanted of a model, each once.
+
+    Raises
+    ------
+    WorkflowError
+        There is no such output.
+    ModelError
+        The model does not have it.
+    """
+    if outputs is None:
+        outputs = "labels" if spec.stuff else "instances"
+    names = list(dict.fromkeys([outputs] if isinstance(outputs, str) else outputs))
+    for name in names:
+        if name not in OUTPUTS:
+            raise WorkflowError(f"outputs has '{name}', which segment does not give; {nearest(name, list(OUTPUTS))}")
+        if OUTPUTS[name].of == "things" and not spec.things:
+            raise ModelError(f"model '{spec.name}' does {spec.task}, which tells no objects apart; leave '{name}' out.")
+    if not names:
+        raise WorkflowError("outputs is empty; name at least one, such as labels.")
+    return names
 
 
 def _open(raster: Any, spec: ModelSpec, imagery: Mapping[str, Any]) -> Raster:
@@ -163,12 +215,6 @@ def _labelled_grid(raster: Raster) -> GeoBox:
     crs = raster.crs
     is_local = crs is not None and crs.proj.is_engineering
     return GeoBox(raster.shape, raster.transform, None) if is_local else raster.geobox
-
-
-def _found(model: str | Network) -> ModelSpec:
-    if isinstance(model, str):
-        return find_model(model)
-    raise ModelError(f"model {type(model).__name__} comes without a description; give spec=ModelSpec(...) beside it.")
 
 
 @dataclass(frozen=True)
@@ -194,13 +240,13 @@ class _Source:
     def __init__(self, recipe: _Recipe) -> None:
         self.recipe = recipe
         self._lock = threading.Lock()
-        self._model: Model | None = None
+        self._model: Any = None
 
     def __reduce__(self) -> tuple[type[_Source], tuple[_Recipe]]:
         """Send the recipe, never the opened model."""
         return _Source, (self.recipe,)
 
-    def open(self) -> Model:
+    def open(self) -> Any:
         """Open the model."""
         with self._lock:
             if self._model is None:
@@ -209,37 +255,133 @@ class _Source:
             return self._model
 
 
-def _labels(recipe: _Recipe) -> da.Array:
-    """Build the graph: one task that holds what all need, and two a block, keyed by its row and column."""
-    grid, spec = recipe.grid, recipe.spec
-    shape = None if recipe.region is None else recipe.region.region.geometry.wkb_hex
-    name = f"segment-{tokenize(recipe.raster, recipe.key, grid, recipe.batch_size, shape)}"
-    predicted, source = f"predict-{name}", f"source-{name}"
-    graph: dict[Any, Any] = {source: (_Source, recipe)}
-    for block in grid.blocks():
-        place = (block.row, block.col)
-        graph[(predicted, *place)] = (_predict, source, place)
-        sources = grid.sources_of(block)
-        strips = [(_strip, (predicted, *other), strip) for strip, other in sources.items()]
-        graph[(name, *place)] = (_finish, (predicted, *place), list(sources), strips, spec)
+def _arrays(recipe: _Recipe, wanted: Sequence[str]) -> dict[str, xr.DataArray]:
+    """Each output with coordinates, CRS and names of classes."""
+    name, tasks = _tasks(recipe)
+    grid, spec, geobox = recipe.grid, recipe.spec, _labelled_grid(recipe.raster)
     chunks = tuple(
         tuple(end - start for start, end in map(axis.block_core, range(axis.blocks))) for axis in (grid.rows, grid.cols)
     )
-    return da.Array(HighLevelGraph.from_collections(name, graph), name, chunks, dtype=np.uint8)
+    arrays = {}
+    for output in wanted:
+        kind, layer = OUTPUTS[output], f"{output}-{name}"
+        graph = tasks | {
+            (layer, block.row, block.col): (_part, (f"finish-{name}", block.row, block.col), output)
+            for block in grid.blocks()
+        }
+        pixels = da.Array(HighLevelGraph.from_collections(layer, graph), layer, chunks, dtype=np.dtype(kind.dtype))
+        attributes = class_attributes(spec) if output == "labels" else {}
+        arrays[output] = wrap_xr(pixels, geobox, nodata=kind.nodata, **attributes).rename(output)
+    return arrays
+
+
+def _tasks(recipe: _Recipe) -> tuple[str, dict[Any, Any]]:
+    """Build the graph: one task that holds what all need, and two a block, or four where objects are told apart."""
+    grid, spec = recipe.grid, recipe.spec
+    shape = None if recipe.region is None else recipe.region.region.geometry.wkb_hex
+    name = f"segment-{tokenize(recipe.raster, recipe.key, grid, recipe.batch_size, shape)}"
+    source, united = f"source-{name}", f"unite-{name}"
+    graph: dict[Any, Any] = {source: (_Source, recipe)}
+    for block in grid.blocks():
+        place = (block.row, block.col)
+        sources = grid.sources_of(block)
+        around = [(f"predict-{name}", *other) for other in (place, *sources.values())]
+        strips = [(_strip, (f"predict-{name}", *other), strip) for strip, other in sources.items()]
+        graph[(f"predict-{name}", *place)] = (_predict, source, place)
+        if spec.things:
+            graph[(f"meet-{name}", *place)] = (_meet, grid, place, around)
+        things = (grid, place, united, around) if spec.things else ()
+        graph[(f"finish-{name}", *place)] = (_finish, around[0], list(sources), strips, spec, *things)
+    if spec.things:
+        _check_size(recipe)
+        places = [(block.row, block.col) for block in grid.blocks()]
+        columns = [(_columns, (f"predict-{name}", *place)) for place in places]
+        graph[united] = (_unite, grid, columns, [(f"meet-{name}", *place) for place in places])
+    return name, graph
+
+
+def _check_size(recipe: _Recipe) -> None:
+    height, width = recipe.raster.shape
+    if height * width > LARGEST:
+        raise PlanError(
+            f"objects of a raster of {width:,} x {height:,} px are told apart in memory here, and {LARGEST:,} px are "
+            "the most; map it with geoseg.run, which keeps them on disk."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Predicted:
+    """A block as its own tiles see it: labels of stuff, objects of tiles, or both."""
+
+    stuff: Prediction | None
+    tiles: dict[Place, TileObjects]
 
 
 @configured()
-def _predict(source: _Source, place: tuple[int, int]) -> Prediction:
+def _predict(source: _Source, place: Place) -> _Predicted:
     recipe = source.recipe
-    grid = recipe.grid
-    block = grid.block(*place)
-    return predict_block(recipe.raster, source.open(), grid, block, region=recipe.region, batch_size=recipe.batch_size)
+    where = recipe.raster, source.open(), recipe.grid, recipe.grid.block(*place)
+    how: dict[str, Any] = {"region": recipe.region, "batch_size": recipe.batch_size}
+    if not recipe.spec.things:
+        return _Predicted(predict_block(*where, **how), {})
+    return (
+        _Predicted(*parse_block(*where, **how)) if recipe.spec.stuff else _Predicted(None, detect_block(*where, **how))
+    )
 
 
-def _strip(prediction: Prediction, name: str) -> Sums:
-    strip: Sums = getattr(prediction.strips, name)
+def _strip(predicted: _Predicted, name: str) -> Sums | None:
+    strip: Sums | None = None if predicted.stuff is None else getattr(predicted.stuff.strips, name)
     return strip
 
 
-def _finish(prediction: Prediction, names: list[str], strips: list[Sums], spec: ModelSpec) -> Labels:
-    return finish_block(prediction, dict(zip(names, strips, strict=True)), spec)[0]
+def _columns(predicted: _Predicted) -> list[Any]:
+    """Classes, scores and prompts of the objects of each tile."""
+    return [(place, (item.classes, item.scores, item.prompts)) for place, item in predicted.tiles.items()]
+
+
+def _look(around: list[_Predicted]) -> Callable[[int, int], TileObjects | None]:
+    """Objects of the tiles around a block."""
+    tiles = {place: item for predicted in around for place, item in predicted.tiles.items()}
+    return lambda row, col: tiles.get((row, col))
+
+
+def _meet(grid: TileGrid, place: Place, around: list[_Predicted]) -> Meeting:
+    return meet(grid, grid.block(*place), _look(around))
+
+
+def _unite(grid: TileGrid, columns: list[list[Any]], meetings: list[Meeting]) -> Objects:
+    table = Table.of(grid.cols.tiles, (item for block in columns for item in block))
+    return unite(table, Meeting.of(meetings))
+
+
+def _finish(
+    predicted: _Predicted,
+    names: list[str],
+    strips: list[Any],
+    spec: ModelSpec,
+    grid: TileGrid | None = None,
+    place: Place = (0, 0),
+    united: Objects | None = None,
+    around: list[_Predicted] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """All outputs of a block by name; things lie over stuff."""
+    parts: dict[str, NDArray[Any]] = {}
+    if predicted.stuff is not None:
+        parts["labels"], parts["confidence"] = finish_block(
+            predicted.stuff, dict(zip(names, strips, strict=True)), spec
+        )
+    if grid is None or united is None or around is None:
+        return parts
+    numbers = united.numbered(paint_core(grid, grid.block(*place), _look(around)))
+    under = {
+        "labels": np.full(numbers.shape, NODATA, np.uint8),
+        "confidence": np.zeros(numbers.shape, np.uint8),
+    } | parts
+    is_thing, objects = numbers > 0, numbers[numbers > 0].astype(np.int64) - 1
+    under["labels"][is_thing] = united.classes[objects]
+    under["confidence"][is_thing] = as_levels(united.scores[objects])
+    return under | {"instances": numbers}
+
+
+def _part(parts: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    return parts[name]

@@ -9,14 +9,16 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
+from geoseg.models.own import ModelLike
+from geoseg.raster.arrays import ImageryLike
 from geoseg.vector import RegionLike, TableLike
 
 
 class RunArguments(TypedDict, total=False):
     """Of `geoseg.options.Workflow`."""
 
-    model: str | os.PathLike[str] | None
-    """Name in the catalog (see: geoseg models), or path of a STAC MLM item."""
+    model: ModelLike | None
+    """Name in the catalog (see: geoseg models), or path of a STAC MLM item; in Python also a network with its spec."""
 
     things: str | os.PathLike[str] | None
     """Second model, for instances; the map becomes panoptic."""
@@ -49,9 +51,9 @@ class RunArguments(TypedDict, total=False):
     """Test-time augmentation: average the predictions of several views of a tile, any of flips,rotations,scales. In
     YAML and Python also true, or {scales: [0.5, 2]}."""
 
-    input: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]] | None
+    input: ImageryLike | None
     """Raster, several rasters, folder, glob pattern, name in the catalog, or STAC item, collection, catalog or API. In
-    YAML and Python also one file per band: {red: red.tif, nir: nir.tif}."""
+    YAML and Python also one file per band: {red: red.tif, nir: nir.tif}; in Python also arrays of xarray."""
 
     bands: str | Sequence[int | str] | None
     """Bands in the model's order, by name or 1-based number, such as B04,B03,B02 or 3,2,1 (default: matched by
@@ -190,9 +192,9 @@ class RunArguments(TypedDict, total=False):
 class ResumeArguments(TypedDict, total=False):
     """Of `geoseg.options.Workflow`."""
 
-    input: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]] | None
+    input: ImageryLike | None
     """Raster, several rasters, folder, glob pattern, name in the catalog, or STAC item, collection, catalog or API. In
-    YAML and Python also one file per band: {red: red.tif, nir: nir.tif}."""
+    YAML and Python also one file per band: {red: red.tif, nir: nir.tif}; in Python also arrays of xarray."""
 
     workers: int | None
     """Local worker processes (default: one per core on a CPU, one on a GPU)."""

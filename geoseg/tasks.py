@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from distributed import Worker, WorkerPlugin, get_worker
-from numpy.typing import NDArray
 
 from geoseg.blending import Strips, compile_loops
 from geoseg.errors import GeosegWarning, WorkerError
 from geoseg.grid import Block
-from geoseg.instances import Objects, TileObjects, meet, paint_core
+from geoseg.instances import TileObjects, meet, paint_core
 from geoseg.instances import unite as unite_objects
-from geoseg.models import AnyModel, load_model, trial_prompts
+from geoseg.models import AnyModel, load_model, trial_prompts, wrap
 from geoseg.planning import Plan
 from geoseg.raster.options import configured
 from geoseg.segmentation import Prediction, detect_block, finish_block, parse_block, predict_block
@@ -85,6 +84,11 @@ class Job(WorkerPlugin):
     @cached_property
     def _model(self) -> AnyModel:
         plan = self.plan
+        if plan.network is not None:
+            own: AnyModel = wrap(
+                plan.network.open(), plan.spec, plan.device, precision=plan.precision, compile=plan.compile
+            )
+            return own
         model: AnyModel = load_model(plan.spec, plan.device, precision=plan.precision, compile=plan.compile)
         return model
 
@@ -285,15 +289,7 @@ def number(job_name: str, row: int, col: int, is_final: bool) -> Seconds:
     objects = job.folder.objects
     lost = [] if is_final else [place for place in job.around(block) if not objects.has_tiles(*place)]
     painted = paint_core(job.plan.grid, block, _Looking(job, block, lost).look)
-    digests = job.folder.write_instances(block, _numbers(painted, objects.read_united()))
+    digests = job.folder.write_instances(block, objects.read_united().numbered(painted))
     if is_final:
         job.folder.mark("number", block, digests)
     return {"number": time.perf_counter() - start}
-
-
-def _numbers(painted: NDArray[np.int64], united: Objects) -> NDArray[np.uint32]:
-    """The number of each pixel's object, uint32 (y, x), 0 = none."""
-    numbers = np.zeros(painted.shape, np.uint32)
-    found = painted >= 0
-    numbers[found] = united.ids[np.searchsorted(united.keys, painted[found])]
-    return numbers

@@ -217,9 +217,9 @@ def test_results_of_files_say_from_which_files_and_model_they_come_and_are_an_in
     item = validate(tmp_path / "out" / "item.json")
     assert [link.href for link in item.links if link.rel == "derived_from"] == [str(scene), str(model)]
     labels = open_imagery(tmp_path / "out" / "item.json", bands=["labels"])
-    with rasterio.open(result.labels) as source:
+    with rasterio.open(result.labels_path) as source:
         np.testing.assert_array_equal(labels.read(Window(0, 0, SIDE, SIDE))[0][0], source.read(1))
-    assert labels.geobox == open_raster(result.labels).geobox
+    assert labels.geobox == open_raster(result.labels_path).geobox
 
 
 @pytest.mark.parametrize(

@@ -310,7 +310,7 @@ def test_a_run_is_continued_by_its_folder_from_another_directory_wherever_it_lie
     moved = (run.output).rename(tmp_path / "elsewhere" / "moved")
     (moved / "labels.tif").unlink()
     result = geoseg.resume("moved", client=run.client, input=str(run.folder / "scene.tif"))
-    assert result.labels.is_file()
+    assert result.labels_path.is_file()
     assert not result.outcome.done
     assert geoseg.run("moved/workflow.yaml", client=run.client, input="../scene.tif").is_unchanged
 

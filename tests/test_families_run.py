@@ -150,14 +150,14 @@ def test_a_family_gives_the_same_for_every_layout_of_blocks(
     make, settings = FAMILIES[family]
     item = entry(make(tmp_path / "weights"), tmp_path)
     results = [run(client, photo, item, tmp_path / f"out{blocks}", block_tiles=blocks, **settings) for blocks in (1, 2)]
-    labels = [read(result.labels) for result in results]
+    labels = [read(result.labels_path) for result in results]
     np.testing.assert_array_equal(labels[0], labels[1])
     assert len(np.unique(labels[0])) > 1
     if results[0].plan.has_things:
-        instances = [read(result.instances) for result in results]
+        instances = [read(result.instances_path) for result in results]
         np.testing.assert_array_equal(instances[0], instances[1])
         assert instances[0].max() > 0
-    tables = [pyogrio.read_arrow(result.features[0], layer="land_use")[1] for result in results]
+    tables = [pyogrio.read_arrow(result.features_paths[0], layer="land_use")[1] for result in results]
     assert len(tables[0]) > 0
     assert tables[0].equals(tables[1])
 
@@ -172,7 +172,7 @@ def test_a_panoptic_run_of_one_tile_is_what_the_network_says_of_it(client: Clien
     whole = np.pad(pixels, ((0, 0), (0, size - height), (0, size - width)), mode="reflect")
     scores, (found,) = load_model(spec).predict(whole[None], np.ones((1, size, size), np.bool_))
     stuff = np.array([item.value for item in spec.stuff])[scores[0].argmax(0).numpy()][:height, :width]
-    instances, labels = read(result.instances), read(result.labels)
+    instances, labels = read(result.instances_path), read(result.labels_path)
     assert (labels == stuff)[instances == 0].mean() > 0.999  # a worker computes on one thread, this process on several
     best = found.scores.argmax()
     mask = np.zeros((size, size), np.bool_)
@@ -194,7 +194,7 @@ def test_a_raster_smaller_than_a_tile_of_fixed_size_is_mapped(client: Client, tm
     result = run(client, raster, item, tmp_path / "out")
     whole = np.pad(pixels, ((0, 0), (0, 44), (0, 27)), mode="reflect")
     scores = load_model(spec).predict(whole[None], np.ones((1, 64, 64), np.bool_))
-    assert (read(result.labels) == scores[0].argmax(0).numpy()[:20, :37]).mean() > 0.99
+    assert (read(result.labels_path) == scores[0].argmax(0).numpy()[:20, :37]).mean() > 0.99
 
 
 def test_two_models_together_are_the_map_of_one_and_the_objects_of_the_other(
@@ -209,13 +209,13 @@ def test_two_models_together_are_the_map_of_one_and_the_objects_of_the_other(
     alone = run(client, photo, item, tmp_path / "alone")
     cover = run(client, photo, stuff, tmp_path / "cover", halo=16, ramp=32)
     both = run(client, photo, stuff, tmp_path / "both", things=str(item))
-    np.testing.assert_array_equal(read(both.instances), read(alone.instances))
-    found = read(both.instances) > 0
+    np.testing.assert_array_equal(read(both.instances_path), read(alone.instances_path))
+    found = read(both.instances_path) > 0
     assert found.any()
     assert not found.all()
-    np.testing.assert_array_equal(read(both.labels)[~found], read(cover.labels)[~found])
-    np.testing.assert_array_equal(read(both.labels)[found], read(alone.labels)[found])
-    features = gpd.read_file(both.features[0], layer="land_use")
+    np.testing.assert_array_equal(read(both.labels_path)[~found], read(cover.labels_path)[~found])
+    np.testing.assert_array_equal(read(both.labels_path)[found], read(alone.labels_path)[found])
+    features = gpd.read_file(both.features_paths[0], layer="land_use")
     assert features["pixels"].sum() == found.size
     assert set(features["isthing"].astype(bool)) == {True, False}
 
@@ -236,6 +236,6 @@ def test_objects_are_the_same_after_kill_9_in_the_middle(client: Client, photo: 
     assert 4 <= predicted < whole.plan.block_count, "the run was not interrupted in the middle"
     result = run(client, photo, item, tmp_path / "out", block_tiles=1)
     assert result.outcome.kept["predict"] == predicted
-    np.testing.assert_array_equal(read(result.instances), read(whole.instances))
-    tables = [pyogrio.read_arrow(item.features[0], layer="land_use")[1] for item in (result, whole)]
+    np.testing.assert_array_equal(read(result.instances_path), read(whole.instances_path))
+    tables = [pyogrio.read_arrow(item.features_paths[0], layer="land_use")[1] for item in (result, whole)]
     assert tables[0].equals(tables[1])

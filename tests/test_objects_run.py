@@ -140,17 +140,17 @@ def run(client: Client, raster: Path, task: str, output: Path, **settings: Any) 
 
 def test_instances_of_a_raster_are_the_objects_in_it(client: Client, raster: Path, tmp_path: Path) -> None:
     result = run(client, raster, "instance-segmentation", tmp_path / "out")
-    assert result.instances is not None
-    np.testing.assert_array_equal(read(result.instances), truth())
+    assert result.instances_path is not None
+    np.testing.assert_array_equal(read(result.instances_path), truth())
     classes = np.array([255, SHIP, HOUSE, HOUSE, HOUSE, HOUSE])[truth()]
-    np.testing.assert_array_equal(read(result.labels), classes)
-    features = gpd.read_file(result.features[0])
+    np.testing.assert_array_equal(read(result.labels_path), classes)
+    features = gpd.read_file(result.features_paths[0])
     assert features["instance"].tolist() == [1, 2, 3, 4, 5]
     assert features["name"].tolist() == ["ship", "house", "house", "house", "house"]
     np.testing.assert_allclose(features["score"], [0.75, 0.525, 0.5275, 0.53, 0.5325], atol=1e-4)
     assert features["pixels"].tolist() == np.bincount(truth().ravel())[1:].tolist()
     shapes = zip(features.geometry, features["instance"], strict=True)
-    with rasterio.open(result.labels) as source:
+    with rasterio.open(result.labels_path) as source:
         drawn = rasterize(shapes, source.shape, transform=source.transform)
     np.testing.assert_array_equal(drawn, truth())
 
@@ -159,13 +159,13 @@ def test_panoptic_features_tile_the_plane_and_things_lie_over_stuff(
     client: Client, raster: Path, tmp_path: Path
 ) -> None:
     result = run(client, raster, "panoptic-segmentation", tmp_path / "out")
-    assert result.instances is not None
-    np.testing.assert_array_equal(read(result.instances), truth())
+    assert result.instances_path is not None
+    np.testing.assert_array_equal(read(result.instances_path), truth())
     labels = np.where(scene() == 1, SEA, LAND)
     labels = np.where(truth() > 0, np.array([0, SHIP, HOUSE, HOUSE, HOUSE, HOUSE])[truth()], labels)
     labels[scene() == 0] = 255
-    np.testing.assert_array_equal(read(result.labels), labels)
-    features = gpd.read_file(result.features[0])
+    np.testing.assert_array_equal(read(result.labels_path), labels)
+    features = gpd.read_file(result.features_paths[0])
     assert features[features["isthing"].astype(bool)]["instance"].tolist() == [1, 2, 3, 4, 5]
     assert set(features[~features["isthing"].astype(bool)]["name"]) == {"sea", "land"}
     assert features["pixels"].sum() == (labels != 255).sum()
@@ -180,10 +180,10 @@ def test_layouts_give_the_same_rasters_and_polygons(client: Client, raster: Path
         for blocks in (1, 2, 4)
     ]
     for result in results[1:]:
-        assert result.instances is not None
-        np.testing.assert_array_equal(read(result.instances), read(results[0].instances))  # type: ignore[arg-type]
-        np.testing.assert_array_equal(read(result.labels), read(results[0].labels))
-        tables = [pyogrio.read_arrow(item.features[0])[1] for item in (result, results[0])]
+        assert result.instances_path is not None
+        np.testing.assert_array_equal(read(result.instances_path), read(results[0].instances_path))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(read(result.labels_path), read(results[0].labels_path))
+        tables = [pyogrio.read_arrow(item.features_paths[0])[1] for item in (result, results[0])]
         assert tables[0].equals(tables[1])
 
 
@@ -199,38 +199,38 @@ def test_another_minimum_area_predicts_nothing_anew(client: Client, raster: Path
         listen=lambda event: heard.append(event) if isinstance(event, Event) else None,
     )
     assert {event.status for event in heard if event.stage in ("predict", "finish")} == {"kept"}
-    assert len(gpd.read_file(result.features[0])) == 4  # the house of 900 m2 is gone
+    assert len(gpd.read_file(result.features_paths[0])) == 4  # the house of 900 m2 is gone
     again = run(client, raster, "instance-segmentation", tmp_path / "out", min_area=1_000)
     assert again.outcome.done.total() == 0
 
 
 def test_only_some_classes_become_polygons(client: Client, raster: Path, tmp_path: Path) -> None:
     result = run(client, raster, "panoptic-segmentation", tmp_path / "out", classes=["house", "sea"])
-    assert set(gpd.read_file(result.features[0])["name"]) == {"house", "sea"}
+    assert set(gpd.read_file(result.features_paths[0])["name"]) == {"house", "sea"}
 
 
 def test_every_format_holds_objects(client: Client, raster: Path, tmp_path: Path) -> None:
     names = [f"objects{ending}" for ending in (".gpkg", ".shp", ".fgb", ".parquet", ".geojson", ".pmtiles")]
     result = run(client, raster, "panoptic-segmentation", tmp_path / "out", features=names)
-    wanted = pyogrio.read_dataframe(result.features[0], layer="land_use")
-    for path in result.features[1:5]:
+    wanted = pyogrio.read_dataframe(result.features_paths[0], layer="land_use")
+    for path in result.features_paths[1:5]:
         found = gpd.read_parquet(path) if path.suffix == ".parquet" else pyogrio.read_dataframe(path)
         assert sorted(found["instance"]) == sorted(wanted["instance"]), path
         assert sorted(found["isthing"].astype(bool)) == sorted(wanted["isthing"].astype(bool)), path
-    assert result.features[5].stat().st_size > 0
+    assert result.features_paths[5].stat().st_size > 0
 
 
 def test_objects_with_a_low_score_are_left_out(client: Client, raster: Path, tmp_path: Path) -> None:
     result = run(client, raster, "instance-segmentation", tmp_path / "out", min_score=0.7)
-    assert gpd.read_file(result.features[0])["name"].tolist() == ["ship"]
+    assert gpd.read_file(result.features_paths[0])["name"].tolist() == ["ship"]
 
 
 def test_a_run_that_finds_nothing_leaves_empty_layers(client: Client, raster: Path, tmp_path: Path) -> None:
     names = ["objects.gpkg", "objects.parquet", "objects.shp"]
     result = run(client, raster, "instance-segmentation", tmp_path / "out", min_score=1.0, features=names)
-    assert not read(result.instances).any()  # type: ignore[arg-type]
-    assert (read(result.labels) == 255).all()
-    frame = pyogrio.read_dataframe(result.features[0], layer="land_use")
+    assert not read(result.instances_path).any()  # type: ignore[arg-type]
+    assert (read(result.labels_path) == 255).all()
+    frame = pyogrio.read_dataframe(result.features_paths[0], layer="land_use")
     assert len(frame) == 0
     assert "instance" in frame.columns
 
@@ -242,8 +242,8 @@ def test_small_faces_of_stuff_go_to_any_neighbour_whatever_is_outlined(
     wanted = {"min_area": 20_000, "classes": ["sea", "land"]}
     result = run(client, raster, "panoptic-segmentation", tmp_path / "out", **wanted)
     everything = run(client, raster, "panoptic-segmentation", tmp_path / "all", min_area=20_000)
-    chosen = pyogrio.read_dataframe(result.features[0], layer="land_use")
-    whole = pyogrio.read_dataframe(everything.features[0], layer="land_use")
+    chosen = pyogrio.read_dataframe(result.features_paths[0], layer="land_use")
+    whole = pyogrio.read_dataframe(everything.features_paths[0], layer="land_use")
     stuff = whole[~whole["isthing"].astype(bool)].reset_index(drop=True)
     assert len(chosen) == len(stuff) < len(whole)
     assert chosen["pixels"].tolist() == stuff["pixels"].tolist()
@@ -271,10 +271,10 @@ def test_a_block_that_fails_is_repeated_and_the_numbers_are_as_if_it_never_had(
     monkeypatch.setattr(tasks, "load_model", lambda spec, device, **_: wrap(NETWORKS[spec.task], spec, device))
     result = run(client, raster, "panoptic-segmentation", tmp_path / "out")
     assert result.outcome.kept["predict"] > 0
-    assert result.instances is not None
-    np.testing.assert_array_equal(read(result.instances), truth())
-    np.testing.assert_array_equal(read(result.labels), read(whole.labels))
-    tables = [pyogrio.read_arrow(item.features[0])[1] for item in (result, whole)]
+    assert result.instances_path is not None
+    np.testing.assert_array_equal(read(result.instances_path), truth())
+    np.testing.assert_array_equal(read(result.labels_path), read(whole.labels_path))
+    tables = [pyogrio.read_arrow(item.features_paths[0])[1] for item in (result, whole)]
     assert tables[0].equals(tables[1])
 
 
@@ -310,21 +310,21 @@ def test_objects_that_are_missing_or_cut_off_are_found_again(
         damage(tmp_path / "out" / "state" / "objects" / file)
     result = run(client, raster, "panoptic-segmentation", tmp_path / "out")
     assert {stage for stage, count in result.outcome.done.items() if count} == repeated
-    assert result.instances is not None
-    np.testing.assert_array_equal(read(result.instances), truth())
-    tables = [pyogrio.read_arrow(item.features[0])[1] for item in (result, whole)]
+    assert result.instances_path is not None
+    np.testing.assert_array_equal(read(result.instances_path), truth())
+    tables = [pyogrio.read_arrow(item.features_paths[0])[1] for item in (result, whole)]
     assert tables[0].equals(tables[1])
 
 
 def test_united_objects_that_hold_other_bytes_are_united_again(client: Client, raster: Path, tmp_path: Path) -> None:
     result = run(client, raster, "instance-segmentation", tmp_path / "out")
     _holds_other_bytes(tmp_path / "out" / "state" / "objects" / "united" / "scores.npy")
-    assert result.instances is not None
-    result.instances.unlink()
+    assert result.instances_path is not None
+    result.instances_path.unlink()
     again = run(client, raster, "instance-segmentation", tmp_path / "out")
     assert again.outcome.done["unite"] == 1
-    assert again.instances is not None
-    np.testing.assert_array_equal(read(again.instances), truth())
+    assert again.instances_path is not None
+    np.testing.assert_array_equal(read(again.instances_path), truth())
 
 
 def test_a_file_of_objects_that_is_gone_is_an_error_and_never_no_objects(tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ def test_objects_in_degrees_stay_by_their_area_on_the_ground(client: Client, tmp
         kept = [top for top, size in zip(tops, sizes, strict=True) if size >= least]
         out = tmp_path / f"out{blocks}"
         result = run(client, raster, "instance-segmentation", out, min_area=least, block_tiles=blocks)
-        rows = np.unique(np.nonzero(read(result.instances))[0])
+        rows = np.unique(np.nonzero(read(result.instances_path))[0])
         np.testing.assert_array_equal(rows, np.concatenate([np.arange(top, top + side) for top in kept]))
-        table = gpd.read_file(result.features[0])
+        table = gpd.read_file(result.features_paths[0])
         np.testing.assert_allclose(table["area_m2"], [area(top) for top in kept], rtol=1e-6)

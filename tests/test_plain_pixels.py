@@ -110,12 +110,12 @@ def test_rasters_without_a_place_do_not_lie_upon_one_another(tmp_path: Path) -> 
 def test_a_photograph_is_mapped_to_labels_and_polygons_that_fit(photo: Path, model: Path, tmp_path: Path) -> None:
     features = ["a.gpkg", "a.parquet", "a.fgb", "a.shp"]
     result = geoseg.run(settings(photo, model, output=str(tmp_path / "out"), features=features))
-    with rasterio.open(result.labels) as source:
+    with rasterio.open(result.labels_path) as source:
         labels, transform = source.read(1), source.transform
         assert source.crs.to_wkt().startswith('LOCAL_CS["plain pixels"')
     assert transform == Affine(1, 0, 0, 0, -1, 0)
     assert len(np.unique(labels)) == 2
-    for path in result.features:
+    for path in result.features_paths:
         layer = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
         assert layer.crs.name == "plain pixels"
         assert layer["pixels"].sum() == HEIGHT * WIDTH
@@ -129,23 +129,23 @@ def test_a_photograph_is_mapped_to_labels_and_polygons_that_fit(photo: Path, mod
 
 def test_labels_of_a_photograph_are_a_raster_like_any_other(photo: Path, model: Path, tmp_path: Path) -> None:
     result = geoseg.run(settings(photo, model, output=str(tmp_path / "out"), features=[]))
-    assert open_raster(result.labels, resolution=0.3).shape == (HEIGHT, WIDTH)
-    polygons = geoseg.polygonize(str(result.labels), tmp_path / "polygons.gpkg", workers=1)
+    assert open_raster(result.labels_path, resolution=0.3).shape == (HEIGHT, WIDTH)
+    polygons = geoseg.polygonize(str(result.labels_path), tmp_path / "polygons.gpkg", workers=1)
     assert gpd.read_file(polygons.output)["pixels"].sum() == HEIGHT * WIDTH
 
 
 def test_a_photograph_is_segmented_lazily(photo: Path, model: Path, tmp_path: Path) -> None:
     result = geoseg.run(settings(photo, model, output=str(tmp_path / "out"), features=[]))
     labels = geoseg.segment(str(photo), str(model), bands=[1, 2], crs="local", ramp=8)
-    with rasterio.open(result.labels) as source:
+    with rasterio.open(result.labels_path) as source:
         np.testing.assert_array_equal(labels.compute(), source.read(1))
     assert (float(labels.x[0]), float(labels.y[0])) == (0.5, -0.5)
 
 
 def test_a_region_of_a_photograph_is_given_in_its_pixels(photo: Path, model: Path, tmp_path: Path) -> None:
     result = geoseg.run(settings(photo, model, output=str(tmp_path / "out"), region="20,-50,60,0"))
-    assert gpd.read_file(result.features[0]).total_bounds.tolist() == [20, -50, 60, 0]
-    with rasterio.open(result.labels) as source:
+    assert gpd.read_file(result.features_paths[0]).total_bounds.tolist() == [20, -50, 60, 0]
+    with rasterio.open(result.labels_path) as source:
         assert np.argwhere(source.read(1) != 255).max(0).tolist() == [49, 59]
     with pytest.raises(RegionError, match="has no place in plain pixels"):
         geoseg.plan(settings(photo, model, region="10,10,11,11,EPSG:4326"))

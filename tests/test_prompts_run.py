@@ -94,11 +94,11 @@ def test_points_give_one_object_each_and_only_their_blocks_are_read(
     beside = {(0, 2), (1, 0), (1, 1), (1, 2)}  # where their tiles reach: nothing is read there
     assert {event.place for event in heard if event.stage == "predict"} == asked | beside
     assert result.plan.grid.rows.blocks * result.plan.grid.cols.blocks == 9
-    features = gpd.read_file(result.features[0], layer="objects")
+    features = gpd.read_file(result.features_paths[0], layer="objects")
     assert features["instance"].tolist() == list(range(1, len(features) + 1))
     assert 0 < len(features) <= 2
-    assert result.instances is not None
-    with rasterio.open(result.instances) as source:
+    assert result.instances_path is not None
+    with rasterio.open(result.instances_path) as source:
         instances = source.read(1)
     assert instances.max() == len(features)
     assert not instances[128:, :].any()
@@ -108,7 +108,7 @@ def test_prompts_give_the_same_for_every_layout_of_blocks(
     client: Client, photo: Path, sam: Path, points: Path, tmp_path: Path
 ) -> None:
     results = [run(client, photo, sam, points, tmp_path / f"out{blocks}", block_tiles=blocks) for blocks in (1, 2)]
-    tables = [pyogrio.read_arrow(result.features[0], layer="objects")[1] for result in results]
+    tables = [pyogrio.read_arrow(result.features_paths[0], layer="objects")[1] for result in results]
     assert len(tables[0])
     assert tables[0].equals(tables[1])
 
@@ -119,7 +119,7 @@ def test_a_box_over_several_tiles_is_one_object(client: Client, photo: Path, sam
     frame = gpd.GeoDataFrame(geometry=[box(left, bottom, right, top)], crs="EPSG:32618")
     frame.to_file(tmp_path / "boxes.geojson")
     result = run(client, photo, sam, tmp_path / "boxes.geojson", tmp_path / "out")
-    features = gpd.read_file(result.features[0], layer="objects")
+    features = gpd.read_file(result.features_paths[0], layer="objects")
     assert len(features) == 1
     bounds = features.total_bounds
     assert (bounds[2] - bounds[0]) / 10 > 128  # px: wider than a tile

@@ -141,7 +141,7 @@ def test_a_run_over_the_network_is_the_run_of_the_files(folder: Path, server: Tr
     for name, address in (("near", str(folder / "s.json")), ("far", f"{server.url}/s.json")):
         wanted = {"model": model, "input": address, "bands": ["red", "nir"], "output": str(tmp_path / name)}
         result = geoseg.run(wanted, workers=1, region="440000,4195000,446000,4200000,EPSG:32618", features=[])
-        with rasterio.open(result.labels) as source:
+        with rasterio.open(result.labels_path) as source:
             labels.append(source.read(1))
     np.testing.assert_array_equal(*labels)
     assert server.paths == {"/s.json", "/s_B04.tif", "/s_B08.tif"}

@@ -127,12 +127,12 @@ def test_a_run_over_the_antimeridian_maps_what_lies_inside_and_clips_polygons(
     model = write_model(tmp_path / "model", Box(1), name="box", halo=1)
     common = {"model": str(model), "input": str(scene), "ramp": 8, "workers": 1, "bands": [1, 2]}
     result = geoseg.run({**common, "output": str(tmp_path / "out"), "region": cut_polygons})
-    with rasterio.open(result.labels) as source:
+    with rasterio.open(result.labels_path) as source:
         mapped = source.read(1) != 255
     wanted = inside("179.2,-17,-179.6,-16.5", "EPSG:32760", UTM_60, SHAPE)
     assert mapped[wanted].all()
     assert mapped.sum() < wanted.sum() + 300  # and what the outline touches
-    layer = gpd.read_file(result.features[0], layer="land_use")
+    layer = gpd.read_file(result.features_paths[0], layer="land_use")
     region = Region(shapely.box(179.2, -17, 180.4, -16.5), layer.to_crs(4326).crs).to_crs("EPSG:32760").geometry
     region = region.intersection(shapely.box(700_000, 8_120_000, 860_000, 8_200_000))
     assert layer.union_all().symmetric_difference(region).area < 1e-6 * region.area
@@ -149,9 +149,9 @@ def test_holes_and_many_polygons_stay_what_they_are(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", Box(1), name="box", halo=1)
     common = {"model": str(model), "input": str(scene), "ramp": 8, "workers": 1, "bands": [1, 2]}
     result = geoseg.run({**common, "output": str(tmp_path / "out"), "region": str(path)})
-    layer = gpd.read_file(result.features[0], layer="land_use")
+    layer = gpd.read_file(result.features_paths[0], layer="land_use")
     assert layer.union_all().symmetric_difference(shapely.union_all([holed, other])).area < 1
-    with rasterio.open(result.labels) as source:
+    with rasterio.open(result.labels_path) as source:
         mapped = source.read(1) != 255
     columns, rows = np.meshgrid(np.arange(120) + 0.5, np.arange(100) + 0.5)
     x, y = transform @ (columns, rows)

@@ -178,7 +178,7 @@ def run(client: Client, raster: Path, task: str, output: Path, **settings: Any) 
     result = geoseg.run(
         {"model": str(model)}, input=str(raster), output=str(output), client=client, regularize=True, **settings
     )
-    return gpd.read_file(result.features[0])
+    return gpd.read_file(result.features_paths[0])
 
 
 @pytest.fixture

@@ -892,7 +892,7 @@ def test_the_workflow_in_the_folder_makes_the_same_map_again(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     again = geoseg.run(run_folder / "workflow.yaml", output=str(tmp_path / "again"), client=client, report=False)
-    with rasterio.open(run_folder / "labels.tif") as first, rasterio.open(again.labels) as second:
+    with rasterio.open(run_folder / "labels.tif") as first, rasterio.open(again.labels_path) as second:
         np.testing.assert_array_equal(first.read(1), second.read(1))
     assert again.report is None
     assert not (tmp_path / "again" / "report.html").exists()

@@ -393,10 +393,10 @@ def test_features_may_lie_anywhere_and_are_written_once_however_often_they_are_n
     elsewhere = tmp_path / "elsewhere.gpkg"
     names = ["layers/land.fgb", str(elsewhere), "./layers/land.fgb", "layers/land.fgb", "../elsewhere.gpkg"]
     result = geoseg.run(settings(scene, box, tmp_path / "out", block_tiles=8, features=names), client=client)
-    assert [path.resolve() for path in result.features] == [tmp_path / "out" / "layers" / "land.fgb", elsewhere]
+    assert [path.resolve() for path in result.features_paths] == [tmp_path / "out" / "layers" / "land.fgb", elsewhere]
     manifest = json.loads(result.run_file.read_text())
     assert manifest["results"] == ["labels.tif", "layers/land.fgb", str(elsewhere)]
-    assert read_record(tmp_path / "out").features in result.features
+    assert read_record(tmp_path / "out").features in result.features_paths
     (tmp_path / "out" / "layers" / "land.fgb").unlink()
     assert read_record(tmp_path / "out").features == elsewhere, "the report reads them wherever they lie"
 
@@ -404,7 +404,7 @@ def test_features_may_lie_anywhere_and_are_written_once_however_often_they_are_n
 def test_without_features_nothing_is_traced(scene: Path, box: Path, client: Client, tmp_path: Path) -> None:
     result = geoseg.run(settings(scene, box, tmp_path / "out", block_tiles=8, features=[]), client=client)
     assert result.outcome.done == {"predict": 1, "finish": 1}
-    assert result.features == ()
+    assert result.features_paths == ()
     later = geoseg.run(settings(scene, box, tmp_path / "out", block_tiles=8), client=client)
     assert later.outcome.done == {"trace": 1}
 

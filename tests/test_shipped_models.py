@@ -46,7 +46,7 @@ def test_buildings_of_a_place_that_was_never_seen_are_found(client: Client, shar
     scores = evaluate(tmp_path / "out", folder / "kampala_ug_instances.tif", task="instance").summary()["scores"]
     assert scores["f1"] >= 0.65
     assert scores["area_iou"] >= 0.75
-    features = gpd.read_file(result.features[0], layer="buildings")
+    features = gpd.read_file(result.features_paths[0], layer="buildings")
     assert {"instance", "score", "area_m2"} <= set(features.columns)
     assert features.geometry.is_valid.all()
     first, second = shapely.STRtree(features.geometry).query(features.geometry, predicate="overlaps")
@@ -88,12 +88,12 @@ def test_a_panoptic_map_holds_land_cover_and_buildings_that_tile_the_plane(
         tmp_path / "scene.tif", pixels, crs=crs, transform=transform, colorinterp=["red", "green", "blue"]
     )
     result = run(client, "panoptic.yaml", scene, tmp_path / "out", simplify=0)
-    features = gpd.read_file(result.features[0], layer="land_cover")
+    features = gpd.read_file(result.features_paths[0], layer="land_cover")
     things = features["isthing"].astype(bool)
     assert things.sum() > 5
     assert set(features.loc[things, "name"]) == {"building"}
     assert set(features.loc[~things, "name"]) <= {"land", "road", "vegetation", "water"}
-    with rasterio.open(result.labels) as source:
+    with rasterio.open(result.labels_path) as source:
         assert features["pixels"].sum() == source.width * source.height
     assert shapely.coverage_is_valid(features.geometry.explode().values)
 

@@ -512,7 +512,7 @@ def test_a_run_from_a_search_is_the_run_of_its_files(named: dict[str, Any], tmp_
     common = {"model": str(model), "ramp": 8, "workers": 1, "bands": ["red", "nir"], "region": EVERYWHERE}
     wanted = {**common, "input": named["api"], "collections": ["scenes"], "mosaic": "newest"}
     result = geoseg.run(wanted, output=str(tmp_path / "out"))
-    with rasterio.open(result.labels) as source:
+    with rasterio.open(result.labels_path) as source:
         assert source.shape == (SIDE, 2 * SIDE)
         assert (source.read(1) != 255).all()
     first = geoseg.plan(wanted)
@@ -521,7 +521,7 @@ def test_a_run_from_a_search_is_the_run_of_its_files(named: dict[str, Any], tmp_
     lazy = geoseg.segment(
         named["catalog"], str(model), bands=["red", "nir"], ramp=8, collections=["scenes"], mosaic="newest"
     )
-    with rasterio.open(result.labels) as source:
+    with rasterio.open(result.labels_path) as source:
         np.testing.assert_array_equal(lazy.compute(), source.read(1))
 
 

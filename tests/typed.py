@@ -1,8 +1,10 @@
 """Every public function with arguments of every kind, as mypy must take them; `tests.test_options` checks it."""
 
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
+import xarray as xr
 
 import geoseg
 
@@ -31,3 +33,20 @@ labels = geoseg.segment("scene.tif", "sentinel2-land-cover", mosaic="newest", ti
 imagery = geoseg.open_imagery("scene.tif", bands=[1, 2], on_error="skip")
 raster = geoseg.open_raster("scene.tif", resolution=10)
 count: int = layer.count
+
+
+def network(pixels: Any) -> Any:
+    """Six bands in, one channel out."""
+    return pixels[:, :1]
+
+
+array, spec = xr.DataArray(), geoseg.ModelSpec("own", "semantic-segmentation", (geoseg.Band("a"),), ())
+mapped = geoseg.run(array, model=network, spec=spec, output=Path("out"))
+planned = geoseg.plan(input={"red": array, "nir": "nir.tif"}, model=spec)
+continued = geoseg.resume("out", input=array, model=network, spec=spec)
+maps = geoseg.segment(array, network, spec=spec, outputs=("labels", "confidence"))
+polygons = geoseg.polygonize(mapped.labels)
+scores = geoseg.evaluate(mapped, field)
+known: list[str] = [item.name for item in geoseg.list_models()]
+files: list[tuple[str, ...]] = [item.paths for item in geoseg.list_imagery()]
+lazy: xr.DataArray = mapped.confidence

@@ -62,7 +62,7 @@ def resume(folder: str, quiet: bool, json: bool, **settings: Any) -> None:
 def _show(result: RunResult, monitor: Monitor) -> None:
     """Say where the results of a run are."""
     pages = [] if result.report is None else [result.report]
-    files = (*result.rasters, *result.features, result.run_file, *pages)
+    files = (*result.rasters, *result.features_paths, result.run_file, *pages)
     note = f"nothing to do: {result.output} is finished; checked" if result.is_unchanged else "done"
     monitor.result(files, result.seconds["total"], note)
 

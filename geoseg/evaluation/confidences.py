@@ -79,7 +79,7 @@ def find_scores(side: Side, numbers: Integers, settings: EvaluationOptions) -> t
 
 def _beside(side: Side) -> Path | None:
     """The file in which scores of a raster's objects are looked for; None where there is none."""
-    if side.layer is not None:
+    if isinstance(side.layer, Path):
         return side.layer
     beside = Path(side.path).expanduser().with_suffix(".csv")
     return beside if beside.is_file() else None

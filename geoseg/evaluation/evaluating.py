@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,10 +27,11 @@ from geoseg.evaluation.picture import save_confusion
 from geoseg.evaluation.polygon_layers import evaluate_layers
 from geoseg.evaluation.report import Scored, Table, plain
 from geoseg.evaluation.semantic_maps import SemanticScores, evaluate_semantic
-from geoseg.evaluation.sides import Side, find_side
+from geoseg.evaluation.sides import Side, SideLike, find_side
 from geoseg.files import local_path, plain_value, write_file
 from geoseg.options import EvaluationOptions, read_options
 from geoseg.raster.options import configured
+from geoseg.showing import cards
 from geoseg.signatures import EvaluateArguments
 from geoseg.vector import Region, RegionLike, is_bare, read_region, region_text
 
@@ -57,6 +57,15 @@ class Evaluation:
     truth: str
     scores: Scored
     settings: EvaluationOptions
+
+    def __repr__(self) -> str:
+        scores = {key: value for key, value in plain(self.scores.summary()).items() if isinstance(value, float)}
+        shown = ", ".join(f"{key} {value:.3f}" for key, value in list(scores.items())[:4])
+        return f"Evaluation({self.task}: '{self.prediction}' beside '{self.truth}'; {shown})"
+
+    def _repr_html_(self) -> str:
+        tables = [((table.title, *table.columns[1:]), [_shown(row) for row in table.rows]) for table in self.tables()]
+        return cards(f"{self.task.capitalize()} evaluation of {self.prediction}", tables)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -106,6 +115,11 @@ class Evaluation:
         save_confusion(self.scores.pixels, local_path(path, "confusion"))
 
 
+def _shown(row: Sequence[Any]) -> list[str]:
+    """Cells as text; a share has three digits."""
+    return ["" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
+
+
 Evaluate = Callable[[Side, Side, EvaluationOptions, Region | None, Progress | None], Scored]
 """Truth, prediction, options, region and progress to scores."""
 
@@ -121,18 +135,18 @@ _TASKS: Mapping[str, Evaluate] = MappingProxyType(
 
 @configured()
 def evaluate(
-    prediction: str | os.PathLike[str],
-    truth: str | os.PathLike[str],
+    prediction: SideLike,
+    truth: SideLike,
     *,
     progress: Progress | None = None,
     **settings: Unpack[EvaluateArguments],
 ) -> Evaluation:
-    """Evaluate a prediction against ground truth, from files of any size.
+    """Evaluate a prediction against ground truth, from files of any size or from objects.
 
     Parameters
     ----------
-    prediction, truth : path
-        Rasters of classes or of numbers of objects, vector files of polygons, or the folder of a run. A prediction on
+    prediction, truth : path, DataArray, DatasetReader, GeoDataFrame, GeoSeries or RunResult
+        Rasters of classes or of numbers of objects, polygons, or a run or its folder. A prediction on
         another grid than the truth's is brought onto it by the nearest pixel.
     progress : callable, optional
         Called with the number of windows that are done, and that of all.
@@ -151,7 +165,7 @@ def evaluate(
     """
     values = {key: _plain(key, value) for key, value in settings.items()}
     wanted = read_options(EvaluationOptions, values, "the evaluation")
-    prediction, truth = str(plain_value(prediction, "prediction")), str(plain_value(truth, "truth"))
+    prediction, truth = (getattr(side, "output", side) for side in (prediction, truth))  # the folder of a RunResult
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         sides = (
@@ -161,7 +175,7 @@ def evaluate(
         region = None if wanted.region is None else read_region(wanted.region, crs=_bare_crs(wanted.region, *sides))
         task = wanted.task or find_task(*sides)
         scores = _TASKS[task](*sides, wanted, region, progress)
-    return Evaluation(task, prediction, truth, scores, wanted)
+    return Evaluation(task, sides[1].path, sides[0].path, scores, wanted)
 
 
 def _plain(key: str, value: Any) -> Any:

@@ -20,6 +20,7 @@ from shapely import GeometryType
 
 from geoseg.errors import CrsError, EvaluationError, nearest
 from geoseg.evaluation.shapes import count_vertices
+from geoseg.raster.arrays import named
 from geoseg.vector.tables import read_table
 
 CLASS, NAME, INSTANCE, SCORE, THING = "class", "name", "instance", "score", "isthing"
@@ -111,7 +112,7 @@ class Features:
 
 
 def read_features(
-    path: Path,
+    given: Path | gpd.GeoDataFrame,
     role: str,
     *,
     class_column: str | None = None,
@@ -122,8 +123,8 @@ def read_features(
 
     Parameters
     ----------
-    path : Path
-        A vector file with one layer; a file without features is one of no object.
+    given : Path or GeoDataFrame
+        A vector file with one layer, or its features; a file without features is one of no object.
     role : str
         ``"prediction"`` or ``"truth"``, for messages.
     class_column : str, optional
@@ -142,7 +143,7 @@ def read_features(
         As `read_table` does.
     """
     name = f"the {role}"
-    table = read_table(path, name, "polygons", EvaluationError, may_be_empty=True)
+    table, path = read_table(given, name, "polygons", EvaluationError, may_be_empty=True), named(given)
     strangers = sorted(set(table.geom_type) - {"Polygon", "MultiPolygon"})
     if strangers:
         raise EvaluationError(f"{name} '{path}' has features of type {strangers[0]}; give polygons only")
@@ -181,7 +182,7 @@ def _as_objects(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return table.dissolve(by=codes, sort=False).reset_index(drop=True)
 
 
-def _column(table: gpd.GeoDataFrame, wanted: str | None, usual: str, path: Path) -> str | None:
+def _column(table: gpd.GeoDataFrame, wanted: str | None, usual: str, path: str) -> str | None:
     """The name of a column; None where there is none and none was named."""
     if wanted is None:
         return usual if usual in table.columns else None
@@ -217,7 +218,7 @@ def _names(table: gpd.GeoDataFrame, classes: Integers) -> dict[int, str]:
     return names if len(names) == len(pairs) == len(set(names.values())) else {}
 
 
-def _numbers(column: pd.Series[Any], name: str, path: Path) -> Floats:
+def _numbers(column: pd.Series[Any], name: str, path: str) -> Floats:
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
     if not np.isfinite(numbers).all():
         raise EvaluationError(f"'{path}' has a feature without a number in the column '{name}'; give each one a score")

@@ -153,6 +153,8 @@ def _is_striped(raster: Raster) -> bool:
     """Say whether windows narrower than the file would decode its rows again and again."""
     sources = raster.sources
     return any(
-        source.geobox.shape[1] > SIDE and dataset(source.path).block_shapes[0][1] >= source.geobox.shape[1]
+        source.is_file
+        and source.geobox.shape[1] > SIDE
+        and dataset(source.path).block_shapes[0][1] >= source.geobox.shape[1]
         for source in sources[:16]
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from odc.geo.geobox import GeoBox
@@ -129,7 +128,7 @@ def _given(side: Side, truth: Side, geobox: GeoBox, settings: EvaluationOptions)
                 f"{side.name} has no objects, neither a raster of their numbers nor features; give one"
             )
         features = read_features(
-            Path(side.layer), side.role, class_column=settings.class_column, score_column=settings.score_column
+            side.layer, side.role, class_column=settings.class_column, score_column=settings.score_column
         )
         return _Given(side, PolygonObjects(Burnt(features, geobox), len(features)), features, None)
     placed = bring_onto(side.instances, geobox, (side.name, truth.name))

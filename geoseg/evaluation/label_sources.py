@@ -6,7 +6,6 @@ It knows sides, grids and windows; which values are one class stands elsewhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -133,7 +132,7 @@ def _given(side: Side, settings: EvaluationOptions) -> Raster | Features:
         return side.labels
     if side.layer is None:
         raise EvaluationError(f"{side.name} has numbers of objects but no classes; give labels, or the task 'instance'")
-    return read_features(Path(side.layer), side.role, class_column=settings.class_column, objects=False)
+    return read_features(side.layer, side.role, class_column=settings.class_column, objects=False)
 
 
 def _grid_of(truth: Raster | Features, prediction: Raster | Features, settings: EvaluationOptions) -> GeoBox:

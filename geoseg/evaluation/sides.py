@@ -6,11 +6,16 @@ It finds files and reads headers, no pixel and no feature.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import geopandas as gpd
 
 from geoseg.errors import EvaluationError, InputNotFoundError
 from geoseg.raster import Raster, check_labels, open_raster
+from geoseg.raster.arrays import ImageryLike, named
 from geoseg.vector import FORMATS
 
 LABELS, INSTANCES, MANIFEST = "labels.tif", "instances.tif", "run.json"
@@ -18,6 +23,18 @@ LABELS, INSTANCES, MANIFEST = "labels.tif", "instances.tif", "run.json"
 
 LAYERS = (*(ending for ending in FORMATS if ending != ".pmtiles"), ".json", ".gml", ".kml")
 """Endings of vector files that are read; PMTiles hold generalised copies, for the eye."""
+
+
+class Mapped(Protocol):
+    """A run that is finished; `geoseg.RunResult` is one."""
+
+    @property
+    def output(self) -> Path:
+        """The run's folder."""
+
+
+SideLike: TypeAlias = "ImageryLike | gpd.GeoDataFrame | gpd.GeoSeries | Mapped"
+"""What is taken as prediction or truth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +49,7 @@ class Side:
         As it was given, for messages.
     labels, instances : Raster or None
         Classes and numbers of objects; one raster file is taken for either.
-    layer : Path or None
+    layer : Path, GeoDataFrame or None
         Features.
     """
 
@@ -40,7 +57,7 @@ class Side:
     path: str
     labels: Raster | None = None
     instances: Raster | None = None
-    layer: Path | None = None
+    layer: Path | gpd.GeoDataFrame | None = None
 
     @property
     def name(self) -> str:
@@ -63,16 +80,16 @@ class Side:
         return not self.is_file and self.labels is not None and self.instances is not None
 
 
-def find_side(path: str | Path, role: str, instances: str | Path | None = None) -> Side:
+def find_side(given: Any, role: str, instances: Any = None) -> Side:
     """Find out what is given.
 
     Parameters
     ----------
-    path : path
-        A raster, a vector file, a folder of a run, or anything else that `open_raster` takes.
+    given : path, GeoDataFrame, GeoSeries, DataArray, ...
+        A raster, a vector file, a folder of a run, features, or anything else that `open_raster` takes.
     role : str
         ``"prediction"`` or ``"truth"``.
-    instances : path, optional
+    instances : path or DataArray, optional
         A raster of numbers of objects that goes with a raster of labels.
 
     Raises
@@ -82,23 +99,32 @@ def find_side(path: str | Path, role: str, instances: str | Path | None = None) 
     EvaluationError
         A raster holds other numbers than whole ones, or several bands.
     """
-    given = Path(path).expanduser()
-    if given.is_dir() and (found := _in_folder(given, str(path), role)):
-        side = found
-    elif given.suffix.lower() in LAYERS:
-        if not given.exists():
-            raise InputNotFoundError(f"the {role} '{path}' does not exist; correct the path")
-        side = Side(role, str(path), layer=given)
-    else:
-        raster = _open(path, role)
-        side = Side(role, str(path), raster, raster)
+    side = _found(given, role)
     if instances is None:
         return side
     if side.labels is None:
         raise EvaluationError(
-            f"{side.name} has no labels that the instances '{instances}' go with; give a label raster"
+            f"{side.name} has no labels that the instances '{named(instances)}' go with; give a label raster"
         )
-    return Side(role, str(path), side.labels, _open(instances, role), side.layer)
+    return replace(side, instances=_open(instances, role))
+
+
+def _found(given: Any, role: str) -> Side:
+    """Labels, instances and features of what is given."""
+    if isinstance(given, gpd.GeoSeries):
+        given = given.to_frame("geometry").set_geometry("geometry")
+    if isinstance(given, gpd.GeoDataFrame):
+        return Side(role, named(given), layer=given)
+    if isinstance(given, str | os.PathLike):
+        path = Path(given).expanduser()
+        if path.is_dir() and (found := _in_folder(path, str(given), role)):
+            return found
+        if path.suffix.lower() in LAYERS:
+            if not path.exists():
+                raise InputNotFoundError(f"the {role} '{given}' does not exist; correct the path")
+            return Side(role, str(given), layer=path)
+    raster = _open(given, role)
+    return Side(role, named(given), raster, raster)
 
 
 def _in_folder(folder: Path, given: str, role: str) -> Side | None:
@@ -124,8 +150,8 @@ def _results(folder: Path) -> list[str]:
     return list(json.loads(manifest.read_text()).get("results", [])) if manifest.is_file() else []
 
 
-def _open(path: str | Path, role: str) -> Raster:
+def _open(given: Any, role: str) -> Raster:
     """Open a raster of classes or of numbers of objects."""
-    raster = open_raster(path, resampling="nearest", require_crs=False)
-    check_labels(raster, f"the {role} '{path}'", EvaluationError)
+    raster = open_raster(given, resampling="nearest", require_crs=False)
+    check_labels(raster, f"the {role} '{named(given)}'", EvaluationError)
     return raster

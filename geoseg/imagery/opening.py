@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from geoseg.errors import CatalogError, RasterError, WorkflowError
-from geoseg.files import plain_value
 from geoseg.imagery.masking import Masking, read_masking
 from geoseg.raster import Raster, open_raster
+from geoseg.raster.arrays import given_imagery
 from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest
 from geoseg.raster.calibration import Calibration, Line, NoData
@@ -53,7 +53,7 @@ def open_imagery(
 
     Parameters
     ----------
-    input : path, address, list or mapping
+    input : path, address, DatasetReader, DataArray, Dataset, list or mapping
         As `geoseg.raster.open_raster` takes it, a name of the catalog, or STAC: a file or address of an item, an item
         collection, a catalog or a collection, or the address of a STAC API.
     bands : sequence, optional
@@ -108,7 +108,7 @@ def open_imagery(
     wanted = [collections] if isinstance(collections, str) else list(collections or ())
     search = Search(tuple(wanted), datetime, read_query(query), region)
     calibration = Calibration(scale, offset, nodata, tuple(units))
-    given = resolve_input(plain_value(input, "input"))
+    given = resolve_input(given_imagery(input))
     if is_document(given):
         reading = Reading(bands, masking, remove_offset, calibration, Attempts(on_error))
         with well_formed(f"an item of '{given}'"):

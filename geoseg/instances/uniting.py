@@ -8,7 +8,7 @@ but the objects. It knows arrays of the whole raster: some tens of bytes an obje
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,9 @@ from geoseg.instances.meeting import LOCAL, Meeting
 from geoseg.models.detections import UNPROMPTED, Integers, Scores
 
 Floats = NDArray[np.float64]
+
+Columns = tuple[NDArray[np.uint8], Scores, Integers]
+"""Classes, scores and prompts of the objects of a tile."""
 
 SAME = 0.5
 """Intersection over union, within the overlap of two tiles, above which two objects are one."""
@@ -46,6 +49,30 @@ class Table:
     scores: Scores
     prompts: Integers
 
+    @classmethod
+    def of(cls, tiles_across: int, tiles: Iterable[tuple[tuple[int, int], Columns]]) -> Table:
+        """The table of tiles, each by its row and column; they are counted in raster order.
+
+        Parameters
+        ----------
+        tiles_across : int
+            Tiles of a row.
+        tiles : iterable
+            Row and column of each tile, and classes, scores and prompts of its objects.
+        """
+        parts = []
+        for (row, col), columns in tiles:
+            keys = (row * tiles_across + col) * LOCAL + np.arange(1, len(columns[0]) + 1)
+            parts.append((keys, *columns))
+        parts.sort(key=lambda part: part[0][:1].tolist())
+        types = (np.int64, np.uint8, np.float32, np.int64)
+        return cls(
+            *(
+                np.concatenate([np.empty(0, dtype), *(part[column] for part in parts)]).astype(dtype)
+                for column, dtype in enumerate(types)
+            )
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Objects:
@@ -71,6 +98,13 @@ class Objects:
     scores: Scores
     first: Integers
     pixels: Integers
+
+    def numbered(self, painted: Integers) -> NDArray[np.uint32]:
+        """The number of each pixel's object, uint32 (y, x), 0 = none, of keys as `paint_core` gives them."""
+        numbers = np.zeros(painted.shape, np.uint32)
+        found = painted >= 0
+        numbers[found] = self.ids[np.searchsorted(self.keys, painted[found])]
+        return numbers
 
 
 def unite(

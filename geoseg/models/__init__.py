@@ -272,7 +272,14 @@ def _augmented(spec: ModelSpec, opener: Callable[..., Any]) -> Callable[..., Any
     return opener if spec.watershed is None else import_module("geoseg.models.separating").separator(opener)
 
 
-def wrap(network: Callable[..., Any], spec: ModelSpec, device: str = "cpu") -> Any:
+def wrap(
+    network: Callable[..., Any],
+    spec: ModelSpec,
+    device: str = "cpu",
+    *,
+    precision: Precision = "auto",
+    compile: bool = False,  # noqa: A002 - the word of the option
+) -> Any:
     """Make a model of a person's own ``torch.nn.Module`` or callable.
 
     Parameters
@@ -285,6 +292,8 @@ def wrap(network: Callable[..., Any], spec: ModelSpec, device: str = "cpu") -> A
         What it promises: task, bands, classes, scalings, activation.
     device : str
         Where it runs.
+    precision, compile
+        See `geoseg.models.running.Runner`.
 
     Returns
     -------
@@ -293,7 +302,7 @@ def wrap(network: Callable[..., Any], spec: ModelSpec, device: str = "cpu") -> A
     """
     spec = with_background(spec)
     opener = _augmented(spec, import_module("geoseg.models.module").opener(network))
-    return _model(spec, opener, device, "auto", False)
+    return _model(spec, opener, device, precision, compile)
 
 
 def packages_of(spec: ModelSpec) -> tuple[str, ...]:

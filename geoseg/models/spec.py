@@ -13,6 +13,7 @@ from typing import Any, Literal
 from geoseg.models.refinement import Refinement
 from geoseg.models.tta import TestTimeAugmentation
 from geoseg.models.watershed import Watershed
+from geoseg.showing import card
 
 NODATA = 255
 """The label of pixels that hold no data; never a class."""
@@ -221,6 +222,24 @@ class ModelSpec:
     trust_model: bool = field(default=False, compare=False)
     weights_bytes: int | None = field(default=None, compare=False)
 
+    def __repr__(self) -> str:
+        return f"ModelSpec({'; '.join(text for _, text in self._facts[:4])})"
+
+    def _repr_html_(self) -> str:
+        return card(f"Model {self.name}", self._facts)
+
+    @property
+    def _facts(self) -> list[tuple[str, str]]:
+        seen = "any resolution" if self.resolution is None else f"{self.resolution:g} m"
+        return [
+            ("model", f"{self.name}: {self.task}"),
+            ("bands", f"{', '.join(self.band_names)} at {seen}"),
+            ("classes", ", ".join(self.class_names)),
+            ("tile", f"{self.tile_size} px, halo {self.halo} px"),
+            *([("licence", self.license)] if self.license else []),
+            *([("description", self.description)] if self.description else []),
+        ]
+
     @property
     def band_names(self) -> list[str]:
         """Names of the input bands, in the network's order."""
@@ -257,3 +276,13 @@ class ModelSpec:
     def with_weights(self, path: str | Path) -> ModelSpec:
         """Return the same model with its weights taken from a file of the user's."""
         return replace(self, weights=str(path))
+
+
+def class_attributes(spec: ModelSpec) -> dict[str, Any]:
+    """Values, names and colours of classes as attributes of an array: flags of the CF conventions, section 3.5."""
+    return {
+        "flag_values": [item.value for item in spec.classes],
+        "flag_meanings": " ".join(item.name.replace(" ", "_") for item in spec.classes),
+        "flag_colors": [item.color for item in spec.classes],
+        "class_names": spec.class_names,
+    }

@@ -6,13 +6,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, FiniteFloat, PositiveInt
 
+from geoseg.held import Held
 from geoseg.options.table import Options
 from geoseg.options.values import Names, PathText, PathTexts, RegionText, Words, Written, whole, words
 
 DASHBOARD = "127.0.0.1:8787"
 """Where the dashboard of local workers is served: local connections only."""
-
-INPUT = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]]"
 
 
 class ImageryOptions(Options):
@@ -20,9 +19,9 @@ class ImageryOptions(Options):
 
     panel: ClassVar[str] = "Imagery"
 
-    input: Annotated[str | list[str] | dict[str, str], Written(INPUT, "PATH")] | None = None
+    input: Annotated[str | list[str] | dict[str, str] | Held, Written("ImageryLike", "PATH")] | None = None
     """Raster, several rasters, folder, glob pattern, name in the catalog, or STAC item, collection, catalog or API. In
-    YAML and Python also one file per band: {red: red.tif, nir: nir.tif}."""
+    YAML and Python also one file per band: {red: red.tif, nir: nir.tif}; in Python also arrays of xarray."""
 
     bands: Words | None = None
     """Bands in the model's order, by name or 1-based number, such as B04,B03,B02 or 3,2,1 (default: matched by
@@ -80,8 +79,8 @@ class ModelOptions(Options):
 
     panel: ClassVar[str] = "Model"
 
-    model: PathText
-    """Name in the catalog (see: geoseg models), or path of a STAC MLM item."""
+    model: Annotated[str | Held, Written("ModelLike", "PATH")]
+    """Name in the catalog (see: geoseg models), or path of a STAC MLM item; in Python also a network with its spec."""
 
     things: PathText | None = None
     """Second model, for instances; the map becomes panoptic."""
@@ -259,7 +258,7 @@ class Polygonizing(WorkerOptions, OutlineOptions):
 
     panel: ClassVar[str] = "Raster"
 
-    input: Annotated[str | list[str], Written("str | os.PathLike[str] | Sequence[str | os.PathLike[str]]", "PATH")]
+    input: Annotated[str | list[str] | Held, Written("ImageryLike", "PATH")]
     """Classified raster, or several on one grid."""
 
     output: PathText

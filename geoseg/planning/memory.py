@@ -99,6 +99,8 @@ def _weights_bytes(plan: Plan) -> dict[str, int]:
     """The weights of every network, also of those that are not fetched yet."""
     networks = [*(plan.spec.parts or (plan.spec,)), *plan.word_models()]
     sizes = [expected_size(item) for item in networks]
+    if plan.network is not None:
+        return {SIZES["here"]: 3 * len(plan.network.content)}
     counted = {SIZES[source]: 3 * sum(size for size, of in sizes if of == source) for source in SIZES}
     return {cause: size for cause, size in counted.items() if size}
 
@@ -106,7 +108,9 @@ def _weights_bytes(plan: Plan) -> dict[str, int]:
 def _reading_bytes(plan: Plan) -> dict[str, int]:
     """What reading takes beyond one file at a time."""
     files = len(plan.raster.pieces)
+    chunk = max((source.chunk_bytes for source in plan.raster.sources), default=0)
     return {
+        **({"chunks of lazy arrays": 2 * chunk} if chunk else {}),
         **({"images of a median": READ_BYTES} if plan.raster.order == "median" else {}),
         **({f"the list of {files:,} files": files * FILE_BYTES} if files > MANY_FILES else {}),
     }

@@ -20,6 +20,7 @@ import psutil
 
 from geoseg.errors import GridError, PlanError
 from geoseg.grid import Block, TileGrid, Tiling
+from geoseg.models.own import SentNetwork
 from geoseg.models.spec import RAMP, ModelSpec
 from geoseg.models.weights import weights_digest, word_model
 from geoseg.planning import memory
@@ -35,6 +36,7 @@ from geoseg.planning.memory import MIB
 from geoseg.planning.region import RegionMask
 from geoseg.raster import PixelAreas, Raster, content
 from geoseg.raster.values import Values
+from geoseg.showing import card
 from geoseg.tree import BlockTree
 from geoseg.versions import deciding_versions
 
@@ -86,6 +88,8 @@ class Plan:
         Whether all workers are on this machine; those of a cluster may share it with nobody.
     values : Values or None
         Numbers of the imagery in a few windows, beside those that the model is meant for.
+    network : SentNetwork or None
+        A network of a person's own, in place of the weights that the spec names.
     """
 
     raster: Raster
@@ -103,6 +107,26 @@ class Plan:
     keep_classes: frozenset[int] = frozenset()
     is_local: bool = True
     values: Values | None = None
+    network: SentNetwork | None = None
+
+    def __repr__(self) -> str:
+        return f"Plan({'; '.join(text for _, text in self._facts)})"
+
+    def _repr_html_(self) -> str:
+        return card("Plan", self._facts)
+
+    @property
+    def _facts(self) -> list[tuple[str, str]]:
+        height, width = self.raster.shape
+        seconds = "not known" if self.estimate is None else f"about {self.estimate.seconds:,.0f} s"
+        return [
+            ("map", f"{width:,} x {height:,} px by {self.spec.name}"),
+            ("blocks", f"{self.block_count:,} blocks, {self.tile_count:,} tiles of {self.grid.tiling.size} px"),
+            ("workers", f"{self.workers} workers on {self.device}"),
+            ("memory", f"{self.total_bytes / MIB:,.0f} MiB at most"),
+            ("disk", f"{(self.state_bytes + self.result_bytes) / MIB:,.0f} MiB on disk"),
+            ("time", f"time {seconds}"),
+        ]
 
     @property
     def has_stuff(self) -> bool:
@@ -299,7 +323,7 @@ class Plan:
                 **self.raster.treatment(),
             },
             "bands": list(self.raster.bands),
-            "model": _model_facts(self.spec),
+            "model": _model_facts(self.spec, self.network),
             "region": _region_digest(self.region),
             "grid": asdict(self.grid),
             "batch_size": self.batch_size,
@@ -363,13 +387,13 @@ def core_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _model_facts(spec: ModelSpec) -> dict[str, Any]:
+def _model_facts(spec: ModelSpec, network: SentNetwork | None = None) -> dict[str, Any]:
     """What decides a model's results; its words and colours do not, nor where its weights lie."""
     facts = {key: value for key, value in asdict(spec).items() if key not in SPEECH}
     return facts | {
         "classes": [[item.value, item.isthing] for item in spec.classes],
         "parts": [_model_facts(part) for part in spec.parts],
-        "weights": None if spec.parts else weights_digest(spec),
+        "weights": network.digest if network else None if spec.parts else weights_digest(spec),
     }
 
 

@@ -56,7 +56,10 @@ def identify(sources: Iterable[Source]) -> list[dict[str, Any]]:
     """
     asked: dict[str, tuple[str, Source]] = {}
     described: dict[str, dict[str, Any]] = {}
-    for source in sources:
+    for number, source in enumerate(sources):
+        if (own := source.identity()) is not None:
+            described[f"{number}"] = own
+            continue
         if source.version is not None and is_remote(source.path):
             address = real_address(source.path)
             described.setdefault(address, _remote(unsigned(source.given), address) | source.version)

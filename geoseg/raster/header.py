@@ -33,7 +33,7 @@ from geoseg.raster.damage import DamageError, heeding
 from geoseg.raster.facts import declared_nodata, has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import open_dataset
 from geoseg.raster.options import configured
-from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT, definition, ground_resolution, stated_crs
+from geoseg.raster.placing import PLAIN_PIXELS, definition, grid_of, ground_resolution, stated_crs
 from geoseg.raster.products import LANDSAT_PIXELS, product_file, sensor_of
 from geoseg.raster.source import Source, reason
 from geoseg.raster.tags import lacks_tie_point
@@ -262,13 +262,11 @@ def _geobox(opened: rasterio.DatasetReader, given: str, default: CRS | None, *, 
         raise DamageError("a pixel size without a tie point")
     if transform.is_degenerate:
         raise RasterError(f"'{given}' has pixels of size 0 ({tuple(transform)[:6]}); correct its transform.")
-    if default == PLAIN_PIXELS and not (crs is not None and has_place):
-        return GeoBox(opened.shape, transform if has_place else UPRIGHT, PLAIN_PIXELS)
-    if crs is None and default is not None and has_place:
-        return GeoBox(opened.shape, transform, default)
-    if require_crs and (crs is None or not has_place):
+    stated = None if crs is None or (default == PLAIN_PIXELS and not has_place) else _crs(definition(crs), given)
+    geobox = grid_of(opened.shape, transform, stated, default, require_crs=require_crs)
+    if geobox is None:
         raise _unplaced(opened, given)
-    return GeoBox(opened.shape, transform, None if crs is None else _crs(definition(crs), given))
+    return geobox
 
 
 def _unplaced(opened: rasterio.DatasetReader, given: str) -> CrsError:

@@ -6,6 +6,7 @@ that GDAL finds within a file or beside it; nothing of what classes are for.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import chain
 from xml.etree import ElementTree
@@ -15,11 +16,13 @@ import rasterio.shutil
 from rasterio.io import MemoryFile
 
 from geoseg.errors import RasterError
+from geoseg.raster.arrays import ArraySource
 from geoseg.raster.handles import dataset
 from geoseg.raster.mosaic import Raster
 from geoseg.raster.options import configured
 
 _ITEM = "CLASS_"
+_HEX = re.compile("#[0-9A-Fa-f]{6}")
 
 LOOKED_AT = 64
 """Files whose legends are read: of the tiles of a mosaic, all have one."""
@@ -53,7 +56,7 @@ def read_legend(raster: Raster) -> Legend:
     colors: dict[int, tuple[int, int, int]] = {}
     said_by: dict[int, str] = {}
     for source in list({source.path: source for source in raster.sources}.values())[:LOOKED_AT]:
-        legend = _legend_of(source.path)
+        legend = _legend_of_array(source) if isinstance(source, ArraySource) else _legend_of(source.path)
         for value, name in legend.names.items():
             if names.setdefault(value, name) != name:
                 raise RasterError(
@@ -63,6 +66,15 @@ def read_legend(raster: Raster) -> Legend:
             said_by.setdefault(value, source.given)
         colors = legend.colors | colors
     return Legend(names, colors)
+
+
+def _legend_of_array(source: ArraySource) -> Legend:
+    """The legend of an array."""
+    red_green_blue = {
+        value: tuple(bytes.fromhex(color[1:])) for value, _, color in source.classes if _HEX.fullmatch(color)
+    }
+    colors = {value: (red, green, blue) for value, (red, green, blue) in red_green_blue.items()}
+    return Legend({value: name for value, name, _ in source.classes}, colors)
 
 
 @configured()

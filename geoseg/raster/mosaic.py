@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,10 @@ from geoseg.grid import Window
 from geoseg.raster.fingerprints import identify
 from geoseg.raster.options import configured
 from geoseg.raster.overlay import Order, Overlay, Pixels
-from geoseg.raster.placing import footprint, ground_resolution, is_plain, pixel_offset
+from geoseg.raster.placing import crs_label, footprint, ground_resolution, is_plain, pixel_offset
 from geoseg.raster.resample import Resampled, Resampling
 from geoseg.raster.source import Source
+from geoseg.showing import card
 
 if TYPE_CHECKING:
     from geoseg.raster.scenes import Scenes
@@ -66,6 +68,12 @@ class Piece:
             return cls(source, Window(*origin, *source.geobox.shape).intersect(whole), None, origin)
         extent = footprint(source.geobox, geobox).intersect(whole)
         return cls(source, extent, Resampled(source, geobox, resampling))
+
+    def with_source(self, change: Callable[[Source], Source]) -> Piece:
+        """Return the same piece with its source changed."""
+        source = change(self.source)
+        resampled = None if self.resampled is None else replace(self.resampled, source=source)
+        return replace(self, source=source, resampled=resampled)
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read a window of the raster that lies within ``extent``."""
@@ -135,6 +143,24 @@ class Raster:
     layers: tuple[Layer, ...] = field(repr=False)
     scenes: Scenes | None = field(default=None, repr=False)
     skipped: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Raster({', '.join(text for _, text in self._facts)})"
+
+    def _repr_html_(self) -> str:
+        return card("Raster", self._facts)
+
+    @property
+    def _facts(self) -> list[tuple[str, str]]:
+        height, width = self.shape
+        count = len({source.path for source in self.sources})
+        named = [source.given for source in self.sources[:1]]
+        return [
+            ("size", f"{width:,} x {height:,} px"),
+            ("CRS", crs_label(self.crs)),
+            ("bands", f"bands {' '.join(self.bands)} of {self.dtype}"),
+            ("source", f"{count:,} sources" if count > 1 else f"'{''.join(named)}'"),
+        ]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -255,6 +281,13 @@ class Raster:
             np.copyto(pixels, 0, where=~mask)
         return pixels, mask
 
+    def with_sources(self, change: Callable[[Source], Source]) -> Raster:
+        """Return the same raster with each source changed; what it is and where it lies must stay."""
+        layers = tuple(
+            replace(layer, pieces=tuple(piece.with_source(change) for piece in layer.pieces)) for layer in self.layers
+        )
+        return replace(self, layers=layers, scenes=None if self.scenes is None else self.scenes.with_sources(change))
+
     def fingerprint(self) -> list[dict[str, Any]]:
         """Identify the content of every file, sidecars and sources of a VRT included.
 
@@ -303,7 +336,7 @@ class Raster:
         }
 
 
-_PLACES = "given", "path", "stamp", "units", "geobox"
+_PLACES = "given", "path", "stamp", "units", "geobox", "array", "classes"
 """Fields of a source that say where it is, or what its numbers mean; its grid counts where it is resampled."""
 
 _SHOWN = 8  # values of a field that a fingerprint spells out

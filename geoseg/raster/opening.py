@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from geoseg.errors import BandError, CrsError, InputNotFoundError, RasterError
-from geoseg.files import plain_value
+from geoseg.raster.arrays import given_imagery, is_array, named, read_array_header
 from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest, FileBand, band_name, counts_as_sentinel, find_bands, match_bands
 from geoseg.raster.calibration import Calibration
@@ -30,7 +32,8 @@ from geoseg.raster.source import Source
 RASTER_SUFFIXES = {".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".bil", ".ntf", ".asc"}
 """What is taken for a raster in a folder; a file that is named is opened whatever its suffix."""
 
-Input = str | Path | Sequence[str | Path] | Mapping[str, "str | Path | Sequence[str | Path]"]
+Input = Any
+"""A path, an open dataset, an array or Dataset of xarray, a list of these, or those of each band by its name."""
 
 _PICTURES = {"tci", "pvi", "preview", "quicklook", "ql", "browse", "thumb", "thumbnail", "visual"}
 
@@ -59,10 +62,11 @@ def open_raster(
 
     Parameters
     ----------
-    input : path, list of paths, or mapping of band name to path(s)
-        A file, a folder (its rasters, by name), a pattern such as ``"scenes/*.tif"``, or several of these; or the
-        file(s) of each band. Files with one band each whose names contain the wanted bands (``T18_B02.jp2``,
-        ``T18_B03.jp2``) are put together by band too.
+    input : path, DatasetReader, DataArray, Dataset, list of these, or mapping of band name to them
+        A file, a folder (its rasters, by name), a pattern such as ``"scenes/*.tif"``, an open dataset of rasterio, an
+        array of xarray with a CRS and coordinates as rioxarray or odc-geo give it, in memory or lazy, or several of
+        these; or those of each band, as the variables of a Dataset are. Files with one band each whose names contain
+        the wanted bands (``T18_B02.jp2``, ``T18_B03.jp2``) are put together by band too.
     bands : sequence of str, int or named band, optional
         Which bands, in which order: numbers in the file from 1, names, or bands of a model; all but alpha when None.
     resolution : float, optional
@@ -103,11 +107,11 @@ def open_raster(
     """
     if resolution is not None and not (np.isfinite(resolution) and resolution > 0):
         raise RasterError(f"a resolution of {resolution} is not a length; give metres per pixel, such as 10.")
-    input = plain_value(input, "input")  # noqa: A001
+    input = given_imagery(input)  # noqa: A001
     default = None if crs is None else named_crs(crs)
     attempts = Attempts(on_error)
     names, groups = _choose(
-        input, bands, lambda path, given: read_header(path, given, crs=default, require_crs=require_crs), attempts
+        input, bands, lambda source, given: _header(source, given, default, require_crs=require_crs), attempts
     )
     for _, sources in groups:
         _check_apart(sources)
@@ -129,17 +133,23 @@ def open_raster(
     return raster
 
 
+def _header(source: Any, given: str, crs: CRS | None, *, require_crs: bool) -> Header:
+    if is_array(source):
+        return read_array_header(source, crs=crs, require_crs=require_crs)
+    return read_header(source, given, crs=crs, require_crs=require_crs)
+
+
 _Group = tuple[tuple[int, ...], list[Source]]
 """Positions of bands in the raster, and the files they are read from."""
 
 
-def list_files(paths: str | Path | Sequence[str | Path]) -> list[tuple[str, str]]:
-    """List the raster files that are meant.
+def list_files(paths: Any) -> list[tuple[str, Any]]:
+    """List the raster files and arrays that are meant.
 
     Returns
     -------
-    list of (str, str)
-        Each file as given and as it is opened; a folder's files sorted by name.
+    list of (str, str or DataArray)
+        Each as given and as it is opened; a folder's files sorted by name.
 
     Raises
     ------
@@ -148,6 +158,8 @@ def list_files(paths: str | Path | Sequence[str | Path]) -> list[tuple[str, str]
     RasterError
         When a folder holds no raster.
     """
+    if is_array(paths):
+        return [(named(paths), paths)]
     if not isinstance(paths, str | Path):
         if not paths:
             raise InputNotFoundError("the input is an empty list; name at least one raster file.")
@@ -183,13 +195,13 @@ def _is_raster(path: Path) -> bool:
 
 
 def _choose(
-    given: Input, bands: Sequence[BandRequest] | None, read: Callable[[str, str], Header], attempts: Attempts
+    given: Input, bands: Sequence[BandRequest] | None, read: Callable[[Any, str], Header], attempts: Attempts
 ) -> tuple[tuple[str, ...], list[_Group]]:
     """Read the headers and decide which bands come from which files."""
 
-    def headers(paths: str | Path | Sequence[str | Path]) -> list[Header]:
-        named = [paths] if isinstance(paths, str | os.PathLike) else paths
-        files = [pair for found in attempts.each(named, list_files, str) for pair in found] or list_files(paths)
+    def headers(paths: Any) -> list[Header]:
+        each = [paths] if isinstance(paths, str | os.PathLike) or is_array(paths) else paths
+        files = [pair for found in attempts.each(each, list_files, named) for pair in found] or list_files(paths)
         return attempts.each(files, lambda pair: read(pair[1], pair[0]), lambda pair: pair[0])
 
     if isinstance(given, Mapping):

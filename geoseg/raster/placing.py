@@ -131,6 +131,32 @@ def is_plain(geobox: GeoBox) -> bool:
     return crs is not None and crs.proj.is_engineering and crs.proj.name == PLAIN_PIXELS.proj.name
 
 
+def grid_of(
+    shape: tuple[int, int], transform: Affine, crs: CRS | None, default: CRS | None, *, require_crs: bool
+) -> GeoBox | None:
+    """The grid of a raster that says these things of itself; None where it has no place and has to have one.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width, px.
+    transform : Affine
+        The identity where there is none.
+    crs : CRS or None
+        Its own.
+    default : CRS or None
+        Of a raster that has none; plain pixels are placed without a transform too.
+    require_crs : bool
+        False also takes a raster without CRS or transform.
+    """
+    has_place = not transform.is_identity
+    if default == PLAIN_PIXELS and not (crs is not None and has_place):
+        return GeoBox(shape, transform if has_place else UPRIGHT, PLAIN_PIXELS)
+    if crs is None and default is not None and has_place:
+        return GeoBox(shape, transform, default)
+    return None if require_crs and (crs is None or not has_place) else GeoBox(shape, transform, crs)
+
+
 def ground_resolution(geobox: GeoBox) -> tuple[float, float]:
     """Measure a pixel on the ground, at the grid's centre.
 

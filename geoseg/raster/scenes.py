@@ -5,8 +5,8 @@ All bands of a pixel come from one scene. It knows files that lie on the raster'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from geoseg.grid import Window
 from geoseg.raster.mosaic import Piece
 from geoseg.raster.overlay import Order, Overlay, Pixels
+from geoseg.raster.source import Source
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,17 @@ class Scenes:
     def __getstate__(self) -> dict[str, Any]:
         """Send the recipe, never the index."""
         return {"scenes": self.scenes, "order": self.order}
+
+    def with_sources(self, change: Callable[[Source], Source]) -> Scenes:
+        """Return the same scenes with each source changed."""
+
+        def changed(scene: Scene) -> Scene:
+            screen = (
+                None if scene.screen is None else replace(scene.screen, piece=scene.screen.piece.with_source(change))
+            )
+            return replace(scene, pieces=tuple(piece.with_source(change) for piece in scene.pieces), screen=screen)
+
+        return replace(self, scenes=tuple(map(changed, self.scenes)))
 
     def near(self, window: Window) -> Sequence[Any]:
         """The scenes that share pixels with a window."""

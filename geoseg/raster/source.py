@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import rasterio.windows
@@ -66,6 +66,8 @@ class Source:
     units: tuple[Line | None, ...] = ()
     lines: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
+    is_file: ClassVar[bool] = True
+    """Whether GDAL opens ``path``; else a program holds the pixels."""
 
     def calibrated(self, calibration: Calibration, positions: Sequence[int]) -> Self:
         """Return the source as it is read when its bands are those at some positions of a raster.
@@ -133,14 +135,26 @@ class Source:
         indexes = [*self.indexes, self.alpha] if self.alpha is not None else list(self.indexes)
         layers = _read_bands(opened, indexes, where, self.dtype)
         masks = opened.read_masks(list(self.masked), window=where) if self.masked else None
+        return self.finished(layers, masks)
+
+    def finished(self, layers: NDArray[Any], masks: NDArray[np.uint8] | None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Make of what is stored (band, y, x), alpha last, and of masks what `read` returns; in place."""
         pixels = layers[: len(self.indexes)]
         mask = self._valid(layers, masks)
-        if mask is None:
-            calibrate(pixels, self.lines)
-            return pixels, np.ones(window.shape, np.bool_)
         calibrate(pixels, self.lines)
+        if mask is None:
+            return pixels, np.ones(pixels.shape[1:], np.bool_)
         np.copyto(pixels, 0, where=~mask)
         return pixels, mask
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Memory that reading the smallest window takes besides it; GDAL's cache holds what files are stored in."""
+        return 0
+
+    def identity(self) -> dict[str, Any] | None:
+        """What identifies the content of pixels that lie in no file; None where they do."""
+        return None
 
     def _valid(self, layers: NDArray[Any], masks: NDArray[np.uint8] | None) -> NDArray[np.bool_] | None:
         """Return the mask of what was read; None when nothing can be invalid."""

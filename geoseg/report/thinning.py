@@ -22,6 +22,7 @@ from rasterio.enums import MaskFlags
 
 from geoseg.grid import Window
 from geoseg.raster import ground_resolution
+from geoseg.raster.arrays import ArraySource
 from geoseg.raster.handles import dataset, unplaced_allowed
 from geoseg.raster.placing import footprint
 from geoseg.raster.source import Source
@@ -82,6 +83,8 @@ def thin(source: Source, band: int, crop: GeoBox, factor: int) -> Thinned | None
     if not needed.area:
         return None
     zoom = factor * _pixel_ratio(crop, source.geobox)
+    if isinstance(source, ArraySource):
+        return _thin_array(source, band, needed, zoom)
     whole_file = dataset(source.path)
     levels = [level for level in sorted(whole_file.overviews(index)) if level <= zoom * 1.01]
     options = {"overview_level": len(levels) - 1} if levels else {}
@@ -105,6 +108,18 @@ def thin(source: Source, band: int, crop: GeoBox, factor: int) -> Thinned | None
     scale = Affine.scale(needed.width / shape[1], needed.height / shape[0])
     transform = source.geobox.transform @ Affine.translation(needed.x, needed.y) @ scale
     return Thinned(pixels, transform, zoom * shape[1] / needed.width, is_coarse)
+
+
+def _thin_array(source: ArraySource, band: int, needed: Window, zoom: float) -> Thinned:
+    """Every so manieth pixel of an array; a lazy one is computed block by block for it."""
+    step = max(1, int(zoom / FINER))
+    rows, columns = (slice(item.start + (step - 1) // 2, item.stop, step) for item in needed.slices())
+    pixels = source.array.take([source.indexes[band] - 1], rows, columns)[0].astype(np.float32)
+    if (said := source.nodata[band]) is not None:
+        pixels[pixels == np.float32(said)] = np.nan
+    pixels[~np.isfinite(pixels)] = np.nan
+    transform = source.geobox.transform @ Affine.translation(needed.x, needed.y) @ Affine.scale(step)
+    return Thinned(pixels, transform, zoom / step, is_coarse=False)
 
 
 def _telling_nodata(opened: rasterio.DatasetReader, index: int) -> np.float32 | None:

@@ -24,7 +24,7 @@ from geoseg.errors import DamagedError, OutputError
 from geoseg.files import remove
 from geoseg.files import unfinished as unfinished_name
 from geoseg.grid import Block
-from geoseg.instances import LOCAL, Meeting, Objects, Table, TileObjects
+from geoseg.instances import Meeting, Objects, Table, TileObjects
 from geoseg.store.arrays import DAMAGE, read_arrays, write_arrays
 from geoseg.store.markers import Digest, Markers, check, missing
 
@@ -120,21 +120,8 @@ class ObjectFolder:
         DamagedError
             A file is missing or damaged.
         """
-        parts = []
-        for arrays in self._files("tiles", blocks, is_complete=is_complete, columns=COLUMNS):
-            for name in dict.fromkeys(map(_tile_of, arrays)):
-                row, col = _place(name)
-                classes, scores, prompts = (arrays[f"{name}.{column}"] for column in COLUMNS)
-                keys = (row * tiles_across + col) * LOCAL + np.arange(1, len(classes) + 1)
-                parts.append((keys, classes, scores, prompts))
-        parts.sort(key=lambda part: part[0][:1].tolist())
-        types = (np.int64, np.uint8, np.float32, np.int64)
-        return Table(
-            *(
-                np.concatenate([np.empty(0, dtype), *(part[column] for part in parts)]).astype(dtype)
-                for column, dtype in enumerate(types)
-            )
-        )
+        files = self._files("tiles", blocks, is_complete=is_complete, columns=COLUMNS)
+        return Table.of(tiles_across, (item for arrays in files for item in _columns(arrays)))
 
     def _files(
         self, kind: str, blocks: Iterable[Place], *, is_complete: bool, columns: Collection[str] | None = None
@@ -203,6 +190,13 @@ class ObjectFolder:
 
     def _file(self, place: Place, kind: str) -> Path:
         return self.path / f"{place[0]}-{place[1]}.{kind}.npz"
+
+
+def _columns(arrays: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Place, tuple[Any, Any, Any]]]:
+    """What the table of all objects needs of each tile of a block."""
+    for name in dict.fromkeys(map(_tile_of, arrays)):
+        classes, scores, prompts = (arrays[f"{name}.{column}"] for column in COLUMNS)
+        yield _place(name), (classes, scores, prompts)
 
 
 def _tile_of(name: str) -> str:

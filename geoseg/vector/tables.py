@@ -88,7 +88,7 @@ def table_text(table: TableLike, what: str, columns: Sequence[str], error: type[
 
 
 def read_table(
-    path: str | Path,
+    path: str | Path | gpd.GeoDataFrame,
     what: str,
     wanted: str,
     error: type[GeosegError],
@@ -101,8 +101,8 @@ def read_table(
 
     Parameters
     ----------
-    path : str or Path
-        Any format that OGR reads, or GeoParquet; or GeoJSON as `table_text` writes it.
+    path : str, Path or GeoDataFrame
+        Any format that OGR reads, or GeoParquet; or GeoJSON as `table_text` writes it; or the features themselves.
     what : str
         What the file is, for errors: ``"the region"``.
     wanted : str
@@ -133,6 +133,8 @@ def read_table(
     InputWarning
         Some features have no geometry, or one without area.
     """
+    if isinstance(path, gpd.GeoDataFrame):
+        return _checked(path, what, wanted, error, may_be_empty=may_be_empty)
     if isinstance(path, str) and (text := GEOJSON.match(path)):
         table = _from_text(text["crs"], text["shape"], what, error, crs)
         return _checked(table, what, wanted, error, may_be_empty=may_be_empty)

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import xarray as xr
 
 from geoseg.engine import Outcome
 from geoseg.engine.memory import Peaks
+from geoseg.errors import GeosegError, InputNotFoundError
 from geoseg.files import write_json
+from geoseg.models.spec import class_attributes
 from geoseg.options import Workflow
 from geoseg.planning import Plan
 from geoseg.raster import is_sampled, unsigned
+from geoseg.showing import card
 from geoseg.store import RunFolder
+from geoseg.workflow import results
 from geoseg.workflow.model_card import model_card
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """Where the results are, and what became of the blocks.
+    """Where the results are, and what became of the blocks; rasters as lazy arrays, polygons as a table.
 
     Attributes
     ----------
     output : Path
         The run's folder.
-    labels : Path
+    labels_path : Path
         The label raster, a Cloud Optimized GeoTIFF.
-    features : tuple of Path
+    features_paths : tuple of Path
         The polygon files.
     run_file : Path
         The manifest.
@@ -41,7 +53,7 @@ class RunResult:
         Blocks by stage; failed ones by name.
     seconds : dict
         Wall time by stage, s.
-    instances : Path or None
+    instances_path : Path or None
         The raster of instances, where objects are told apart.
     peaks : Peaks or None
         Memory of the processes, as measured.
@@ -52,21 +64,99 @@ class RunResult:
     """
 
     output: Path
-    labels: Path
-    features: tuple[Path, ...]
+    labels_path: Path
+    features_paths: tuple[Path, ...]
     run_file: Path
     plan: Plan
     outcome: Outcome
     seconds: dict[str, float]
-    instances: Path | None = None
+    instances_path: Path | None = None
     peaks: Peaks | None = None
     report: Path | None = None
     is_unchanged: bool = False
 
     @property
     def rasters(self) -> tuple[Path, ...]:
-        """Labels, and instances where there are any."""
-        return (self.labels,) if self.instances is None else (self.labels, self.instances)
+        """Files of labels, and of instances where there are any."""
+        return (self.labels_path,) if self.instances_path is None else (self.labels_path, self.instances_path)
+
+    @property
+    def labels(self) -> xr.DataArray:
+        """Labels, lazy: uint8 (y, x), 255 = nodata, with names and colours of the classes."""
+        return results.read_raster(self.labels_path, "labels", class_attributes(self.plan.spec))
+
+    @property
+    def instances(self) -> xr.DataArray | None:
+        """Numbers of objects, lazy: uint32 (y, x), 0 = none; None where no objects are told apart."""
+        return None if self.instances_path is None else results.read_raster(self.instances_path, "instances", {})
+
+    @property
+    def confidence(self) -> xr.DataArray:
+        """How sure each label is, lazy: uint8 (y, x), 255 = 1.0, 0 = nodata; of a run with that output."""
+        return self._output("confidence")
+
+    @property
+    def probabilities(self) -> xr.DataArray:
+        """Probability of each class, lazy: float32 (class, y, x), NaN = nodata; of a run with that output."""
+        return self._output("probabilities")
+
+    def _output(self, name: str) -> xr.DataArray:
+        files = (self.output / f"{name}{ending}" for ending in (".tif", ".zarr"))
+        path = next((file for file in files if file.exists()), None)
+        if path is None:
+            raise InputNotFoundError(
+                f"{self.output} has no {name}; run it again with outputs=['{name}'], which writes it beside the labels."
+            )
+        return results.read_raster(path, name, {})
+
+    @property
+    def features(self) -> gpd.GeoDataFrame:
+        """The polygons, read from the first file of them."""
+        return results.read_features(self.features_paths)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, width: int = 1200) -> Image:
+        """Draw imagery, labels and outlines side by side.
+
+        Parameters
+        ----------
+        path : path, optional
+            A file of the picture too; its ending chooses the format.
+        width : int
+            Px.
+
+        Returns
+        -------
+        PIL.Image.Image
+            Which a notebook shows.
+        """
+        from geoseg.workflow.reporting import draw_result
+
+        return draw_result(self.output, self.plan.raster, path, width=width)
+
+    def explore(self) -> Any:
+        """Return an interactive map of the polygons, by folium or lonboard where one of them is installed."""
+        colors = {item.value: item.color for item in self.plan.spec.classes}
+        return results.explore(self.features, colors, "class")
+
+    @property
+    def _facts(self) -> list[tuple[str, str]]:
+        height, width = self.plan.raster.shape
+        failed = f", {len(self.outcome.failed)} blocks failed" if self.outcome.failed else ""
+        return [
+            ("map", f"{width:,} x {height:,} px by {self.plan.spec.name}{failed}"),
+            ("files", ", ".join(path.name for path in (*self.rasters, *self.features_paths))),
+            ("time", f"{self.seconds.get('total', 0.0):,.1f} s"),
+            *([("report", str(self.report))] if self.report else []),
+        ]
+
+    def __repr__(self) -> str:
+        return f"RunResult({str(self.output)!r}: {'; '.join(text for _, text in self._facts[:3])})"
+
+    def _repr_html_(self) -> str:
+        picture = io.BytesIO()
+        with suppress(GeosegError):  # a card without a picture is still one
+            self.plot(width=600).convert("RGB").save(picture, "JPEG", quality=85)
+        return card(f"Run {self.output}", self._facts, picture=picture.getvalue(), kind="jpeg")
 
 
 MEASURED = "seconds", "worker_seconds", "memory", "blocks"
@@ -124,7 +214,7 @@ def _results(result: RunResult) -> dict[str, Any]:
     """The part of the manifest that is known when blocks are done."""
     outcome, peaks = result.outcome, result.peaks
     return {
-        "results": [_location(path, result.output) for path in (*result.rasters, *result.features)],
+        "results": [_location(path, result.output) for path in (*result.rasters, *result.features_paths)],
         "seconds": {key: round(value, 3) for key, value in result.seconds.items()},
         "worker_seconds": {key: round(value, 3) for key, value in outcome.seconds.items()},
         "memory": None if peaks is None else {"client": peaks.own, "workers": dict(peaks.workers)},

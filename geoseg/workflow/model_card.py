@@ -30,8 +30,8 @@ def model_card(workflow: Workflow, spec: ModelSpec) -> dict[str, Any]:
     spec : ModelSpec
         The model that runs; one of two parts has a card of its own for each.
     """
-    names = [workflow.model, *([workflow.things] if workflow.things else [])]
-    card = _described(spec, "" if spec.parts else _provenance(workflow.model))
+    names = [str(workflow.model), *([workflow.things] if workflow.things else [])]
+    card = _described(spec, "" if spec.parts else _provenance(str(workflow.model)))
     parts = [_described(part, _provenance(name)) for part, name in zip(spec.parts, names, strict=False)]
     return card | ({"parts": parts} if parts else {})
 

@@ -11,11 +11,13 @@ from distributed import Client
 from geoseg.catalog import find_model
 from geoseg.errors import BandError, InputNotFoundError, ModelError, RegionError, WorkflowError
 from geoseg.grid import TileGrid, Tiling, Window
+from geoseg.held import value_of
 from geoseg.imagery import open_imagery
 from geoseg.imagery.checking import check_values
 from geoseg.models import is_promptable, needs_words, require_trust
 from geoseg.models.background import with_background
 from geoseg.models.combining import combine
+from geoseg.models.own import OwnModel, SentNetwork
 from geoseg.models.refinement import read_refinement
 from geoseg.models.spec import HUB, ModelSpec
 from geoseg.models.tta import read_tta
@@ -40,7 +42,11 @@ MANY_TILES = 64
 
 @configured()
 def plan(
-    workflow: WorkflowSource | None = None, *, client: Client | None = None, **settings: Unpack[RunArguments]
+    workflow: WorkflowSource | None = None,
+    *,
+    client: Client | None = None,
+    spec: ModelSpec | None = None,
+    **settings: Unpack[RunArguments],
 ) -> Plan:
     """Say what would run; computes nothing.
 
@@ -50,6 +56,8 @@ def plan(
         As in `read_workflow`.
     client : distributed.Client, optional
         Workers that the run is to have; they, or those of a scheduler, are asked for their device.
+    spec : ModelSpec, optional
+        What a network that is given as ``model`` promises.
 
     Returns
     -------
@@ -62,8 +70,9 @@ def plan(
         One sentence on what does not fit: input, bands, region, model. Whether it fits into memory is what
         `Plan.check_memory` says.
     """
-    wanted = read_workflow(workflow, **settings)
-    spec = _find_spec(wanted)
+    wanted = read_workflow(workflow, spec=spec, **settings)
+    model = _find_model(wanted)
+    spec = _find_spec(wanted, model)
     raster = _open_input(wanted, spec)
     tiling = tiling_of(spec, raster.shape, tile_size=wanted.tile_size, halo=wanted.halo, ramp=wanted.ramp)
     grid = TileGrid(raster.shape, tiling, _block_tiles(wanted, raster.shape, tiling))
@@ -85,6 +94,7 @@ def plan(
         areas=areas,
         keep_classes=values_of(wanted.keep_classes, names) or frozenset(),
         is_local=wanted.scheduler is None and client is None,
+        network=None if model.network is None else SentNetwork.of(model.network),
     )
     if not made.block_count:
         raise RegionError("no prompt lies within the region; give prompts inside of it, or another region.")
@@ -102,9 +112,19 @@ def _cores(made: Plan) -> list[Window]:
     return [made.grid.block(*place).core for place in places[::step]]
 
 
-def _find_spec(wanted: Workflow) -> ModelSpec:
+def _find_model(wanted: Workflow) -> OwnModel:
+    """The model that is named, or given."""
+    given = value_of(wanted.model, "model")
+    if not isinstance(given, OwnModel):
+        return OwnModel(find_model(given))
+    if given.network is not None and wanted.weights is not None:
+        raise WorkflowError("weights belong to a model of the catalog, and model is a network; load them into it.")
+    return replace(given, spec=with_background(given.spec))
+
+
+def _find_spec(wanted: Workflow, model: OwnModel) -> ModelSpec:
     """The model, or two together, with what the person has changed."""
-    spec = find_model(wanted.model)
+    spec = model.spec
     if wanted.weights is not None:
         spec = with_own_size(spec.with_weights(_existing(wanted.weights)))
     refine = read_refinement(wanted.refine) if wanted.refine is not None else spec.refine
@@ -198,7 +218,7 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
             f"{len(spec.bands)} ({', '.join(spec.band_names)}); name as many, in that order."
         )
     raster = open_imagery(
-        wanted.input,
+        value_of(wanted.input, "input"),
         bands=bands,
         resolution=wanted.resolution or spec.resolution,
         region=_searched_region(wanted),

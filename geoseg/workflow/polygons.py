@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -10,8 +11,10 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import Unpack
+from tempfile import TemporaryDirectory
+from typing import Any, Unpack, overload
 
+import geopandas as gpd
 from distributed import Client
 from pyproj import CRS
 
@@ -30,10 +33,12 @@ from geoseg.engine import (
 )
 from geoseg.errors import BlockError, OutputError, WorkflowError
 from geoseg.files import local_path
+from geoseg.held import value_of
 from geoseg.options import Polygonizing, read_options
 from geoseg.outlines import OutlineFolder, OutlinePlan, RasterLabels, write_outlines
 from geoseg.planning import RegionMask, core_count
 from geoseg.raster import Raster, check_labels, common_nodata, content, open_raster, read_legend
+from geoseg.raster.arrays import ImageryLike, named, sendable
 from geoseg.raster.calibration import Calibration
 from geoseg.raster.options import configured
 from geoseg.signatures import PolygonizeArguments
@@ -41,6 +46,7 @@ from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_layer
 from geoseg.workflow.layout import layout_of_labels
 from geoseg.workflow.outlines import check_regularized, fingerprint_of, shaping_of, smallest, tolerance_of, values_of
+from geoseg.workflow.results import read_features
 from geoseg.workflow.settings import plain_settings
 
 WIDE_NODATA = -(2**63)
@@ -69,15 +75,37 @@ class PolygonizeResult:
     seconds: dict[str, float]
 
 
+@overload
+def polygonize(
+    input: Any,
+    output: None = None,
+    *,
+    listen: Listener = ...,
+    client: Client | None = ...,
+    **settings: Unpack[PolygonizeArguments],
+) -> gpd.GeoDataFrame: ...
+
+
+@overload
+def polygonize(
+    input: Any,
+    output: str | os.PathLike[str],
+    *,
+    listen: Listener = ...,
+    client: Client | None = ...,
+    **settings: Unpack[PolygonizeArguments],
+) -> PolygonizeResult: ...
+
+
 @configured()
 def polygonize(
-    input: str | list[str],  # noqa: A002 - one word for the option, the key and the argument
-    output: str | Path,
+    input: ImageryLike,  # noqa: A002
+    output: str | os.PathLike[str] | None = None,
     *,
     listen: Listener = ignore,
     client: Client | None = None,
     **settings: Unpack[PolygonizeArguments],
-) -> PolygonizeResult:
+) -> PolygonizeResult | gpd.GeoDataFrame:
     """Turn a classified raster into polygons, in blocks on Dask.
 
     The same command continues one that was interrupted: until the file is written, what was done is kept in a hidden
@@ -85,10 +113,10 @@ def polygonize(
 
     Parameters
     ----------
-    input : str or list
+    input : path, DatasetReader, DataArray, or list
         A raster of whole numbers in one band, or several that lie on one grid.
-    output : path
-        The vector file; its ending chooses the format.
+    output : path, optional
+        The vector file; its ending chooses the format. Without one the polygons are returned.
     listen : callable, optional
         Called with all that is said, from `Started` to `Ended`; `geoseg.monitor.Monitor` shows it.
     client : distributed.Client, optional
@@ -98,8 +126,8 @@ def polygonize(
 
     Returns
     -------
-    PolygonizeResult
-        Where the polygons are.
+    PolygonizeResult or GeoDataFrame
+        Where the polygons are; or the polygons, in the raster's CRS.
 
     Raises
     ------
@@ -108,22 +136,26 @@ def polygonize(
     GeosegError
         Something that was given cannot be used.
     """
+    if output is None:
+        with TemporaryDirectory(prefix="geoseg-") as spare:
+            path = Path(spare) / "polygons.parquet"
+            polygonize(input, path, listen=listen, client=client, **settings)
+            return read_features([path])
     values = plain_settings({"input": input, "output": output, **settings})
     wanted = read_options(Polygonizing, values, "polygonize")
     path = local_path(wanted.output, "output").absolute()
     check_format(path)
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
-    raster = open_raster(
-        wanted.input, resampling="nearest", crs=wanted.crs, calibration=Calibration(nodata=wanted.nodata)
-    )
+    given, calibration = value_of(wanted.input, "input"), Calibration(nodata=wanted.nodata)
+    raster = open_raster(given, resampling="nearest", crs=wanted.crs, calibration=calibration)
     check_format(path, raster.crs)
     check_layer(path, wanted.layer)
-    check_labels(raster, f"'{wanted.input}'")
+    check_labels(raster, f"'{named(given)}'")
     started = time.perf_counter()
     folder = RunFolder(path.with_name(f".{path.name}.geoseg"))
-    with folder.locked(), _kept_while_needed(folder):
-        plan, style, resumed = _plan(wanted, raster, folder)
+    with folder.locked(), _kept_while_needed(folder), sendable(raster, folder.path / "arrays") as sent:
+        plan, style, resumed = _plan(wanted, raster, sent, folder)
         if client is not None:
             result = _run_on(client, wanted, plan, style, path, listen, resumed)
         else:
@@ -148,9 +180,12 @@ def _kept_while_needed(folder: RunFolder) -> Iterator[None]:
 
 
 def _plan(
-    wanted: Polygonizing, raster: Raster, folder: RunFolder
+    wanted: Polygonizing, raster: Raster, sent: Raster, folder: RunFolder
 ) -> tuple[OutlinePlan, list[StyledClass] | None, bool]:
-    """Plan the outline and make its folder ready; the folder says what was made from what."""
+    """Plan the outline and make its folder ready; the folder says what was made from what.
+
+    ``sent`` is the raster as workers read it.
+    """
     names, style = _legend(raster)
     if wanted.regularize:
         _check_buildings(wanted, raster, names)
@@ -160,7 +195,7 @@ def _plan(
     height, width = raster.shape
     min_pixels, areas = smallest(wanted.min_area, raster.geobox)
     plan = OutlinePlan(
-        source=RasterLabels(raster, nodata, region),
+        source=RasterLabels(sent, nodata, region),
         folder=OutlineFolder(folder.outlines),
         rows=(*range(0, height, wanted.block_size), height),
         cols=(*range(0, width, wanted.block_size), width),

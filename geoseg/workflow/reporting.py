@@ -5,13 +5,16 @@ It finds a run's imagery; what a report shows is the matter of `geoseg.report`.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from distributed import Client, performance_report
+from PIL import Image
 
 from geoseg.errors import GeosegError, ReportWarning
 from geoseg.files import local_path
@@ -91,6 +94,28 @@ def make_preview(folder: str | Path, path: str | Path, **options: Any) -> Path:
     picture = local_path(path, "the picture")
     record = read_record(folder)
     return write_preview(record, _imagery(record), picture, **options)
+
+
+def draw_result(folder: Path, raster: Raster, path: str | os.PathLike[str] | None, *, width: int) -> Image.Image:
+    """Draw a run whose imagery is at hand.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    raster : Raster
+        Its imagery.
+    path : path, optional
+        Where the picture is written too.
+    width : int
+        Px.
+    """
+    with TemporaryDirectory() as spare:
+        picture = Path(spare) / "map.png" if path is None else local_path(path, "the picture")
+        write_preview(read_record(folder), raster, picture, width=width)
+        with Image.open(picture) as drawn:
+            drawn.load()
+            return drawn.copy()
 
 
 @contextmanager

@@ -118,11 +118,11 @@ def _assets(result: RunResult) -> dict[str, Any]:
     spec = result.plan.spec
     classes = [class_entry(item) for item in spec.classes]
     labels = {"name": "labels", "data_type": "uint8", "nodata": NODATA, "classification:classes": classes}
-    assets: dict[str, Any] = {"labels": _asset(result.labels, COG, ["data", "labels"], bands=[labels])}
-    if result.instances is not None:
+    assets: dict[str, Any] = {"labels": _asset(result.labels_path, COG, ["data", "labels"], bands=[labels])}
+    if result.instances_path is not None:
         band = {"name": "instances", "data_type": "uint32", "nodata": 0}
-        assets["instances"] = _asset(result.instances, COG, ["data", "labels"], bands=[band])
-    for path in result.features:
+        assets["instances"] = _asset(result.instances_path, COG, ["data", "labels"], bands=[band])
+    for path in result.features_paths:
         key = path.stem if path.stem not in assets else path.name
         assets[key] = _asset(path, MEDIA.get(path.suffix.lower(), "application/octet-stream"), ["data"])
     assets["run"] = _asset(result.run_file, "application/json", ["metadata"])
@@ -155,13 +155,13 @@ def _sources(made: Plan) -> list[dict[str, Any]]:
     described = [scene.href for scene in scenes if scene.href]
     if described:
         return [_derived(href, "application/geo+json", "imagery") for href in dict.fromkeys(described)]
-    files = dict.fromkeys(source.path for source in made.raster.sources)
+    files = dict.fromkeys(source.path for source in made.raster.sources if source.is_file)
     return [_derived(path, "image/tiff; application=geotiff" if _is_tiff(path) else None, "imagery") for path in files]
 
 
 def _models(wanted: Workflow) -> list[dict[str, Any]]:
     """By what it was mapped."""
-    names = [name for name in (wanted.model, wanted.things) if name is not None]
+    names = [name for name in (wanted.model, wanted.things) if isinstance(name, str)]
     links = [_derived(str(locate_model(name).resolve()), "application/geo+json", "model") for name in names]
     if wanted.weights is not None and not wanted.weights.startswith(HUB):
         links.append(_derived(str(Path(wanted.weights).resolve()), None, "weights"))

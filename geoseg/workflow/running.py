@@ -36,9 +36,13 @@ from geoseg.engine import (
 )
 from geoseg.engine.memory import forget_peaks, read_peaks
 from geoseg.errors import BlockError, ContinuationWarning, DamagedError, InputNotFoundError, WorkflowError
+from geoseg.held import is_lost
+from geoseg.models.own import ModelLike
+from geoseg.models.spec import ModelSpec
 from geoseg.options import RESUMABLE, Workflow, given_options
 from geoseg.outlines import OutlineFolder, OutlinePlan, is_whole, write_outlines
 from geoseg.planning import Plan
+from geoseg.raster.arrays import sendable
 from geoseg.raster.options import configured
 from geoseg.signatures import ResumeArguments, RunArguments
 from geoseg.stages import Scope, stages_of, totals
@@ -63,6 +67,7 @@ def run(
     *,
     listen: Listener = ignore,
     client: Client | None = None,
+    spec: ModelSpec | None = None,
     **settings: Unpack[RunArguments],
 ) -> RunResult:
     """Map a raster: labels, polygons and a manifest in the output folder.
@@ -77,6 +82,8 @@ def run(
         Called with all that is said, from `Started` to `Ended`; `geoseg.monitor.Monitor` shows it.
     client : distributed.Client, optional
         Workers that are already there.
+    spec : ModelSpec, optional
+        What a network that is given as ``model`` promises.
 
     Returns
     -------
@@ -90,7 +97,7 @@ def run(
     GeosegError
         Something that a person wrote cannot be used.
     """
-    wanted = read_workflow(workflow, **settings)
+    wanted = read_workflow(workflow, spec=spec, **settings)
     folder = RunFolder(Path(wanted.output))
     is_own = wanted.scheduler is None and client is None
     is_begun = not _seems_finished(folder) or wanted.overwrite
@@ -165,6 +172,8 @@ def resume(
     *,
     listen: Listener = ignore,
     client: Client | None = None,
+    model: ModelLike | None = None,
+    spec: ModelSpec | None = None,
     **settings: Unpack[ResumeArguments],
 ) -> RunResult:
     """Continue a run by its folder alone, from whatever working directory.
@@ -175,6 +184,8 @@ def resume(
         The run's; it may have been moved.
     listen, client
         As in `run`.
+    model, spec : optional
+        The same network again, where a network of a program was given; no file holds it.
     **settings
         Of `RESUMABLE`; ``input`` where the imagery is elsewhere now, or its addresses are signed anew.
 
@@ -191,18 +202,20 @@ def resume(
     if not record.is_file():
         raise InputNotFoundError(f"{folder} holds no {RECORD}; give the output folder of a run, such as out/land_use.")
     try:
-        read_workflow(record)
+        recorded = read_workflow(record)
     except WorkflowError as error:
         raise WorkflowError(
             f"{record} is damaged ({error}); run the first command again, with the same output."
         ) from error
-    others = [key for key in given_options(Workflow, settings) if key in Workflow.model_fields and key not in RESUMABLE]
+    given: dict[str, Any] = dict(settings) | ({} if model is None else {"model": model, "spec": spec})
+    allowed = (*RESUMABLE, "model") if is_lost(recorded.model) else RESUMABLE
+    others = [key for key in given_options(Workflow, given) if key in Workflow.model_fields and key not in allowed]
     if others:
         raise WorkflowError(
             f"{others[0]} cannot be another when a run is continued; run '{record}' with it, which repeats what it "
             "decides."
         )
-    return run(record, output=str(record.parent), listen=listen, client=client, **settings)
+    return run(record, output=str(record.parent), listen=listen, client=client, **given)
 
 
 @dataclass(frozen=True)
@@ -317,10 +330,12 @@ def _compute(work: Work, wanted: Workflow, listen: Listener, client: Client | No
         return replace(_unchanged(work, 0.0), is_unchanged=False)
     own = connect(wanted.scheduler, work.plan.workers, wanted.dashboard)
     with (
+        sendable(work.plan.raster, work.folder.state.absolute() / "arrays") as raster,
         nullcontext(client) if client is not None else own as workers,
         performance(workers, work.folder.path / PERFORMANCE, is_wanted=wanted.performance_report),
     ):
-        return _run_on(workers, wanted, work, listen, resumed)
+        sent = replace(work, plan=replace(work.plan, raster=raster))
+        return replace(_run_on(workers, wanted, sent, listen, resumed), plan=work.plan)
 
 
 def _run_on(client: Client, wanted: Workflow, work: Work, listen: Listener, resumed: bool) -> RunResult:

@@ -5,27 +5,33 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeAlias, Unpack
 
 import yaml
 
 from geoseg.catalog import is_name, locate_workflow, workflow_names, workflows_home
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
 from geoseg.files import local_path, plain_value, write_file
+from geoseg.held import Held
+from geoseg.models.own import OwnModel, own_model
+from geoseg.models.spec import ModelSpec
 from geoseg.options import Workflow, given_options, read_options
 from geoseg.prompting import prompts_text
 from geoseg.raster import unsigned
+from geoseg.raster.arrays import ImageryLike, given_imagery, holds_arrays, is_imagery_object, named
 from geoseg.signatures import RunArguments
 from geoseg.vector import GEOJSON, region_text
 
-WorkflowSource = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Workflow | Mapping[str, Any]
+WorkflowSource: TypeAlias = "ImageryLike | Workflow | Mapping[str, Any]"
 """What a run begins with: a workflow by file, name or content, or imagery."""
 
 
-def read_workflow(workflow: WorkflowSource | None = None, **settings: Unpack[RunArguments]) -> Workflow:
+def read_workflow(
+    workflow: WorkflowSource | None = None, *, spec: ModelSpec | None = None, **settings: Unpack[RunArguments]
+) -> Workflow:
     """Read a workflow, or make one of imagery and a model, and replace what is given besides.
 
     Parameters
@@ -34,6 +40,8 @@ def read_workflow(workflow: WorkflowSource | None = None, **settings: Unpack[Run
         A YAML file or the name of a shipped workflow such as ``land_use``, with imagery behind it or not; or imagery as
         ``input`` takes it, which needs ``model``; nothing where ``input`` and ``model`` are given. A model that a
         shipped workflow is made for brings the settings of that workflow.
+    spec : ModelSpec, optional
+        What a network that is given as ``model`` promises.
     **settings
         Options of `Workflow` (docs/options.md); None leaves the workflow's own.
 
@@ -49,7 +57,7 @@ def read_workflow(workflow: WorkflowSource | None = None, **settings: Unpack[Run
     InputNotFoundError
         No such file.
     """
-    given = given_options(Workflow, plain_settings(settings))
+    given = given_options(Workflow, plain_settings(settings, spec))
     content, name = _content(workflow, given)
     read = read_options(Workflow, {**plain_settings(content), **given}, name, beside=given)
     local_path(read.output, "output")
@@ -58,25 +66,48 @@ def read_workflow(workflow: WorkflowSource | None = None, **settings: Unpack[Run
     return read
 
 
-def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a caller gives in Python, as a workflow file could hold it: paths, regions and prompts as text.
+def plain_settings(settings: Mapping[str, Any], spec: ModelSpec | None = None) -> dict[str, Any]:
+    """What a caller gives in Python, as a workflow file could hold it: paths, regions and prompts as text, arrays held.
 
     Raises
     ------
     GeosegError
         An array or a table in memory that is neither region nor prompts.
     """
-    texts = {"region": region_text, "prompts": prompts_text}
+    texts: dict[str, Callable[[Any], Any]] = {
+        "input": held_imagery,
+        "model": lambda model: held_model(model, spec),
+        "region": region_text,
+        "prompts": prompts_text,
+    }
     return {
         key: texts[key](value) if key in texts and value is not None else plain_value(value, key)
         for key, value in settings.items()
     }
 
 
-def _content(workflow: WorkflowSource | None, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+def held_imagery(value: Any) -> Any:
+    """Imagery as text, lists and dicts where it is paths, and held where arrays are in it."""
+    if isinstance(value, Held):
+        return value
+    given = given_imagery(value)
+    return Held(given, named(value)) if holds_arrays(given) else given
+
+
+def held_model(value: Any, spec: Any = None) -> Any:
+    """A model as text where it is a name or a path, and held where it is a spec, or a network with its spec."""
+    if isinstance(value, Held):
+        return value
+    model = own_model(value, spec)
+    return Held(model, model.name) if isinstance(model, OwnModel) else model
+
+
+def _content(workflow: Any, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """The keys of a workflow, and what an error calls it."""
     if isinstance(workflow, Workflow):
         return workflow.model_dump(), "the workflow"
+    if is_imagery_object(workflow):
+        return _imagery_workflow([held_imagery(workflow)], given), "the run"
     if isinstance(workflow, Mapping):
         return workflow, "the workflow"
     named = [workflow] if isinstance(workflow, str | os.PathLike) else workflow
@@ -111,7 +142,7 @@ def _input_of(imagery: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any
 def _imagery_workflow(imagery: Sequence[str], given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings of imagery and a model: those of the workflow that ships for the model."""
     if "model" not in given:
-        if len(imagery) == 1 and get_close_matches(imagery[0], workflow_names(), n=1):
+        if len(imagery) == 1 and isinstance(imagery[0], str) and get_close_matches(imagery[0], workflow_names(), n=1):
             raise InputNotFoundError(f"workflow {imagery[0]} does not exist; {nearest(imagery[0], workflow_names())}")
         first = f"'{imagery[0]}'" if imagery else "the input"
         raise WorkflowError(
