@@ -200,7 +200,9 @@ def read_prompts(prompts: TableLike, geobox: GeoBox, *, column: str = POSITIVE) 
     positive, owners = _signs(table, column, called), _owners(table)
     spots = np.isin(shapely.get_type_id(shapes), SPOTS)
     if not positive[~spots].all():
-        raise VectorError(f"{called} have a polygon that is not positive; only points can say what is not.")
+        raise VectorError(
+            f"{called} have a polygon that is not positive; only points can be negative: give points for background."
+        )
     place = _placing(table.crs, geobox)
     height, width = geobox.shape
     owners[spots & ~positive & _unnamed(table)] = EVERY
@@ -211,7 +213,7 @@ def read_prompts(prompts: TableLike, geobox: GeoBox, *, column: str = POSITIVE) 
     if not layer.touches(Window(0, 0, height, width)):
         raise RegionError(
             f"no point and no polygon of {called} that marks an object lies within the raster; give "
-            "prompts of the same place."
+            "prompts of the same area."
         )
     return layer
 

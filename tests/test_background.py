@@ -303,7 +303,7 @@ def test_check_says_what_a_made_up_tile_becomes_background_included() -> None:
 
 def said(network: Any) -> str:
     """What a trial gives, of which it warns that all is one class."""
-    with pytest.warns(GeosegWarning, match=r"gives all of a made-up tile the class '\w+'; .* geoseg:threshold"):
+    with pytest.warns(GeosegWarning, match=r"gives all of a synthetic tile the class '\w+'; .* geoseg:threshold"):
         return try_model(wrap(network, SPEC)).result
 
 

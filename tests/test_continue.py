@@ -359,7 +359,7 @@ def test_imagery_of_the_catalog_is_read_again_when_the_folder_of_the_run_has_its
 def test_resume_refuses_what_is_no_run_and_settings_that_decide(run: Run) -> None:
     with pytest.raises(InputNotFoundError, match=r"holds no workflow\.yaml; give the output folder of a run"):
         geoseg.resume(run.folder)
-    with pytest.raises(WorkflowError, match="halo cannot be another when a run is continued"):
+    with pytest.raises(WorkflowError, match="halo cannot be changed when a run is continued"):
         geoseg.resume(run.output, halo=4)
 
 

@@ -298,7 +298,7 @@ def test_an_expression_that_levels_off_tells_its_range() -> None:
 
 @pytest.mark.parametrize("scalings", [(), (Scaling("none"),), (Scaling("processing", expression="A*2"),) * 3])
 def test_a_scaling_that_tells_no_range_needs_a_contrast(scalings: tuple[Scaling, ...]) -> None:
-    with pytest.raises(ModelError, match=r"does not tell how far colours lie apart; set refine\.contrast"):
+    with pytest.raises(ModelError, match=r"the contrast of colours cannot be derived; set refine\.contrast"):
         model_of(torch.zeros(1, 3, 4, 4), Refinement(), scalings=scalings)
 
 

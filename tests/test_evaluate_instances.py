@@ -118,7 +118,7 @@ def test_scores_may_stand_in_any_table_that_has_one_for_each_object(tmp_path: Pa
     with pytest.raises(InputNotFoundError, match="do not exist"):
         evaluate(prediction, path, scores=tmp_path / "nowhere.csv")
     (tmp_path / "broken.gpkg").write_text("no table")
-    with pytest.raises(EvaluationError, match="are no table"):
+    with pytest.raises(EvaluationError, match="are not a table"):
         evaluate(prediction, path, scores=tmp_path / "broken.gpkg")
 
 
@@ -285,7 +285,7 @@ def test_objects_of_different_classes_are_no_pair(tmp_path: Path) -> None:
     strange = write_shapes(tmp_path / "strange.gpkg", polygons, **{"class": [5, 5, 5, 5]})
     result = evaluate(strange, folder, task="instance")
     assert result.summary()["scores"]["pairs"] == 4
-    assert "no class in common" in result.notes[0]
+    assert "have no class in common" in result.notes[0]
     one_side = evaluate(prediction, folder / "instances.tif", classes=["house"]).summary()["scores"]
     assert (one_side["true_objects"], one_side["predicted_objects"]) == (4, 1)
     with pytest.raises(EvaluationError, match="has classes of objects; omit --classes"):

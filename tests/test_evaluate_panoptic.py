@@ -115,7 +115,7 @@ def test_a_side_without_instances_is_an_error(tmp_path: Path) -> None:
     prediction, truth = write_sides(tmp_path, 3)
     with pytest.raises(EvaluationError, match=r"the truth .* lacks labels or instances.*--truth-instances"):
         evaluate(prediction, truth / "labels.tif", task="panoptic")
-    with pytest.raises(EvaluationError, match="panoptic quality is that of all classes"):
+    with pytest.raises(EvaluationError, match="panoptic quality covers all classes"):
         evaluate(prediction, truth, classes=[1])
     names = {0: "ground", 1: "houses", 2: "cars", 3: "water"}
     assert list(summary_of(prediction, truth, classes=names)["classes"]) == list(names.values())

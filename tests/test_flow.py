@@ -287,7 +287,7 @@ def test_dask_can_send_an_error_that_rasterio_has_caused() -> None:
 def test_a_failure_of_a_worker_is_an_error_with_its_traceback() -> None:
     error = Failure("ZeroDivisionError: by zero", "Traceback ...").error()
     assert isinstance(error, WorkerError)
-    assert str(error) == "a worker fails (ZeroDivisionError: by zero); see its traceback, and mend what it names."
+    assert str(error) == "a worker fails (ZeroDivisionError: by zero); see its traceback, and fix what it names."
     assert "Traceback ..." in str(error.__cause__)
 
 

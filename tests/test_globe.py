@@ -88,7 +88,7 @@ def test_run_ends_well_wherever_its_raster_lies(tmp_path: Path, kind: str) -> No
     model = write_model(tmp_path / "model", Constant(), name="constant", tile_size=64)
     settings: dict[str, Any] = {"input": str(path), "model": str(model), "output": str(tmp_path / "out"), "workers": 1}
     if kind == "moon":
-        with pytest.warns(ReportWarning, match=r"item.json has no footprint.* has no place on the earth"):
+        with pytest.warns(ReportWarning, match=r"item.json has no footprint.* is not a CRS of the earth"):
             result = geoseg.run(settings)
     else:
         result = geoseg.run(settings)

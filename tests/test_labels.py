@@ -125,9 +125,9 @@ def test_numbers_that_become_another_type_are_never_rounded(
 
 def test_numbers_that_are_not_whole_are_no_classes(client: Client, tmp_path: Path) -> None:
     labels = np.full((30, 30), 0.25, np.float32)
-    with pytest.raises(RasterError, match=r"labels\.tif' holds 0\.25, which is no whole number"):
+    with pytest.raises(RasterError, match=r"labels\.tif' holds 0\.25, which is not a 63-bit integer"):
         polygons(client, write(tmp_path / "labels.tif", labels), tmp_path)
-    with pytest.raises(RasterError, match="no whole number of 63 bits"):
+    with pytest.raises(RasterError, match="not a 63-bit integer"):
         read_labels(open_raster(write(tmp_path / "wide.tif", np.full((3, 3), 2**63, np.uint64))), Window(0, 0, 3, 3))
 
 
@@ -256,7 +256,7 @@ def test_what_may_be_classes_or_objects_asks_for_the_task(tmp_path: Path, capsys
     few[5:20, 5:20], few[30:50, 30:50] = 1, 2
     paths = [str(write(tmp_path / "p.tif", class_map("uint8"))), str(write(tmp_path / "t.tif", few))]
     assert main(["evaluate", *paths]) == 3
-    assert "t.tif' may hold classes or numbers of objects; say which: --task semantic, or --task instance" in " ".join(
+    assert "t.tif' may hold classes or object ids; give --task semantic or --task instance" in " ".join(
         capsys.readouterr().err.split()
     )
     assert geoseg.evaluate(*paths, task="semantic").task == "semantic"
@@ -317,7 +317,7 @@ def test_classes_of_which_none_has_the_same_name_are_noted(tmp_path: Path) -> No
         with rasterio.open(path, "r+") as target:
             target.update_tags(**{f"CLASS_{value}": name for value, name in enumerate(names, 1)})
     assert geoseg.evaluate(*paths).notes == (
-        "no class has one name on both sides: the truth has x, y, z, the prediction a, b, c",
+        "no class name occurs in both inputs: the truth has x, y, z, the prediction a, b, c",
     )
 
 

@@ -258,7 +258,7 @@ def test_what_cannot_be_used_is_one_sentence(
 
 def test_shares_are_not_classes_and_a_folder_must_be_there(raster: Path, client: Client, tmp_path: Path) -> None:
     path = write(tmp_path / "floats.tif", np.full((5, 5), 0.5, np.float32))
-    with pytest.raises(RasterError, match=r"floats\.tif' holds 0\.5, which is no whole number"):
+    with pytest.raises(RasterError, match=r"floats\.tif' holds 0\.5, which is not a 63-bit integer"):
         geoseg.polygonize(str(path), tmp_path / "out.gpkg", client=client)
     with pytest.raises(OutputError, match="does not exist; create it"):
         geoseg.polygonize(str(raster), tmp_path / "nowhere" / "out.gpkg", client=client)

@@ -75,7 +75,7 @@ def test_a_crs_that_nobody_knows_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_crs_alone_places_no_raster_without_a_transform(photo: Path) -> None:
-    with pytest.raises(CrsError, match=r"no transform, so it has no place .* `crs: local`"):
+    with pytest.raises(CrsError, match=r"no transform, so it is not georeferenced.* `crs: local`"):
         open_raster(photo, crs="EPSG:32618")
 
 
@@ -102,7 +102,7 @@ def test_rasters_without_a_place_do_not_lie_upon_one_another(tmp_path: Path) -> 
     paths = [
         write_raster(tmp_path / f"B0{i}.png", noise(1, 4, 4), crs=None, transform=None, driver="PNG") for i in "23"
     ]
-    with pytest.raises(CrsError, match=r"2 rasters have no place, .*B02\.png.*B03\.png.* a run of its own"):
+    with pytest.raises(CrsError, match=r"2 rasters are not georeferenced \(such as .*B02\.png.*B03\.png.* its own run"):
         open_raster(paths, crs="local")
     assert open_raster(paths, bands=["B02", "B03"], crs="local").bands == ("B02", "B03")
 
@@ -147,7 +147,7 @@ def test_a_region_of_a_photograph_is_given_in_its_pixels(photo: Path, model: Pat
     assert gpd.read_file(result.features_paths[0]).total_bounds.tolist() == [20, -50, 60, 0]
     with rasterio.open(result.labels_path) as source:
         assert np.argwhere(source.read(1) != 255).max(0).tolist() == [49, 59]
-    with pytest.raises(RegionError, match="has no place in plain pixels"):
+    with pytest.raises(RegionError, match="cannot be projected to plain pixels"):
         geoseg.plan(settings(photo, model, region="10,10,11,11,EPSG:4326"))
 
 

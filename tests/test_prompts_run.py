@@ -135,7 +135,7 @@ def test_prompts_outside_the_region_are_said_to_be(
 
 
 def test_a_model_that_is_asked_in_words_says_so(photo: Path, points: Path) -> None:
-    with pytest.raises(WorkflowError, match="'sam3' finds what words name; give --text"):
+    with pytest.raises(WorkflowError, match="'sam3' segments what a text describes; give --text"):
         geoseg.plan("prompts", model="sam3", input=str(photo), prompts=str(points))
 
 

@@ -939,7 +939,7 @@ def test_a_folder_that_is_no_run_is_refused_in_one_sentence(tmp_path: Path) -> N
     with pytest.raises(InputNotFoundError, match=r"holds no run\.json; give the output folder"):
         make_report(tmp_path)
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(ReportError, match="no manifest"):
+    with pytest.raises(ReportError, match="not a run manifest"):
         make_report(tmp_path)
     make_folder(tmp_path, smooth_labels((100, 120)))
     (tmp_path / "labels.tif").write_bytes(b"no tiff")

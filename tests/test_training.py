@@ -230,7 +230,7 @@ def test_labels_painted_in_colours_or_not_whole_are_refused(fields: Path) -> Non
     with pytest.raises(TrainingError, match=r"painted\.tif' has 3 bands, so it looks like a picture"):
         read_scenes(parse_recipe(recipe_content(fields, labels=[{"raster": "painted.tif"}])))
     write(fields / "shares.tif", np.full((1, SIDE, SIDE), 0.5, np.float32))
-    with pytest.raises(RasterError, match=r"shares\.tif' holds 0\.5, which is no whole number"):
+    with pytest.raises(RasterError, match=r"shares\.tif' holds 0\.5, which is not a 63-bit integer"):
         read_scenes(parse_recipe(recipe_content(fields, labels=[{"raster": "shares.tif"}])))
 
 

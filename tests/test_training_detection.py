@@ -274,14 +274,14 @@ def test_an_image_without_objects_has_none() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss": {"dice": 0.5}}, "recipe key 'loss' means nothing to torchvision.MaskRCNN"),
-        ({"edge": 3}, "recipe key 'edge' means nothing to torchvision.MaskRCNN"),
-        ({"watershed": {"seed": 0.6}}, "recipe key 'watershed' means nothing to torchvision.MaskRCNN"),
+        ({"loss": {"dice": 0.5}}, "recipe key 'loss' does not apply to torchvision.MaskRCNN"),
+        ({"edge": 3}, "recipe key 'edge' does not apply to torchvision.MaskRCNN"),
+        ({"watershed": {"seed": 0.6}}, "recipe key 'watershed' does not apply to torchvision.MaskRCNN"),
         (
             {"task": "semantic-segmentation", "classes": [*ROOF, {"value": 9, "name": "barn"}]},
             "set `task: instance-segmentation`",
         ),
-        ({"labels": [{"raster": ["a", "b"]}]}, "labels tell no objects apart for torchvision.MaskRCNN"),
+        ({"labels": [{"raster": ["a", "b"]}]}, "labels have no instances, which torchvision.MaskRCNN needs"),
         ({"architecture": "torchvision.fcn_resnet50"}, "name one such as smp.Unet or torchvision.MaskRCNN"),
         ({"hyperparameters": {**COMPACT, "anchor_sizes": [10]}}, r"anchor_sizes are \[10\], give one size for each"),
         ({"hyperparameters": {**COMPACT, "box_chanels": 5}}, "did you mean 'box_channels'"),

@@ -276,7 +276,11 @@ def test_a_folder_of_something_else_is_refused(changes: dict[str, Any], words: s
         ({**SEGFORMER, "decoder_size": 8}, {}, "'decoder_size', which .* does not take"),
         ({**SEGFORMER, "hidden_act": "unknown"}, {}, "cannot be opened by transformers as .*unknown"),
         (SEGFORMER, {"architecture": "transformers.SegformrForSemanticSegmentation"}, "does not exist.*Segformer"),
-        (SEGFORMER, {"architecture": "transformers.AutoModelForSemanticSegmentation"}, "which only a folder can tell"),
+        (
+            SEGFORMER,
+            {"architecture": "transformers.AutoModelForSemanticSegmentation"},
+            "which its weights folder has to specify",
+        ),
     ],
 )
 def test_a_file_that_the_entry_does_not_describe_is_refused(

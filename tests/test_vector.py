@@ -688,7 +688,7 @@ def test_a_region_with_several_layers_is_refused_by_their_names(tmp_path: Path) 
 
 @pytest.mark.parametrize("bounds", ["-180,-90,180,90", "-170,-10,-160,10", "0,-80,179,80"])
 def test_a_region_without_a_place_in_the_rasters_crs_is_refused(bounds: str) -> None:
-    with pytest.raises(RegionError, match="no place in EPSG:32618"):
+    with pytest.raises(RegionError, match="cannot be projected to EPSG:32618"):
         read_region(bounds).to_crs("EPSG:32618")
 
 

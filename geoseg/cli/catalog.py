@@ -19,7 +19,7 @@ def app(context: click.Context) -> None:
 
     for imagery in list_imagery():
         say(f"{imagery.name}: {len(imagery.paths)} file{'s' if len(imagery.paths) != 1 else ''}, {imagery.license}")
-        say(f"    bands    {' '.join(imagery.bands) or 'not said'}")
+        say(f"    bands    {' '.join(imagery.bands) or 'not declared'}")
         if imagery.description:
             say(f"    {imagery.description}")
 

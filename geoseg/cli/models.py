@@ -80,7 +80,7 @@ def check(model: str, weights: str | None, trust_model: bool | None, device: str
     opened = load_model(spec if weights is None else spec.with_weights(weights), device)
     say(f"opened {spec.name} on {device} in {time.perf_counter() - started:.1f} s")
     tried = try_model(opened)
-    say(f"ran one made-up tile of {tried.size} x {tried.size} px, {len(spec.bands)} bands, in {tried.seconds:.1f} s")
+    say(f"ran one synthetic tile of {tried.size} x {tried.size} px, {len(spec.bands)} bands, in {tried.seconds:.1f} s")
     say(f"it gave {tried.result}, as its entry says")
 
 

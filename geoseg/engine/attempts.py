@@ -72,7 +72,7 @@ class Failure:
     def error(self) -> GeosegError:
         """An error of geoseg's own to raise for it; the worker's traceback is its cause."""
         if self.kind is None:
-            sentence = f"a worker fails ({self.sentence.rstrip('.')}); see its traceback, and mend what it names."
+            sentence = f"a worker fails ({self.sentence.rstrip('.')}); see its traceback, and fix what it names."
             error: GeosegError = WorkerError(sentence)
         else:
             error = self.kind(self.sentence)

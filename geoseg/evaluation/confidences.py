@@ -97,4 +97,4 @@ def _read(path: Path) -> pd.DataFrame:
         return table
     except (pyogrio.errors.DataSourceError, ValueError, OSError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise EvaluationError(f"the scores '{path}' are no table ({reason}); give a CSV or vector file") from error
+        raise EvaluationError(f"the scores '{path}' are not a table ({reason}); give a CSV or vector file") from error

@@ -73,7 +73,7 @@ class Evaluation:
         notes: tuple[str, ...] = getattr(self.scores, "notes", ())
         share = self.scores.summary().get("compared", math.nan)
         if share < 1:
-            notes = (*notes, f"{share:.1%} of the known truth is compared; elsewhere the prediction says nothing")
+            notes = (*notes, f"{share:.1%} of the known truth is compared; elsewhere the prediction has no labels")
         return notes
 
     def summary(self) -> dict[str, Any]:
@@ -216,5 +216,5 @@ def find_task(truth: Side, prediction: Side) -> str:
     if all(look.is_byte or (look.kind is None and look.values <= classes) for look in unsure.values()):
         return "semantic"
     raise EvaluationError(
-        f"{next(iter(unsure))} may hold classes or numbers of objects; say which: --task semantic, or --task instance"
+        f"{next(iter(unsure))} may hold classes or object ids; give --task semantic or --task instance"
     )

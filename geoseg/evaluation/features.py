@@ -106,7 +106,7 @@ class Features:
             moved = gpd.GeoSeries(self.shapes, crs=self.crs).to_crs(target).to_numpy()
         except ProjError as error:
             raise CrsError(
-                f"features in '{self.crs.name}' have no place in '{target.name}'; give two sides of one place"
+                f"features in '{self.crs.name}' cannot be projected to '{target.name}'; give inputs of the same area"
             ) from error
         return replace(self, shapes=areal(moved), crs=target)
 

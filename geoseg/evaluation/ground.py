@@ -88,7 +88,9 @@ def make_ground(geobox: GeoBox, rasters: list[Raster], region: Region | None) ->
     """
     if region is not None:
         if not is_placed(geobox):
-            raise CrsError("the rasters have no coordinate reference system, so a region has no place in them; omit it")
+            raise CrsError(
+                "the rasters have no coordinate reference system, so a region cannot be located in them; omit it"
+            )
         region = place_region(region, geobox)
     return Ground(geobox, region, any(map(_is_striped, rasters)))
 
@@ -120,13 +122,13 @@ def bring_onto(raster: Raster, geobox: GeoBox, names: tuple[str, str] = ("the pr
             (one, other), (height, width) = names, geobox.shape
             raise EvaluationError(
                 f"{one} has {raster.shape[1]} x {raster.shape[0]} px and {other} {width} x {height} px, and not both "
-                "are placed on the ground; give rasters of one shape, or with a coordinate reference system"
+                "are georeferenced; give rasters of one shape, or with a coordinate reference system"
             )
         return raster
     placed = _rebuilt(raster, geobox, lambda source: source)
     whole = Window(0, 0, *geobox.shape)
     if not any(piece.extent.intersect(whole).area for layer in placed.layers for piece in layer.pieces):
-        raise EvaluationError(f"{names[0]} and {names[1]} do not overlap; give two of the same place")
+        raise EvaluationError(f"{names[0]} and {names[1]} do not overlap; give two of the same area")
     return placed
 
 

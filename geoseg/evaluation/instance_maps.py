@@ -124,9 +124,7 @@ def _given(side: Side, truth: Side, geobox: GeoBox, settings: EvaluationOptions)
     """Bring the objects of a side onto the grid."""
     if side.instances is None:
         if side.layer is None:
-            raise EvaluationError(
-                f"{side.name} has no objects, neither a raster of their numbers nor features; give one"
-            )
+            raise EvaluationError(f"{side.name} has neither an instance raster nor features; give one")
         features = read_features(
             side.layer, side.role, class_column=settings.class_column, score_column=settings.score_column
         )

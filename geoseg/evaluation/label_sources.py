@@ -143,11 +143,11 @@ def _grid_of(truth: Raster | Features, prediction: Raster | Features, settings: 
         return prediction.geobox
     if settings.resolution is None:
         raise EvaluationError(
-            "two vector files are compared by class on a grid; say how fine it is: --resolution 1 (metres)"
+            "two vector files are compared by class on a grid; give its pixel size, such as --resolution 1 (metres)"
         )
     both = metric_features(truth, prediction)
     if not any(len(item) for item in both):
-        raise EvaluationError("neither of the two vector files has a feature; give the ones that were meant")
+        raise EvaluationError("neither of the two vector files has features; give files that have")
     bounds = np.array([item.bounds for item in both if len(item)])
     (left, bottom), (right, top) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
     return GeoBox.from_bbox((left, bottom, right, top), both[0].crs, resolution=settings.resolution)

@@ -36,7 +36,7 @@ def _metric_crs(features: Features) -> CRS:
     if not len(features) or crs.is_engineering:
         return crs
     if crs.geodetic_crs is None:
-        raise CrsError(f"'{crs.name}' has no place on the ground, so nothing can be measured in metres; reproject it")
+        raise CrsError(f"'{crs.name}' is not a CRS of the earth, so lengths in metres cannot be measured; reproject it")
     left, bottom, right, top = features.bounds
     to_degrees = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
     longitude, latitude = to_degrees.transform((left + right) / 2, (bottom + top) / 2)

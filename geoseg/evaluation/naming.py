@@ -108,8 +108,8 @@ class Naming:
         lowest, highest = int(values.min(initial=0)), int(values.max(initial=0))
         if lowest < 0 or highest >= _VALUES:
             raise EvaluationError(
-                f"the value {lowest if lowest < 0 else highest} is no class, classes have values from 0 to 65,535; "
-                "evaluate numbers of objects with the task 'instance'"
+                f"the value {lowest if lowest < 0 else highest} is not a class (0 to 65,535); "
+                "evaluate object ids with the task 'instance'"
             )
         table = self._tables[side]
         found = table[values]
@@ -174,7 +174,7 @@ class Naming:
         notes = [f"the class '{name}' of the prediction is the truth's '{own}'" for name, own in self._spelled.items()]
         if self.by_name and not set(self._names[TRUTH].values()) & set(self._names[PREDICTION].values()):
             one, other = (", ".join(sorted(set(names.values()))[:5]) for names in self._names)
-            notes.append(f"no class has one name on both sides: the truth has {one}, the prediction {other}")
+            notes.append(f"no class name occurs in both inputs: the truth has {one}, the prediction {other}")
         return tuple(notes)
 
     def _value(self, index: int) -> int:
@@ -194,7 +194,7 @@ class Naming:
         if key not in self._keys:
             if len(self._keys) == CAPACITY:
                 raise EvaluationError(
-                    f"there are more than {CAPACITY} classes; evaluate numbers of objects with the task 'instance'"
+                    f"there are more than {CAPACITY} classes; evaluate object ids with the task 'instance'"
                 )
             self._keys.append(key)
         return self._keys.index(key)

@@ -115,7 +115,7 @@ def _indices(
     if settings.classes is not None:
         check_words(naming, truth.side, prediction.side, [side.worded for side in both])
     elif not _share(naming, truth, prediction):
-        notes.append("the two sides have no class in common, so objects are compared without classes")
+        notes.append("the two inputs have no class in common, so objects are compared without classes")
         return alone, EVERY
     places = np.full(IGNORE + 1, IGNORE, np.int64)
     places[order] = np.arange(len(order))

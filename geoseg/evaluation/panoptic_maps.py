@@ -152,13 +152,15 @@ def evaluate_panoptic(
         They cannot be compared.
     """
     if settings.classes is not None and not hasattr(settings.classes, "keys"):
-        raise EvaluationError("panoptic quality is that of all classes; omit --classes, or give names: 1=water")
+        raise EvaluationError("panoptic quality covers all classes; omit --classes, or give names: 1=water")
     one, other = _Panoptic.of(truth, truth), _Panoptic.of(prediction, truth)
     ground = make_ground(one.labels.geobox, [one.labels, other.labels], region)
     naming = Naming(read_legend(one.labels).names, read_legend(other.labels).names, settings.classes, settings.ignore)
     tally, known, compared = _count(one, other, ground, naming, progress)
     if not compared:
-        raise EvaluationError(f"{prediction.name} does not reach where {truth.name} has classes; give two of one place")
+        raise EvaluationError(
+            f"{prediction.name} does not cover the pixels where {truth.name} has classes; give two of the same area"
+        )
     columns, areas = tally.total()
     order = naming.in_order()
     isthing = _things(columns, areas, order, naming, settings)

@@ -178,7 +178,7 @@ def evaluate_semantic(
     compared = int(counts.sum())
     if not compared:
         raise EvaluationError(
-            f"{prediction.name} says nothing where {truth.name} has classes; give two that hold classes of one place"
+            f"{prediction.name} has no labels where {truth.name} has classes; give two inputs of the same area"
         )
     order, naming = pair.naming.in_order(), pair.naming
     names = unique_names(naming, order)
@@ -222,6 +222,6 @@ def _pixels(settings: EvaluationOptions, ground: Ground) -> float:
         return length
     if ground.pixel_size is None:
         raise EvaluationError(
-            f"a tolerance of {length:g} m means nothing without a coordinate reference system; give pixels, such as 2px"
+            f"a tolerance of {length:g} m cannot be converted to px without a CRS; give pixels, such as 2px"
         )
     return length / ground.pixel_size

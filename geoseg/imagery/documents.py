@@ -125,7 +125,7 @@ def well_formed(name: str) -> Iterator[None]:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, ShapelyError) as error:
         raise CatalogError(
-            f"{name} has a field that is not as STAC has it ({type(error).__name__}: {_reason(error)}); correct it, or "
+            f"{name} has a field that is not valid STAC ({type(error).__name__}: {_reason(error)}); correct it, or "
             "give the files themselves as input."
         ) from error
 
@@ -191,7 +191,7 @@ def _root_of(folder: Path) -> Path:
 def _searched(root: str, search: Search) -> Iterator[Json]:
     """The items that a server finds."""
     if search.outline is None:
-        raise WorkflowError(f"'{root}' would give everything it has; give --region with the place to map.")
+        raise WorkflowError(f"'{root}' would return every item without a region; give --region with the area to map.")
     try:
         client = Client.open(root, stac_io=StacApiIO(timeout=TIMEOUT))
         asked = search.parameters

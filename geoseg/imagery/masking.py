@@ -58,7 +58,7 @@ def read_masking(given: str | Mapping[str, Any]) -> Masking:
     except (KeyError, TypeError, ValueError) as error:
         raise WorkflowError(f"mask {given!r} cannot be used; {FORM}.") from error
     if not masking.asset or not (masking.exclude or masking.bits):
-        raise WorkflowError(f"mask {given!r} says not which asset, or excludes nothing; {FORM}.")
+        raise WorkflowError(f"mask {given!r} names no asset or excludes no values; {FORM}.")
     if not all(0 <= bit < 63 for bit in masking.bits):
         raise WorkflowError(f"mask has the bits {list(masking.bits)}; count them from 0.")
     return masking

@@ -115,7 +115,7 @@ def open_imagery(
             return _open_items(read_items(given, search), reading, resolution, region, mosaic)
     if not search.is_empty:
         raise WorkflowError(
-            f"'{given}' is no catalog to search; give STAC, or leave collections, datetime and query out."
+            f"'{given}' is not a STAC catalog or API; give STAC, or leave collections, datetime and query out."
         )
     return _open_files(given, bands, resolution, crs, mosaic, masking, calibration, on_error)
 
@@ -185,8 +185,8 @@ def _open_files(
         )
     if not isinstance(files, dict) or masking.asset not in files:
         raise WorkflowError(
-            f"mask names '{masking.asset}', which is not there; give STAC items with that asset, or name its file "
-            "among the bands: `input: {red: ..., scl: ...}`."
+            f"mask names '{masking.asset}', which the input does not have; give STAC items with that asset, or name "
+            "its file among the bands: `input: {red: ..., scl: ...}`."
         )
     paths = list_files(files.pop(masking.asset))
     raster = open_raster(files, bands=bands, resolution=resolution, crs=crs, calibration=calibration)

@@ -170,7 +170,7 @@ def read_query(given: Query | None) -> dict[str, dict[str, Any]]:
     for name, tests in query.items():
         for word in tests:
             if word not in _TESTS:
-                raise WorkflowError(f"query of {name} has an unknown word '{word}'; use {', '.join(_TESTS)}.")
+                raise WorkflowError(f"query of {name} has an unknown operator '{word}'; use {', '.join(_TESTS)}.")
     return query
 
 

@@ -162,8 +162,8 @@ def _range(spec: ModelSpec, scaling: Scaling) -> float:
     ranges = {"min-max": 1.0, "scale": 1.0, "z-score": DEVIATIONS}
     if scaling.type not in ranges:
         raise ModelError(
-            f"model '{spec.name}' has a scaling of type '{scaling.type}', which does not tell how far colours lie "
-            "apart; set refine.contrast, in units of what the network sees."
+            f"model '{spec.name}' has a scaling of type '{scaling.type}', from which the "
+            "contrast of colours cannot be derived; set refine.contrast, in units of what the network sees."
         )
     return ranges[scaling.type]
 

@@ -125,8 +125,8 @@ def open_pretrained(spec: ModelSpec, known: Mapping[str, str]) -> Any:
         return _open_folder(resolve_folder(spec), spec, known)
     if kind == ANY:
         raise ModelError(
-            f"model '{spec.name}' has the architecture '{spec.architecture}', which only a folder can tell; give a "
-            "folder as save_pretrained writes it with --weights FOLDER, or name the class, such as "
+            f"model '{spec.name}' has the architecture '{spec.architecture}', which its weights folder has to specify; "
+            "give a folder as save_pretrained writes it with --weights FOLDER, or name the class, such as "
             f"transformers.{next(iter(known))}."
         )
     return _open_file(resolve_weights(spec), spec)

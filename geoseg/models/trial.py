@@ -127,7 +127,7 @@ def _warn_of_one(spec: ModelSpec, shares: dict[str, float]) -> None:
     if len(shares) == 1:
         (name,) = shares
         warnings.warn(
-            f"model '{spec.name}' gives all of a made-up tile the class '{name}'; if it does so everywhere, check "
+            f"model '{spec.name}' gives all of a synthetic tile the class '{name}'; if it does so everywhere, check "
             "value_scaling, geoseg:activation and geoseg:threshold in its entry.",
             GeosegWarning,
             stacklevel=4,

@@ -394,8 +394,8 @@ def _refuse_unverified(address: str, spec: ModelSpec) -> None:
     """Refuse an address without encryption where no checksum tells whether the file was exchanged on its way."""
     if spec.checksum is None and urlsplit(address).scheme != "https":
         raise WeightsError(
-            f"weights of model '{spec.name}' would come from {address} without encryption or a checksum, so they may "
-            "be anyone's; give https, or file:checksum in the model's entry."
+            f"weights of model '{spec.name}' would come from {address} without encryption or a checksum, so they "
+            "could have been replaced on the way; give https, or file:checksum in the model's entry."
         )
 
 

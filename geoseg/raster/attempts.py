@@ -62,7 +62,7 @@ class Attempts:
         names = ", ".join(f"'{name}'" for name, _ in failed)
         sentence = f"{len(failed)} of {len(failed) + opened} rasters cannot be used ({names})"
         if self.on_error == "stop" or not opened:
-            remedy = "mend them" if not opened else "mend them, or leave them out with on_error: skip"
+            remedy = "repair them" if not opened else "repair them, or leave them out with on_error: skip"
             raise type(first)(f"{sentence}, the first because {str(first).rstrip('.')}; {remedy}.") from first
         self.skipped += [str(error) for _, error in failed]
         warnings.warn(GeosegWarning(f"{sentence} and are left out, the first because {first}"), stacklevel=3)

@@ -53,11 +53,11 @@ class Calibration:
     def __post_init__(self) -> None:
         """Refuse numbers that would make pixels useless."""
         if self.scale is not None and not 0 < self.scale < math.inf:
-            raise WorkflowError(f"a scale of {self.scale} is no factor of pixels; give one above 0, such as 10000.")
+            raise WorkflowError(f"scale is {self.scale}; give a factor above 0, such as 10000.")
         if self.offset is not None and not math.isfinite(self.offset):
-            raise WorkflowError(f"an offset of {self.offset} cannot be added to pixels; give a number, such as -1000.")
+            raise WorkflowError(f"offset is {self.offset}; give a finite number, such as -1000.")
         if not (self.nodata is None or self.nodata == "none" or isinstance(self.nodata, int | float)):
-            raise WorkflowError(f"nodata '{self.nodata}' is no number; give a number or none.")
+            raise WorkflowError(f"nodata is '{self.nodata}'; give a number or none.")
 
     @property
     def override(self) -> Line | None:
@@ -90,8 +90,8 @@ class Calibration:
         for dtype in dtypes:
             if usable_nodata(self.nodata, dtype) is None:
                 raise RasterError(
-                    f"nodata is {self.nodata:g}, which no pixel of '{name}' can be ({dtype}); give the value that its "
-                    "pixels without data have, or none."
+                    f"nodata is {self.nodata:g}, which pixels of '{name}' cannot hold ({dtype}); give the value that "
+                    "its pixels without data have, or none."
                 )
         return tuple(usable_nodata(self.nodata, dtype) for dtype in dtypes)
 

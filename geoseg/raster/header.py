@@ -284,16 +284,16 @@ def _unplaced(opened: rasterio.DatasetReader, given: str) -> CrsError:
     if opened.crs is None and not opened.transform.is_identity:
         return CrsError(
             f"'{given}' has no coordinate reference system; give `crs: EPSG:32618` or another, or `crs: local` for "
-            "plain pixels."
+            "pixel coordinates."
         )
     if opened.crs is None:
         return CrsError(
-            f"'{given}' has no coordinate reference system and no transform, so it has no place on the ground; "
-            "give `crs: local` to map its plain pixels, or georeference it."
+            f"'{given}' has no coordinate reference system and no transform, so it is not georeferenced; give "
+            "`crs: local` to process it in pixel coordinates, or georeference it."
         )
     return CrsError(
         f"'{given}' has a coordinate reference system but no transform, so its place is unknown; write it into "
-        f"the file: `gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM '{given}'`, or give `crs: local` for plain pixels."
+        f"the file: `gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM '{given}'`, or give `crs: local` for pixel coordinates."
     )
 
 

@@ -97,8 +97,7 @@ def read_labels(raster: Raster, window: Window, name: str | None = None) -> tupl
     wrong = values != np.rint(values) if is_float else values > LIMITS.max
     if wrong.any():
         raise RasterError(
-            f"{called} holds {values[wrong][0]}, which is no whole number of 63 bits; give classes or numbers of "
-            "objects"
+            f"{called} holds {values[wrong][0]}, which is not a 63-bit integer; give classes or numbers of objects"
         )
     large = np.abs(values) >= EXACT if is_float else wrong
     if large.any():

@@ -215,8 +215,8 @@ class Raster:
         share = sum(extents.values()) / (height * width)
         if height * width > LARGE and share < SMALLEST_SHARE:
             raise RasterError(
-                f"the {len(extents):,} rasters lie far apart: of the {width:,} x {height:,} px that hold them all, "
-                f"{share:.2g} are imagery; map each place in a run of its own."
+                f"the {len(extents):,} rasters are far apart and cover only {share:.2g} of the {width:,} x {height:,} "
+                "px around them; process each area in its own run."
             )
 
     @property

@@ -288,12 +288,12 @@ def _is_picture(header: Header) -> bool:
 
 
 def _check_apart(sources: list[Source]) -> None:
-    """Refuse several rasters of plain pixels, which would lie upon one another."""
+    """Refuse several rasters in pixel coordinates, which would overlap."""
     plain = [source for source in sources if is_plain(source.geobox) and source.geobox.transform == UPRIGHT]
     if len(plain) > 1:
         raise CrsError(
-            f"{len(plain)} rasters have no place, such as '{plain[0].given}' and '{plain[1].given}', and would lie "
-            "upon one another; map each of them in a run of its own."
+            f"{len(plain)} rasters are not georeferenced (such as '{plain[0].given}' and '{plain[1].given}') and would "
+            "overlap at the same pixels; process each in its own run."
         )
 
 

@@ -65,7 +65,7 @@ def named_crs(name: str | int) -> CRS:
         return _mapped(CRS(f"EPSG:{text}" if text.isdigit() else text))
     except CRSError as error:
         raise CrsError(
-            f"the CRS '{text}' is not known; write an EPSG code such as EPSG:32618, or local for plain pixels."
+            f"the CRS '{text}' is not known; write an EPSG code such as EPSG:32618, or local for pixel coordinates."
         ) from error
 
 
@@ -229,8 +229,8 @@ def _footprint_elsewhere(geobox: GeoBox, onto: GeoBox) -> Window:
     known = np.isfinite(y) & np.isfinite(x)
     if not known.any():
         raise CrsError(
-            f"a raster in {crs_label(geobox.crs)} has no place in {crs_label(onto.crs)}; give rasters of one region, "
-            "or reproject them first."
+            f"a raster in {crs_label(geobox.crs)} cannot be projected to {crs_label(onto.crs)}; give rasters of one "
+            "region, or reproject them first."
         )
     return _around(y[known], x[known])
 
@@ -345,5 +345,5 @@ def _transformer(source: CRS, target: CRS) -> Transformer:
         return Transformer.from_crs(source.proj, target.proj, always_xy=True)
     except ProjError as error:
         raise CrsError(
-            f"PROJ knows no way from '{source.proj.name}' to '{target.proj.name}'; give rasters of one planet."
+            f"PROJ has no transformation from '{source.proj.name}' to '{target.proj.name}'; give rasters of one planet."
         ) from error

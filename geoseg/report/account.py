@@ -127,7 +127,7 @@ def failures_section(record: RunRecord) -> str:
     note = f'<p class="note">{more:,} more stand in run.json.</p>' if more > 0 else ""
     return (
         '<section class="wide long" aria-labelledby="failures"><h2 id="failures">Blocks that failed</h2>'
-        "<p>Mend the cause and run the same command again: only these blocks are repeated.</p>"
+        "<p>Fix the cause and run the same command again: only these blocks are repeated.</p>"
         '<div class="scroll"><table><thead><tr><th>Block</th><th>Stage</th><th>Reason</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>{note}</section>"
     )

@@ -44,7 +44,7 @@ def _read(path: Path, frame: Frame, nodata: int) -> NDArray[Any]:
     try:
         with rasterio.open(path) as source:
             if source.shape != tuple(frame.raster.shape):
-                raise ReportError(f"{path} is not the raster that run.json tells of; run the same command again.")
+                raise ReportError(f"{path} is not the raster that run.json describes; run the same command again.")
             # an overview's own size, so GDAL reads it pixel by pixel
             found = source.read(1, out_shape=frame.shape, resampling=Resampling.nearest, fill_value=nodata)
     except RasterioError as error:

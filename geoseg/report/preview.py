@@ -90,7 +90,9 @@ def write_preview(
     """
     ending = path.suffix.lower()
     if ending not in FORMATS:
-        raise OutputError(f"the ending '{path.suffix}' of '{path}' is no known picture; use {', '.join(FORMATS)}.")
+        raise OutputError(
+            f"the ending '{path.suffix}' of '{path}' is not a known picture format; use {', '.join(FORMATS)}."
+        )
     if width not in WIDTHS:
         raise OutputError(f"a picture cannot be {width} px wide; give a width from {WIDTHS[0]} to {WIDTHS[-1]}.")
     geobox = geobox_of(record)

@@ -159,7 +159,7 @@ def read_record(folder: str | Path) -> RunRecord:
             f"{path} holds no run.json; give the output folder of a run, such as out/land_use."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ReportError(f"{path / 'run.json'} is no manifest of a run; run the same command again.") from error
+        raise ReportError(f"{path / 'run.json'} is not a run manifest; run the same command again.") from error
     return record
 
 

@@ -85,8 +85,10 @@ def _check_detector(recipe: Recipe, architecture: str) -> None:
     needless = [key for key in SCORED if key in recipe.model_fields_set]
     if needless:
         raise TrainingError(
-            f"recipe key '{needless[0]}' means nothing to {architecture}, which has losses and masks of its own; leave "
-            "it out"
+            f"recipe key '{needless[0]}' does not apply to {architecture}, which has losses and masks of its own; "
+            "leave it out"
         )
     if not any(isinstance(layer, InstanceLabels | PolygonLabels) for layer in recipe.labels):
-        raise TrainingError(f"labels tell no objects apart for {architecture}; add a layer of instances or polygons")
+        raise TrainingError(
+            f"labels have no instances, which {architecture} needs; add a layer of instances or polygons"
+        )

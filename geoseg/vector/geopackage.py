@@ -125,7 +125,7 @@ def _reason(error: str) -> str:
         return "is being written by another program; save and close it there, and run the same command again"
     if "not a database" in error:
         return "is there and is no GeoPackage; choose another name for the file"
-    return f"cannot take the layer ({error}), and is as it was; mend that, or choose another file"
+    return f"cannot take the layer ({error}), and is as it was; fix that, or choose another file"
 
 
 def _dropped(connection: sqlite3.Connection, layer: str) -> list[tuple[str]]:

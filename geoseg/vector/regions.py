@@ -343,7 +343,7 @@ def _comes_back(before: shapely.Geometry, after: shapely.Geometry, transformer: 
 
 def _out_of_place(region: Region, target: CRS) -> RegionError:
     return RegionError(
-        f"the region {_bounds_text(region)} has no place in {_crs_name(target)}, the CRS of the raster; "
+        f"the region {_bounds_text(region)} cannot be projected to {_crs_name(target)}, the CRS of the raster; "
         "give a smaller region around the raster"
     )
 

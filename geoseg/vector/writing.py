@@ -74,7 +74,7 @@ def check_format(path: Path, crs: Any = None) -> str:
     """
     ending = path.suffix.lower()
     if ending not in FORMATS:
-        raise FormatError(f"the ending '{path.suffix}' of '{path}' is no known vector format; use {', '.join(FORMATS)}")
+        raise FormatError(f"the ending '{path.suffix}' of '{path}' is not a vector format; use {', '.join(FORMATS)}")
     name = FORMATS[ending]
     if crs is not None and name in EARTHLY:
         earth_transformer(CRS.from_user_input(crs), "EPSG:4326", EARTHLY[name])

@@ -178,7 +178,7 @@ def _batch_size(wanted: Workflow, spec: ModelSpec, grid: TileGrid, hardware: Har
 def _open_prompts(wanted: Workflow, spec: ModelSpec, raster: Raster) -> PromptLayer | None:
     """Read prompts into the raster's pixels, for a model that can be asked."""
     if needs_words(spec) and wanted.text is None:
-        raise WorkflowError(f"model '{spec.name}' finds what words name; give --text, such as \"swimming pool\".")
+        raise WorkflowError(f"model '{spec.name}' segments what a text describes; give --text \"swimming pool\".")
     if wanted.prompts is None and wanted.text is None:
         return None
     if not is_promptable(spec):
@@ -236,7 +236,7 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
         on_error=wanted.on_error,
     )
     if wanted.resolution is not None and raster.is_plain:
-        raise WorkflowError("plain pixels have no metres to resample to; leave resolution out, or give their real crs.")
+        raise WorkflowError("pixel coordinates cannot be resampled to metres; leave resolution out, or give the crs.")
     return raster
 
 

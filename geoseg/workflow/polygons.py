@@ -287,7 +287,7 @@ def _outline(
         name, reason = next(iter(outcome.failed.items()))
         raise BlockError(
             f"{len(outcome.failed)} blocks failed, the first, {name}, in {reason.rstrip('.')}{outcome.trace_note}; "
-            "mend the cause and run the same command again."
+            "fix the cause and run the same command again."
         )
     done = time.perf_counter()
     listen(Writing(path))

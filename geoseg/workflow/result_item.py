@@ -82,7 +82,7 @@ def write_result_item(wanted: Workflow, result: RunResult) -> Path:
         label = crs_label(made.raster.crs)
         warnings.warn(
             ReportWarning(
-                f"{NAME} has no footprint, because {label} has no place on the earth; the results are whole."
+                f"{NAME} has no footprint, because {label} is not a CRS of the earth; the results are whole."
             ),
             stacklevel=3,
         )

@@ -212,8 +212,8 @@ def resume(
     others = [key for key in given_options(Workflow, given) if key in Workflow.model_fields and key not in allowed]
     if others:
         raise WorkflowError(
-            f"{others[0]} cannot be another when a run is continued; run '{record}' with it, which repeats what it "
-            "decides."
+            f"{others[0]} cannot be changed when a run is continued; run '{record}' with it, which recomputes "
+            "what depends on it."
         )
     return run(record, output=str(record.parent), listen=listen, client=client, **given)
 
@@ -444,5 +444,5 @@ def _raise_failures(result: RunResult) -> None:
         names = ", ".join(list(failed)[:8])
         raise BlockError(
             f"{len(failed)} of {result.plan.block_count} blocks failed ({names}), the first in {reason}; the rest is "
-            f"in {result.output}{result.outcome.trace_note}; mend the cause and run the same command again."
+            f"in {result.output}{result.outcome.trace_note}; fix the cause and run the same command again."
         )

@@ -46,7 +46,7 @@ class Concepts:
     def _find(self, pixels: torch.Tensor, asked: Prompts) -> Detections:
         if asked.text is None or asked.objects:
             raise ModelError(
-                f"model '{self._spec.name}' finds what words mean and nothing else; give a text, or use "
+                f"model '{self._spec.name}' segments only what a text describes; give a text, or use "
                 "transformers.Sam3TrackerModel for points, boxes, masks or everything."
             )
         options = {"return_tensors": "pt", "input_data_format": "channels_first"}
