@@ -268,7 +268,7 @@ def test_mypy_knows_every_argument_of_every_public_function(monkeypatch: pytest.
     monkeypatch.chdir(ROOT)
     right = ROOT / "tests" / "typed.py"
     functions = {name for name in geoseg.__all__ if inspect.isfunction(getattr(geoseg, name))}
-    assert functions == set(re.findall(r"geoseg\.(\w+)\(", right.read_text()))
+    assert functions <= set(re.findall(r"geoseg\.(\w+)\(", right.read_text()))
     assert check_types(right) == []
 
 

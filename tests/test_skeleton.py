@@ -78,7 +78,8 @@ def test_every_imported_package_is_a_dependency() -> None:
         used |= set(re.findall(r"^ *from (\w+)[\w.]* import ", text, re.MULTILINE))
         used |= set(re.findall(r"^ *import (\w+)", text, re.MULTILINE))
     third_party = used - set(sys.stdlib_module_names) - {"geoseg"}
-    assert {packages.get(name, name) for name in third_party} <= named
+    optional = {"folium", "lonboard"}  # RunResult.explore() takes the one that is installed, and says so where none is
+    assert {packages.get(name, name) for name in third_party} <= named | optional
 
 
 def test_the_levels_that_are_told_are_those_that_are_enforced() -> None:
