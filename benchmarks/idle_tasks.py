@@ -1,13 +1,13 @@
-"""Tasks that do nothing, for `benchmarks.bench_scheduling`: a module of its own, because workers find tasks by name."""
+"""A step that does nothing, for `benchmarks.bench_scheduling`: a module of its own, because workers find it by name."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 
-def predict(_job: str, _row: int, _col: int) -> dict[str, float]:
-    """Predict nothing."""
-    return {"predict": 0.0}
+from geoseg.steps import Step
+from geoseg.tree import Place
 
 
-def finish(_job: str, _row: int, _col: int, _missing: tuple[str, ...] = ()) -> dict[str, float]:
-    """Finish nothing."""
-    return {"finish": 0.0}
+def run_step(_job: str, stage: str, _place: Place, _missing: Collection[Step] = ()) -> dict[str, float]:
+    """Do nothing."""
+    return {stage: 0.0}

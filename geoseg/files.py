@@ -158,6 +158,14 @@ def write_json(path: Path, content: object) -> None:
     write_file(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n"))
 
 
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; None when it is not there or was cut off."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, IsADirectoryError, ValueError):
+        return None
+
+
 def move_into_place(written: Path, path: Path, *, durable: bool = True) -> None:
     """Rename a file that is whole; what is durable is on the disk before, and its name after.
 

@@ -5,7 +5,7 @@ A stage is added by a row here and by the function that the row names. It knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,9 @@ from geoseg.tree import BlockTree, Place
 
 RASTER = (0, 0)
 """The place of a step that works on the whole raster."""
+
+RUN, OUTLINES = ".", "outlines"
+"""Folders of stages that label blocks, and of those that make polygons of any labels."""
 
 LABELS = ("finish", "number")
 """Stages that write labels, which are final after the last of them that a run has."""
@@ -23,7 +26,7 @@ Over = Literal["blocks", "outlines", "nodes", "raster"]
 
 @dataclass(frozen=True)
 class Relation:
-    """Places that a step at a place needs, and those that need a place."""
+    """Places that a step at a place needs, and those that need a place; an iterator where that may be all of them."""
 
     needs: Callable[[BlockTree, Place], Iterable[Place]]
     readers: Callable[[BlockTree, Place], Iterable[Place]]
@@ -31,7 +34,7 @@ class Relation:
 
 SAME = Relation(lambda _, place: [place], lambda _, place: [place])
 AROUND = Relation(BlockTree.around, BlockTree.readers)
-CHILDREN = Relation(BlockTree.children, lambda tree, place: filter(None, [tree.parent(place)]))
+CHILDREN = Relation(BlockTree.children, BlockTree.parents)
 EVERYWHERE = Relation(lambda tree, _: tree.mapped_blocks(), lambda *_: [RASTER])
 ONCE = Relation(lambda *_: [RASTER], lambda tree, _: tree.mapped_blocks())
 ROOT = Relation(lambda tree, _: [tree.root], lambda tree, place: tree.blocks() if place == tree.root else ())
@@ -97,7 +100,7 @@ class Stage:
     needs : tuple of Need
         What each step waits for.
     folder : str
-        Where its markers are kept, in the folder ``state``.
+        Where in the folder ``state`` its files and markers are: `RUN` or `OUTLINES`, each with a job of its own.
     is_dispensable : bool
         Whether a run goes on where a step has failed; otherwise there are no polygons.
     """
@@ -108,8 +111,13 @@ class Stage:
     over: Over
     when: Callable[[Scope], bool]
     needs: tuple[Need, ...] = ()
-    folder: str = "."
+    folder: str = RUN
     is_dispensable: bool = False
+
+    @property
+    def makes_labels(self) -> bool:
+        """Whether it writes labels."""
+        return self.name in LABELS
 
     @property
     def goes_through_blocks(self) -> bool:
@@ -166,7 +174,7 @@ TABLE = (
         "geoseg.tasks:number",
         over="blocks",
         when=lambda scope: scope.things,
-        needs=(Need(ONCE, ("unite",)),),
+        needs=(Need(ONCE, ("unite",)), Need(AROUND, ("predict",))),
         is_dispensable=True,
     ),
     Stage(
@@ -176,7 +184,7 @@ TABLE = (
         over="outlines",
         when=lambda scope: scope.sieves,
         needs=(Need(SAME, LABELS),),
-        folder="outlines",
+        folder=OUTLINES,
     ),
     Stage(
         "merge",
@@ -185,7 +193,7 @@ TABLE = (
         over="nodes",
         when=lambda scope: scope.sieves,
         needs=(Need(CHILDREN, ("survey", "merge")),),
-        folder="outlines",
+        folder=OUTLINES,
     ),
     Stage(
         "sift",
@@ -193,8 +201,8 @@ TABLE = (
         "geoseg.outlines.sifting:sift_block",
         over="outlines",
         when=lambda scope: scope.sieves,
-        needs=(Need(ROOT, ("survey", "merge")),),
-        folder="outlines",
+        needs=(Need(ROOT, ("survey", "merge")), Need(SAME, ("survey",))),
+        folder=OUTLINES,
     ),
     Stage(
         "trace",
@@ -203,7 +211,7 @@ TABLE = (
         over="outlines",
         when=lambda scope: scope.outlines,
         needs=(Need(AROUND, (*LABELS, "sift")),),
-        folder="outlines",
+        folder=OUTLINES,
     ),
     Stage(
         "join",
@@ -212,7 +220,7 @@ TABLE = (
         over="nodes",
         when=lambda scope: scope.outlines,
         needs=(Need(CHILDREN, ("trace", "join")),),
-        folder="outlines",
+        folder=OUTLINES,
     ),
 )
 """All stages; later ones go first, so that little piles up."""
@@ -232,3 +240,31 @@ def stages_of(scope: Scope) -> tuple[Stage, ...]:
 def totals(stages: Iterable[Stage], tree: BlockTree) -> dict[str, int]:
     """How many steps each stage has, by its name."""
     return {stage.name: stage.count(tree) for stage in stages}
+
+
+def unneeded(stage: Stage, tree: BlockTree, stages: Sequence[Stage], kept: Mapping[str, set[Place]]) -> set[Place]:
+    """Places of a stage that are not on disk, and that no step needs that is not on disk either.
+
+    Parameters
+    ----------
+    stage : Stage
+        The stage.
+    tree : BlockTree
+        The blocks of the run.
+    stages : sequence of Stage
+        Those of the run that read it.
+    kept : mapping of str to set
+        Places by stage that are on disk.
+    """
+    readers = [(reader, need.where) for reader in stages for need in reader.needs if stage.name in need.stages]
+    return {
+        place
+        for place in stage.places(tree)
+        if place not in kept[stage.name]
+        and all(
+            at in kept[reader.name]
+            for reader, where in readers
+            for at in where.readers(tree, place)
+            if reader.has(tree, at)
+        )
+    }

@@ -1,23 +1,22 @@
-"""What runs on a worker: one function a stage, each of them safe to repeat.
+"""What runs on a worker to label blocks: one function a stage, each of them safe to repeat.
 
-Tasks exchange nothing but positions of blocks; pixels, strips and labels go through the run folder, so work
-stealing moves no data. The plan reaches each worker once, with a plugin, also workers that join later. The model
-is opened once a worker, at its first block.
+The plan reaches each worker once, with a plugin, also workers that join later. The model is opened once a worker, at
+its first block.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from distributed import Worker, WorkerPlugin, get_worker
+from distributed import Worker
 
+from geoseg import steps
 from geoseg.blending import Strips, compile_loops
 from geoseg.errors import GeosegWarning, WorkerError
 from geoseg.grid import Block
@@ -27,34 +26,35 @@ from geoseg.models import AnyModel, load_model, trial_prompts, wrap
 from geoseg.planning import Plan
 from geoseg.raster.options import configured
 from geoseg.segmentation import Prediction, detect_block, finish_block, parse_block, predict_block
+from geoseg.steps import Step, Written
 from geoseg.store import RunFolder
-from geoseg.store.markers import Digest
+from geoseg.store.journal import Digest
 from geoseg.store.run import OWN_STRIPS
+from geoseg.tree import Place
 from geoseg.versions import instructions as instructions_of
 
-Seconds = dict[str, float]
 
-
-class Job(WorkerPlugin):
+class Job(steps.Job):
     """A run, as a worker knows it.
 
     Parameters
     ----------
     name : str
-        The run's id; tasks find their job by it.
+        Its id.
     plan : Plan
         What runs.
     folder : RunFolder
-        Where blocks are kept; every worker must see it.
+        Where blocks are kept.
     """
 
     def __init__(self, name: str, plan: Plan, folder: RunFolder) -> None:
-        self.name, self.plan, self.folder = name, plan, folder
+        super().__init__(name, folder.state)
+        self.plan, self.folder = plan, folder
         self.versions = plan.versions
 
     def __getstate__(self) -> dict[str, object]:
         """Send the recipe, never the opened model."""
-        return {key: self.__dict__[key] for key in ("name", "plan", "folder", "versions")}
+        return {key: self.__dict__[key] for key in ("name", "home", "plan", "folder", "versions")}
 
     def setup(self, worker: Worker) -> None:
         """Refuse a worker whose results would differ, or that does not see the run folder."""
@@ -69,11 +69,7 @@ class Job(WorkerPlugin):
                 f"worker {worker.address} has {here} and the plan needs {there}; install the same versions on every "
                 "worker."
             )
-        if not self.folder.state.is_dir():
-            raise WorkerError(
-                f"worker {worker.address} does not see {self.folder.path}; choose an output folder that all workers "
-                "share."
-            )
+        super().setup(worker)
 
     def open(self) -> Any:
         """Return the model, opened once; one thread inside an operation, because a network's bits depend on it."""
@@ -105,17 +101,8 @@ class Job(WorkerPlugin):
         """Strips that a block still waits for, of those that it writes itself; its draft is one of them."""
         waiting = dict.fromkeys(OWN_STRIPS, (block.row, block.col)) | self.plan.grid.consumers_of(block)
         return {
-            strip
-            for strip, place in waiting.items()
-            if self.plan.runs(place) and not self.folder.is_marked("finish", self.plan.grid.block(*place))
+            strip for strip, place in waiting.items() if self.plan.runs(place) and not self.journal("finish").has(place)
         }
-
-
-def _job(name: str, worker: Worker | None = None) -> Job:
-    job = (worker or get_worker()).plugins[name]
-    if not isinstance(job, Job):
-        raise WorkerError(f"worker plugin {name} is not a geoseg job; use a scheduler of the same geoseg version.")
-    return job
 
 
 def open_model(job_name: str, dask_worker: Worker) -> list[str]:
@@ -131,7 +118,7 @@ def open_model(job_name: str, dask_worker: Worker) -> list[str]:
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", GeosegWarning)
-        _try_model(_job(job_name, dask_worker))
+        _try_model(steps.job_of(job_name, Job, dask_worker))
     return [str(item.message) for item in caught if issubclass(item.category, GeosegWarning)]
 
 
@@ -149,18 +136,16 @@ def _try_model(job: Job) -> None:
 
 def instructions(job_name: str, dask_worker: Worker) -> str:
     """What the device of a worker computes with; see `geoseg.versions.instructions`."""
-    return instructions_of(_job(job_name, dask_worker).plan.device)
+    return instructions_of(steps.job_of(job_name, Job, dask_worker).plan.device)
 
 
 @configured()
-def predict(job_name: str, row: int, col: int) -> Seconds:
+def predict(job: Job, place: Place, _: Collection[Step]) -> Written:
     """Predict a block; write its draft and its strips, and the objects of its tiles.
 
     A block that is finished already is predicted again only for its strips: its labels stay.
     """
-    start = time.perf_counter()
-    job = _job(job_name)
-    plan, folder, block = job.plan, job.folder, job.plan.grid.block(row, col)
+    plan, folder, block = job.plan, job.folder, job.plan.grid.block(*place)
     source = plan.raster, job.open(), plan.grid, block
     prediction, tiles = None, None
     if not plan.has_things:
@@ -171,47 +156,32 @@ def predict(job_name: str, row: int, col: int) -> Seconds:
         tiles = detect_block(*source, region=plan.region, batch_size=plan.batch_size, prompts=plan.prompts)
     digests = [] if tiles is None else [folder.objects.write_tiles(block, tiles)]
     if prediction is not None:
-        strips = job.strips_of(block)
-        if "draft" in strips:
+        waiting = job.strips_of(block)
+        if "draft" in waiting:
             digests.append(folder.write_draft(block, prediction.labels, prediction.confidence))
-        digests += folder.write_strips(block, prediction.strips, strips - {"draft"})
-    folder.mark("predict", block, digests)
-    return {"predict": time.perf_counter() - start}
+        digests += folder.write_strips(block, prediction.strips, waiting - {"draft"})
+    return Written(digests)
 
 
-def finish(job_name: str, row: int, col: int, missing: tuple[str, ...] = ()) -> Seconds:
+def finish(job: Job, place: Place, missing: Collection[Step]) -> Written:
     """Complete a block's ramps with its neighbours' strips and store the block; count what its core says of objects.
 
-    Parameters
-    ----------
-    job_name : str
-        The run.
-    row, col : int
-        The block.
-    missing : tuple of str
-        Strips that will not come because their block failed. The ramps there keep what the other tiles say, and the
-        block is not marked, so that the next start completes it.
+    Ramps where a neighbour is missing keep what the other tiles say.
     """
-    start = time.perf_counter()
-    job = _job(job_name)
-    folder, block = job.folder, job.plan.grid.block(row, col)
-    if folder.is_marked("finish", block):
-        return {"finish": 0.0}
+    folder, block = job.folder, job.plan.grid.block(*place)
+    lost = {at for _, at in missing}
+    sources = {strip: at for strip, at in job.sources_of(block).items() if at not in lost}
     digests = []
     if job.plan.has_things:
-        lost = {place for strip, place in job.sources_of(block).items() if strip in missing}
         digests.append(folder.objects.write_meeting(block, meet(job.plan.grid, block, _Looking(job, block, lost).look)))
     if job.plan.has_stuff:
-        digests += _finish_labels(job, block, missing)
-    if not missing:
-        folder.mark("finish", block, digests)
-        _drop_strips(job, block)
-    return {"finish": time.perf_counter() - start}
+        digests += _finish_labels(job, block, sources)
+    own = dict.fromkeys(OWN_STRIPS, (block.row, block.col))
+    return Written(digests, [folder.strip_path(*at, strip) for strip, at in {**sources, **own}.items()])
 
 
-def _finish_labels(job: Job, block: Block, missing: tuple[str, ...]) -> list[Digest]:
+def _finish_labels(job: Job, block: Block, sources: Mapping[str, tuple[int, int]]) -> list[Digest]:
     """Complete a block's ramps, and store its labels."""
-    sources = {strip: place for strip, place in job.sources_of(block).items() if strip not in missing}
     own = dict.fromkeys(OWN_STRIPS, (block.row, block.col))
     arrays = job.folder.read_strips({**sources, **own})
     sums = {strip: arrays[strip][0] for strip in (*sources, "top", "left")}
@@ -223,17 +193,10 @@ def _finish_labels(job: Job, block: Block, missing: tuple[str, ...]) -> list[Dig
     return job.folder.write_block(block, *finish_block(prediction, neighbours, job.plan.spec))
 
 
-def _drop_strips(job: Job, block: Block) -> None:
-    """Remove what nobody but this block has waited for."""
-    own = dict.fromkeys(OWN_STRIPS, (block.row, block.col))
-    for strip, place in {**job.sources_of(block), **own}.items():
-        job.folder.drop_strip(*place, strip)
-
-
 class _Looking:
     """Objects of the tiles around a block, each file of objects read once; those of blocks that are lost have none."""
 
-    def __init__(self, job: Job, block: Block, lost: Collection[tuple[int, int]]) -> None:
+    def __init__(self, job: Job, block: Block, lost: Collection[Place]) -> None:
         self._tiles: dict[tuple[int, int], TileObjects] = {}
         wanted = {(tile.row, tile.col) for tile in job.plan.grid.tiles_around(block)}
         for place in job.around(block):
@@ -245,51 +208,23 @@ class _Looking:
         return self._tiles.get((row, col))
 
 
-def unite(job_name: str, is_final: bool) -> Seconds:
-    """Unite the objects of all tiles, and number them.
-
-    Parameters
-    ----------
-    job_name : str
-        The run.
-    is_final : bool
-        False when a block is missing: then the next start has to do it again.
-    """
-    start = time.perf_counter()
-    job = _job(job_name)
-    objects = job.folder.objects
-    plan = job.plan
+def unite(job: Job, _: Place, missing: Collection[Step]) -> Written:
+    """Unite the objects of all tiles, and number them."""
+    plan, objects = job.plan, job.folder.objects
     blocks = [(block.row, block.col) for block in plan.blocks()]
     united = unite_objects(
-        objects.read_table(plan.grid.cols.tiles, blocks, is_complete=is_final),
-        objects.read_meeting(blocks, is_complete=is_final),
+        objects.read_table(plan.grid.cols.tiles, blocks, is_complete=not missing),
+        objects.read_meeting(blocks, is_complete=not missing),
         min_pixels=plan.min_pixels,
         keep_classes=plan.keep_classes,
         weigh=None if plan.areas is None else plan.areas.at,
     )
-    objects.write_united(united, is_final=is_final)
-    return {"unite": time.perf_counter() - start}
+    return Written(objects.write_united(united))
 
 
-def number(job_name: str, row: int, col: int, is_final: bool) -> Seconds:
-    """Store the instances of a block, by the numbers that they have in the whole raster.
-
-    Parameters
-    ----------
-    job_name : str
-        The run.
-    row, col : int
-        The block.
-    is_final : bool
-        Whether the numbers will stay.
-    """
-    start = time.perf_counter()
-    job = _job(job_name)
-    block = job.plan.grid.block(row, col)
-    objects = job.folder.objects
-    lost = [] if is_final else [place for place in job.around(block) if not objects.has_tiles(*place)]
+def number(job: Job, place: Place, missing: Collection[Step]) -> Written:
+    """Store the instances of a block, by the numbers that they have in the whole raster."""
+    block, objects = job.plan.grid.block(*place), job.folder.objects
+    lost = [at for at in job.around(block) if not objects.has_tiles(*at)] if missing else []
     painted = paint_core(job.plan.grid, block, _Looking(job, block, lost).look)
-    digests = job.folder.write_instances(block, objects.read_united().numbered(painted))
-    if is_final:
-        job.folder.mark("number", block, digests)
-    return {"number": time.perf_counter() - start}
+    return Written(job.folder.write_instances(block, objects.read_united().numbered(painted)))

@@ -114,6 +114,11 @@ class BlockTree:
         level, row, col = level_of(place)
         return None if place == self.root else _place(level + 1, row // ARITY, col // ARITY)
 
+    def parents(self, place: Place) -> list[Place]:
+        """The same as a list."""
+        parent = self.parent(place)
+        return [] if parent is None else [parent]
+
     def children(self, place: Place) -> list[Place]:
         """What is joined to a node, in raster order."""
         level, row, col = level_of(place)
@@ -123,6 +128,11 @@ class BlockTree:
         rows = range(row * ARITY, min((row + 1) * ARITY, down))
         cols = range(col * ARITY, min((col + 1) * ARITY, across))
         return [child for y, x in product(rows, cols) if self.exists(child := _place(level - 1, y, x))]
+
+
+def is_block(place: Place) -> bool:
+    """Say whether a place is a block, not a node."""
+    return len(place) == 2
 
 
 def level_of(place: Place) -> tuple[int, int, int]:

@@ -103,15 +103,20 @@ def change(path: Path) -> None:
         ("blocks.zarr/labels/c/3/3", remove, {"predict": 4, "finish": 1}),
         ("blocks.zarr/confidence/c/4/4", cut_off, {"predict": 4, "finish": 1}),
         ("finish/3-3", empty, {"predict": 4, "finish": 1}),
-        ("outlines/0-3-3.arrow", cut_off, {"trace": 1}),
-        ("outlines/0-2-2.trace.done", remove, {"trace": 1}),
+        ("outlines/3-3.arrow", cut_off, {"trace": 1}),
+        ("outlines/trace/2-2", remove, {"trace": 1}),
         ("outlines/1-1-1.arrow", remove, {"trace": 4, "join": 1}),
         ("outlines/3-0-0.arrow", empty, {"trace": 25, "join": 9 + 4 + 1}),
-        ("outlines/0-3-3.survey.npz", remove, {}),
-        ("outlines/0-3-3.labels", cut_off, {}),
-        ("outlines/0-3-3.survey.npz outlines/0-3-3.arrow", remove, {"survey": 1, "trace": 1}),
-        ("outlines/0-3-3.labels outlines/0-3-3.arrow", cut_off, {"sift": 1, "trace": 1}),
-        ("outlines/1-1-1.fates.npz outlines/0-3-3.arrow", remove, {"merge": 1, "trace": 1}),
+        ("outlines/3-3.survey.npz", remove, {}),
+        ("outlines/3-3.labels", cut_off, {}),
+        ("outlines/3-3.survey.npz outlines/3-3.arrow", remove, {"trace": 1}),
+        ("outlines/3-3.labels outlines/3-3.arrow", cut_off, {"sift": 1, "trace": 1}),
+        (
+            "outlines/3-3.survey.npz outlines/3-3.labels outlines/3-3.arrow",
+            remove,
+            {"survey": 1, "merge": 3, "sift": 1, "trace": 1},
+        ),
+        ("outlines/1-1-1.fates.npz outlines/3-3.arrow", remove, {"trace": 1}),
     ],
 )
 def test_what_is_missing_or_cut_off_is_made_again_and_nothing_else(
@@ -128,7 +133,7 @@ def test_what_is_missing_or_cut_off_is_made_again_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    "name", ["blocks.zarr/labels/c/3/3", "blocks.zarr/confidence/c/4/4", "outlines/0-3-3.arrow", "outlines/3-0-0.arrow"]
+    "name", ["blocks.zarr/labels/c/3/3", "blocks.zarr/confidence/c/4/4", "outlines/3-3.arrow", "outlines/3-0-0.arrow"]
 )
 def test_what_holds_other_bytes_is_never_a_result_and_is_made_again_at_once(
     wanted: dict[str, Any], whole: Path, client: Client, tmp_path: Path, name: str
@@ -177,7 +182,7 @@ def test_files_of_other_programs_in_the_state_change_nothing(
     foreign = [
         output / "state" / folder / name
         for folder in ("predict", "finish", "number", "strips", "objects", "outlines", "blocks.zarr")
-        for name in (".DS_Store", "._0-0", "Thumbs.db", "._0-0-top.npy", "._0-1-2.trace.done")
+        for name in (".DS_Store", "._0-0", "Thumbs.db", "._0-0-top.npy", "._1-2")
     ]
     for path in foreign:
         path.write_bytes(b"\x00")
@@ -205,7 +210,7 @@ def test_after_kill_9_strips_and_drafts_that_the_disk_has_lost_are_made_again(
 ) -> None:
     output = tmp_path / "out"
     kill_in_the_middle({**wanted, "output": str(output)}, output / "state" / "finish", 6)
-    finished = len(RunFolder(output).marked("finish"))
+    finished = len(RunFolder(output).journal("finish").places())
     assert finished < 25, "the run was not interrupted in the middle"
     strips = sorted((output / "state" / "strips").glob("*.npy"))
     assert strips

@@ -232,7 +232,7 @@ def test_objects_are_the_same_after_kill_9_in_the_middle(client: Client, photo: 
     }
     folder = RunFolder(tmp_path / "out")
     kill_in_the_middle(settings, folder.state / "predict", 4)
-    predicted = len(folder.marked("predict"))
+    predicted = len(folder.journal("predict").places())
     assert 4 <= predicted < whole.plan.block_count, "the run was not interrupted in the middle"
     result = run(client, photo, item, tmp_path / "out", block_tiles=1)
     assert result.outcome.kept["predict"] == predicted

@@ -25,9 +25,11 @@ from geoseg.engine import flow as flows
 from geoseg.engine.attempts import Failure
 from geoseg.engine.connection import connected
 from geoseg.engine.flow import WINDOW, Flow
-from geoseg.engine.nodes import NodeFlow
+from geoseg.engine.schedule import Schedule
 from geoseg.errors import GeosegError, ModelError, OutputError, RasterReadError, WorkerError
+from geoseg.stages import OUTLINES, Scope, stages_of
 from geoseg.training.checkpoints import Checkpoints
+from geoseg.tree import BlockTree
 
 SIDE = 50
 """Blocks of the raster of a fake client, down and across."""
@@ -76,43 +78,6 @@ class FakeCompleted:
         return SimpleNamespace(key=key, status="finished"), {key[0].split("-")[0]: 0.0}
 
 
-def _folder(marked: dict[str, set[Any]]) -> SimpleNamespace:
-    """What an earlier start has left, all of it whole."""
-    return SimpleNamespace(marked=lambda stage: marked.get(stage, set()), is_intact=lambda _stage, _node: True)
-
-
-class FakePlan:
-    """The tree of a square raster, of which some stages are on disk."""
-
-    places = None
-
-    def __init__(self, is_sifted: bool, marked: dict[str, set[Any]]) -> None:
-        self.is_sifted, self.folder = is_sifted, _folder(marked)
-        sizes = [SIDE]
-        while sizes[-1] > 1:
-            sizes.append(-(-sizes[-1] // 2))
-        self.sizes = [(size, size) for size in sizes]
-        self.root = (len(sizes) - 1, 0, 0)
-
-    def blocks(self) -> Iterator[tuple[int, int, int]]:
-        return ((0, row, col) for row in range(SIDE) for col in range(SIDE))
-
-    def exists(self, node: tuple[int, int, int]) -> bool:
-        return node[1] < self.sizes[node[0]][0] and node[2] < self.sizes[node[0]][1]
-
-    def children(self, node: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-        level, row, col = node
-        places = [(level - 1, 2 * row + y, 2 * col + x) for y in (0, 1) for x in (0, 1)] if level else []
-        return [place for place in places if self.exists(place)]
-
-    def parent(self, node: tuple[int, int, int]) -> tuple[int, int, int] | None:
-        return None if node == self.root else (node[0] + 1, node[1] // 2, node[2] // 2)
-
-    def sources_of(self, node: tuple[int, int, int]) -> list[tuple[int, int]]:
-        _, row, col = node
-        return [(y, x) for y in (row, row - 1) for x in (col, col - 1) if y >= 0 and x >= 0]
-
-
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     client = FakeClient()
@@ -127,18 +92,14 @@ def test_no_stage_has_more_in_flight_than_the_window(
     fake: FakeClient, tmp_path: Path, is_sifted: bool, kept: set[str]
 ) -> None:
     """New or continued: all labels are final at once, as a second start finds them."""
-    blocks = {(0, row, col) for row in range(SIDE) for col in range(SIDE)}
-    whole = FakePlan(True, {})
-    inner = {
-        (level, y, x) for level, (side, _) in enumerate(whole.sizes) if level for y in range(side) for x in range(side)
-    }
-    marked = {stage: inner if stage == "merge" else blocks for stage in kept} if is_sifted else {}
+    tree, stages = BlockTree((SIDE, SIDE)), stages_of(Scope(outlines=True, sieves=is_sifted))
+    whole = {stage.name: set(stage.places(tree)) for stage in stages}
+    marked = {name: places for name, places in whole.items() if name in kept}
     flow = Flow(fake, 2, lambda _: None, tmp_path)  # type: ignore[arg-type]
-    nodes = NodeFlow(flow, SimpleNamespace(plan=FakePlan(is_sifted, marked), name="job"))  # type: ignore[arg-type]
-    nodes.start()
-    for _, row, col in sorted(blocks):
-        nodes.on_final((row, col), True)
-    flow.run(lambda: None)
+    schedule = Schedule(flow, tree, stages, {name: marked.get(name, set()) for name in whole}, {OUTLINES: "job"})
+    schedule.start()
+    flow.run(schedule.fill)
+    inner = list(tree.nodes())
     expected = {"trace": SIDE**2, "join": len(inner)}
     expected |= {"survey": SIDE**2, "merge": len(inner), "sift": SIDE**2} if is_sifted else {}
     assert fake.stages == {stage: count for stage, count in expected.items() if stage not in marked}

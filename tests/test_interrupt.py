@@ -192,7 +192,7 @@ def test_polygons_that_were_stopped_go_on_to_the_same_file(tmp_path: Path) -> No
     folder = tmp_path / ".out.gpkg.geoseg" / "state" / "outlines"
 
     def traced() -> int:
-        return len(list(folder.glob("*.trace.done")))
+        return len(list((folder / "trace").glob("*-*")))
 
     ended = interrupt(arguments, lambda: traced() >= 8)
     assert ended.code == 130

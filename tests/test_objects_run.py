@@ -293,10 +293,10 @@ def _holds_other_bytes(path: Path) -> None:
     [
         ("0-1.tiles.npz", set()),
         ("1-0.meeting.npz", set()),
-        ("0-1.tiles.npz united.done", {"predict", "unite", "number"}),
-        ("1-0.meeting.npz united.done", {"predict", "finish", "unite", "number"}),
+        ("0-1.tiles.npz ../unite/0-0", {"predict", "unite", "number"}),
+        ("1-0.meeting.npz ../unite/0-0", {"predict", "finish", "unite", "number"}),
         ("united/scores.npy", {"unite", "number"}),
-        ("united.done", {"unite", "number"}),
+        ("../unite/0-0", {"unite", "number"}),
         ("settings.json", {"unite", "number"}),
     ],
 )

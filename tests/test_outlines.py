@@ -206,11 +206,11 @@ def test_after_kill_9_the_same_command_goes_on(raster: Path, client: Client, tmp
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     folder = OutlineFolder(RunFolder(tmp_path / ".out.gpkg.geoseg").outlines)
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (not folder.path.is_dir() or len(folder.marked("trace")) < 20):
+    while time.monotonic() < deadline and (not folder.path.is_dir() or len(folder.journal("trace").places()) < 20):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    traced = {node[1:] for node in folder.marked("trace")}
+    traced = folder.journal("trace").places()
     assert 20 <= len(traced) < 18 * 16, "it was not interrupted in the middle"
     (
         folder.path / "0-1-5.pod_1-6614-01234567.tmp.arrow"
@@ -271,20 +271,19 @@ def plan_of(folder: Path, rows: tuple[int, ...], cols: tuple[int, ...], **more: 
 
 def test_every_node_covers_its_children_and_the_root_covers_the_raster(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, (*range(0, 90, 5), 93), (*range(0, 40, 7), 40))
-    nodes = list(plan.nodes())
-    assert plan.window(plan.root).shape == (93, 40)
-    for node in nodes:
-        children = plan.children(node)
-        assert sum(plan.window(child).area for child in children) == (plan.window(node).area if node[0] else 0)
-        assert all(plan.parent(child) == node for child in children)
+    tree = plan.tree
+    assert plan.window(tree.root).shape == (93, 40)
+    assert sum(plan.window(block).area for block in tree.blocks()) == 93 * 40
+    for node in tree.nodes():
+        children = tree.children(node)
+        assert sum(plan.window(child).area for child in children) == plan.window(node).area
         assert all(plan.window(node).contains(plan.window(child)) for child in children)
-    assert sum(plan.totals.values()) == len(nodes)
 
 
 def test_blocks_beside_those_with_labels_are_traced_because_they_own_the_corners(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, tuple(range(0, 60, 10)), tuple(range(0, 60, 10)), places=frozenset({(1, 1)}))
-    assert {node[1:] for node in plan.blocks()} == {(1, 1), (1, 2), (2, 1), (2, 2)}
-    assert plan.exists(plan.root)
+    assert set(plan.tree.blocks()) == {(1, 1), (1, 2), (2, 1), (2, 2)}
+    assert plan.tree.exists(plan.tree.root)
 
 
 @settings(deadline=None, max_examples=200)

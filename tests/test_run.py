@@ -218,7 +218,7 @@ def test_after_kill_9_the_second_start_repeats_only_blocks_in_flight_and_the_res
     wanted = settings(scene, box, tmp_path / "out", block_tiles=1)
     folder = RunFolder(tmp_path / "out")
     kill_in_the_middle(wanted, folder.state / "finish", 8)
-    finished, predicted = folder.marked("finish"), folder.marked("predict")
+    finished, predicted = folder.journal("finish").places(), folder.journal("predict").places()
     row, col = min(finished)
     folder.strip_path(row, col, "draft").touch()  # as when it is killed between a block's mark and what follows
     assert 8 <= len(finished) < 42, "the run was not interrupted in the middle"
@@ -243,7 +243,7 @@ def test_a_lost_strip_means_predicting_its_block_again_and_nothing_else_changes(
     block = next(b for b in geoseg.plan(wanted).blocks() if (b.row, b.col) == (1, 1))
     for stage in ("predict", "finish"):
         (folder.state / stage / block.id).unlink()
-    (folder.outlines / "0-1-1.trace.done").unlink()
+    (folder.outlines / "trace" / "1-1").unlink()
     again = geoseg.run(wanted, client=client)
     assert again.outcome.done == {"predict": 4, "finish": 1, "trace": 1}
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))

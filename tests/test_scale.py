@@ -7,7 +7,6 @@ import pickle
 import time
 import tracemalloc
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import geoseg
-from geoseg.engine.blocks import BlockFlow
+from geoseg.engine.schedule import Schedule
 from geoseg.planning import Plan
+from geoseg.stages import RUN, Scope, stages_of
 from tests.networks import Box, write_model
 from tests.rasters import noise, write_raster
 
@@ -91,11 +91,12 @@ def test_no_more_blocks_are_submitted_than_the_window_holds(model: Path, tmp_pat
         def submit(self, stage: str, place: Any, *_: Any, **__: Any) -> None:
             submitted.append((stage, place))
 
-    folder = SimpleNamespace(marked=lambda _stage: set())
-    flow = BlockFlow(Window(), SimpleNamespace(plan=plan, folder=folder, name="job"), lambda *_: None)  # type: ignore[arg-type]
+    stages = stages_of(Scope(predicts=True))
+    kept: dict[str, set[Any]] = {stage.name: set() for stage in stages}
+    schedule = Schedule(Window(), plan.tree, stages, kept, {RUN: "job"})  # type: ignore[arg-type]
     tracemalloc.start()
-    flow.start()
-    flow.fill()
+    schedule.start()
+    schedule.fill()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert submitted == [("predict", (0, col)) for col in range(8)]

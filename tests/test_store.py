@@ -20,7 +20,7 @@ from geoseg.errors import DamagedError, FingerprintError, OutputError
 from geoseg.files import write_file
 from geoseg.grid import TileGrid, Tiling
 from geoseg.store import RunFolder, differences
-from geoseg.store.markers import Digest, Markers, check
+from geoseg.store.journal import Digest, Journal
 
 GRID = TileGrid((50, 41), Tiling(16, 2, 4), (2, 2))
 FINGERPRINT = {"model": {"name": "a", "halo": 3}, "device": "cpu"}
@@ -62,7 +62,7 @@ def test_a_draft_comes_back_whole_and_is_dropped_like_a_strip(folder: RunFolder)
     found = folder.read_strips({"draft": (1, 0)})["draft"]
     np.testing.assert_array_equal(found[0], labels)
     np.testing.assert_array_equal(found[1], confidence)
-    folder.drop_strip(1, 0, "draft")
+    folder.strip_path(1, 0, "draft").unlink()
     with pytest.raises(DamagedError, match=r"0-draft\.npy is missing; start the run again"):
         folder.read_strips({"draft": (1, 0)})
 
@@ -71,7 +71,7 @@ def test_a_draft_comes_back_whole_and_is_dropped_like_a_strip(folder: RunFolder)
 def test_a_strip_with_any_other_byte_in_its_header_is_damaged_and_removed(folder: RunFolder, value: bytes) -> None:
     sums = np.ones((2, 3, 4), np.int32)
     block, path = GRID.block(0, 1), folder.strip_path(0, 1, "below")
-    folder.mark("predict", block, folder.write_strips(block, Strips(sums, sums, sums, sums, sums), ("below",)))
+    folder.journal("predict").put((0, 1), folder.write_strips(block, Strips(sums, sums, sums, sums, sums), ("below",)))
     content = path.read_bytes()
     for position in range(content.index(b"}")):
         if content[position : position + 1] not in (value, b" "):
@@ -90,24 +90,25 @@ def test_the_label_store_is_zarr_3_with_one_chunk_a_block(folder: RunFolder) -> 
 def test_marks_and_strips_are_kept_by_place(folder: RunFolder) -> None:
     block, sums = GRID.block(0, 1), np.arange(24, dtype=np.int32).reshape(2, 3, 4)
     strips = Strips(sums, sums + 1, sums + 2, sums + 3, sums + 4)
-    folder.mark("predict", block, folder.write_strips(block, strips, ("top", "left", "right", "below", "corner")))
-    assert folder.marked("predict") == {(0, 1)}
-    assert folder.is_marked("predict", block)
+    digests = folder.write_strips(block, strips, ("top", "left", "right", "below", "corner"))
+    folder.journal("predict").put((0, 1), digests)
+    assert folder.journal("predict").places() == {(0, 1)}
+    assert folder.journal("predict").has((0, 1))
     np.testing.assert_array_equal(folder.read_strips({"below": (0, 1)})["below"][0], sums + 3)
-    folder.drop_strip(0, 1, "below")
+    folder.strip_path(0, 1, "below").unlink()
     with pytest.raises(DamagedError):
         folder.read_strips({"below": (0, 1)})
 
 
 def test_the_same_fingerprint_continues_and_another_is_refused_with_what_changed(folder: RunFolder) -> None:
-    folder.mark("finish", GRID.block(0, 0))
+    folder.journal("finish").put((0, 0))
     assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
     changed = {"model": {"name": "b", "halo": 3}, "device": "cpu"}
     with pytest.raises(FingerprintError, match=r'model name \("a" before, "b" now\).*--overwrite'):
         folder.prepare(GRID, changed, overwrite=False)
-    assert folder.marked("finish") == {(0, 0)}
+    assert folder.journal("finish").places() == {(0, 0)}
     assert not folder.prepare(GRID, changed, overwrite=True)
-    assert folder.marked("finish") == set()
+    assert folder.journal("finish").places() == set()
 
 
 @pytest.mark.parametrize("left", ["predict", "finish", "blocks.zarr", "outlines", "objects", "fingerprint.json"])
@@ -115,7 +116,7 @@ def test_what_an_overwritten_run_leaves_is_never_taken_for_the_new_one(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, left: str
 ) -> None:
     """A disk may refuse to remove what somebody else has written."""
-    folder.mark("predict", GRID.block(0, 0))
+    folder.journal("predict").put((0, 0))
     (folder.outlines).mkdir()
     path = folder.state / left
     keeping = lambda item: None if item == path else remove(item)  # noqa: E731
@@ -128,18 +129,20 @@ def test_what_an_overwritten_run_leaves_is_never_taken_for_the_new_one(
 def test_folders_in_place_of_files_are_replaced(folder: RunFolder) -> None:
     block = GRID.block(0, 0)
     digests = folder.write_block(block, *[np.ones(block.core.shape, np.uint8)] * 2)
-    folder.mark("finish", block, digests)
+    folder.journal("finish").put((block.row, block.col), digests)
     chunk = folder.state / digests[0].name
     marker = folder.state / "finish" / block.id
     for path in (chunk, marker):
         path.unlink()
         (path / "more").mkdir(parents=True)
         assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
-        assert not folder.marked("finish")
-        folder.mark("finish", block, folder.write_block(block, *[np.ones(block.core.shape, np.uint8)] * 2))
+        assert not folder.journal("finish").places()
+        folder.journal("finish").put(
+            (block.row, block.col), folder.write_block(block, *[np.ones(block.core.shape, np.uint8)] * 2)
+        )
         assert path.is_file()
         assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
-        assert folder.marked("finish") == {(0, 0)}
+        assert folder.journal("finish").places() == {(0, 0)}
 
 
 def test_a_run_folder_written_anew_is_read_anew(folder: RunFolder) -> None:
@@ -167,11 +170,11 @@ def test_what_a_killed_process_was_writing_is_swept_away(folder: RunFolder) -> N
     (rubbish[0] / "half.tif").write_text("")
     own = folder.path / "notes.tmp.txt"
     own.write_text("a person's")
-    folder.mark("finish", GRID.block(0, 0))
+    folder.journal("finish").put((0, 0))
     assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
     assert not any(path.exists() for path in rubbish)
     assert own.exists()
-    assert folder.marked("finish") == {(0, 0)}
+    assert folder.journal("finish").places() == {(0, 0)}
 
 
 def test_differences_name_nested_keys_and_long_values_are_cut() -> None:
@@ -224,24 +227,24 @@ def test_a_marker_counts_only_while_its_files_are_what_it_says(
     tmp_path: Path, contents: list[bytes], data: st.DataObject
 ) -> None:
     root = Path(tempfile.mkdtemp(dir=tmp_path))
-    markers, paths = Markers(root, root / "finish"), [root / str(n) for n in range(len(contents))]
+    journal, paths = Journal(root, root / "finish"), [root / str(n) for n in range(len(contents))]
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(content)
-    markers.write("0-0", [Digest.of(path, root) for path in paths])
-    assert markers.is_intact("0-0")
-    digests = markers.read("0-0")
+    journal.put((0, 0), [Digest.of(path, root) for path in paths])
+    assert journal.has_sizes((0, 0))
+    assert journal.is_whole((0, 0))
     for path in paths:
-        check(path, root, digests)
+        journal.check(path, (0, 0))
     number = data.draw(st.integers(0, len(paths) - 1))
     path, before = paths[number], contents[number]
     after = data.draw(st.binary(max_size=40).filter(lambda content: content != before) | st.none())
     path.unlink() if after is None else path.write_bytes(after)
-    assert markers.is_intact("0-0") == (after is not None and len(after) == len(before)), "a start compares sizes"
+    assert journal.has_sizes((0, 0)) == (after is not None and len(after) == len(before)), "a start compares sizes"
     with pytest.raises(DamagedError, match="start the run again, which makes it anew"):
-        check(path, root, digests)
+        journal.check(path, (0, 0))
     assert not path.exists(), "so that the next start makes it again"
-    assert not markers.is_intact("0-0")
+    assert not journal.has_sizes((0, 0))
     cut = data.draw(st.integers(0, (root / "finish" / "0-0").stat().st_size - 1))
     os.truncate(root / "finish" / "0-0", cut)
-    assert not markers.is_intact("0-0")
-    assert markers.read("0-0") is None
+    assert not journal.has_sizes((0, 0))
+    assert journal.read((0, 0)) is None

@@ -20,7 +20,7 @@ from geoseg.engine.events import (
     announced,
     ignore,
 )
-from geoseg.engine.execution import execute, outline
+from geoseg.engine.execution import execute, outline, stages_of_run
 
 __all__ = [
     "WORKER_ENVIRONMENT",
@@ -44,4 +44,5 @@ __all__ = [
     "outline",
     "prepare_workers",
     "results_of",
+    "stages_of_run",
 ]

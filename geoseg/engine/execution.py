@@ -4,27 +4,48 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from distributed import Client
 
 from geoseg.engine.attempts import on_each_worker
 from geoseg.engine.events import Compiling, Listener, Opened, Outcome, ignore
-from geoseg.engine.flow import Flow, Place
-from geoseg.engine.nodes import NodeFlow
+from geoseg.engine.flow import Flow
+from geoseg.engine.kept import kept_blocks
+from geoseg.engine.schedule import Schedule
 from geoseg.errors import ContinuationWarning, GeosegWarning
 from geoseg.outlines import OutlineJob, OutlinePlan, is_compiled
-from geoseg.outlines.tasks import warm_up
+from geoseg.outlines.job import warm_up
+from geoseg.outlines.resuming import kept_nodes
 from geoseg.planning import Plan
+from geoseg.stages import OUTLINES, RUN, Scope, Stage, stages_of
+from geoseg.steps import Job
 from geoseg.store import RunFolder
+from geoseg.tree import BlockTree, Place
 
-if TYPE_CHECKING:
-    from geoseg.engine.blocks import BlockFlow
-    from geoseg.engine.objects import ObjectFlow
-    from geoseg.tasks import Job
+
+@dataclass(frozen=True)
+class _Part:
+    """A job, what makes workers ready for it, and before which stages that is needed."""
+
+    job: Job
+    open: Callable[[], None]
+    stages: Sequence[Stage]
+
+
+def stages_of_run(plan: Plan | None, outlines: OutlinePlan | None) -> tuple[Stage, ...]:
+    """Stages of a run that labels blocks, outlines labels, or both."""
+    return stages_of(
+        Scope(
+            predicts=plan is not None,
+            things=plan is not None and plan.has_things,
+            outlines=outlines is not None,
+            sieves=outlines is not None and outlines.is_sifted,
+        )
+    )
 
 
 def execute(
@@ -36,7 +57,7 @@ def execute(
     retries: int = 2,
     listen: Listener = ignore,
 ) -> Outcome:
-    """Run every block of a plan that is not on disk yet.
+    """Run every step of a plan that is not on disk yet; without a network where every block is predicted.
 
     Parameters
     ----------
@@ -67,26 +88,80 @@ def execute(
     """
     # Tasks of blocks load torch, which whoever only outlines does not need.
     from geoseg import tasks
-    from geoseg.engine.blocks import BlockFlow
-    from geoseg.engine.objects import ObjectFlow
 
     flow = Flow(client, retries, listen, folder.state)
+    stages = stages_of_run(plan, outlines)
+    kept = kept_blocks(plan, folder, stages)
     job = tasks.Job(f"geoseg-{flow.name}", plan, folder)
-    with _registered(client, job), _nodes(flow, outlines) if outlines else nullcontext() as nodes:
+
+    def open_model() -> None:
+        if len(kept["predict"]) < plan.block_count:
+            flow.outcome.warnings = _warn(on_each_worker(client, tasks.open_model, job.name))
+            _compare(folder.note_instructions(set(on_each_worker(client, tasks.instructions, job.name))))
+
+    parts = {RUN: _Part(job, open_model, [stage for stage in stages if stage.folder == RUN])}
+    if outlines is not None:
+        kept |= kept_nodes(outlines)
+        parts[OUTLINES] = _outlining(flow, outlines)
+    return _run(flow, plan.tree, stages, kept, parts)
+
+
+def outline(plan: OutlinePlan, client: Client, *, retries: int = 2, listen: Listener = ignore) -> Outcome:
+    """Make the polygons of labels that are there already.
+
+    Parameters
+    ----------
+    plan : OutlinePlan
+        What to outline.
+    client, retries, listen
+        As in `execute`.
+
+    Returns
+    -------
+    Outcome
+        What ran, what was kept, and what failed.
+    """
+    flow = Flow(client, retries, listen, plan.folder.path.parent)
+    parts = {OUTLINES: _outlining(flow, plan)}
+    return _run(flow, plan.tree, parts[OUTLINES].stages, kept_nodes(plan), parts)
+
+
+def _outlining(flow: Flow, plan: OutlinePlan) -> _Part:
+    """What makes polygons; workers compile loops first, which is told where it takes long."""
+    job = OutlineJob(f"geoseg-outline-{flow.name}", plan)
+
+    def compile_loops() -> None:
+        if not is_compiled():
+            flow.listen(Compiling())
+        on_each_worker(flow.client, warm_up, job.name)
+
+    return _Part(job, compile_loops, stages_of_run(None, plan))
+
+
+def _run(
+    flow: Flow,
+    tree: BlockTree,
+    stages: Sequence[Stage],
+    kept: Mapping[str, set[Place]],
+    parts: Mapping[str, _Part],
+) -> Outcome:
+    """Run what is left, on workers that know the jobs of these stages and no others."""
+    schedule = Schedule(flow, tree, stages, kept, {folder: part.job.name for folder, part in parts.items()})
+    left = {stage.name for stage in stages if len(kept[stage.name]) < stage.count(tree)}
+    if not left:
+        schedule.start()
+        return flow.outcome
+    with ExitStack() as jobs:
+        needed = [part for part in parts.values() if any(stage.name in left for stage in part.stages)]
+        for part in needed:
+            jobs.enter_context(_registered(flow.client, part.job))
         started = time.perf_counter()
-        flow.outcome.warnings = _warn(on_each_worker(client, tasks.open_model, job.name))
-        _compare(folder.note_instructions(set(on_each_worker(client, tasks.instructions, job.name))))
-        if nodes:
-            _warm_up(nodes, listen)
+        for part in needed:
+            part.open()
         opened = time.perf_counter()
-        listen(Opened(flow.name))
-        final = nodes.on_final if nodes else _tell_nobody
-        objects = ObjectFlow(flow, job, final) if plan.has_things else None
-        blocks = BlockFlow(flow, job, objects.on_finished if objects else final)
-        for part in (nodes, objects, blocks):
-            if part:
-                part.start()
-        flow.run(lambda: _fill(objects, blocks))
+        flow.listen(Opened(flow.name))
+        schedule.start()
+        flow.run(schedule.fill)
         flow.outcome.wall = {"open": opened - started, "blocks": time.perf_counter() - opened}
     return flow.outcome
 
@@ -109,61 +184,8 @@ def _compare(instructions: list[str]) -> None:
         warnings.warn(ContinuationWarning(sentence), stacklevel=3)
 
 
-def outline(plan: OutlinePlan, client: Client, *, retries: int = 2, listen: Listener = ignore) -> Outcome:
-    """Make the polygons of labels that are there already.
-
-    Parameters
-    ----------
-    plan : OutlinePlan
-        What to outline.
-    client, retries, listen
-        As in `execute`.
-
-    Returns
-    -------
-    Outcome
-        What ran, what was kept, and what failed.
-    """
-    flow = Flow(client, retries, listen, plan.folder.path.parent)
-    with _nodes(flow, plan) as nodes:
-        _warm_up(nodes, listen)
-        started = time.perf_counter()
-        listen(Opened(flow.name))
-        nodes.start()
-        pending = nodes.all_final()
-
-        def fill() -> None:
-            while flow.has_room:
-                place = next(pending, None)
-                if place is None:
-                    return
-                nodes.on_final(place, True)
-
-        flow.run(fill)
-        flow.outcome.wall = {"blocks": time.perf_counter() - started}
-    return flow.outcome
-
-
-def _fill(*flows: BlockFlow | ObjectFlow | None) -> None:
-    """Later stages go first, so that little piles up."""
-    for item in flows:
-        if item:
-            item.fill()
-
-
-def _tell_nobody(place: Place, is_final: bool) -> None:
-    """Labels are all that is wanted."""
-
-
-def _warm_up(nodes: NodeFlow, listen: Listener) -> None:
-    """Compile loops on every worker, and say so where it takes long."""
-    if not is_compiled():
-        listen(Compiling())
-    on_each_worker(nodes.flow.client, warm_up, nodes.job.name)
-
-
 @contextmanager
-def _registered(client: Client, job: Job | OutlineJob) -> Iterator[None]:
+def _registered(client: Client, job: Job) -> Iterator[None]:
     """Make a job known to every worker, also to those that come later, as long as it runs."""
     client.register_plugin(job)
     try:
@@ -171,10 +193,3 @@ def _registered(client: Client, job: Job | OutlineJob) -> Iterator[None]:
     finally:
         if client.status == "running":  # a scheduler that has gone knows no plugins
             client.unregister_worker_plugin(job.name)
-
-
-@contextmanager
-def _nodes(flow: Flow, plan: OutlinePlan) -> Iterator[NodeFlow]:
-    job = OutlineJob(f"geoseg-outline-{flow.name}", plan)
-    with _registered(flow.client, job):
-        yield NodeFlow(flow, job)

@@ -4,18 +4,16 @@ Blocks are traced one by one, neighbours are joined in groups, groups in larger 
 knows labels that somebody stored; not how they came to be, nor on which cluster its tasks run.
 """
 
-from geoseg.outlines.folder import Node, OutlineFolder
+from geoseg.outlines.folder import OutlineFolder
+from geoseg.outlines.job import OutlineJob
 from geoseg.outlines.objects import RunObjects
 from geoseg.outlines.plan import LabelSource, OutlinePlan
-from geoseg.outlines.resuming import is_whole
 from geoseg.outlines.sources import RasterLabels, RunLabels
-from geoseg.outlines.tasks import OutlineJob
 from geoseg.outlines.warming import is_compiled
 from geoseg.outlines.writing import write_outlines
 
 __all__ = [
     "LabelSource",
-    "Node",
     "OutlineFolder",
     "OutlineJob",
     "OutlinePlan",
@@ -23,6 +21,5 @@ __all__ = [
     "RunLabels",
     "RunObjects",
     "is_compiled",
-    "is_whole",
     "write_outlines",
 ]

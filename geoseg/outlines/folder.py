@@ -1,24 +1,23 @@
 """Where an outline keeps what it has: features of each node, and what waits to be joined.
 
-Features are Arrow files, sorted by key, so that whoever merges them reads only the slice he needs. The marker of a
-node's stage is written after its files; a piece is removed when the marker of the node that took it in is there. It
-knows files, tables and arrays, not what is in them.
+Features are Arrow files, sorted by key, so that whoever merges them reads only the slice he needs. A piece is removed
+when the marker of the node that took it in is there. It knows files, tables and arrays, not what is in them. A place is
+``R-C``, row and column of a block, or ``L-R-C`` of a node.
 
 ::
 
-    L-R-C.arrow          features that were complete at a node
-    L-R-C.piece.npz      what was not
-    L-R-C.survey.npz     small faces that were not decided on; .fates.npz what became of them, and .faces.npz of a
+    PLACE.arrow          features that were complete there
+    PLACE.piece.npz      what was not
+    PLACE.survey.npz     small faces that were not decided on; .fates.npz what became of them, and .faces.npz of a
                          block's faces
-    L-R-C.labels         labels of a block without small faces
-    L-R-C.STAGE.done     markers
+    R-C.labels           labels of a block without small faces
+    STAGE/PLACE          markers
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +28,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from geoseg.files import clear, remove, sweep, write_file, write_json
+from geoseg.files import clear, read_json, sweep, write_file, write_json
 from geoseg.store.arrays import read_arrays, write_arrays
-from geoseg.store.markers import Digest, Markers, check, damaged, missing
-
-Node = tuple[int, int, int]
-"""Level, row and column."""
-
-NODE = re.compile(r"\d+-\d+-\d+")
-"""Names of nodes."""
+from geoseg.store.journal import Digest, Journal, damaged, missing
+from geoseg.tree import Place, id_of, is_block
 
 
 @dataclass(frozen=True)
@@ -71,51 +65,26 @@ class OutlineFolder:
             It cannot be written.
         """
         recorded = self.path / "fingerprint.json"
-        if self._recorded(recorded) == json.loads(json.dumps(fingerprint)):
+        if read_json(recorded) == json.loads(json.dumps(fingerprint)):
             sweep(self.path)
             return True
         clear(self.path)
         write_json(recorded, fingerprint)
         return False
 
-    def _recorded(self, path: Path) -> Any:
-        """The fingerprint of what is there; None when it is not there or was cut off."""
-        try:
-            return json.loads(path.read_bytes())
-        except (FileNotFoundError, IsADirectoryError, ValueError):
-            return None
+    def journal(self, stage: str) -> Journal:
+        """Markers of a stage."""
+        return Journal(self.path, self.path / stage)
 
-    def _file(self, node: Node, ending: str) -> Path:
-        return self.path / f"{_name(node)}.{ending}"
+    def file(self, place: Place, ending: str) -> Path:
+        """The file of a place that holds what its ending says."""
+        return self.path / f"{id_of(place)}.{ending}"
 
-    def _markers(self, stage: str) -> Markers:
-        return Markers(self.path, self.path, f".{stage}.done")
-
-    def mark(self, stage: str, node: Node, digests: Iterable[Digest] = ()) -> None:
-        """Say that a stage of a node is on disk, and will not change."""
-        self._markers(stage).write(_name(node), digests)
-
-    def marked(self, stage: str) -> set[Node]:
-        """Nodes whose stage is on disk."""
-        return {_node(name) for name in self._markers(stage).names(NODE)}
-
-    def is_marked(self, stage: str, node: Node) -> bool:
-        """Say whether a stage of a node is on disk."""
-        return self._markers(stage).has(_name(node))
-
-    def is_intact(self, stage: str, node: Node, *, with_piece: bool = True) -> bool:
-        """Say whether the files of a stage are there in their sizes; a piece may have been taken in."""
-        return self._markers(stage).is_intact(_name(node), lambda name: with_piece or not name.endswith(".piece.npz"))
-
-    def unmark(self, stage: str, node: Node) -> None:
-        """Forget that a stage of a node is on disk."""
-        self._markers(stage).remove(_name(node))
-
-    def write_features(self, node: Node, features: pa.Table) -> Digest:
+    def write_features(self, place: Place, features: pa.Table) -> Digest:
         """Write the features of a node."""
-        return self._write_table(self._file(node, "arrow"), features)
+        return self._write_table(self.file(place, "arrow"), features)
 
-    def read_features(self, node: Node, begin: int = 0, end: int | None = None) -> pa.Table:
+    def read_features(self, place: Place, begin: int = 0, end: int | None = None) -> pa.Table:
         """Read some rows of the features of a node; nothing of the file stays open.
 
         Raises
@@ -123,10 +92,10 @@ class OutlineFolder:
         DamagedError
             They are missing or damaged.
         """
-        with _mapped(self._file(node, "arrow")) as table:
+        with _mapped(self.file(place, "arrow")) as table:
             return table.take(np.arange(begin, len(table) if end is None else end))  # a copy, so that the file can go
 
-    def read_keys(self, node: Node) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    def read_keys(self, place: Place) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Read the key of each feature of a node, and the bytes of its geometry; the file is checked as a whole.
 
         Raises
@@ -134,17 +103,17 @@ class OutlineFolder:
         DamagedError
             It is missing or damaged.
         """
-        path = self._file(node, "arrow")
-        self._check(path, "join" if node[0] else "trace", node)
+        path = self.file(place, "arrow")
+        self.journal("trace" if is_block(place) else "join").check(path, place)
         with _mapped(path) as table:
             keys, sizes = table.column("key"), pc.binary_length(table.column("geometry"))
             return keys.to_numpy().copy(), sizes.to_numpy().copy()
 
-    def write_arrays(self, node: Node, kind: str, arrays: Mapping[str, NDArray[Any]]) -> Digest:
+    def write_arrays(self, place: Place, kind: str, arrays: Mapping[str, NDArray[Any]]) -> Digest:
         """Write what is known of a node, as plain arrays."""
-        return write_arrays(self._file(node, f"{kind}.npz"), self.path, arrays)
+        return write_arrays(self.file(place, f"{kind}.npz"), self.path, arrays)
 
-    def read_arrays(self, node: Node, kind: str) -> dict[str, NDArray[Any]]:
+    def read_arrays(self, place: Place, kind: str) -> dict[str, NDArray[Any]]:
         """Read what is known of a node.
 
         Raises
@@ -152,18 +121,14 @@ class OutlineFolder:
         DamagedError
             It is missing or damaged.
         """
-        return read_arrays(self._file(node, f"{kind}.npz"))
+        return read_arrays(self.file(place, f"{kind}.npz"))
 
-    def drop_arrays(self, node: Node, kind: str) -> None:
-        """Remove what was taken in."""
-        remove(self._file(node, f"{kind}.npz"))
-
-    def write_labels(self, node: Node, labels: NDArray[Any]) -> Digest:
+    def write_labels(self, place: Place, labels: NDArray[Any]) -> Digest:
         """Write the labels of a block, compressed."""
         table = pa.table({"labels": labels.ravel()})
-        return self._write_table(self._file(node, "labels"), table, pa.ipc.IpcWriteOptions(compression="lz4"))
+        return self._write_table(self.file(place, "labels"), table, pa.ipc.IpcWriteOptions(compression="lz4"))
 
-    def read_labels(self, node: Node, shape: tuple[int, int]) -> NDArray[Any]:
+    def read_labels(self, place: Place, shape: tuple[int, int]) -> NDArray[Any]:
         """Read the labels of a block.
 
         Raises
@@ -171,15 +136,11 @@ class OutlineFolder:
         DamagedError
             They are missing or damaged.
         """
-        path = self._file(node, "labels")
-        self._check(path, "sift", node)
+        path = self.file(place, "labels")
+        self.journal("sift").check(path, place)
         with _mapped(path) as table:
             labels: NDArray[Any] = table.column("labels").to_numpy().reshape(shape)
             return labels
-
-    def _check(self, path: Path, stage: str, node: Node) -> None:
-        """Refuse a file that is not what the marker of a stage says."""
-        check(path, self.path, self._markers(stage).read(_name(node)))
 
     def _write_table(self, path: Path, table: pa.Table, options: pa.ipc.IpcWriteOptions | None = None) -> Digest:
         def write(path: Path) -> None:
@@ -188,15 +149,6 @@ class OutlineFolder:
 
         write_file(path, write, durable=False)
         return Digest.of(path, self.path)
-
-
-def _name(node: Node) -> str:
-    return "-".join(map(str, node))
-
-
-def _node(name: str) -> Node:
-    level, row, col = (int(number) for number in name.split("-"))
-    return level, row, col
 
 
 @contextmanager

@@ -6,6 +6,7 @@ its own faces, and those of the nodes above it, and writes labels without small 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 
 from geoseg.arcs.chains import Integers
 from geoseg.models.spec import NODATA
-from geoseg.outlines.folder import Node
+from geoseg.outlines.job import OutlineJob
 from geoseg.outlines.objects import THING
 from geoseg.outlines.plan import OutlinePlan
-from geoseg.store.markers import Digest
+from geoseg.steps import Step, Written
+from geoseg.tree import Place
 from geoseg.vectorize import reach_of
 from geoseg.vectorize.sieve import Fates, Survey, apply, merge, survey
 
@@ -24,9 +26,9 @@ MOST = 128 * 2**20
 """Bytes of the surveys that one task may take in; deciding on them needs several times as much."""
 
 
-def survey_block(plan: OutlinePlan, node: Node) -> list[Digest]:
+def survey_block(job: OutlineJob, place: Place, _: Collection[Step]) -> Written:
     """Find the small faces of a block, and decide on those that nothing else touches."""
-    core = plan.window(node)
+    plan, core = job.plan, job.plan.window(place)
     labels = _stuff(plan, plan.source.read(core)[0])
     surveyed, fates = survey(
         labels,
@@ -38,58 +40,62 @@ def survey_block(plan: OutlinePlan, node: Node) -> list[Digest]:
         max_bytes=MOST,
         areas=plan.areas,
     )
-    return [
-        plan.folder.write_arrays(node, "survey", surveyed.to_arrays()),
-        plan.folder.write_arrays(node, "faces", fates.to_arrays()),
-    ]
+    return Written(
+        [
+            plan.folder.write_arrays(place, "survey", surveyed.to_arrays()),
+            plan.folder.write_arrays(place, "faces", fates.to_arrays()),
+        ]
+    )
 
 
-def merge_surveys(plan: OutlinePlan, node: Node) -> list[Digest]:
+def merge_surveys(job: OutlineJob, place: Place, _: Collection[Step]) -> Written:
     """Decide on small faces that lie within a node, and on nothing else."""
-    children = plan.children(node)
+    plan, children = job.plan, job.plan.tree.children(place)
     parts = [Survey.from_arrays(plan.folder.read_arrays(child, "survey")) for child in children]
-    surveyed, fates = merge(parts, plan.window(node), MOST)
-    return [
-        plan.folder.write_arrays(node, "survey", surveyed.to_arrays()),
-        *(
-            plan.folder.write_arrays(child, "fates", fate.to_arrays())
-            for child, fate in zip(children, fates, strict=True)
-        ),
-    ]
+    surveyed, fates = merge(parts, plan.window(place), MOST)
+    return Written(
+        [
+            plan.folder.write_arrays(place, "survey", surveyed.to_arrays()),
+            *(
+                plan.folder.write_arrays(child, "fates", fate.to_arrays())
+                for child, fate in zip(children, fates, strict=True)
+            ),
+        ]
+    )
 
 
-def sift_block(plan: OutlinePlan, node: Node) -> list[Digest]:
+def sift_block(job: OutlineJob, place: Place, _: Collection[Step]) -> Written:
     """Write the labels of a block without small faces."""
-    labels = _stuff(plan, plan.source.read(plan.window(node))[0])
-    fates = Fates.from_arrays(plan.folder.read_arrays(node, "faces"))
-    settled = fates.settled(_settled(plan, node))
-    return [plan.folder.write_labels(node, apply(labels, fates, settled, plan.nodata))]
+    plan = job.plan
+    labels = _stuff(plan, plan.source.read(plan.window(place))[0])
+    fates = Fates.from_arrays(plan.folder.read_arrays(place, "faces"))
+    settled = fates.settled(_settled(plan, place))
+    return Written([plan.folder.write_labels(place, apply(labels, fates, settled, plan.nodata))])
 
 
-def _settled(plan: OutlinePlan, node: Node) -> Integers:
-    """Labels of what was open at a node, as the nodes above it decided."""
-    parent = plan.parent(node)
+def _settled(plan: OutlinePlan, place: Place) -> Integers:
+    """Labels of what was open at a place, as the nodes above it decided."""
+    parent = plan.tree.parent(place)
     if parent is None:
         return np.empty(0, np.int64)
-    fates = Fates.from_arrays(plan.folder.read_arrays(node, "fates"))
+    fates = Fates.from_arrays(plan.folder.read_arrays(place, "fates"))
     return fates.settled(_settled(plan, parent))
 
 
-def read_sifted(plan: OutlinePlan, node: Node, labels: NDArray[Any]) -> NDArray[Any]:
+def read_sifted(plan: OutlinePlan, block: Place, labels: NDArray[Any]) -> NDArray[Any]:
     """Labels without small faces of a block, one more row above it and one more column to its left.
 
     Parameters
     ----------
-    plan, node
+    plan, block
         The block.
     labels : array
         The same with small faces; things stay as they are there.
     """
-    reach = reach_of(plan.window(node))
+    reach = reach_of(plan.window(block))
     found = _void(plan, reach.shape)
-    for row, col in plan.sources_of(node):
-        source = 0, row, col
-        if plan.exists(source):
+    for source in plan.tree.around(block):
+        if plan.tree.exists(source):
             window = plan.window(source)
             place = window.intersect(reach)
             part = plan.folder.read_labels(source, window.shape)[place.relative_to(window).slices()]

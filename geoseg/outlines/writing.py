@@ -16,12 +16,12 @@ from geoseg.vector import COLUMNS, StyledClass, write_features
 
 
 def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[StyledClass] | None) -> int:
-    """Write the features of all nodes.
+    """Write the features of all blocks and nodes.
 
     Parameters
     ----------
     plan : OutlinePlan
-        Whose nodes are all on disk.
+        Whose polygons are all on disk.
     path : Path
         The vector file; its ending chooses the format.
     layer : str
@@ -34,9 +34,9 @@ def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[St
     int
         Number of features.
     """
-    nodes = list(plan.nodes())
-    keys, sizes = zip(*map(plan.folder.read_keys, nodes), strict=True) if nodes else ((), ())
-    bands = merge(keys, sizes, [partial(plan.folder.read_features, node) for node in nodes])
+    places = [*plan.tree.blocks(), *plan.tree.nodes()]
+    keys, sizes = zip(*map(plan.folder.read_keys, places), strict=True) if places else ((), ())
+    bands = merge(keys, sizes, [partial(plan.folder.read_features, place) for place in places])
     if plan.tolerance is not None:
         bands = regularize(bands, plan)
         if plan.region is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.files import write_file
-from geoseg.store.markers import Digest, damaged, missing
+from geoseg.store.journal import Digest, damaged, missing
 
 DAMAGE = (
     ValueError,

@@ -7,7 +7,6 @@ Each file is written whole and never changed. It knows files and arrays.
     R-C.tiles.npz      objects of the tiles of a block
     R-C.meeting.npz    what the block's core says about them
     united/NAME.npy    objects of the raster, one file a column, so that workers map what they need
-    united.done        marker
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from geoseg.files import unfinished as unfinished_name
 from geoseg.grid import Block
 from geoseg.instances import Meeting, Objects, Table, TileObjects
 from geoseg.store.arrays import DAMAGE, read_arrays, write_arrays
-from geoseg.store.markers import Digest, Markers, check, missing
+from geoseg.store.journal import Digest, missing
 
 Place = tuple[int, int]
 
@@ -131,9 +130,8 @@ class ObjectFolder:
             if is_complete or path.exists():
                 yield read_arrays(path, lambda name: columns is None or name.rpartition(".")[2] in columns)
 
-    def write_united(self, objects: Objects, *, is_final: bool) -> None:
-        """Keep the objects of the raster, and mark them when nothing is missing."""
-        self.forget_united()
+    def write_united(self, objects: Objects) -> list[Digest]:
+        """Keep the objects of the raster."""
         unfinished = unfinished_name(self.path / "united")
         try:
             unfinished.mkdir()
@@ -145,24 +143,7 @@ class ObjectFolder:
             raise OutputError(
                 f"{self.path} cannot be written ({error.strerror or error}); choose an output folder with space."
             ) from error
-        if is_final:
-            digests = [Digest.of(self._column(field.name), self.path) for field in fields(Objects)]
-            self._united.write("united", digests)
-
-    @property
-    def is_united(self) -> bool:
-        """Whether the objects of the raster are there as they were written, and will not change."""
-        digests = self._united.read("united")
-        try:
-            for name in digests or ():
-                check(self.path / name, self.path, digests)
-        except DamagedError:
-            return False
-        return digests is not None
-
-    def forget_united(self) -> None:
-        """Objects of the raster are made anew."""
-        self._united.remove("united")
+        return [Digest.of(self._column(field.name), self.path.parent) for field in fields(Objects)]
 
     def read_united(self) -> Objects:
         """Objects of the raster; columns are mapped, not read.
@@ -180,10 +161,6 @@ class ObjectFolder:
             raise DamagedError(
                 f"{self.path / 'united'} is damaged ({error}); start the run again, which makes it anew."
             ) from error
-
-    @property
-    def _united(self) -> Markers:
-        return Markers(self.path, self.path, ".done")
 
     def _column(self, name: str) -> Path:
         return self.path / "united" / f"{name}.npy"

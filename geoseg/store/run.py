@@ -12,7 +12,7 @@ files; it does not know models, dask or why a block runs.
     out/state/strips/R-C-*.npy   sums waiting for their one consumer, and drafts of blocks waiting to be finished
     out/state/objects/           objects of tiles and blocks, and of the whole raster
     out/state/outlines/          polygons of blocks, and of blocks that were joined
-    out/state/predict/R-C        markers: predicted, finished, numbered
+    out/state/STAGE/R-C          markers of the stages that label blocks
     out/state/lock               held by the process that runs
 """
 
@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -35,19 +35,17 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from geoseg.errors import DamagedError, FingerprintError, OutputError
-from geoseg.files import clear, make_folder, remove, sweep, write_file, write_json
+from geoseg.files import clear, make_folder, read_json, remove, sweep, write_file, write_json
 from geoseg.grid import Block, TileGrid
 from geoseg.instances import Objects
+from geoseg.stages import RASTER, RUN, TABLE
 from geoseg.store.arrays import DAMAGE
+from geoseg.store.journal import Digest, Journal, damaged, missing
 from geoseg.store.locking import locked
-from geoseg.store.markers import Digest, Markers, damaged, missing
 from geoseg.store.objects import ObjectFolder
 
 if TYPE_CHECKING:  # torch stays out of processes that only store
     from geoseg.blending import Labels, Strips
-
-Stage = Literal["predict", "finish", "number"]
-STAGES: tuple[Stage, ...] = ("predict", "finish", "number")
 
 FILL = {"labels": 255, "confidence": 0, "instances": 0}
 """Arrays of the label store, and what they hold where no block is stored."""
@@ -55,11 +53,11 @@ FILL = {"labels": 255, "confidence": 0, "instances": 0}
 DTYPES = {"instances": np.uint32}
 """Types of arrays that are not uint8."""
 
+BLOCK_STAGES = tuple(stage.name for stage in TABLE if stage.folder == RUN)
+"""Stages whose files are here."""
+
 OWN_STRIPS = ("top", "left", "draft")
 """What waits for its own block alone."""
-
-BLOCK = re.compile(r"\d+-\d+")
-"""Names of blocks."""
 
 STRIP = re.compile(r"(\d+)-(\d+)-([a-z]+)")
 """Names of files of strips."""
@@ -134,7 +132,7 @@ class RunFolder:
 
     def _differs(self, changed: list[str]) -> FingerprintError:
         """All that differs, what it would cost, and what else can be done."""
-        kept = len(self.marked("predict"))
+        kept = len(self.journal("predict").places())
         blocks = "no block is predicted yet" if not kept else f"its {kept:,} predicted blocks would be predicted again"
         is_upgrade = all(phrase.startswith("versions ") for phrase in changed)
         remedy = "install those versions again, give" if is_upgrade else "give"
@@ -147,8 +145,8 @@ class RunFolder:
         """The fingerprint of the blocks that are there; None when there are none."""
         if not path.exists():
             return None
-        recorded = _read_json(path)
-        if not isinstance(recorded, dict) and any(self.marked(stage) for stage in STAGES):
+        recorded = read_json(path)
+        if not isinstance(recorded, dict) and any(self.journal(stage).places() for stage in BLOCK_STAGES):
             raise FingerprintError(
                 f"{path} is damaged, so what the blocks beside it were made from is unknown; give --overwrite to start "
                 "anew, or another output folder."
@@ -175,29 +173,32 @@ class RunFolder:
             All that decides it, as JSON values.
         """
         path = self.objects.path / "settings.json"
-        if _read_json(path) == settings:
+        if read_json(path) == settings:
             return
-        self.objects.forget_united()
-        for row, col in self.marked("number"):
-            self._markers("number").remove(f"{row}-{col}")
+        for stage in ("unite", "number"):
+            self.journal(stage).keep(set())
         write_json(path, settings)
 
     def _sweep(self) -> None:
         """Remove what a killed process was writing; nobody else writes here, the folder is locked."""
-        for folder in (self.path, self.state, *(self.state / name for name in ("strips", "objects", *STAGES))):
+        for folder in (self.path, self.state, self.state / "strips", self.state / "objects"):
             sweep(folder)
+        for stage in BLOCK_STAGES:
+            self.journal(stage).sweep()
         for path in (self.state / "blocks.zarr").glob("*/c/*/*.partial"):  # Zarr's name of what is being written
             path.unlink()
 
     def _forget_damaged(self, grid: TileGrid, *, has_objects: bool) -> None:
         """Remove markers whose files are not there as they were written, and strips that no block waits for."""
-        for stage in STAGES if has_objects else ("finish",):
-            markers = self._markers(stage)
-            for name in markers.names(BLOCK):  # strips count only while a block waits for them
-                for path in markers.differing(name, lambda file: not file.startswith("strips/")):
+        is_united = self.journal("unite").has(RASTER)
+        spent = {"predict": "strips/", **({"finish": "objects/"} if is_united else {})}  # what others have taken in
+        for stage in BLOCK_STAGES if has_objects else ("finish",):
+            journal, counts = self.journal(stage), partial(_is_needed, spent=spent.get(stage))
+            for place in journal.places():
+                for path in journal.differing(place, counts):
                     remove(path)
-                    markers.remove(name)
-        finished = self.marked("finish")
+                    journal.remove(place)
+        finished = self.journal("finish").places()
         for path in (self.state / "strips").glob("*.npy"):
             match = STRIP.fullmatch(path.stem)
             if match:
@@ -210,7 +211,7 @@ class RunFolder:
         """Remove an earlier run, the fingerprint first: a folder without one holds nothing that counts."""
         for name in ("fingerprint.json", "instructions.json"):
             clear(self.state / name)
-        for name in ("blocks.zarr", "strips", "objects", "outlines", *STAGES):
+        for name in ("blocks.zarr", "strips", "objects", "outlines", *BLOCK_STAGES):
             clear(self.state / name)
 
     def _create_blocks(self, grid: TileGrid, names: list[str]) -> None:
@@ -222,7 +223,7 @@ class RunFolder:
                 clear(path)
             if not path.is_file() or path.read_bytes() != content:
                 write_file(path, partial(Path.write_bytes, data=content))
-        for name in ("strips", "objects", *STAGES):
+        for name in ("strips", "objects", *BLOCK_STAGES):
             make_folder(self.state / name)
 
     @contextmanager
@@ -237,21 +238,9 @@ class RunFolder:
         with locked(self.state / "lock"):
             yield
 
-    def _markers(self, stage: Stage) -> Markers:
-        return Markers(self.state, self.state / stage)
-
-    def mark(self, stage: Stage, block: Block, digests: Iterable[Digest] = ()) -> None:
-        """Say that a stage of a block is on disk, and what that is."""
-        self._markers(stage).write(block.id, digests)
-
-    def is_marked(self, stage: Stage, block: Block) -> bool:
-        """Say whether a stage of a block is on disk."""
-        return self._markers(stage).has(block.id)
-
-    def marked(self, stage: Stage) -> set[tuple[int, int]]:
-        """Rows and columns of the blocks whose stage is on disk."""
-        places = (name.split("-") for name in self._markers(stage).names(BLOCK))
-        return {(int(row), int(col)) for row, col in places}
+    def journal(self, stage: str) -> Journal:
+        """Markers of a stage that labels blocks."""
+        return Journal(self.state, self.state / stage)
 
     def write_block(self, block: Block, labels: Labels, confidence: Labels) -> list[Digest]:
         """Store a block's final labels and confidence, uint8 (y, x); a block of nodata is what is not stored."""
@@ -365,8 +354,8 @@ class RunFolder:
 
     def _was_written(self, name: str, chunk: Path, row: int, col: int) -> bool:
         """Whether the marker of the block that owns a chunk speaks of it; the last blocks own two of an axis."""
-        markers, file = self._markers("number" if name == "instances" else "finish"), self._name(chunk)
-        return any(file in (markers.read(f"{y}-{x}") or ()) for y in (row, row - 1) for x in (col, col - 1))
+        journal, file = self.journal("number" if name == "instances" else "finish"), self._name(chunk)
+        return any(file in (journal.read((y, x)) or ()) for y in (row, row - 1) for x in (col, col - 1))
 
     def _name(self, path: Path) -> str:
         """What a marker calls a file."""
@@ -430,10 +419,8 @@ class RunFolder:
     def has_strips(self, row: int, col: int, names: Collection[str]) -> bool:
         """Say whether some strips of a block, its draft among them, are there in their sizes."""
         files = {self._name(self.strip_path(row, col, name)) for name in names}
-        markers = self._markers("predict")
-        return not files or (
-            markers.is_intact(f"{row}-{col}", files.__contains__) and files <= set(markers.read(f"{row}-{col}") or ())
-        )
+        journal, place = self.journal("predict"), (row, col)
+        return not files or (journal.has_sizes(place, files.__contains__) and files <= set(journal.read(place) or ()))
 
     def _write_strip(self, block: Block, name: str, *arrays: NDArray[Any]) -> Digest:
         def write(path: Path) -> None:
@@ -448,7 +435,7 @@ class RunFolder:
     def _read_strip(self, row: int, col: int, name: str) -> list[NDArray[Any]]:
         """Read the arrays of a strip; their checksum is taken in memory, so that the file is read once."""
         path = self.strip_path(row, col, name)
-        digest = (self._markers("predict").read(f"{row}-{col}") or {}).get(self._name(path))
+        digest = (self.journal("predict").read((row, col)) or {}).get(self._name(path))
         try:
             with path.open("rb") as file:
                 arrays = [np.load(file, allow_pickle=False) for _ in range(2 if name == "draft" else 1)]
@@ -460,9 +447,10 @@ class RunFolder:
             raise damaged(path, "its checksum differs")
         return arrays
 
-    def drop_strip(self, row: int, col: int, strip: str) -> None:
-        """Remove a strip whose consumer is on disk."""
-        remove(self.strip_path(row, col, strip))
+
+def _is_needed(file: str, spent: str | None) -> bool:
+    """Whether a file of a marker counts, when those of one folder do not."""
+    return spent is None or not file.startswith(spent)
 
 
 def _crc32(arrays: Iterable[NDArray[Any]]) -> int:
@@ -553,11 +541,3 @@ _NAMED = 20  # files that a sentence names
 def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _read_json(path: Path) -> Any:
-    """What a JSON file holds; None when it is not there or was cut off."""
-    try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, IsADirectoryError, ValueError):
-        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from geoseg.engine import Layout
+from geoseg.engine import Layout, stages_of_run
 from geoseg.models.spec import NODATA
 from geoseg.outlines import OutlinePlan
 from geoseg.planning import Plan
@@ -32,7 +32,7 @@ def layout_of_run(made: Plan, folder: RunFolder, classes: Sequence[StyledClass])
         places=made.places,
         classes=tuple(classes),
         nodata=NODATA,
-        final="number" if made.has_things else "finish",
+        final=[stage.name for stage in stages_of_run(made, None) if stage.makes_labels][-1],
         read=lambda window: folder.read_labels(*window.slices()),
     )
 
@@ -53,6 +53,6 @@ def layout_of_labels(plan: OutlinePlan, classes: Sequence[StyledClass] | None) -
         places=plan.places,
         classes=tuple(classes or ()),
         nodata=plan.nodata,
-        final="survey" if plan.is_sifted else "trace",
+        final=stages_of_run(None, plan)[0].name,
         read=lambda window: plan.source.read(window)[0],
     )

@@ -30,6 +30,7 @@ from geoseg.engine import (
     ignore,
     outline,
     results_of,
+    stages_of_run,
 )
 from geoseg.errors import BlockError, OutputError, WorkflowError
 from geoseg.files import local_path
@@ -42,6 +43,7 @@ from geoseg.raster.arrays import ImageryLike, named, sendable
 from geoseg.raster.calibration import Calibration
 from geoseg.raster.options import configured
 from geoseg.signatures import PolygonizeArguments
+from geoseg.stages import totals
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_layer
 from geoseg.workflow.layout import layout_of_labels
@@ -159,7 +161,7 @@ def polygonize(
         if client is not None:
             result = _run_on(client, wanted, plan, style, path, listen, resumed)
         else:
-            count = min(wanted.workers or core_count(), plan.totals["trace"])
+            count = min(wanted.workers or core_count(), plan.block_count)
             with connect(wanted.scheduler, max(1, count), wanted.dashboard) as own:
                 result = _run_on(own, wanted, plan, style, path, listen, resumed)
         result.seconds["total"] = time.perf_counter() - started
@@ -172,7 +174,7 @@ def _kept_while_needed(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if any(folder.outlines.glob("*.done")):
+        if any(folder.outlines.glob("*/*")):
             raise
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
@@ -265,9 +267,13 @@ def _run_on(
 ) -> PolygonizeResult:
     """Say that an outline begins, and run it."""
     height, width = plan.raster_shape
-    title = f"{'continuing' if resumed else 'outlining'} {width:,} x {height:,} px, {plan.totals['trace']} blocks"
+    title = f"{'continuing' if resumed else 'outlining'} {width:,} x {height:,} px, {plan.block_count} blocks"
     started = Started(
-        title, client.dashboard_link or "", plan.totals, layout=layout_of_labels(plan, style), client=client
+        title,
+        client.dashboard_link or "",
+        totals(stages_of_run(None, plan), plan.tree),
+        layout=layout_of_labels(plan, style),
+        client=client,
     )
     with announced(listen, started), connected(client):
         return _outline(client, wanted, plan, style, path, listen)

@@ -7,11 +7,10 @@ import os
 import time
 import uuid
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -19,9 +18,7 @@ from distributed import Client
 
 from geoseg import export
 from geoseg.engine import (
-    Event,
     Listener,
-    Outcome,
     Started,
     Writing,
     announced,
@@ -30,9 +27,9 @@ from geoseg.engine import (
     connected,
     execute,
     ignore,
-    outline,
     prepare_workers,
     results_of,
+    stages_of_run,
 )
 from geoseg.engine.memory import forget_peaks, read_peaks
 from geoseg.errors import BlockError, ContinuationWarning, DamagedError, InputNotFoundError, WorkflowError
@@ -40,14 +37,13 @@ from geoseg.held import is_lost
 from geoseg.models.own import ModelLike
 from geoseg.models.spec import ModelSpec
 from geoseg.options import RESUMABLE, Workflow, given_options
-from geoseg.outlines import OutlineFolder, OutlinePlan, is_whole, write_outlines
+from geoseg.outlines import OutlinePlan, write_outlines
 from geoseg.planning import Plan
 from geoseg.raster.arrays import sendable
 from geoseg.raster.options import configured
 from geoseg.signatures import ResumeArguments, RunArguments
-from geoseg.stages import Scope, stages_of, totals
+from geoseg.stages import totals
 from geoseg.store import RunFolder
-from geoseg.store.run import STAGES
 from geoseg.vector import check_format, check_layer, drop_layer
 from geoseg.workflow.layout import layout_of_run
 from geoseg.workflow.manifest import Manifest, RunResult
@@ -57,8 +53,7 @@ from geoseg.workflow.planning import plan
 from geoseg.workflow.reporting import performance, try_report
 from geoseg.workflow.result_item import try_result_item
 from geoseg.workflow.settings import RECORD, WorkflowSource, read_workflow, write_workflow
-
-NODE_STAGES = ("survey", "merge", "sift", "trace", "join")
+from geoseg.workflow.work import Work
 
 
 @configured()
@@ -113,7 +108,7 @@ def run(
         started = time.perf_counter()
         work, manifest, resumed = _prepare(wanted, made, folder)
         if not work.missing:
-            return _unchanged(work, time.perf_counter() - started)
+            return work.unchanged(time.perf_counter() - started)
         if is_own and not is_begun:
             made.check_memory()
         manifest.write("running")
@@ -136,7 +131,7 @@ def _prepare(wanted: Workflow, made: Plan, folder: RunFolder) -> tuple[Work, Man
     if resumed:
         _note_edited(manifest.edited)
     outputs = Outputs.of(wanted, made, folder, fingerprint)
-    return Work(made, folder, outputs, is_labelled=_is_labelled(made, folder)), manifest, resumed
+    return Work.of(made, folder, outputs), manifest, resumed
 
 
 def _conclude(work: Work, wanted: Workflow, manifest: Manifest, result: RunResult) -> RunResult:
@@ -218,56 +213,12 @@ def resume(
     return run(record, output=str(record.parent), listen=listen, client=client, **given)
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a start has to do.
-
-    Attributes
-    ----------
-    plan : Plan
-        The run.
-    folder : RunFolder
-        Prepared for it.
-    outputs : Outputs
-        All results.
-    is_labelled : bool
-        Whether the labels of every block are on disk, so that no network is needed.
-    """
-
-    plan: Plan
-    folder: RunFolder
-    outputs: Outputs
-    is_labelled: bool
-
-    @cached_property
-    def missing(self) -> set[Path]:
-        """Results to write: all of them when labels are still to come."""
-        outputs = self.outputs
-        return outputs.missing if self.is_labelled else {*outputs.rasters, *outputs.features, *outputs.pages}
-
-    @property
-    def files(self) -> list[Path]:
-        """Rasters and features to write."""
-        return [path for path in (*self.outputs.rasters, *self.outputs.features) if path in self.missing]
-
-    @property
-    def is_outlining(self) -> bool:
-        """Whether polygons are needed."""
-        return any(path in self.missing for path in self.outputs.features)
-
-
 def _seems_finished(folder: RunFolder) -> bool:
     """Whether workers are probably not needed; starting them early only saves time."""
     try:
         return bool(json.loads(folder.run_file.read_text())["status"] == "finished")
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _is_labelled(made: Plan, folder: RunFolder) -> bool:
-    """Whether the last stage of every block's labels is on disk, and the objects that instances are numbers of."""
-    is_united = not made.has_things or folder.objects.is_united
-    return is_united and len(folder.marked("number" if made.has_things else "finish")) >= made.block_count
 
 
 def _resolved(made: Plan) -> dict[str, Any]:
@@ -295,39 +246,10 @@ def _note_edited(paths: Sequence[str]) -> None:
         warnings.warn(ContinuationWarning(sentence), stacklevel=3)
 
 
-def _unchanged(work: Work, seconds: float) -> RunResult:
-    """The result of a run that is finished already."""
-    made, folder, outputs = work.plan, work.folder, work.outputs
-    report = folder.path / REPORT
-    return RunResult(
-        folder.path,
-        outputs.rasters[0],
-        outputs.features,
-        folder.run_file,
-        made,
-        _kept(work),
-        {"total": seconds},
-        outputs.rasters[1] if made.has_things else None,
-        report=report if report in outputs.pages else None,
-        is_unchanged=True,
-    )
-
-
-def _kept(work: Work) -> Outcome:
-    """What earlier starts have left, counted by stage."""
-    made, folder, outlines = work.plan, work.folder, OutlineFolder(work.folder.outlines)
-    blocks: dict[str, int] = {
-        stage: len(folder.marked(stage)) for stage in STAGES if stage != "number" or made.has_things
-    }
-    has_outlines = bool(work.outputs.features) and outlines.path.is_dir()
-    nodes = {stage: len(outlines.marked(stage)) for stage in NODE_STAGES if has_outlines}
-    return Outcome(kept=Counter(blocks) + Counter(nodes))
-
-
 def _compute(work: Work, wanted: Workflow, listen: Listener, client: Client | None, resumed: bool) -> RunResult:
     """Do what is missing: on workers, unless it is pages alone."""
     if not work.files:
-        return replace(_unchanged(work, 0.0), is_unchanged=False)
+        return replace(work.unchanged(0.0), is_unchanged=False)
     own = connect(wanted.scheduler, work.plan.workers, wanted.dashboard)
     with (
         sendable(work.plan.raster, work.folder.state.absolute() / "arrays") as raster,
@@ -350,18 +272,10 @@ def _started(client: Client, made: Plan, shared: RunFolder, outlines: OutlinePla
     """What is said when a run begins."""
     verb, (height, width) = "continuing" if resumed else "mapping", made.raster.shape
     size = f"{width:,} x {height:,} px, {made.block_count} blocks, {made.workers} workers"
-    stages = stages_of(
-        Scope(
-            predicts=True,
-            things=made.has_things,
-            outlines=outlines is not None,
-            sieves=outlines is not None and outlines.is_sifted,
-        )
-    )
     return Started(
         f"{verb} with {made.spec.name}: {size}",
         client.dashboard_link or "",
-        totals(stages, made.tree),
+        totals(stages_of_run(made, outlines), made.tree),
         layout=layout_of_run(made, shared, styled_classes(made.spec)),
         client=client,
         planned_bytes=sum(made.worker_bytes.values()),
@@ -380,7 +294,7 @@ def _map(
     """Run the blocks, then write the results that are missing."""
     made, folder = work.plan, work.folder
     forget_peaks(client)
-    outcome = _run_blocks(client, wanted, work, shared, outlines, listen)
+    outcome = execute(made, shared, client, outlines=outlines, retries=wanted.retries, listen=listen)
     done = time.perf_counter()
     outputs = work.outputs
     files = [path for path in work.files if outcome.is_outlined or path not in outputs.features]
@@ -396,28 +310,6 @@ def _map(
     return RunResult(
         folder.path, outputs.rasters[0], features, folder.run_file, made, outcome, seconds, instances, peaks
     )
-
-
-def _run_blocks(
-    client: Client,
-    wanted: Workflow,
-    work: Work,
-    shared: RunFolder,
-    outlines: OutlinePlan | None,
-    listen: Listener,
-) -> Outcome:
-    """Run the stages that are not on disk; without a network where labels are."""
-    if not work.is_labelled:
-        return execute(work.plan, shared, client, outlines=outlines, retries=wanted.retries, listen=listen)
-    for stage in STAGES:
-        for place in sorted(shared.marked(stage)):
-            listen(Event(stage, "kept", place))
-    kept = _kept(replace(work, outputs=replace(work.outputs, features=())))
-    if outlines is None or is_whole(outlines):
-        return kept
-    outcome = outline(outlines, client, retries=wanted.retries, listen=listen)
-    outcome.kept += kept.kept
-    return outcome
 
 
 def _write(

@@ -1,4 +1,4 @@
-"""Markers: what a stage has left on disk, by name, size and checksum.
+"""A journal of what is on disk: a marker for each name, with the files that were written by size and checksum.
 
 Strategy. A marker is written after its files, and nothing of it is synced: to wait for the disk at every block costs
 milliseconds, and the system writes within half a minute anyway. Instead a marker counts only while its files are what
@@ -15,16 +15,20 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import DamagedError
-from geoseg.files import clear, remove, write_file
+from geoseg.files import clear, remove, sweep, write_file
+from geoseg.tree import Place, id_of, place_of
 
 READ = 2**20
 """Bytes that are read at once."""
+
+PLACE = re.compile(r"\d+(-\d+)+")
+"""Names of blocks and nodes."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ class Digest:
 
 
 @dataclass(frozen=True)
-class Markers:
-    """Markers of one stage.
+class Journal:
+    """Markers of one stage, a file for each place.
 
     Attributes
     ----------
@@ -62,71 +66,85 @@ class Markers:
         Names of files begin here.
     folder : Path
         Holds the markers.
-    ending : str
-        What follows the name of a block or a node.
     """
 
     root: Path
     folder: Path
-    ending: str = ""
 
-    def write(self, name: str, digests: Iterable[Digest]) -> None:
-        """Say that a stage is on disk, and what that is."""
+    def put(self, place: Place, digests: Iterable[Digest] = ()) -> None:
+        """Say that a step is on disk, and what that is."""
         content = json.dumps({digest.name: [digest.size, digest.crc32] for digest in digests})
-        write_file(self._path(name), lambda path: path.write_text(content), durable=False)
+        write_file(self._path(place), lambda path: path.write_text(content), durable=False)
 
-    def has(self, name: str) -> bool:
+    def has(self, place: Place) -> bool:
         """Say whether there is a marker."""
-        return self._path(name).exists()
+        return self._path(place).exists()
 
-    def names(self, pattern: re.Pattern[str]) -> set[str]:
-        """Names of the markers; files of others, such as ``.DS_Store``, are none."""
+    def places(self) -> set[Place]:
+        """Places with a marker; files of others, such as ``.DS_Store``, are none."""
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.folder) as entries:
-            names = [entry.name.removesuffix(self.ending) for entry in entries if entry.name.endswith(self.ending)]
-            return {name for name in names if pattern.fullmatch(name)}
+            return {place_of(entry.name) for entry in entries if PLACE.fullmatch(entry.name)}
         return set()
 
-    def read(self, name: str) -> dict[str, Digest] | None:
+    def read(self, place: Place) -> dict[str, Digest] | None:
         """Digests by name of file; None when there is no marker, or one that was cut off."""
         try:
-            content = json.loads(self._path(name).read_bytes())
+            content = json.loads(self._path(place).read_bytes())
             return {file: Digest(file, int(size), crc32) for file, (size, crc32) in content.items()}
         except (FileNotFoundError, IsADirectoryError, ValueError, TypeError, AttributeError):
             return None
 
-    def is_intact(self, name: str, counts: Callable[[str], bool] = lambda _: True) -> bool:
-        """Say whether the files that a marker speaks of, or those that count, are there and have their sizes."""
-        return not self.differing(name, counts)
-
-    def differing(self, name: str, counts: Callable[[str], bool] = lambda _: True) -> list[Path]:
+    def differing(self, place: Place, counts: Callable[[str], bool] = lambda _: True) -> list[Path]:
         """Files that count and are not there in their sizes; the marker, when it was cut off or there is none."""
-        digests, root = self.read(name), str(self.root)
+        digests, root = self.read(place), str(self.root)
         if digests is None:
-            return [self._path(name)]
+            return [self._path(place)]
         files = (file for file, digest in digests.items() if counts(file) and digest.size != _size(f"{root}/{file}"))
         return [self.root / file for file in files]
 
-    def remove(self, name: str) -> None:
-        """Forget that a stage is on disk."""
-        clear(self._path(name))
+    def has_sizes(self, place: Place, counts: Callable[[str], bool] = lambda _: True) -> bool:
+        """Say whether the files that a marker speaks of, or those that count, are there and have their sizes."""
+        return not self.differing(place, counts)
 
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}{self.ending}"
+    def is_whole(self, place: Place) -> bool:
+        """Say whether all files that a marker speaks of are what they were, every byte; one that is not is removed."""
+        digests = self.read(place)
+        try:
+            for name in digests or ():
+                self.check(self.root / name, place)
+        except DamagedError:
+            return False
+        return digests is not None
 
+    def check(self, path: Path, place: Place) -> None:
+        """Refuse a file that is not what a marker says; one that it does not speak of is taken as it is.
 
-def check(path: Path, root: Path, digests: Mapping[str, Digest] | None) -> None:
-    """Refuse a file that is not what it was when it was written; one without a digest is taken as it is.
+        Raises
+        ------
+        DamagedError
+            It is missing or differs; what differs is removed, so that the next start makes it again.
+        """
+        digest = (self.read(place) or {}).get(path.relative_to(self.root).as_posix())
+        if not path.exists():
+            raise missing(path)
+        if digest is not None and (_size(path) != digest.size or _crc32(path) != digest.crc32):
+            raise damaged(path, "its checksum differs")
 
-    Raises
-    ------
-    DamagedError
-        It is missing or differs; what differs is removed, so that the next start makes it again.
-    """
-    digest = (digests or {}).get(path.relative_to(root).as_posix())
-    if not path.exists():
-        raise missing(path)
-    if digest is not None and (_size(path) != digest.size or _crc32(path) != digest.crc32):
-        raise damaged(path, "its checksum differs")
+    def remove(self, place: Place) -> None:
+        """Forget that a step is on disk."""
+        clear(self._path(place))
+
+    def keep(self, places: set[Place]) -> None:
+        """Forget all steps but some."""
+        for place in self.places() - places:
+            self.remove(place)
+
+    def sweep(self) -> None:
+        """Remove what killed processes were writing here; only where nobody else writes."""
+        sweep(self.folder)
+
+    def _path(self, place: Place) -> Path:
+        return self.folder / id_of(place)
 
 
 def missing(path: Path) -> DamagedError:

@@ -1,0 +1,49 @@
+"""What an earlier start has left of a run, and still is what it was; markers of what is not are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from geoseg.planning import Plan
+from geoseg.stages import RASTER, RUN, Stage, unneeded
+from geoseg.store import RunFolder
+from geoseg.store.run import OWN_STRIPS
+from geoseg.tree import Place
+
+Kept = dict[str, set[Place]]
+"""Places by stage."""
+
+
+def kept_blocks(plan: Plan, folder: RunFolder, stages: Sequence[Stage]) -> Kept:
+    """Steps whose files are on disk, of the stages that come before polygons; and predictions that nobody waits for.
+
+    Parameters
+    ----------
+    plan : Plan
+        The run.
+    folder : RunFolder
+        Prepared for it.
+    stages : sequence of Stage
+        All that the run has.
+    """
+    own = [stage for stage in stages if stage.folder == RUN]
+    kept = {stage.name: folder.journal(stage.name).places() for stage in own}
+    if plan.has_stuff:
+        lost = {place for place in kept["predict"] if not _has_strips(plan, folder, place, kept["finish"])}
+        kept["predict"] -= lost
+    if plan.has_things and not folder.journal("unite").is_whole(RASTER):
+        kept |= {"unite": set(), "number": set()}  # numbers are those of the objects of the raster
+    for stage in own:
+        folder.journal(stage.name).keep(kept[stage.name])
+    if any(kept.values()):
+        kept["predict"] |= unneeded(own[0], plan.tree, own, kept)
+    return kept
+
+
+def _has_strips(plan: Plan, folder: RunFolder, place: Place, finished: set[Place]) -> bool:
+    """Say whether all strips of a predicted block that somebody still waits for are there."""
+    row, col = place
+    consumers = plan.grid.consumers_of(plan.grid.block(row, col))
+    waiting = {**dict.fromkeys(OWN_STRIPS, (row, col)), **consumers}
+    strips = {strip for strip, consumer in waiting.items() if plan.runs(consumer) and consumer not in finished}
+    return folder.has_strips(row, col, strips)
