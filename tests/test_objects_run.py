@@ -316,6 +316,18 @@ def test_objects_that_are_missing_or_cut_off_are_found_again(
     assert tables[0].equals(tables[1])
 
 
+def test_labels_under_objects_that_are_lost_are_made_again_and_never_nodata(
+    client: Client, raster: Path, tmp_path: Path
+) -> None:
+    """Numbers of objects are all there, so nothing but the labels says that something is missing."""
+    whole = run(client, raster, "panoptic-segmentation", tmp_path / "whole")
+    shutil.copytree(whole.output / "state", tmp_path / "out" / "state")
+    (tmp_path / "out" / "state" / "blocks.zarr" / "labels" / "c" / "0" / "0").unlink()
+    result = run(client, raster, "panoptic-segmentation", tmp_path / "out")
+    assert {stage for stage, count in result.outcome.done.items() if count} == {"predict", "finish"}
+    np.testing.assert_array_equal(read(result.labels), read(whole.labels))
+
+
 def test_united_objects_that_hold_other_bytes_are_united_again(client: Client, raster: Path, tmp_path: Path) -> None:
     result = run(client, raster, "instance-segmentation", tmp_path / "out")
     _holds_other_bytes(tmp_path / "out" / "state" / "objects" / "united" / "scores.npy")

@@ -1,6 +1,7 @@
 """What a run keeps on disk: its folder with blocks, strips, objects and markers."""
 
+from geoseg.store.differences import differences
 from geoseg.store.objects import ObjectFolder
-from geoseg.store.run import RunFolder, differences
+from geoseg.store.run import RunFolder
 
 __all__ = ["ObjectFolder", "RunFolder", "differences"]
