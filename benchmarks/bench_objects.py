@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import table
 from geoseg.grid import TileGrid, Tiling, Window
-from geoseg.instances import LOCAL, Meeting, Table, TileObjects, meet, paint, paint_core, unite
+from geoseg.instances import LOCAL, InstanceTable, Meeting, TileObjects, meet, paint, paint_core, unite
 from geoseg.models import Detections
 from geoseg.models.detections import UNPROMPTED
 
@@ -72,11 +72,11 @@ def run_geoseg(grid: TileGrid, found: dict[tuple[int, int], Detections]) -> tupl
     return len(objects.first), instances
 
 
-def _table(grid: TileGrid, tiles: dict[tuple[int, int], TileObjects]) -> Table:
+def _table(grid: TileGrid, tiles: dict[tuple[int, int], TileObjects]) -> InstanceTable:
     places = sorted(tiles)
     keys = [(row * grid.cols.tiles + col) * LOCAL + np.arange(1, len(tiles[row, col]) + 1) for row, col in places]
     columns = ([getattr(tiles[place], name) for place in places] for name in ("classes", "scores", "prompts"))
-    return Table(np.concatenate(keys), *(np.concatenate(column) for column in columns))
+    return InstanceTable(np.concatenate(keys), *(np.concatenate(column) for column in columns))
 
 
 def run_sahi(grid: TileGrid, found: dict[tuple[int, int], list[Window]]) -> list[tuple[float, float, float, float]]:

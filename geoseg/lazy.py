@@ -31,7 +31,7 @@ from geoseg.errors import ModelError, PlanError, WorkflowError, nearest
 from geoseg.grid import TileGrid
 from geoseg.imagery import open_imagery
 from geoseg.imagery.checking import check_values
-from geoseg.instances import Meeting, Objects, Table, TileObjects, meet, paint_core, unite
+from geoseg.instances import InstanceTable, Meeting, MergedInstances, TileObjects, meet, paint_core, unite
 from geoseg.models import load_model, require_trust, wrap
 from geoseg.models.background import with_background
 from geoseg.models.own import ModelLike, OwnModel, own_model
@@ -349,8 +349,8 @@ def _meet(grid: TileGrid, place: Place, around: list[_Predicted]) -> Meeting:
     return meet(grid, grid.block(*place), _look(around))
 
 
-def _unite(grid: TileGrid, columns: list[list[Any]], meetings: list[Meeting]) -> Objects:
-    table = Table.of(grid.cols.tiles, (item for block in columns for item in block))
+def _unite(grid: TileGrid, columns: list[list[Any]], meetings: list[Meeting]) -> MergedInstances:
+    table = InstanceTable.of(grid.cols.tiles, (item for block in columns for item in block))
     return unite(table, Meeting.of(meetings))
 
 
@@ -361,7 +361,7 @@ def _finish(
     spec: ModelSpec,
     grid: TileGrid | None = None,
     place: Place = (0, 0),
-    united: Objects | None = None,
+    united: MergedInstances | None = None,
     around: list[_Predicted] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """All outputs of a block by name; things lie over stuff."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from geoseg.evaluation.coco import CocoScores, Objects, coco_scores
+from geoseg.evaluation.coco import CocoScores, ObjectAttributes, coco_scores
 from geoseg.evaluation.overlaps import Overlaps, Tally, overlaps_of, runs_of
 from geoseg.options import LIMITS
 
@@ -66,8 +66,8 @@ def official(truth: list[dict[str, Any]], found: list[dict[str, Any]], classes: 
     return CocoScores(np.where(precision < 0, np.nan, precision), np.where(recall < 0, np.nan, recall))
 
 
-def areas(overlaps: Overlaps, classes: tuple[np.ndarray, np.ndarray]) -> tuple[Objects, Objects]:
-    return Objects(overlaps.true_areas, classes[0]), Objects(overlaps.found_areas, classes[1])
+def areas(overlaps: Overlaps, classes: tuple[np.ndarray, np.ndarray]) -> tuple[ObjectAttributes, ObjectAttributes]:
+    return ObjectAttributes(overlaps.true_areas, classes[0]), ObjectAttributes(overlaps.found_areas, classes[1])
 
 
 def assert_same(mine: CocoScores, theirs: CocoScores) -> None:

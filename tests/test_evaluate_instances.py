@@ -21,7 +21,7 @@ from shapely.geometry import Point, Polygon
 
 from geoseg.errors import CrsError, EvaluationError, InputNotFoundError
 from geoseg.evaluation import evaluate, ground, match_instances
-from geoseg.evaluation.coco import Objects, coco_scores
+from geoseg.evaluation.coco import ObjectAttributes, coco_scores
 from geoseg.evaluation.overlaps import NOTHING, VOID, Overlaps, Tally, overlaps_of, runs_of
 from geoseg.grid import Window
 from geoseg.vector.pixels import centres_inside, edges_of, spans_inside
@@ -364,7 +364,10 @@ def test_real_buildings_agree_with_pycocotools(
     assert mine["ap"] == pytest.approx(np.nanmean(theirs.precision[..., 0]))
     whole = overlaps_of(truth, found)
     pixel = transform.a**2 * 0.99996
-    sizes = [Objects(areas * pixel, np.zeros(len(areas), np.int64)) for areas in (whole.true_areas, whole.found_areas)]
+    sizes = [
+        ObjectAttributes(areas * pixel, np.zeros(len(areas), np.int64))
+        for areas in (whole.true_areas, whole.found_areas)
+    ]
     expected = coco_scores(whole, scores, *sizes, limits=(20, 60))
     by_size = summary_of(prediction, path, sizes=(20, 60))["sizes"]
     for size, name in enumerate(("small", "medium", "large"), 1):

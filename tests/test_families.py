@@ -26,7 +26,7 @@ from geoseg.errors import ModelError, WeightsError
 from geoseg.grid import TileGrid, Tiling
 from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model, wrap
 from geoseg.models.deeplab import DeepLabV1, DeepLabV2
-from geoseg.models.torchvision import Scores
+from geoseg.models.torchvision import ScoreNetwork
 from tests.rasters import write_raster
 from tests.test_segmentation import ArrayRaster, reflect, run_blocks
 
@@ -473,7 +473,7 @@ def test_a_module_of_torchvision_labels_a_raster(tmp_path: Path) -> None:
     raster = write_raster(tmp_path / "raster.tif", pixels)
     spec = replace(family.spec(), bands=(Band("1"), Band("2"), Band("3")))
     options = {"tile_size": 96, "halo": 16, "ramp": 0, "bands": [1, 2, 3]}
-    labels = geoseg.segment(raster, model=Scores(network), spec=spec, **options).compute(scheduler="synchronous")
+    labels = geoseg.segment(raster, model=ScoreNetwork(network), spec=spec, **options).compute(scheduler="synchronous")
     wanted = score(network, padded)[0, :, 16:80, 16:80].argmax(0)
     assert np.unique(labels).tolist() == [0, 1, 2]
     assert (labels.values == wanted.numpy()).mean() > 0.999

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geoseg.grid import Tile, TileGrid, Tiling, Window
-from geoseg.instances import LOCAL, Meeting, Objects, Table, TileObjects, meet, paint, paint_core, unite
+from geoseg.instances import LOCAL, InstanceTable, Meeting, MergedInstances, TileObjects, meet, paint, paint_core, unite
 from geoseg.models import ClassSpec, Detections, ModelSpec, Prompt, Prompts
 from geoseg.models.spec import Band
 from geoseg.segmentation import detect_block
@@ -57,7 +57,7 @@ class Detector:
 
 def instances_of(
     truth: NDArray[np.int64], block_tiles: tuple[int, int], detector: Detector, tiling: Tiling = TILING
-) -> tuple[NDArray[np.uint32], Objects]:
+) -> tuple[NDArray[np.uint32], MergedInstances]:
     """The whole way, in memory: detect, meet, unite, number."""
     grid = TileGrid(truth.shape, tiling, block_tiles)
     tiles: dict[tuple[int, int], TileObjects] = {}
@@ -76,7 +76,7 @@ def instances_of(
     return instances, objects
 
 
-def table_of(tiles: dict[tuple[int, int], TileObjects], grid: TileGrid) -> Table:
+def table_of(tiles: dict[tuple[int, int], TileObjects], grid: TileGrid) -> InstanceTable:
     rows = [
         ((row * grid.cols.tiles + col) * LOCAL + number + 1, objects.classes[number], objects.scores[number], -1)
         for (row, col), objects in sorted(tiles.items())
@@ -84,7 +84,7 @@ def table_of(tiles: dict[tuple[int, int], TileObjects], grid: TileGrid) -> Table
     ]
     columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
     types = (np.int64, np.uint8, np.float32, np.int64)
-    return Table(*(np.array(column, dtype) for column, dtype in zip(columns, types, strict=True)))
+    return InstanceTable(*(np.array(column, dtype) for column, dtype in zip(columns, types, strict=True)))
 
 
 def in_raster_order(ids: NDArray[np.int64]) -> NDArray[np.uint32]:
@@ -282,7 +282,7 @@ def test_a_repetition_that_does_not_match_is_left_out() -> None:
 
 
 def test_what_answers_the_same_prompt_is_one_object_even_far_apart() -> None:
-    table = Table(
+    table = InstanceTable(
         np.array([1, LOCAL + 1, 2 * LOCAL + 1]),
         np.array([7, 7, 7], np.uint8),
         np.array([0.5, 0.9, 0.7], np.float32),
@@ -299,7 +299,7 @@ def test_what_answers_the_same_prompt_is_one_object_even_far_apart() -> None:
 
 
 def test_small_objects_go_unless_their_class_is_kept() -> None:
-    table = Table(np.array([1, 2, 3]), np.array([7, 9, 7], np.uint8), np.ones(3, np.float32), np.full(3, -1))
+    table = InstanceTable(np.array([1, 2, 3]), np.array([7, 9, 7], np.uint8), np.ones(3, np.float32), np.full(3, -1))
     empty = np.empty(0, np.int64)
     meeting = Meeting(table.keys, np.array([3, 3, 30]), np.array([1, 2, 3]), *[np.zeros(3, np.int64)] * 2, *[empty] * 6)
     assert unite(table, meeting, min_pixels=10).ids.tolist() == [0, 0, 1]

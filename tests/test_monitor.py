@@ -19,8 +19,8 @@ from geoseg.engine import Compiling, Ended, Event, Opened, Started, Writing
 from geoseg.grid import Window
 from geoseg.monitor import Monitor
 from geoseg.monitor.blockmap import CELLS, DONE, FAILED, SKIPPED, WAITING, BlockMap
-from geoseg.monitor.lines import JsonLines, Lines
-from geoseg.monitor.pace import Pace, Work, seconds_left, share_done
+from geoseg.monitor.lines import JsonLines, ProgressLines
+from geoseg.monitor.pace import Pace, StageProgress, seconds_left, share_done
 from geoseg.monitor.picture import EMPTY, NODATA, PIXELS, LabelPicture
 from geoseg.monitor.state import RunState
 from geoseg.monitor.words import STOPPING, duration, size, speed
@@ -132,8 +132,8 @@ def test_every_event_is_a_json_object_in_a_line_of_its_own() -> None:
     assert result["files"] == [str(Path("out/labels.tif"))]
 
 
-@pytest.mark.parametrize("kind", [Lines, JsonLines])
-def test_lines_say_again_and_again_how_far_a_run_is(kind: type[Lines] | type[JsonLines]) -> None:
+@pytest.mark.parametrize("kind", [ProgressLines, JsonLines])
+def test_lines_say_again_and_again_how_far_a_run_is(kind: type[ProgressLines] | type[JsonLines]) -> None:
     page, state = io.StringIO(), RunState()
     state(started())
     state(Opened("a"))
@@ -141,11 +141,11 @@ def test_lines_say_again_and_again_how_far_a_run_is(kind: type[Lines] | type[Jso
     lines = kind(Console(file=page, width=200), state, every=0.02)
     lines.begin(started(), None, "")
     deadline = time.monotonic() + 10
-    while page.getvalue().count("Mpx" if kind is Lines else '"progress"') < 3 and time.monotonic() < deadline:
+    while page.getvalue().count("Mpx" if kind is ProgressLines else '"progress"') < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     lines.close()
-    assert page.getvalue().count("Mpx" if kind is Lines else '"progress"') >= 3
-    assert ("predict 1/6" if kind is Lines else '"done": 1') in page.getvalue()
+    assert page.getvalue().count("Mpx" if kind is ProgressLines else '"progress"') >= 3
+    assert ("predict 1/6" if kind is ProgressLines else '"done": 1') in page.getvalue()
 
 
 # ---- what is known of a run
@@ -183,7 +183,7 @@ def test_what_an_earlier_start_has_done_counts_as_done_and_not_as_speed() -> Non
     state(done("predict", *PLACES[4]))
     summary = state.summary()
     assert summary.mean_pace == pytest.approx(40 * 80 / 1e6 / 10)
-    assert summary.stages["predict"] == Work(total=6, done=1, kept=4, seconds=2.0)
+    assert summary.stages["predict"] == StageProgress(total=6, done=1, kept=4, seconds=2.0)
     assert summary.blocks["part"] == 5
 
 
@@ -246,13 +246,15 @@ def test_slow_blocks_still_have_a_speed() -> None:
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.floats(0, 100)), min_size=1, max_size=5))
 def test_share_done_lies_between_none_and_all(tasks: list[tuple[int, int, float]]) -> None:
     stages = {
-        f"stage {number}": Work(total=count + left, done=count, seconds=seconds if count else 0.0)
+        f"stage {number}": StageProgress(total=count + left, done=count, seconds=seconds if count else 0.0)
         for number, (count, left, seconds) in enumerate(tasks)
     }
     assert 0.0 <= share_done(stages) <= 1.0
     left = seconds_left(stages, 10.0, None)
     assert left is None or left >= 0
-    finished = {name: Work(total=work.total, done=work.total, seconds=work.seconds) for name, work in stages.items()}
+    finished = {
+        name: StageProgress(total=work.total, done=work.total, seconds=work.seconds) for name, work in stages.items()
+    }
     assert share_done(finished) == 1.0
 
 

@@ -31,7 +31,7 @@ from geoseg.errors import WorkerError
 from geoseg.monitor import Monitor
 from geoseg.monitor.feed import Feed, page_address
 from geoseg.monitor.gauge import LOOKS, Gauge, sizes
-from geoseg.monitor.page import CHANGES, FILES, RUNS, Message, View
+from geoseg.monitor.page import CHANGES, FILES, RUNS, Message, RunView
 from geoseg.monitor.state import RunState
 from tests.browsing import Watched, chromium
 from tests.networks import Box, write_model
@@ -147,7 +147,7 @@ class Follower:
     def __init__(self) -> None:
         self.revision, self.cells, self.picture = -1, b"", np.zeros((0, 0), np.uint8)
 
-    def ask(self, view: View) -> None:
+    def ask(self, view: RunView) -> None:
         news = json.loads(json.dumps(view.ask(self.revision)))
         self.revision = news["revision"]
         if "layout" in news:
@@ -168,7 +168,7 @@ class Follower:
 def test_whoever_asks_whenever_sees_what_a_run_has_told(data: st.DataObject) -> None:
     height, width, count = 7, 9, 12
     cells, picture = bytearray(count), np.zeros((height, width), np.uint8)
-    view, followers = View(), [Follower() for _ in range(3)]
+    view, followers = RunView(), [Follower() for _ in range(3)]
 
     def everything() -> Message:
         return Message(head={}, layout={"picture": [height, width]}, cells=bytes(cells), picture=picture.tobytes())

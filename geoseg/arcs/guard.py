@@ -29,7 +29,7 @@ CELLS = 2**22
 Sides = tuple[int | None, int | None, int | None, int | None]
 
 
-class Lines(NamedTuple):
+class LatticeVertices(NamedTuple):
     """Vertices by lattice line: those of each row by column, or those of each column by row.
 
     Each of ``extent`` lines is cut into stretches of ``2**bits`` places, the first of which begins at place ``base``.
@@ -56,8 +56,8 @@ class Guard(NamedTuple):
 
     gram: Gram
     limit: float
-    rows: Lines
-    columns: Lines
+    rows: LatticeVertices
+    columns: LatticeVertices
     low: Coordinates
     high: Coordinates
 
@@ -69,8 +69,8 @@ class VertexIndex:
     Building takes O(n log n), for the sort; memory is some 8 bytes a vertex and 8 bytes a line, twice.
     """
 
-    rows: Lines
-    columns: Lines
+    rows: LatticeVertices
+    columns: LatticeVertices
 
     @classmethod
     def of(cls, x: Coordinates, y: Coordinates) -> VertexIndex:
@@ -92,10 +92,10 @@ class VertexIndex:
         return Guard(metric.gram, limit, self.rows, self.columns, low, high)
 
 
-def _lines(line: Coordinates, place: Coordinates) -> Lines:
+def _lines(line: Coordinates, place: Coordinates) -> LatticeVertices:
     """Sort vertices by line and place, as one integer each, which is several times faster than by two."""
     if not line.size:
-        return Lines(0, 0, 0, 0, 1, np.zeros(1, np.int64), np.empty(0, np.int32))
+        return LatticeVertices(0, 0, 0, 0, 1, np.zeros(1, np.int64), np.empty(0, np.int32))
     first, base = int(line.min()), int(place.min())
     count, width = int(line.max()) - first + 1, int(place.max()) - base + 1
     keys = line.astype(np.int64)
@@ -112,7 +112,9 @@ def _lines(line: Coordinates, place: Coordinates) -> Lines:
     keys *= stretches
     keys += steps >> bits
     held = np.bincount(keys, minlength=count * stretches)
-    return Lines(first, count, base, bits, stretches, np.append(0, np.cumsum(held)), (steps + base).astype(np.int32))
+    return LatticeVertices(
+        first, count, base, bits, stretches, np.append(0, np.cumsum(held)), (steps + base).astype(np.int32)
+    )
 
 
 def vertices_near(

@@ -27,7 +27,7 @@ from __future__ import annotations
 from numba import njit
 
 from geoseg.arcs.chains import Coordinates
-from geoseg.arcs.guard import FARTHEST, Guard, Lines
+from geoseg.arcs.guard import FARTHEST, Guard, LatticeVertices
 from geoseg.arcs.metric import Gram, squared_distance
 
 
@@ -66,7 +66,13 @@ def is_clear(guard: Guard, x: Coordinates, y: Coordinates, first: int, last: int
 
 @njit(cache=True, nogil=True, inline="always")
 def _is_hull_clear(
-    lines: Lines, low: Coordinates, high: Coordinates, line: Coordinates, place: Coordinates, first: int, last: int
+    lines: LatticeVertices,
+    low: Coordinates,
+    high: Coordinates,
+    line: Coordinates,
+    place: Coordinates,
+    first: int,
+    last: int,
 ) -> bool:
     """One hull: its vertices are counted, and compared with those of the piece, which are all in it."""
     start = stop = line[first]
@@ -112,7 +118,7 @@ def _widen_by_chord(
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _held(lines: Lines, low: Coordinates, high: Coordinates, start: int, stop: int) -> int:
+def _held(lines: LatticeVertices, low: Coordinates, high: Coordinates, start: int, stop: int) -> int:
     """Count the vertices in the intervals of these lines."""
     held, cell = 0, (start - lines.first) * lines.stretches
     for k in range(stop - start + 1):

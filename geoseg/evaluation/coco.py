@@ -35,7 +35,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Objects:
+class ObjectAttributes:
     """What is known of the objects of one side besides where they lie.
 
     Attributes
@@ -83,8 +83,8 @@ class CocoScores:
 def coco_scores(
     overlaps: Overlaps,
     scores: Floats,
-    truth: Objects,
-    predicted: Objects,
+    truth: ObjectAttributes,
+    predicted: ObjectAttributes,
     classes: int = 1,
     limits: tuple[float, float] = LIMITS,
 ) -> CocoScores:
@@ -96,7 +96,7 @@ def coco_scores(
         Of all objects.
     scores : NDArray
         float64, shape (predicted,): how sure each is; of equal ones the first in ``overlaps.found`` chooses first.
-    truth, predicted : Objects
+    truth, predicted : ObjectAttributes
         In the order of ``overlaps.trues`` and ``overlaps.found``.
     classes : int
         Number of classes; objects are paired within their class.
@@ -122,7 +122,9 @@ def coco_scores(
     return CocoScores(precision, recall)
 
 
-def _pairs_of(overlaps: Overlaps, truth: Objects, predicted: Objects, number: int) -> tuple[Integers, Integers, Floats]:
+def _pairs_of(
+    overlaps: Overlaps, truth: ObjectAttributes, predicted: ObjectAttributes, number: int
+) -> tuple[Integers, Integers, Floats]:
     """Pairs of one class that may match, by detection: where those of each begin, their true objects, their IoU."""
     iou = overlaps.iou
     alike = (truth.classes[overlaps.first] == number) & (predicted.classes[overlaps.second] == number)

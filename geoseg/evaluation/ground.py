@@ -16,7 +16,7 @@ from geoseg.errors import CrsError, EvaluationError
 from geoseg.grid import Window
 from geoseg.raster import Raster, ground_resolution
 from geoseg.raster.handles import dataset
-from geoseg.raster.mosaic import Layer, Piece
+from geoseg.raster.mosaic import Layer, PlacedSource
 from geoseg.raster.placing import is_plain
 from geoseg.raster.source import Source
 from geoseg.vector import Region, place_region
@@ -145,7 +145,9 @@ def without_nodata(raster: Raster, value: int | None = None) -> Raster:
 def _rebuilt(raster: Raster, geobox: GeoBox, change: Callable[[Source], Source]) -> Raster:
     """The same files, changed, on a grid."""
     layers = [
-        Layer(layer.positions, tuple(Piece.of(change(piece.source), geobox, "nearest") for piece in layer.pieces))
+        Layer(
+            layer.positions, tuple(PlacedSource.of(change(piece.source), geobox, "nearest") for piece in layer.pieces)
+        )
         for layer in raster.layers
     ]
     return replace(raster, geobox=geobox, layers=tuple(layers))

@@ -28,7 +28,7 @@ PRESENT, ABSENT = 1, 0
 """Values of pixels inside and outside of polygons that have no classes."""
 
 
-class LabelSource(Protocol):
+class ClassReader(Protocol):
     """Values of classes by window."""
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -88,8 +88,8 @@ class LabelPair:
     """Classes of two sides on one ground."""
 
     ground: Ground
-    truth: LabelSource
-    prediction: LabelSource
+    truth: ClassReader
+    prediction: ClassReader
     naming: Naming
 
 
@@ -153,7 +153,7 @@ def _grid_of(truth: Raster | Features, prediction: Raster | Features, settings: 
     return GeoBox.from_bbox((left, bottom, right, top), both[0].crs, resolution=settings.resolution)
 
 
-def _source(given: Raster | Features, geobox: GeoBox, background: int | None, *, fills: bool) -> LabelSource:
+def _source(given: Raster | Features, geobox: GeoBox, background: int | None, *, fills: bool) -> ClassReader:
     """Values of a side; a background is for pixels of no polygon, and fills a prediction's raster."""
     if isinstance(given, Raster):
         return RasterValues(given) if background is None or not fills else FilledValues.of(given, background)

@@ -11,7 +11,7 @@ import numpy as np
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.classes import IGNORE
-from geoseg.evaluation.coco import Objects
+from geoseg.evaluation.coco import ObjectAttributes
 from geoseg.evaluation.features import NO_CLASS
 from geoseg.evaluation.label_sources import check_words
 from geoseg.evaluation.naming import PREDICTION, TRUTH, Naming
@@ -85,7 +85,8 @@ def judge_classes(
     if lost:
         notes.append(f"{lost:,} objects of other classes, or of none, are left out")
     objects = [
-        Objects(side.sizes[chosen], index[chosen]) for side, chosen, index in zip(sides, kept, indices, strict=True)
+        ObjectAttributes(side.sizes[chosen], index[chosen])
+        for side, chosen, index in zip(sides, kept, indices, strict=True)
     ]
     chosen_scores = None if scores is None else scores[kept[PREDICTION]]
     return Judged(overlaps.among(*kept), objects[TRUTH], objects[PREDICTION], chosen_scores, names), notes

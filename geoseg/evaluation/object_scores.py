@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.evaluation.coco import SIZES, CocoScores, Objects, coco_scores
+from geoseg.evaluation.coco import SIZES, CocoScores, ObjectAttributes, coco_scores
 from geoseg.evaluation.matching import pair_overlaps
 from geoseg.evaluation.overlaps import Floats, Integers, Overlaps
 from geoseg.evaluation.report import Cell, Table
@@ -28,7 +28,7 @@ class Judged:
     ----------
     overlaps : Overlaps
         What they share.
-    truth, predicted : Objects
+    truth, predicted : ObjectAttributes
         Their sizes and classes, in the order of the overlaps.
     scores : NDArray or None
         float64, shape (predicted,): how sure each is.
@@ -37,8 +37,8 @@ class Judged:
     """
 
     overlaps: Overlaps
-    truth: Objects
-    predicted: Objects
+    truth: ObjectAttributes
+    predicted: ObjectAttributes
     scores: Floats | None
     names: tuple[str, ...]
 

@@ -7,7 +7,7 @@ of rasters, tables, files or tasks. `outlines.regularizing` brings it the featur
 from geoseg.footprints.forms import STAIRS, Decided, Forms
 from geoseg.footprints.network import FIXED, LOOSE, ON_EDGE, Network
 from geoseg.footprints.plane import Plane
-from geoseg.footprints.scene import Scene, bounds
+from geoseg.footprints.scene import TracedFaces, bounds
 from geoseg.footprints.settling import Settled, settle
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "Forms",
     "Network",
     "Plane",
-    "Scene",
+    "TracedFaces",
     "Settled",
     "bounds",
     "settle",

@@ -19,7 +19,7 @@ from geoseg.footprints.fitting import Walls, fit
 from geoseg.footprints.network import FIXED, LOOSE, NOBODY, ON_EDGE, Bytes, Flags, Floats, Network
 from geoseg.footprints.nodes import ANY_WAY, BY_COLUMN, BY_ROW, STAY, place_nodes
 from geoseg.footprints.plane import Plane
-from geoseg.footprints.scene import Scene
+from geoseg.footprints.scene import TracedFaces
 
 STAIRS = 0.75
 """Px: how far the stairs of pixels stray from a straight wall; they are taken off before walls are fitted."""
@@ -91,12 +91,12 @@ class Forms:
     directions: Floats
 
     @classmethod
-    def of(cls, scene: Scene, decided: Decided, plane: Plane, tolerance: float) -> Forms:
+    def of(cls, scene: TracedFaces, decided: Decided, plane: Plane, tolerance: float) -> Forms:
         """Find the forms of arcs.
 
         Parameters
         ----------
-        scene : Scene
+        scene : TracedFaces
             What is decided stays where it is.
         decided : Decided
             Where that is, if not as it was traced.

@@ -17,7 +17,7 @@ Geometries = NDArray[np.object_]
 
 
 @dataclass(frozen=True)
-class Scene:
+class TracedFaces:
     """Faces that are settled together.
 
     Attributes

@@ -23,7 +23,7 @@ from geoseg.footprints.drawing import Polylines
 from geoseg.footprints.forms import BENT, LEAST, NARROW, RIGHT, TRACED, Decided, Forms
 from geoseg.footprints.network import NOBODY, Flags, Floats
 from geoseg.footprints.overlap import common_areas
-from geoseg.footprints.scene import Geometries, Scene, bounds
+from geoseg.footprints.scene import Geometries, TracedFaces, bounds
 
 AREA = 0.05
 """How much of its area a face may gain or lose."""
@@ -60,12 +60,12 @@ class Settled:
     decided: Decided
 
 
-def settle(scene: Scene, forms: Forms) -> Settled:
+def settle(scene: TracedFaces, forms: Forms) -> Settled:
     """Settle the free faces of a scene.
 
     Parameters
     ----------
-    scene : Scene
+    scene : TracedFaces
     forms : Forms
         Of its network.
     """
@@ -80,7 +80,7 @@ def settle(scene: Scene, forms: Forms) -> Settled:
 class _State:
     """Levels of faces, and what is drawn of them; `NOBODY`'s level is that of faces which are not free."""
 
-    def __init__(self, scene: Scene, forms: Forms) -> None:
+    def __init__(self, scene: TracedFaces, forms: Forms) -> None:
         self.scene, self.forms = scene, forms
         count = len(scene.network)
         self.level = np.where(scene.is_free, RIGHT, NOBODY)

@@ -16,7 +16,7 @@ from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest
 from geoseg.raster.calibration import Calibration, Line, NoData
 from geoseg.raster.header import read_header
-from geoseg.raster.mosaic import Piece
+from geoseg.raster.mosaic import PlacedSource
 from geoseg.raster.opening import list_files
 from geoseg.raster.overlay import Order
 from geoseg.raster.scenes import Scene, Scenes, Screen
@@ -143,8 +143,8 @@ def _open_items(
     def scene(shot: Shot) -> Scene:
         screen = None
         if shot.screen is not None and masking is not None:
-            screen = Screen(Piece.of(shot.screen, geobox, "nearest"), masking.exclude, masking.bit_mask)
-        pieces = tuple(Piece.of(file, geobox) for file in shot.files)
+            screen = Screen(PlacedSource.of(shot.screen, geobox, "nearest"), masking.exclude, masking.bit_mask)
+        pieces = tuple(PlacedSource.of(file, geobox) for file in shot.files)
         return Scene(shot.name, pieces, shot.positions, shot.files[0].dtype, screen, shot.href, _said(shot.taken))
 
     scenes = tuple(found for found in map(scene, shots) if found.extent.area)
@@ -195,7 +195,7 @@ def _open_files(
     classes, _ = read_header(paths[0][1], paths[0][0]).select([1])
     if classes.dtype.kind not in "iu":
         raise RasterError(f"'{paths[0][0]}' holds {classes.dtype} numbers, not classes; a mask needs whole numbers.")
-    screen = Screen(Piece.of(classes, raster.geobox, "nearest"), masking.exclude, masking.bit_mask)
+    screen = Screen(PlacedSource.of(classes, raster.geobox, "nearest"), masking.exclude, masking.bit_mask)
     positions = tuple(layer.positions for layer in raster.layers)
     pieces = tuple(layer.pieces[0] for layer in raster.layers)
     scene = Scene(Path(pieces[0].source.given).stem, pieces, positions, raster.dtype, screen)

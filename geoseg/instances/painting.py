@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.grid import Tile
-from geoseg.models.detections import Detections, Integers, Mask, Scores
+from geoseg.models.detections import Detections, Integers, Mask, ScoreArray
 
 COVERED = 0.5
 """Share of its mask that better objects may take from an object; with less left it is a repetition of them."""
@@ -38,7 +38,7 @@ class TileObjects:
 
     ids: Ids
     classes: NDArray[np.uint8]
-    scores: Scores
+    scores: ScoreArray
     prompts: Integers
 
     def __len__(self) -> int:

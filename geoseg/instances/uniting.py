@@ -17,11 +17,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from geoseg.instances.meeting import LOCAL, Meeting
-from geoseg.models.detections import UNPROMPTED, Integers, Scores
+from geoseg.models.detections import UNPROMPTED, Integers, ScoreArray
 
 Floats = NDArray[np.float64]
 
-Columns = tuple[NDArray[np.uint8], Scores, Integers]
+Columns = tuple[NDArray[np.uint8], ScoreArray, Integers]
 """Classes, scores and prompts of the objects of a tile."""
 
 SAME = 0.5
@@ -29,7 +29,7 @@ SAME = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class InstanceTable:
     """Objects of tiles, in ascending order of their keys.
 
     Attributes
@@ -46,11 +46,11 @@ class Table:
 
     keys: Integers
     classes: NDArray[np.uint8]
-    scores: Scores
+    scores: ScoreArray
     prompts: Integers
 
     @classmethod
-    def of(cls, tiles_across: int, tiles: Iterable[tuple[tuple[int, int], Columns]]) -> Table:
+    def of(cls, tiles_across: int, tiles: Iterable[tuple[tuple[int, int], Columns]]) -> InstanceTable:
         """The table of tiles, each by its row and column; they are counted in raster order.
 
         Parameters
@@ -75,7 +75,7 @@ class Table:
 
 
 @dataclass(frozen=True, eq=False)
-class Objects:
+class MergedInstances:
     """Objects of the raster, numbered from 1 on by their first pixel in raster order.
 
     Attributes
@@ -95,7 +95,7 @@ class Objects:
     keys: Integers
     ids: NDArray[np.uint32]
     classes: NDArray[np.uint8]
-    scores: Scores
+    scores: ScoreArray
     first: Integers
     pixels: Integers
 
@@ -108,18 +108,18 @@ class Objects:
 
 
 def unite(
-    table: Table,
+    table: InstanceTable,
     meeting: Meeting,
     *,
     min_pixels: int = 1,
     keep_classes: Collection[int] = (),
     weigh: Callable[[Floats, Floats], Floats] | None = None,
-) -> Objects:
+) -> MergedInstances:
     """Unite objects of tiles.
 
     Parameters
     ----------
-    table : Table
+    table : InstanceTable
         All objects of all tiles.
     meeting : Meeting
         What all cores say about them.
@@ -132,7 +132,7 @@ def unite(
 
     Returns
     -------
-    Objects
+    MergedInstances
         An object of which others have taken more than it kept is left out too: a repetition.
     """
     pairs = _summed(meeting.winners, meeting.losers, meeting.shared)
@@ -147,7 +147,7 @@ def unite(
     kept = kept[np.argsort(first[kept], kind="stable")]
     number = np.zeros(count, np.uint32)
     number[kept] = np.arange(1, len(kept) + 1)
-    return Objects(table.keys, number[group], classes[kept], scores[kept], first[kept], pixels[kept])
+    return MergedInstances(table.keys, number[group], classes[kept], scores[kept], first[kept], pixels[kept])
 
 
 Counts = tuple[Integers, Integers, Integers]
@@ -164,7 +164,7 @@ def _summed(one: Integers, other: Integers, counts: Integers) -> Counts:
     return one[begins], other[begins], np.add.reduceat(counts, begins) if len(begins) else counts
 
 
-def _groups(table: Table, pairs: Counts, meeting: Meeting) -> Integers:
+def _groups(table: InstanceTable, pairs: Counts, meeting: Meeting) -> Integers:
     """The number of the group of each object, from 0 on, in any order."""
     one, other, shared = pairs
     claims = _summed(meeting.claimants, meeting.rivals, meeting.claimed)
@@ -191,7 +191,7 @@ def _claim(claims: Counts, keys: Integers, rivals: Integers) -> Integers:
     return found
 
 
-def _prompted(table: Table) -> tuple[Integers, Integers]:
+def _prompted(table: InstanceTable) -> tuple[Integers, Integers]:
     """Pairs of rows that answer the same prompt: each with the next one."""
     rows = np.flatnonzero(table.prompts != UNPROMPTED)
     rows = rows[np.argsort(table.prompts[rows], kind="stable")]
@@ -199,7 +199,7 @@ def _prompted(table: Table) -> tuple[Integers, Integers]:
     return rows[:-1][same], rows[1:][same]
 
 
-def _extent(table: Table, meeting: Meeting, group: Integers, count: int) -> tuple[Integers, ...]:
+def _extent(table: InstanceTable, meeting: Meeting, group: Integers, count: int) -> tuple[Integers, ...]:
     """Number of pixels, raster index of the first pixel, and sums of rows and of columns of each group."""
     owner = group[_rows(table, meeting.keys)]
     pixels, rows, cols = np.zeros((3, count), np.int64)
@@ -210,7 +210,7 @@ def _extent(table: Table, meeting: Meeting, group: Integers, count: int) -> tupl
     return pixels, first, rows, cols
 
 
-def _lost(table: Table, pairs: Counts, group: Integers, count: int) -> Integers:
+def _lost(table: InstanceTable, pairs: Counts, group: Integers, count: int) -> Integers:
     """Pixels that each group has claimed and another one has."""
     winner, loser = group[_rows(table, pairs[0])], group[_rows(table, pairs[1])]
     lost = np.zeros(count, np.int64)
@@ -218,13 +218,13 @@ def _lost(table: Table, pairs: Counts, group: Integers, count: int) -> Integers:
     return lost
 
 
-def _best(table: Table, group: Integers, count: int) -> tuple[NDArray[np.uint8], Scores]:
+def _best(table: InstanceTable, group: Integers, count: int) -> tuple[NDArray[np.uint8], ScoreArray]:
     """Class and score of the best part of each group; of equal ones the first."""
     order = np.lexsort((table.keys, -table.scores, group))
     begins = order[np.searchsorted(group[order], np.arange(count))]
     return table.classes[begins], table.scores[begins]
 
 
-def _rows(table: Table, keys: Integers) -> Integers:
+def _rows(table: InstanceTable, keys: Integers) -> Integers:
     """The row of each key."""
     return np.searchsorted(table.keys, keys).astype(np.int64)

@@ -93,7 +93,7 @@ SEMANTIC: Task = "semantic-segmentation"
 KINDS: dict[Task, str] = {
     "semantic-segmentation": "geoseg.models.semantic.SemanticModel",
     "instance-segmentation": "geoseg.models.instance.InstanceModel",
-    "panoptic-segmentation": "geoseg.models.panoptic.PanopticModel",
+    "panoptic-segmentation": "geoseg.models.panoptic.PanopticRunner",
 }
 """What an opened model is, by its task."""
 

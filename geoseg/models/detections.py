@@ -21,7 +21,7 @@ UNPROMPTED = -1
 
 Mask = NDArray[np.bool_]
 Integers = NDArray[np.int64]
-Scores = NDArray[np.float32]
+ScoreArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Detections:
     windows: tuple[Window, ...]
     masks: tuple[Mask, ...]
     classes: Integers
-    scores: Scores
+    scores: ScoreArray
     prompts: Integers
 
     def __post_init__(self) -> None:

@@ -19,8 +19,8 @@ from geoseg.models.semantic import check_scores
 from geoseg.models.spec import ModelSpec
 
 
-class PanopticModel:
-    """See `geoseg.models.PanopticModel`.
+class PanopticRunner:
+    """See `geoseg.models.PanopticRunner`.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class PanopticModel:
         self.spec, self.device, self._runner, self._checked = runner.spec, runner.device, runner, False
 
     def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[torch.Tensor, list[Detections]]:
-        """See `geoseg.models.PanopticModel.predict`."""
+        """See `geoseg.models.PanopticRunner.predict`."""
         with torch.inference_mode():
             scaled = self._runner.scale(pixels, mask)
             scores, found = self._runner.run(scaled)

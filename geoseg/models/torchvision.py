@@ -28,7 +28,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 """What may be built, by the name after ``torchvision.``"""
 
 
-class Scores(nn.Module):
+class ScoreNetwork(nn.Module):
     """One of torchvision's semantic networks, without the dict around its scores.
 
     Parameters
@@ -94,4 +94,4 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
     fitting.fit(network, state, spec, Path(str(spec.weights)))
     if "aux_classifier" in dict(network.named_children()):
         network.register_module("aux_classifier", None)
-    return settle(Scores(network), device)
+    return settle(ScoreNetwork(network), device)

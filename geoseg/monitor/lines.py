@@ -23,7 +23,7 @@ EVERY_JSON = 5.0
 """The same, for programs."""
 
 
-class Lines:
+class ProgressLines:
     """What happens to a run, a line each, and now and then how far it is.
 
     Parameters

@@ -47,7 +47,7 @@ class Pace:
 
 
 @dataclass
-class Work:
+class StageProgress:
     """What there is to do in one stage.
 
     Attributes
@@ -77,7 +77,7 @@ class Work:
         return self.seconds / self.done if self.done else None
 
 
-def seconds_left(stages: Mapping[str, Work], elapsed: float, estimate: float | None) -> float | None:
+def seconds_left(stages: Mapping[str, StageProgress], elapsed: float, estimate: float | None) -> float | None:
     """How long the rest takes, if it goes on as it went.
 
     What is left of each stage costs what its tasks have cost so far, divided by the workers that were busy on average.
@@ -106,7 +106,7 @@ def seconds_left(stages: Mapping[str, Work], elapsed: float, estimate: float | N
     return sum((work.mean or 0.0) * work.left for work in stages.values()) * elapsed / spent
 
 
-def share_done(stages: Mapping[str, Work]) -> float:
+def share_done(stages: Mapping[str, StageProgress]) -> float:
     """What part of the work is done, 0 to 1, each task weighed by what it costs; a failed one counts as done."""
     weights = {stage: work.mean for stage, work in stages.items()}
     if not any(weights.values()):

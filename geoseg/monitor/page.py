@@ -81,7 +81,7 @@ class Reply(TypedDict):
     workers: list[tuple[str, int]]
 
 
-class View:
+class RunView:
     """What a run has told."""
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class PagePlugin(SchedulerPlugin):
     idempotent = True
 
     def __init__(self) -> None:
-        self.views: dict[str, View] = {}
+        self.views: dict[str, RunView] = {}
 
     async def start(self, scheduler: Scheduler) -> None:
         """Add the page to the dashboard."""
@@ -161,10 +161,10 @@ class PagePlugin(SchedulerPlugin):
         name = message["run"]
         is_known = name in self.views or "layout" in message
         if is_known:
-            self.views.setdefault(name, View()).tell(message)
+            self.views.setdefault(name, RunView()).tell(message)
         while len(self.views) > RUNS:
             del self.views[min(self.views, key=lambda name: self.views[name].told)]
-        view = self.views.get(name) or View()
+        view = self.views.get(name) or RunView()
         return Reply(
             is_known=is_known,
             is_watched=time.monotonic() - view.asked < WATCHED,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from geoseg.engine import Compiling, Ended, Event, Opened, Said, Started, Writing
 from geoseg.monitor.blockmap import BlockMap
-from geoseg.monitor.pace import Pace, Work, seconds_left, share_done
+from geoseg.monitor.pace import Pace, StageProgress, seconds_left, share_done
 from geoseg.monitor.picture import LabelPicture
 from geoseg.stages import STAGES
 
@@ -21,7 +21,7 @@ FAILURES = 100
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedTask:
     """A block, or a node, whose every try has failed."""
 
     stage: str
@@ -62,7 +62,7 @@ class Summary:
         Those that have told their memory.
     planned_bytes : int or None
         Memory of a worker as planned.
-    failures : tuple of Failure
+    failures : tuple of FailedTask
         The first of them.
     failed : int
         How many there are.
@@ -73,7 +73,7 @@ class Summary:
     """
 
     phase: str
-    stages: Mapping[str, Work]
+    stages: Mapping[str, StageProgress]
     blocks: Mapping[str, int]
     share: float
     pace: float
@@ -82,7 +82,7 @@ class Summary:
     left: float | None
     workers: tuple[WorkerMemory, ...]
     planned_bytes: int | None
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedTask, ...]
     failed: int
     writing: tuple[str, ...]
     message: str
@@ -102,7 +102,7 @@ class RunState:
     started: Started | None = None
     name: str = ""
     phase: str = "opening"
-    stages: dict[str, Work] = field(default_factory=dict)
+    stages: dict[str, StageProgress] = field(default_factory=dict)
     blocks: BlockMap | None = None
     picture: LabelPicture | None = None
     workers: tuple[WorkerMemory, ...] = ()
@@ -114,7 +114,7 @@ class RunState:
         self._opened: float | None = None
         self._ended: float | None = None
         self._pace = Pace(self._begun)
-        self._failures: list[Failure] = []
+        self._failures: list[FailedTask] = []
         self._failed = 0
         self._writing: list[str] = []
         self._message = ""
@@ -146,7 +146,7 @@ class RunState:
             estimate = self.started.estimated_seconds if self.started else None
             return Summary(
                 phase=self.phase,
-                stages={stage: Work(**vars(work)) for stage, work in self.stages.items()},
+                stages={stage: StageProgress(**vars(work)) for stage, work in self.stages.items()},
                 blocks=dict(self.blocks.counts) if self.blocks else {},
                 share=share_done(self.stages),
                 pace=self._pace.now(now) / 1e6 if self.phase == "running" else 0.0,
@@ -171,19 +171,19 @@ class RunState:
 
     def _start(self, event: Started) -> None:
         self.started, self._begun = event, self.clock()
-        self.stages = {stage: Work(total) for stage, total in event.totals.items()}
+        self.stages = {stage: StageProgress(total) for stage, total in event.totals.items()}
         if event.layout is not None:
             self.blocks = BlockMap(event.layout, sum(map(_goes_through_blocks, event.totals)))
             self.picture = LabelPicture(event.layout)
 
     def _happen(self, event: Event) -> None:
-        work = self.stages.setdefault(event.stage, Work(0))
+        work = self.stages.setdefault(event.stage, StageProgress(0))
         setattr(work, event.status, getattr(work, event.status) + 1)
         work.seconds += event.seconds
         if event.status == "failed":
             self._failed += 1
             if len(self._failures) < FAILURES:
-                self._failures.append(Failure(event.stage, event.id, event.message))
+                self._failures.append(FailedTask(event.stage, event.id, event.message))
         if self.blocks is not None and _goes_through_blocks(event.stage):
             self._move(self.blocks, event)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from geoseg.engine import Ended, Said, Started
 from geoseg.monitor.feed import Feed
-from geoseg.monitor.lines import JsonLines, Lines, Silence
+from geoseg.monitor.lines import JsonLines, ProgressLines, Silence
 from geoseg.monitor.state import RunState
 from geoseg.monitor.terminal import Terminal
 
@@ -107,4 +107,4 @@ def _display(console: Console, state: RunState, form: Form) -> Display:
         return Silence()
     if form == "json":
         return JsonLines(console, state)
-    return Terminal(console, state) if console.is_terminal else Lines(console, state)
+    return Terminal(console, state) if console.is_terminal else ProgressLines(console, state)

@@ -8,7 +8,7 @@ from geoseg.outlines.folder import OutlineFolder
 from geoseg.outlines.job import OutlineJob
 from geoseg.outlines.objects import RunObjects
 from geoseg.outlines.plan import LabelSource, OutlinePlan
-from geoseg.outlines.sources import RasterLabels, RunLabels
+from geoseg.outlines.sources import LabelRaster, RunLabels
 from geoseg.outlines.warming import is_compiled
 from geoseg.outlines.writing import write_outlines
 
@@ -17,7 +17,7 @@ __all__ = [
     "OutlineFolder",
     "OutlineJob",
     "OutlinePlan",
-    "RasterLabels",
+    "LabelRaster",
     "RunLabels",
     "RunObjects",
     "is_compiled",

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from geoseg.arcs.chains import Integers
 from geoseg.arcs.metric import Metric
 from geoseg.arcs.rings import Rings
-from geoseg.footprints import FIXED, LOOSE, ON_EDGE, Decided, Forms, Network, Plane, Scene, bounds, settle
+from geoseg.footprints import FIXED, LOOSE, ON_EDGE, Decided, Forms, Network, Plane, TracedFaces, bounds, settle
 from geoseg.outlines.clipping import replaced
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.vector.wkb import decode, encode
@@ -154,7 +154,7 @@ class _Sweep:
         self._remember(faces, (following or strip).number * STRIP, decided)
         return self._described(strip, faces.polygons, is_changed)
 
-    def _scene(self, faces: _Faces, is_free: Flags, later: _Faces, end: int) -> tuple[Scene, slice]:
+    def _scene(self, faces: _Faces, is_free: Flags, later: _Faces, end: int) -> tuple[TracedFaces, slice]:
         """Features of a strip with those around, and the place of the former; those that end too low are decided."""
         tree = shapely.STRtree(_boxes(faces.traced.take(np.flatnonzero(is_free)), 2 * self.reach))
         still, later = (part.take(np.unique(tree.query(_boxes(part.traced, 0))[0])) for part in (self.still, later))
@@ -166,7 +166,9 @@ class _Sweep:
         decided[: place.stop], decided[place.stop :] = True, ~is_late
         network = Network.of(together.traced, self._holds(together))
         transform = partial(placed, transform=self.plan.transform)
-        return Scene(together.traced, network, together.polygons, free, decided & ~free, transform, self.reach), place
+        return TracedFaces(
+            together.traced, network, together.polygons, free, decided & ~free, transform, self.reach
+        ), place
 
     def _holds(self, faces: _Faces) -> NDArray[np.uint8]:
         """What holds each step from a vertex to the next: the raster's edge, or a region that cuts there."""

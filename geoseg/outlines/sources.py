@@ -41,7 +41,7 @@ class RunLabels:
 
 
 @dataclass(frozen=True)
-class RasterLabels:
+class LabelRaster:
     """The first band of a raster.
 
     Attributes

@@ -39,7 +39,7 @@ SMALLEST_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
-class Piece:
+class PlacedSource:
     """One source where it lies in the raster.
 
     Attributes
@@ -60,7 +60,7 @@ class Piece:
     origin: tuple[int, int] = (0, 0)
 
     @classmethod
-    def of(cls, source: Source, geobox: GeoBox, resampling: Resampling = "auto") -> Piece:
+    def of(cls, source: Source, geobox: GeoBox, resampling: Resampling = "auto") -> PlacedSource:
         """Place a source on a grid: as it is where the pixels agree, resampled elsewhere."""
         whole = Window(0, 0, *geobox.shape)
         origin = pixel_offset(source.geobox, geobox)
@@ -69,7 +69,7 @@ class Piece:
         extent = footprint(source.geobox, geobox).intersect(whole)
         return cls(source, extent, Resampled(source, geobox, resampling))
 
-    def with_source(self, change: Callable[[Source], Source]) -> Piece:
+    def with_source(self, change: Callable[[Source], Source]) -> PlacedSource:
         """Return the same piece with its source changed."""
         source = change(self.source)
         resampled = None if self.resampled is None else replace(self.resampled, source=source)
@@ -90,14 +90,14 @@ class Layer:
     ----------
     positions : tuple of int
         Which bands of the raster they are, counted from 0.
-    pieces : tuple of Piece
+    pieces : tuple of PlacedSource
         The files, the first on top.
     order : str
         ``"first"`` or ``"median"``: what a pixel is where several are valid.
     """
 
     positions: tuple[int, ...]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PlacedSource, ...]
 
     order: Order = "first"
 
@@ -194,7 +194,7 @@ class Raster:
         return tuple(piece.source for piece in self.pieces)
 
     @property
-    def pieces(self) -> tuple[Piece, ...]:
+    def pieces(self) -> tuple[PlacedSource, ...]:
         """The files where they lie, in the same order."""
         scenes = () if self.scenes is None else self.scenes.scenes
         return (
@@ -342,7 +342,7 @@ _PLACES = "given", "path", "stamp", "units", "geobox", "array", "classes"
 _SHOWN = 8  # values of a field that a fingerprint spells out
 
 
-def _readings(pieces: tuple[Piece, ...]) -> dict[str, Any]:
+def _readings(pieces: tuple[PlacedSource, ...]) -> dict[str, Any]:
     """How files are read: the values of each field, those that differ once each, and a digest of all in their order."""
     readings = [_reading(piece) for piece in pieces]
     names = sorted({name for reading in readings for name in reading})
@@ -352,13 +352,13 @@ def _readings(pieces: tuple[Piece, ...]) -> dict[str, Any]:
     }
 
 
-def _reading(piece: Piece) -> dict[str, str]:
+def _reading(piece: PlacedSource) -> dict[str, str]:
     """The fields of a source that decide pixels; as text, because NaN equals nothing."""
     source = piece.source
     return {item.name: str(getattr(source, item.name)) for item in fields(source) if item.name not in _PLACES}
 
 
-def _place(piece: Piece) -> list[Any]:
+def _place(piece: PlacedSource) -> list[Any]:
     """Where a file lies on the raster's grid, or how it is brought onto it."""
     if piece.resampled is None:
         return [*piece.origin, *piece.source.geobox.shape]

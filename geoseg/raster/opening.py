@@ -23,7 +23,7 @@ from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest, FileBand, band_name, counts_as_sentinel, find_bands, match_bands
 from geoseg.raster.calibration import Calibration
 from geoseg.raster.header import Header, read_header
-from geoseg.raster.mosaic import Layer, Piece, Raster
+from geoseg.raster.mosaic import Layer, PlacedSource, Raster
 from geoseg.raster.overlay import Order
 from geoseg.raster.placing import UPRIGHT, at_resolution, covering, is_plain, named_crs
 from geoseg.raster.resample import Resampling
@@ -125,7 +125,7 @@ def open_raster(
         geobox = _grid([source.geobox for _, sources in groups for source in sources], resolution)
     layers = []
     for positions, sources in groups:
-        pieces = tuple(Piece.of(replace(source, dtype=dtype), geobox, resampling) for source in sources)
+        pieces = tuple(PlacedSource.of(replace(source, dtype=dtype), geobox, resampling) for source in sources)
         layers.append(Layer(positions, pieces, mosaic))
     raster = Raster(geobox, names, dtype, tuple(layers), skipped=tuple(attempts.skipped))
     if is_own_grid:

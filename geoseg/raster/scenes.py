@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
-from geoseg.raster.mosaic import Piece
+from geoseg.raster.mosaic import PlacedSource
 from geoseg.raster.overlay import Order, Overlay, Pixels
 from geoseg.raster.source import Source
 
@@ -25,7 +25,7 @@ class Screen:
 
     Attributes
     ----------
-    piece : Piece
+    piece : PlacedSource
         The classification on the raster's grid; each pixel is that of the nearest centre.
     exclude : tuple of int
         Classes that are not used.
@@ -33,7 +33,7 @@ class Screen:
         A mask: pixels with one of these bits are not used.
     """
 
-    piece: Piece
+    piece: PlacedSource
     exclude: tuple[int, ...] = ()
     bits: int = 0
 
@@ -59,7 +59,7 @@ class Scene:
     ----------
     name : str
         Its id.
-    pieces : tuple of Piece
+    pieces : tuple of PlacedSource
         The files.
     positions : tuple of tuple of int
         Which bands of the raster each file has, counted from 0.
@@ -74,7 +74,7 @@ class Scene:
     """
 
     name: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PlacedSource, ...]
     positions: tuple[tuple[int, ...], ...]
     dtype: np.dtype[Any]
     screen: Screen | None = None
@@ -87,7 +87,7 @@ class Scene:
         return reduce(Window.intersect, (piece.extent for piece in self.pieces))
 
     @property
-    def all_pieces(self) -> tuple[Piece, ...]:
+    def all_pieces(self) -> tuple[PlacedSource, ...]:
         """The files, that of the screen last."""
         return self.pieces if self.screen is None else (*self.pieces, self.screen.piece)
 

@@ -20,7 +20,7 @@ from geoseg.raster import Raster, open_raster, read_legend
 from geoseg.report.areas import ClassArea, class_areas
 from geoseg.report.features import ClassFeatures, FeatureFile, count_features, smallest_of_largest
 from geoseg.report.framing import Frame
-from geoseg.report.imagery import Imagery, choose_bands, read_imagery
+from geoseg.report.imagery import ImageryPicture, choose_bands, read_imagery
 from geoseg.report.pictures import Picture, read_confidence, read_labels
 from geoseg.report.record import LegendClass, RunRecord, spoken
 from geoseg.report.shapes import Limits, Shapes, read_shapes
@@ -47,7 +47,7 @@ class Findings:
         By class; empty without a polygon file that can be read.
     shapes : Shapes or None
         The largest polygons, in px of the frame.
-    imagery : Imagery or None
+    imagery : ImageryPicture or None
         On the frame; None where the imagery is not there any more.
     confidence : (Frame, uint8 (y, x), bool (y, x)) or None
         A coarser picture of it, and where there is any.
@@ -58,7 +58,7 @@ class Findings:
     areas: dict[int, ClassArea]
     features: dict[int, ClassFeatures]
     shapes: Shapes | None
-    imagery: Imagery | None
+    imagery: ImageryPicture | None
     confidence: tuple[Frame, Picture, NDArray[np.bool_]] | None
 
     @property
@@ -137,7 +137,7 @@ def find_features(record: RunRecord, frame: Frame, limits: Limits) -> tuple[dict
     return counted, read_shapes(file, frame, limits, smallest_of_largest(sizes, limits.count))
 
 
-def find_imagery(record: RunRecord, raster: Raster | None, frame: Frame) -> Imagery | None:
+def find_imagery(record: RunRecord, raster: Raster | None, frame: Frame) -> ImageryPicture | None:
     """Read a run's imagery as a picture; None where it is not there any more."""
     if raster is None:
         return None

@@ -21,7 +21,7 @@ from rasterio.warp import reproject
 
 from geoseg.grid import Window
 from geoseg.raster import Raster
-from geoseg.raster.mosaic import Piece
+from geoseg.raster.mosaic import PlacedSource
 from geoseg.raster.scenes import Scene, Screen
 from geoseg.report.framing import Frame
 from geoseg.report.thinning import Pixels, thin
@@ -33,7 +33,7 @@ _FLAT = "EPSG:3857"  # stands for the CRS of both where they are the same: nothi
 
 
 @dataclass
-class Imagery:
+class ImageryPicture:
     """A picture of imagery.
 
     Attributes
@@ -79,7 +79,7 @@ def choose_bands(common_names: Sequence[str | None], names: Sequence[str]) -> tu
     return (0, 1, 2) if len(names) >= 3 else (0,)
 
 
-def read_imagery(raster: Raster, positions: Sequence[int], frame: Frame) -> Imagery:
+def read_imagery(raster: Raster, positions: Sequence[int], frame: Frame) -> ImageryPicture:
     """Read bands of a raster as a picture.
 
     Parameters
@@ -92,7 +92,7 @@ def read_imagery(raster: Raster, positions: Sequence[int], frame: Frame) -> Imag
         The picture.
     """
     picture = np.full((len(positions), *frame.shape), np.nan, np.float32)
-    imagery = Imagery(picture, tuple(raster.bands[position] for position in positions))
+    imagery = ImageryPicture(picture, tuple(raster.bands[position] for position in positions))
     if raster.order != "first":
         imagery.note(
             f"Where scenes overlap the picture shows the first one, and the map was made of their {raster.order}."
@@ -116,7 +116,7 @@ class _Sheet:
         Says which pixels are not used.
     """
 
-    bands: tuple[tuple[int, Piece, int], ...]
+    bands: tuple[tuple[int, PlacedSource, int], ...]
     screen: Screen | None = None
 
     @property
@@ -151,7 +151,7 @@ def _sheet_of(scene: Scene, positions: Sequence[int]) -> _Sheet:
     return _Sheet(tuple(bands), scene.screen)
 
 
-def _lay_all(sheets: Sequence[_Sheet], frame: Frame, imagery: Imagery) -> None:
+def _lay_all(sheets: Sequence[_Sheet], frame: Frame, imagery: ImageryPicture) -> None:
     """Lay sheets onto the picture, the first on top; of many, those that show most."""
     largest = sorted(range(len(sheets)), key=lambda number: -sheets[number].extent.area)[:MAX_FILES]
     if len(largest) < len(sheets):
@@ -163,7 +163,7 @@ def _lay_all(sheets: Sequence[_Sheet], frame: Frame, imagery: Imagery) -> None:
             imagery.note(f"{sheets[number].bands[0][1].source.given} cannot be read any more and is not shown.")
 
 
-def _lay(sheet: _Sheet, frame: Frame, imagery: Imagery) -> None:
+def _lay(sheet: _Sheet, frame: Frame, imagery: ImageryPicture) -> None:
     """Lay one sheet where nothing lies yet."""
     inside = sheet.extent.intersect(Window(0, 0, *map(int, frame.raster.shape)))
     rows, cols = (
@@ -213,7 +213,7 @@ class _Crop:
     corner: tuple[int, int]
     shape: tuple[int, ...]
 
-    def read(self, piece: Piece, band: int, imagery: Imagery, *, is_class: bool = False) -> Pixels:
+    def read(self, piece: PlacedSource, band: int, imagery: ImageryPicture, *, is_class: bool = False) -> Pixels:
         """One band of a file on the part's pixels, float32 (y, x), NaN where there is no data; classes as they are."""
         raster, source = self.frame.raster, piece.source
         found = np.full(self.shape, np.nan, np.float32)

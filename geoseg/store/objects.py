@@ -23,7 +23,7 @@ from geoseg.errors import DamagedError, OutputError
 from geoseg.files import remove
 from geoseg.files import unfinished as unfinished_name
 from geoseg.grid import Block
-from geoseg.instances import Meeting, Objects, Table, TileObjects
+from geoseg.instances import InstanceTable, Meeting, MergedInstances, TileObjects
 from geoseg.store.arrays import DAMAGE, read_arrays, write_arrays
 from geoseg.store.journal import Digest, missing
 
@@ -104,7 +104,7 @@ class ObjectFolder:
         files = self._files("meeting", blocks, is_complete=is_complete)
         return Meeting.of([Meeting(*(arrays[field.name] for field in fields(Meeting))) for arrays in files])
 
-    def read_table(self, tiles_across: int, blocks: Iterable[Place], *, is_complete: bool) -> Table:
+    def read_table(self, tiles_across: int, blocks: Iterable[Place], *, is_complete: bool) -> InstanceTable:
         """All objects of all tiles; tiles are counted in raster order.
 
         Parameters
@@ -120,7 +120,7 @@ class ObjectFolder:
             A file is missing or damaged.
         """
         files = self._files("tiles", blocks, is_complete=is_complete, columns=COLUMNS)
-        return Table.of(tiles_across, (item for arrays in files for item in _columns(arrays)))
+        return InstanceTable.of(tiles_across, (item for arrays in files for item in _columns(arrays)))
 
     def _files(
         self, kind: str, blocks: Iterable[Place], *, is_complete: bool, columns: Collection[str] | None = None
@@ -130,12 +130,12 @@ class ObjectFolder:
             if is_complete or path.exists():
                 yield read_arrays(path, lambda name: columns is None or name.rpartition(".")[2] in columns)
 
-    def write_united(self, objects: Objects) -> list[Digest]:
+    def write_united(self, objects: MergedInstances) -> list[Digest]:
         """Keep the objects of the raster."""
         unfinished = unfinished_name(self.path / "united")
         try:
             unfinished.mkdir()
-            for field in fields(Objects):
+            for field in fields(MergedInstances):
                 np.save(unfinished / f"{field.name}.npy", getattr(objects, field.name), allow_pickle=False)
             remove(self.path / "united")
             unfinished.rename(self.path / "united")
@@ -143,9 +143,9 @@ class ObjectFolder:
             raise OutputError(
                 f"{self.path} cannot be written ({error.strerror or error}); choose an output folder with space."
             ) from error
-        return [Digest.of(self._column(field.name), self.path.parent) for field in fields(Objects)]
+        return [Digest.of(self._column(field.name), self.path.parent) for field in fields(MergedInstances)]
 
-    def read_united(self) -> Objects:
+    def read_united(self) -> MergedInstances:
         """Objects of the raster; columns are mapped, not read.
 
         Raises
@@ -154,7 +154,9 @@ class ObjectFolder:
             They are missing or damaged.
         """
         try:
-            return Objects(*(np.load(self._column(field.name), mmap_mode="r") for field in fields(Objects)))
+            return MergedInstances(
+                *(np.load(self._column(field.name), mmap_mode="r") for field in fields(MergedInstances))
+            )
         except FileNotFoundError as error:
             raise missing(self.path / "united") from error
         except DAMAGE as error:

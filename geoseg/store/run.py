@@ -37,7 +37,7 @@ from zarr.storage import MemoryStore
 from geoseg.errors import DamagedError, FingerprintError, OutputError
 from geoseg.files import clear, make_folder, read_json, remove, sweep, write_file, write_json
 from geoseg.grid import Block, TileGrid
-from geoseg.instances import Objects
+from geoseg.instances import MergedInstances
 from geoseg.stages import RASTER, RUN, TABLE
 from geoseg.store.arrays import DAMAGE
 from geoseg.store.differences import differences
@@ -300,7 +300,7 @@ class RunFolder:
         rows: slice,
         cols: slice,
         instances: NDArray[np.uint32] | None,
-        of: Callable[[Objects, NDArray[np.uint32]], Labels],
+        of: Callable[[MergedInstances, NDArray[np.uint32]], Labels],
     ) -> Labels:
         """What lies under objects, and what each object has instead."""
         values = np.asarray(self._read(name, rows, cols), np.uint8)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from geoseg.evaluation import IGNORE
 from geoseg.training.recipe_parts import Augmentation
-from geoseg.training.scenes import Scene
+from geoseg.training.scenes import LabelledImage
 
 Floats = NDArray[np.float32]
 Sample = tuple[Floats, NDArray[np.bool_], NDArray[np.uint8], NDArray[np.uint32]]
@@ -27,7 +27,7 @@ LEAST_BLUR = 1.05
 
 
 @dataclass(frozen=True)
-class View:
+class WindowView:
     """Where a window looks.
 
     Attributes
@@ -46,14 +46,14 @@ class View:
     angle: float
 
 
-def look(scene: Scene, view: View, size: int) -> Sample:
+def look(scene: LabelledImage, view: WindowView, size: int) -> Sample:
     """Sample a window of a scene: pixels bilinearly, after averaging whole pixels where it shrinks, labels nearest.
 
     Parameters
     ----------
-    scene : Scene
+    scene : LabelledImage
         What is looked at; held-out pixels and what lies beyond it are invalid and have no label.
-    view : View
+    view : WindowView
         Where.
     size : int
         Side of the window, px.
@@ -75,7 +75,7 @@ def look(scene: Scene, view: View, size: int) -> Sample:
     return _pixels(scene, ys, xs, view.step), mask, labels, instances.astype(np.uint32)
 
 
-def _pixels(scene: Scene, ys: NDArray[np.float64], xs: NDArray[np.float64], step: float) -> Floats:
+def _pixels(scene: LabelledImage, ys: NDArray[np.float64], xs: NDArray[np.float64], step: float) -> Floats:
     """Pixels at places (y, x) of the scene."""
     height, width = scene.labels.shape
     factor = max(1, int(step))

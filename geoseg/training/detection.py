@@ -16,7 +16,7 @@ from scipy.ndimage import find_objects
 from torch import Tensor, nn
 
 from geoseg.grid import TileGrid, Window
-from geoseg.instances import LOCAL, Table, TileObjects, meet, paint_core, unite
+from geoseg.instances import LOCAL, InstanceTable, TileObjects, meet, paint_core, unite
 from geoseg.models import ObjectModel, wrap
 from geoseg.models.maskrcnn import Finder, in_order
 from geoseg.models.spec import ModelSpec
@@ -25,7 +25,7 @@ from geoseg.segmentation import detect_block
 from geoseg.training.goals import Found, Judgement, Targets, device_of, judge_objects
 from geoseg.training.recipe import Recipe
 from geoseg.training.sampling import Batch
-from geoseg.training.scenes import BACKGROUND, Scene
+from geoseg.training.scenes import BACKGROUND, LabelledImage
 
 LEAST = 12
 """Objects of which a window shows fewer pixels are not looked for in it."""
@@ -63,11 +63,11 @@ class MaskRCNNGoal:
         losses: dict[str, Tensor] = network(list(shown), placed)
         return torch.stack([loss.float() for loss in losses.values()]).sum()
 
-    def judge(self, network: nn.Module, scenes: Sequence[Scene]) -> Judgement:
+    def judge(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> Judgement:
         """See `Goal.judge`: tiles, painting and merging are those of a run; the score is that of `judge_objects`."""
         model = wrap(Finder(self._spec.name, network, in_order(self._spec)), self._spec, device_of(network))
 
-        def find(scene: Scene, judged: NDArray[np.bool_]) -> Found:
+        def find(scene: LabelledImage, judged: NDArray[np.bool_]) -> Found:
             return detect_image(model, scene.pixels, scene.mask, judged)
 
         return judge_objects(self._spec, scenes, find)
@@ -79,7 +79,7 @@ def targets_of(labels: NDArray[np.uint8], instances: NDArray[np.uint32], classes
     Parameters
     ----------
     labels, instances : NDArray
-        uint8 and uint32, shape (y, x), as in `Scene`.
+        uint8 and uint32, shape (y, x), as in `LabelledImage`.
     classes : int
         How many there are.
 
@@ -182,17 +182,17 @@ def detect_image(
     return kinds[instances].astype(np.uint8), instances, united.scores.astype(np.float64)
 
 
-def _table(tiles: dict[tuple[int, int], TileObjects], grid: TileGrid) -> Table:
+def _table(tiles: dict[tuple[int, int], TileObjects], grid: TileGrid) -> InstanceTable:
     """The objects of all tiles, by key."""
     places = sorted(tiles)
     keys = [(row * grid.cols.tiles + col) * LOCAL + 1 + np.arange(len(tiles[row, col])) for row, col in places]
     columns = [
         np.concatenate([getattr(tiles[place], name) for place in places]) for name in ("classes", "scores", "prompts")
     ]
-    return Table(np.concatenate(keys).astype(np.int64), *columns)
+    return InstanceTable(np.concatenate(keys).astype(np.int64), *columns)
 
 
-def probed(spec: ModelSpec, scenes: Sequence[Scene]) -> dict[str, Any]:
+def probed(spec: ModelSpec, scenes: Sequence[LabelledImage]) -> dict[str, Any]:
     """What `geoseg.models.probe.measure_edge` is to look at: in made-up pixels a detector finds nothing that differs.
 
     Returns

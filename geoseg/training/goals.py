@@ -23,7 +23,7 @@ from geoseg.models.watershed import Watershed
 from geoseg.training.losses import object_loss, segmentation_loss
 from geoseg.training.recipe import Recipe
 from geoseg.training.sampling import Batch
-from geoseg.training.scenes import BACKGROUND, Scene
+from geoseg.training.scenes import BACKGROUND, LabelledImage
 from geoseg.training.teacher import predict_image, predict_scores
 
 Found = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]]
@@ -98,7 +98,7 @@ class Goal(Protocol):
     def loss(self, network: nn.Module, inputs: Tensor, targets: Targets) -> Tensor:
         """How wrong the network is on windows whose scaled pixels are ``inputs``, on its device."""
 
-    def judge(self, network: nn.Module, scenes: Sequence[Scene]) -> Judgement:
+    def judge(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> Judgement:
         """How good the network, in evaluation mode, is on held-out labels."""
 
 
@@ -126,7 +126,7 @@ class SemanticGoal:
         weights = class_weights(self._recipe, inputs.device)
         return segmentation_loss(network(inputs).float(), truth, self._recipe.loss, weights)
 
-    def judge(self, network: nn.Module, scenes: Sequence[Scene]) -> Judgement:
+    def judge(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> Judgement:
         """See `Goal.judge`: the score is the mean IoU of all held-out pixels."""
         model, count = wrap(network, self._spec, device_of(network)), len(self._spec.classes)
         names, sites = tuple(self._spec.class_names), []
@@ -168,19 +168,19 @@ class ObjectGoal:
         weights = torch.cat([objects, objects.new_tensor([self._recipe.loss.edges])])
         return object_loss(network(inputs).float(), truth, known, self._recipe.loss, weights)
 
-    def judge(self, network: nn.Module, scenes: Sequence[Scene]) -> Judgement:
+    def judge(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> Judgement:
         """See `Goal.judge`: the score is that of `judge_objects`."""
         model = wrap(network, scoring_spec(self._spec), device_of(network))
         settings = self._spec.watershed or Watershed()
 
-        def find(scene: Scene, judged: NDArray[np.bool_]) -> Found:
+        def find(scene: LabelledImage, judged: NDArray[np.bool_]) -> Found:
             return paint_objects(predict_scores(model, scene.pixels, scene.mask, judged), settings)
 
         return judge_objects(self._spec, scenes, find)
 
 
 def judge_objects(
-    spec: ModelSpec, scenes: Sequence[Scene], find: Callable[[Scene, NDArray[np.bool_]], Found]
+    spec: ModelSpec, scenes: Sequence[LabelledImage], find: Callable[[LabelledImage, NDArray[np.bool_]], Found]
 ) -> Judgement:
     """Judge what finds objects: the score is the mean over images of IoU of pixels and F1 of objects, half each.
 
@@ -188,7 +188,7 @@ def judge_objects(
     ----------
     spec : ModelSpec
         Gives the classes.
-    scenes : sequence of Scene
+    scenes : sequence of LabelledImage
         Those without held-out labels are left out.
     find : callable
         Scene and its pixels that are judged, bool (y, x) -> its objects.
@@ -283,7 +283,7 @@ def class_weights(recipe: Recipe, device: torch.device) -> Tensor | None:
     return torch.tensor([named.get(item.name, 1.0) for item in recipe.classes], device=device)
 
 
-def _judged(scenes: Sequence[Scene]) -> Iterator[tuple[Scene, NDArray[np.bool_]]]:
+def _judged(scenes: Sequence[LabelledImage]) -> Iterator[tuple[LabelledImage, NDArray[np.bool_]]]:
     """Scenes that have held-out labels, and where."""
     for scene in scenes:
         judged = scene.held_out & scene.mask & (scene.labels != IGNORE)
@@ -291,11 +291,11 @@ def _judged(scenes: Sequence[Scene]) -> Iterator[tuple[Scene, NDArray[np.bool_]]
             yield scene, judged
 
 
-def _layers(scenes: Sequence[Scene]) -> int:
+def _layers(scenes: Sequence[LabelledImage]) -> int:
     return 1 + max(int(scene.layers[scene.layers != IGNORE].max(initial=0)) for scene in scenes)
 
 
-def _numbers(scene: Scene) -> NDArray[np.int64]:
+def _numbers(scene: LabelledImage) -> NDArray[np.int64]:
     """Numbers of objects; one object a class where the scene tells none apart."""
     return np.zeros(scene.labels.shape, np.int64) if scene.instances is None else scene.instances.astype(np.int64)
 

@@ -33,7 +33,7 @@ from geoseg.training.recipe_parts import (
     RasterLabels,
     TeacherLabels,
 )
-from geoseg.training.scenes import BACKGROUND, Scene, read_image
+from geoseg.training.scenes import BACKGROUND, LabelledImage, read_image
 from geoseg.training.teacher import teacher_labels
 from geoseg.vector.tables import with_geometry
 
@@ -291,14 +291,14 @@ def check_polygons(recipe: Recipe, names: Sequence[str], maps: Sequence[LabelMap
         warnings.warn(f"no polygon of {what} lies in {', '.join(without)}: {meaning}", GeosegWarning, stacklevel=3)
 
 
-def check_shown(recipe: Recipe, scenes: Sequence[Scene]) -> None:
+def check_shown(recipe: Recipe, scenes: Sequence[LabelledImage]) -> None:
     """Refuse masks of 0 and 255 that show no pixel of a class, and name other classes without a pixel to learn from.
 
     Parameters
     ----------
     recipe : Recipe
         Gives the classes.
-    scenes : sequence of Scene
+    scenes : sequence of LabelledImage
         With their labels.
 
     Raises

@@ -76,7 +76,7 @@ def follow(average: nn.Module, network: nn.Module, decay: float, step: int) -> N
 
 
 @dataclass
-class Fitting:
+class TrainingState:
     """A network that is being trained: what changes from step to step.
 
     Parameters
@@ -163,7 +163,7 @@ class Fitting:
 
 
 def fit(
-    fitting: Fitting,
+    fitting: TrainingState,
     batches: Iterable[TrainingBatch],
     validate: Callable[[nn.Module], float],
     progress: Callable[[Epoch], None],
@@ -172,7 +172,7 @@ def fit(
 
     Parameters
     ----------
-    fitting : Fitting
+    fitting : TrainingState
         At its beginning, or where it was left.
     batches : iterable of TrainingBatch
         From the step that is next.

@@ -19,7 +19,7 @@ from geoseg.models.spec import ModelSpec
 from geoseg.training.detection import detect_image
 from geoseg.training.goals import Found, paint_objects
 from geoseg.training.recipe import Recipe
-from geoseg.training.scenes import Scene
+from geoseg.training.scenes import LabelledImage
 from geoseg.training.teacher import predict_image, predict_scores
 
 PICTURE = "map.jpg"
@@ -36,14 +36,14 @@ PAPER = np.array([245, 243, 238], np.uint8)
 """Colour of pixels without a class."""
 
 
-def write_picture(recipe: Recipe, scenes: tuple[Scene, ...], spec: ModelSpec, path: Path) -> None:
+def write_picture(recipe: Recipe, scenes: tuple[LabelledImage, ...], spec: ModelSpec, path: Path) -> None:
     """Draw the first image that has a held-out part, cut to `SIDE` px in its middle.
 
     Parameters
     ----------
     recipe : Recipe
         Says whether imagery may be shown.
-    scenes : tuple of Scene
+    scenes : tuple of LabelledImage
         All images.
     spec : ModelSpec
         The trained model, with its weights.

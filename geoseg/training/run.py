@@ -42,12 +42,12 @@ from geoseg.training.goals import Judgement
 from geoseg.training.labels import LabelMap, check_layers, check_polygons, check_shown, make_labels
 from geoseg.training.loading import batches
 from geoseg.training.log import Log
-from geoseg.training.loop import Epoch, Fitting, fit
+from geoseg.training.loop import Epoch, TrainingState, fit
 from geoseg.training.picture import PICTURE, write_picture
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import InstanceLabels, RasterLabels, TeacherLabels, Validation
 from geoseg.training.sampling import Sampler
-from geoseg.training.scenes import Scene, image_name, read_image
+from geoseg.training.scenes import LabelledImage, image_name, read_image
 
 WIDEST = 1 / 10
 """Part of a tile that a halo may take on each side."""
@@ -69,7 +69,7 @@ class Trained:
         Names of the label layers.
     log : tuple of Epoch
         One entry an epoch.
-    scenes : tuple of Scene
+    scenes : tuple of LabelledImage
         The images.
     """
 
@@ -78,7 +78,7 @@ class Trained:
     judgement: Judgement
     layers: tuple[str, ...]
     log: tuple[Epoch, ...]
-    scenes: tuple[Scene, ...]
+    scenes: tuple[LabelledImage, ...]
 
 
 def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainResult:
@@ -136,7 +136,7 @@ def metrics_of(judgement: Judgement) -> dict[str, float]:
     return found | {f"iou_{name}": value for name, value in scores.per_class().items() if name != "none"}
 
 
-def _extent(scenes: tuple[Scene, ...]) -> dict[str, Any]:
+def _extent(scenes: tuple[LabelledImage, ...]) -> dict[str, Any]:
     """The bounds, in degrees, of the images that were trained on; nothing when some are not placed on the ground."""
     if any(scene.geobox.crs is None for scene in scenes):
         return {}
@@ -170,7 +170,7 @@ def fit_recipe(
             training, recipe.window, recipe.balance, recipe.augmentation, recipe.seed, recipe.scene_balance
         )
         goal = family_of(recipe, spec.architecture).goals[recipe.task](recipe, spec)
-        fitting = Fitting(network, recipe, goal, Scaler(spec, device, torch.channels_last))
+        fitting = TrainingState(network, recipe, goal, Scaler(spec, device, torch.channels_last))
         state = checkpoints.read() if checkpoints else None
         if state is not None:
             epochs += [Epoch(**epoch) for epoch in state.pop("epochs")]
@@ -213,7 +213,7 @@ def _reproducible(recipe: Recipe) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def read_scenes(recipe: Recipe) -> tuple[tuple[Scene, ...], ModelSpec]:
+def read_scenes(recipe: Recipe) -> tuple[tuple[LabelledImage, ...], ModelSpec]:
     """Read every image with its labels; the spec's bands are those of the first image when the recipe names none.
 
     Raises
@@ -222,7 +222,7 @@ def read_scenes(recipe: Recipe) -> tuple[tuple[Scene, ...], ModelSpec]:
         If there is nothing labelled to train on, or to validate on.
     """
     spec = make_spec(recipe)
-    scenes, maps, bands = list[Scene](), list[LabelMap](), tuple(spec.band_names)
+    scenes, maps, bands = list[LabelledImage](), list[LabelMap](), tuple(spec.band_names)
     apart = recipe.validation.images or ()
     for number, image in enumerate([*recipe.images, *apart]):
         pixels, mask, geobox, names = read_image(recipe, image, bands, spec=spec)
@@ -232,7 +232,7 @@ def read_scenes(recipe: Recipe) -> tuple[tuple[Scene, ...], ModelSpec]:
         labels = np.where(mask, found.labels, np.uint8(IGNORE))
         instances = found.instances if recipe.finds_objects else None
         maps.append(found)
-        scenes.append(Scene(image_name(image), pixels, mask, labels, found.layers, held_out, geobox, instances))
+        scenes.append(LabelledImage(image_name(image), pixels, mask, labels, found.layers, held_out, geobox, instances))
     check_polygons(recipe, [scene.name for scene in scenes], maps)
     if not any((scene.held_out & (scene.labels != IGNORE)).any() for scene in scenes):
         raise TrainingError(

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from geoseg.errors import TrainingError
 from geoseg.evaluation import IGNORE
-from geoseg.training.augmentation import Sample, View, augment, look
+from geoseg.training.augmentation import Sample, WindowView, augment, look
 from geoseg.training.recipe_parts import Augmentation
-from geoseg.training.scenes import Scene
+from geoseg.training.scenes import LabelledImage
 
 INDEX_LIMIT = 200_000
 """Pixels of one class that a scene's balanced draw chooses from."""
@@ -32,9 +32,9 @@ class Batch:
     mask : NDArray
         bool, shape (n, y, x), True = valid.
     labels : NDArray
-        uint8, shape (n, y, x), as in `Scene`.
+        uint8, shape (n, y, x), as in `LabelledImage`.
     instances : NDArray
-        uint32, shape (n, y, x), as in `Scene`; all 0 where the scenes have none.
+        uint32, shape (n, y, x), as in `LabelledImage`; all 0 where the scenes have none.
     """
 
     pixels: NDArray[np.float32]
@@ -71,7 +71,7 @@ class Sampler:
     power of ``1 - scene_balance``. Held-out pixels are hidden: they are invalid and have no label.
     """
 
-    scenes: tuple[Scene, ...]
+    scenes: tuple[LabelledImage, ...]
     window: int
     balance: float
     augmentation: Augmentation
@@ -110,7 +110,7 @@ class Sampler:
         drawn = self._moved(scene, y, x, rng) if is_moved else self._cut(scene, y, x, rng)
         return augment(drawn, wanted, rng, limit=255.0 if scene.pixels.dtype == np.uint8 else None)
 
-    def _cut(self, scene: Scene, y: int, x: int, rng: np.random.Generator) -> Sample:
+    def _cut(self, scene: LabelledImage, y: int, x: int, rng: np.random.Generator) -> Sample:
         """A window of the scene as it is, shifted inwards where it would reach beyond."""
         half, (height, width) = self.window // 2, scene.labels.shape
         jitter = rng.integers(-half // 2, half // 2 + 1, size=2)
@@ -129,14 +129,14 @@ class Sampler:
             np.pad(instances, short),
         )
 
-    def _moved(self, scene: Scene, y: int, x: int, rng: np.random.Generator) -> Sample:
+    def _moved(self, scene: LabelledImage, y: int, x: int, rng: np.random.Generator) -> Sample:
         """A window at any angle and scale around a pixel."""
         wanted = self.augmentation
         low, high = np.log(wanted.scale)
         scale = float(np.exp(rng.uniform(low, high)))
         angle = float(np.radians(rng.uniform(-wanted.angle, wanted.angle)))
         shift = rng.uniform(-self.window / 4, self.window / 4, size=2) / scale
-        return look(scene, View(y + 0.5 + shift[0], x + 0.5 + shift[1], 1 / scale, angle), self.window)
+        return look(scene, WindowView(y + 0.5 + shift[0], x + 0.5 + shift[1], 1 / scale, angle), self.window)
 
     def _centre(self, rng: np.random.Generator) -> tuple[int, int, int]:
         """Number of a scene, and a labelled pixel of it."""

@@ -29,7 +29,7 @@ BACKGROUND = 253
 
 
 @dataclass(frozen=True)
-class Scene:
+class LabelledImage:
     """One image with its labels.
 
     Attributes

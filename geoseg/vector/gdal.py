@@ -17,7 +17,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 from geoseg.errors import VectorError
-from geoseg.vector.shapefile import Fitting
+from geoseg.vector.shapefile import ShapefileFit
 from geoseg.vector.stream import FeatureStream
 from geoseg.vector.wkb import decode, encode
 
@@ -91,7 +91,7 @@ def write_shapefile(path: Path, stream: FeatureStream) -> None:
     VectorError
         The file would be larger than the format allows.
     """
-    fitting = Fitting(path.name, stream.schema, stream.crs)
+    fitting = ShapefileFit(path.name, stream.schema, stream.crs)
     write_layer(
         path,
         "ESRI Shapefile",

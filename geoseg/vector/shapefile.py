@@ -25,7 +25,7 @@ KNOWN: Mapping[str, str] = {"perimeter_m": "perim_m"}
 """Short names that are agreed, so that nobody has to be warned of them."""
 
 
-class Fitting:
+class ShapefileFit:
     """Makes a stream of features fit, and remembers what it had to change.
 
     Parameters

@@ -36,7 +36,7 @@ from geoseg.errors import BlockError, OutputError, WorkflowError
 from geoseg.files import local_path
 from geoseg.held import value_of
 from geoseg.options import Polygonizing, read_options
-from geoseg.outlines import OutlineFolder, OutlinePlan, RasterLabels, write_outlines
+from geoseg.outlines import LabelRaster, OutlineFolder, OutlinePlan, write_outlines
 from geoseg.planning import RegionMask, core_count
 from geoseg.raster import Raster, check_labels, common_nodata, content, open_raster, read_legend
 from geoseg.raster.arrays import ImageryLike, named, sendable
@@ -197,7 +197,7 @@ def _plan(
     height, width = raster.shape
     min_pixels, areas = smallest(wanted.min_area, raster.geobox)
     plan = OutlinePlan(
-        source=RasterLabels(sent, nodata, region),
+        source=LabelRaster(sent, nodata, region),
         folder=OutlineFolder(folder.outlines),
         rows=(*range(0, height, wanted.block_size), height),
         cols=(*range(0, width, wanted.block_size), width),

@@ -22,7 +22,7 @@ from geoseg.models.sam.asking import Asker
 from geoseg.models.sam.concepts import Concepts
 from geoseg.models.sam.opening import open_weights, open_words
 from geoseg.models.sam.segmenting import Segmenter
-from geoseg.models.sam.settings import Settings
+from geoseg.models.sam.settings import SamSettings
 from geoseg.models.sam.viewing import Viewer, resizer
 from geoseg.models.sam.words import open_finder
 from geoseg.models.spec import ModelSpec
@@ -53,7 +53,7 @@ TYPES = {
 """Folders that each can open, by the type that they say: published ones hold networks for films, and these in them."""
 
 PREFIXES = ("points_", "pred_iou", "stability_", "crops_", "text_model", "text_threshold")
-"""How hyperparameters begin that can only be meant for `Settings`."""
+"""How hyperparameters begin that can only be meant for `SamSettings`."""
 
 
 def open_network(spec: ModelSpec, device: torch.device) -> Network:
@@ -85,12 +85,12 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
     return Segmenter(viewer, Asker(network, viewer, settings), partial(open_finder, spec, settings, device))
 
 
-def _settings(spec: ModelSpec) -> Settings:
+def _settings(spec: ModelSpec) -> SamSettings:
     """What the hyperparameters choose."""
-    fitting.check_hyperparameters(spec, Settings, PREFIXES)
-    chosen = {name: value for name, value in spec.hyperparameters if name in Settings.__dataclass_fields__}
+    fitting.check_hyperparameters(spec, SamSettings, PREFIXES)
+    chosen = {name: value for name, value in spec.hyperparameters if name in SamSettings.__dataclass_fields__}
     try:
-        return Settings(**chosen)
+        return SamSettings(**chosen)
     except (ValueError, TypeError) as error:
         raise ModelError(
             f"model '{spec.name}' cannot be asked with {chosen}: {error}; correct mlm:hyperparameters in its entry."

@@ -20,8 +20,8 @@ import torch
 from geoseg.errors import ModelError
 from geoseg.models.detections import Detections, Mask, bounding_window
 from geoseg.models.prompts import Box, Prompt
-from geoseg.models.sam.settings import Settings
-from geoseg.models.sam.viewing import View, Viewer
+from geoseg.models.sam.settings import SamSettings
+from geoseg.models.sam.viewing import EncodedTile, Viewer
 
 CENTRE = 0.5
 """What the library adds to positions: it counts from the centre of the first pixel, geoseg from the tile's corner."""
@@ -42,14 +42,14 @@ class Asker:
         One of the library's with image embeddings, on its device.
     viewer : Viewer
         Looks at tiles for it.
-    settings : Settings
+    settings : SamSettings
         How much is asked at once, and what is kept where everything is asked for.
     """
 
-    def __init__(self, network: Any, viewer: Viewer, settings: Settings) -> None:
+    def __init__(self, network: Any, viewer: Viewer, settings: SamSettings) -> None:
         self._network, self._viewer, self._settings = network, viewer, settings
 
-    def answer(self, view: View, prompts: Sequence[Prompt]) -> Detections:
+    def answer(self, view: EncodedTile, prompts: Sequence[Prompt]) -> Detections:
         """Find the object of each prompt; its score is the IoU that the network predicts.
 
         Raises
@@ -63,7 +63,7 @@ class Asker:
         batches = [group[start : start + most] for group in groups for start in range(0, len(group), most)]
         return join([self._answer_alike(view, batch) for batch in batches])
 
-    def everything(self, view: View) -> Detections:
+    def everything(self, view: EncodedTile) -> Detections:
         """Ask at points on a grid, and keep what the network is sure of, each object once.
 
         The filters are those of the library's mask generation, which are those of Kirillov et al. 2023, appendix B.
@@ -77,7 +77,7 @@ class Asker:
         found, best, *_ = post_process(masks, scores, boxes, settings.crops_nms_thresh)
         return detections((mask.numpy() for mask in found), best)
 
-    def _answer_alike(self, view: View, prompts: Sequence[Prompt]) -> Detections:
+    def _answer_alike(self, view: EncodedTile, prompts: Sequence[Prompt]) -> Detections:
         """Ask for prompts of one form at once."""
         form = _form(prompts[0])
         logits, scores = self._ask(*self._arguments(view, prompts), several=form == AMBIGUOUS)
@@ -85,7 +85,7 @@ class Asker:
         masks = self._viewer.enlarge(logits[rows, best][:, None], view) > 0
         return detections(masks.cpu().numpy(), scores[rows, best], [prompt.id for prompt in prompts])
 
-    def _sure(self, view: View, points: torch.Tensor) -> tuple[list[Any], torch.Tensor, torch.Tensor]:
+    def _sure(self, view: EncodedTile, points: torch.Tensor) -> tuple[list[Any], torch.Tensor, torch.Tensor]:
         """Masks (as runs), scores and boxes of what points (point, 2) of the network's square find for sure."""
         settings, (height, width) = self._settings, view.shape
         labels = torch.ones(1, len(points), 1, dtype=torch.int64, device=points.device)
@@ -111,7 +111,9 @@ class Asker:
         found = self._network(**memory, **prompts, multimask_output=several)
         return found.pred_masks.flatten(0, 1).float(), found.iou_scores.flatten(0, 1).float()
 
-    def _arguments(self, view: View, prompts: Sequence[Prompt]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    def _arguments(
+        self, view: EncodedTile, prompts: Sequence[Prompt]
+    ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """The library's arguments for prompts of one form.
 
         It takes many points and boxes of one image, but one mask of each: prompts with masks are as many images.
@@ -166,7 +168,7 @@ def _boxed(prompt: Prompt) -> Prompt:
     return Prompt(prompt.id, box=box, mask=prompt.mask)
 
 
-def _grid(side: int, view: View) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _grid(side: int, view: EncodedTile) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Points (point, 2): x, y in the network's square, in the middles of ``side`` x ``side`` cells of what it sees.
 
     As the library has them: nothing is taken off for the centres of pixels.

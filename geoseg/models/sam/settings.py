@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Settings:
+class SamSettings:
     """Hyperparameters beside those of the library's configuration; most are named as its mask generation names them.
 
     Attributes

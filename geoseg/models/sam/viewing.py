@@ -22,7 +22,7 @@ CONFIDENCE = 10.0
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class EncodedTile:
     """One tile and what a network remembers of it.
 
     Attributes
@@ -63,22 +63,22 @@ class Viewer:
         self._network, self._low = network, 4 * (prompts.image_size // prompts.patch_size)
         self.processor = resizer(processor, self.size)
 
-    def look(self, pixels: torch.Tensor) -> View:
+    def look(self, pixels: torch.Tensor) -> EncodedTile:
         """Take in a tile, scaled pixels, float32 (band, y, x)."""
         seen = self.processor(images=pixels, return_tensors="pt", input_data_format="channels_first")
         remembered = self._network.get_image_embeddings(seen["pixel_values"])
         names = ("image_embeddings", "intermediate_embeddings")  # the second ones are SAM-HQ's
         memory = dict(zip(names, remembered if isinstance(remembered, tuple) else (remembered,), strict=False))
         size = seen.get("reshaped_input_sizes", torch.tensor([[self.size, self.size]]))[0].tolist()
-        return View((pixels.shape[1], pixels.shape[2]), (size[0], size[1]), memory)
+        return EncodedTile((pixels.shape[1], pixels.shape[2]), (size[0], size[1]), memory)
 
-    def shrink(self, mask: Mask, view: View) -> torch.Tensor:
+    def shrink(self, mask: Mask, view: EncodedTile) -> torch.Tensor:
         """Take a mask of the tile (y, x) to the logits that the network takes, float32 (1, y, x)."""
         rows, cols = (max(1, round(side * self._low / self.size)) for side in view.seen)
         share = interpolate(torch.from_numpy(mask).float()[None, None], size=(rows, cols), mode="area")[0]
         return pad((2 * share - 1) * CONFIDENCE, (0, self._low - cols, 0, self._low - rows), value=-CONFIDENCE)
 
-    def enlarge(self, logits: torch.Tensor, view: View) -> torch.Tensor:
+    def enlarge(self, logits: torch.Tensor, view: EncodedTile) -> torch.Tensor:
         """Take the network's logits (n, 1, y, x) to the tile's pixels, float32 (n, y, x)."""
         size = {"original_sizes": [view.shape], "reshaped_input_sizes": [view.seen]}
         enlarged: torch.Tensor = self.processor.post_process_masks([logits], **size, binarize=False)[0][:, 0]

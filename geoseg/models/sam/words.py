@@ -22,7 +22,7 @@ from geoseg.models.detections import UNPROMPTED
 from geoseg.models.prompts import Prompt
 from geoseg.models.sam.opening import open_folder, open_words, read_configuration
 from geoseg.models.sam.segmenting import Finder
-from geoseg.models.sam.settings import Settings
+from geoseg.models.sam.settings import SamSettings
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weights import resolve_folder
 
@@ -96,7 +96,7 @@ FINDERS: dict[str, Callable[..., Finder]] = {
 """What understands words, by the library's name of the class."""
 
 
-def open_finder(spec: ModelSpec, settings: Settings, device: torch.device) -> Finder:
+def open_finder(spec: ModelSpec, settings: SamSettings, device: torch.device) -> Finder:
     """Open the model that understands words.
 
     Raises
