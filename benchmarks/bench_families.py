@@ -30,6 +30,7 @@ from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.models import FAMILIES as ADAPTERS
 from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model
 from geoseg.models.probe import TOLERANCE, made_up_pixels, measure_cost, measure_edge
+from geoseg.probabilities import apply_threshold
 from geoseg.segmentation import predict_block
 
 CLASSES = 11
@@ -246,7 +247,8 @@ def seams(model: Any) -> float:
     """Seam score of the confidence of a map of small tiles; 1.0 is invisible."""
     tiling = Tiling(256, 32, 32, 32)
     grid = TileGrid(PHOTO, tiling, (99, 99))
-    confidence = predict_block(Photo(), model, grid, grid.block(0, 0)).confidence
+    pixels = predict_block(Photo(), model, grid, grid.block(0, 0)).pixels
+    confidence = apply_threshold(pixels.labels, pixels.best)[1]
     starts = range(0, max(PHOTO), tiling.stride)
     return seam_score(confidence, starts, starts)
 

@@ -1,32 +1,92 @@
-"""From stored blocks to rasters of labels and instances, streamed.
+"""From stored blocks to rasters of labels, instances, confidence and probabilities, streamed.
 
 It runs on a worker and reads only the run folder, so that memory stays flat and polygons are written at the same time.
-It knows nothing of how blocks came to be.
+It knows nothing of how blocks came to be. Each kind of raster is a row of `PRODUCTS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
-from geoseg.models.spec import NODATA, ClassSpec
+from geoseg.models.background import probable_classes
+from geoseg.models.spec import ClassSpec
 from geoseg.planning import Plan
+from geoseg.probabilities import LEVELS, NO_INTEGER, NODATA, SCALE
 from geoseg.raster import write_cog
+from geoseg.raster.cog import Resampling
+from geoseg.raster.zarr import shards_of, write_zarr
 from geoseg.store import RunFolder
 
-Read = Callable[[slice, slice], NDArray[Any]]
-"""Rows and columns to what is there."""
-
 STRIPE = 2048
-"""Rows of the label raster read at once, at most, px."""
+"""Rows of a raster read at once, at most, px."""
+
+STRIPE_BYTES = 64 * 2**20
+"""Bytes read at once, about."""
+
+Read = Callable[[RunFolder, slice, slice], NDArray[Any]]
+"""Gives rows and columns of a run: (y, x), or (band, y, x)."""
 
 
-def write_labels(plan: Plan, folder: RunFolder, path: Path) -> None:
-    """Write the labels as a Cloud Optimized GeoTIFF with colours, class names and overviews.
+@dataclass(frozen=True)
+class Product:
+    """A raster that a run can write.
+
+    Attributes
+    ----------
+    read : callable
+        Reads it from the run folder.
+    description : str
+        Name of the variable, or of a single band.
+    dtype : str
+        Of its numbers.
+    nodata : int
+        The number of pixels without data.
+    overview_resampling : str
+        As of `geoseg.raster.write_cog`.
+    scale : float
+        What a number x means: ``scale * x``.
+    bands : callable
+        Names of the bands of a run; without any there is one band.
+    """
+
+    read: Read
+    description: str
+    dtype: str
+    nodata: int
+    overview_resampling: Resampling
+    scale: float = 1.0
+    bands: Callable[[Plan], tuple[str, ...]] = lambda _: ()
+
+    def bytes_per_pixel(self, plan: Plan) -> int:
+        """Bytes of a pixel of all bands."""
+        return np.dtype(self.dtype).itemsize * max(1, len(self.bands(plan)))
+
+
+def _band_names(plan: Plan) -> tuple[str, ...]:
+    names = {item.value: item.name for item in plan.classes}
+    return tuple(names[item.value] for item in probable_classes(plan.spec))
+
+
+PRODUCTS: Mapping[str, Product] = {
+    "labels": Product(RunFolder.read_labels, "labels", "uint8", NODATA, "mode"),
+    "instances": Product(RunFolder.read_instances, "instances", "uint32", 0, "nearest"),
+    "confidence": Product(RunFolder.read_confidence, "confidence", "uint8", 0, "average", 1 / LEVELS),
+    "probabilities": Product(
+        RunFolder.read_probabilities, "probabilities", "uint16", NO_INTEGER, "average", 1 / SCALE, _band_names
+    ),
+}
+"""Rasters of a run by their names, which are those of their files without the ending."""
+
+
+def write_raster(plan: Plan, folder: RunFolder, path: Path) -> None:
+    """Write one of `PRODUCTS`: a Cloud Optimized GeoTIFF, or a Zarr store where the name ends so.
 
     Parameters
     ----------
@@ -35,39 +95,37 @@ def write_labels(plan: Plan, folder: RunFolder, path: Path) -> None:
     folder : RunFolder
         Holds its blocks.
     path : Path
-        The GeoTIFF.
+        The raster, named after what it holds.
     """
-    _write(
-        plan,
-        path,
-        folder.read_labels,
-        nodata=NODATA,
-        colors={item.value: _rgb(item) for item in plan.spec.classes},
-        categories={item.value: item.name for item in plan.spec.classes},
-    )
+    product, raster = PRODUCTS[path.stem], plan.raster
+    place = path, raster.shape, raster.transform, raster.crs
+    options: dict[str, Any] = {
+        **{name: getattr(product, name) for name in ("description", "dtype", "nodata", "scale")},
+        "bands": product.bands(plan),
+    }
+
+    def read(window: Window) -> tuple[Window, NDArray[Any]]:
+        return window, product.read(folder, *window.slices())
+
+    if path.suffix == ".zarr":
+        write_zarr(*place, windows=map(read, shards_of(raster.shape)), **options)
+        return
+    windows = map(read, _stripes(plan, product.bytes_per_pixel(plan)))
+    if path.stem == "labels":
+        options["colors"] = {item.value: _rgb(item) for item in plan.classes}
+        options["categories"] = {item.value: item.name for item in plan.classes}
+    write_cog(*place, windows=windows, overview_resampling=product.overview_resampling, **options)
 
 
-def write_instances(plan: Plan, folder: RunFolder, path: Path) -> None:
-    """Write instances as a Cloud Optimized GeoTIFF, uint32, 0 = none; arguments as in `write_labels`."""
-    instances: dict[str, Any] = {"dtype": "uint32", "description": "instances", "overview_resampling": "nearest"}
-    _write(plan, path, folder.read_instances, nodata=0, **instances)
-
-
-def _write(plan: Plan, path: Path, read: Read, **options: Any) -> None:
-    """Write what is read on the raster's grid."""
-    raster = plan.raster
-    write_cog(path, raster.shape, raster.transform, raster.crs, windows=_stripes(plan, read), **options)
-
-
-def _stripes(plan: Plan, read: Read) -> Iterator[tuple[Window, NDArray[Any]]]:
-    """What is read, in windows that are aligned to blocks, at most `STRIPE` rows high."""
+def _stripes(plan: Plan, pixel_bytes: int) -> Iterator[Window]:
+    """Windows that are aligned to blocks, of at most `STRIPE` rows and about `STRIPE_BYTES`."""
     for row in range(plan.grid.rows.blocks):
         top, bottom = plan.grid.rows.block_core(row)
-        for y in range(top, bottom, STRIPE):
-            for col in range(plan.grid.cols.blocks):
-                left, right = plan.grid.cols.block_core(col)
-                window = Window(y, left, min(STRIPE, bottom - y), right - left)
-                yield window, read(*window.slices())
+        for col in range(plan.grid.cols.blocks):
+            left, right = plan.grid.cols.block_core(col)
+            rows = max(1, min(STRIPE, STRIPE_BYTES // (pixel_bytes * (right - left))))
+            for y in range(top, bottom, rows):
+                yield Window(y, left, min(rows, bottom - y), right - left)
 
 
 def _rgb(item: ClassSpec) -> tuple[int, int, int]:

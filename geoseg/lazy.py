@@ -41,7 +41,14 @@ from geoseg.planning import RegionMask, tiling_of
 from geoseg.raster import LOCAL, Raster
 from geoseg.raster.arrays import ImageryLike
 from geoseg.raster.options import configured
-from geoseg.segmentation import Prediction, detect_block, finish_block, parse_block, predict_block
+from geoseg.segmentation import (
+    Prediction,
+    detect_block,
+    finish_block,
+    label_block,
+    parse_block,
+    predict_block,
+)
 from geoseg.signatures import ImageryArguments
 from geoseg.store.run import as_levels
 from geoseg.vector import RegionLike, is_bare, read_region
@@ -367,9 +374,8 @@ def _finish(
     """All outputs of a block by name; things lie over stuff."""
     parts: dict[str, NDArray[Any]] = {}
     if predicted.stuff is not None:
-        parts["labels"], parts["confidence"] = finish_block(
-            predicted.stuff, dict(zip(names, strips, strict=True)), spec
-        )
+        pixels = finish_block(predicted.stuff, dict(zip(names, strips, strict=True)), spec)
+        parts["labels"], parts["confidence"] = label_block(pixels, spec, len(predicted.stuff.strips.top))
     if grid is None or united is None or around is None:
         return parts
     numbers = united.numbered(paint_core(grid, grid.block(*place), _look(around)))

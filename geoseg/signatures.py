@@ -179,6 +179,14 @@ class RunArguments(TypedDict, total=False):
     """Polygon file to write, by name; the extension is the format: .gpkg, .parquet, .fgb, .geojson, .shp or
     .pmtiles."""
 
+    outputs: str | Sequence[str] | None
+    """Rasters to write besides labels: confidence (of the assigned label) and probabilities (one band per class), as
+    GeoTIFF, or as Zarr store with the extension .zarr, such as confidence,probabilities.zarr."""
+
+    legend: str | Mapping[int | str, str | Mapping[str, str]] | None
+    """Names and colours of classes in the results, by the model's name or value, such as built=#c4281b,trees=Forest. In
+    YAML and Python also {trees: {name: Forest, color: "#1b7837"}}."""
+
     overwrite: bool | None
     """Start anew in a folder that holds another run."""
 

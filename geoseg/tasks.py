@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from distributed import Worker
+from numpy.typing import NDArray
 
 from geoseg import steps
 from geoseg.blending import Strips, compile_loops
@@ -24,8 +25,17 @@ from geoseg.instances import TileObjects, meet, paint_core
 from geoseg.instances import unite as unite_objects
 from geoseg.models import AnyModel, load_model, trial_prompts, wrap
 from geoseg.planning import Plan
+from geoseg.probabilities import Pixels
 from geoseg.raster.options import configured
-from geoseg.segmentation import Prediction, detect_block, finish_block, parse_block, predict_block
+from geoseg.segmentation import (
+    Prediction,
+    by_class,
+    detect_block,
+    finish_block,
+    label_block,
+    parse_block,
+    predict_block,
+)
 from geoseg.steps import Step, Written
 from geoseg.store import RunFolder
 from geoseg.store.journal import Digest
@@ -147,18 +157,19 @@ def predict(job: Job, place: Place, _: Collection[Step]) -> Written:
     """
     plan, folder, block = job.plan, job.folder, job.plan.grid.block(*place)
     source = plan.raster, job.open(), plan.grid, block
+    how: dict[str, Any] = {"region": plan.region, "batch_size": plan.batch_size}
     prediction, tiles = None, None
     if not plan.has_things:
-        prediction = predict_block(*source, region=plan.region, batch_size=plan.batch_size)
+        prediction = predict_block(*source, **how, keep_probabilities=plan.keep_probabilities)
     elif plan.has_stuff:
-        prediction, tiles = parse_block(*source, region=plan.region, batch_size=plan.batch_size)
+        prediction, tiles = parse_block(*source, **how, keep_probabilities=plan.keep_probabilities)
     else:
-        tiles = detect_block(*source, region=plan.region, batch_size=plan.batch_size, prompts=plan.prompts)
+        tiles = detect_block(*source, **how, prompts=plan.prompts)
     digests = [] if tiles is None else [folder.objects.write_tiles(block, tiles)]
     if prediction is not None:
         waiting = job.strips_of(block)
         if "draft" in waiting:
-            digests.append(folder.write_draft(block, prediction.labels, prediction.confidence))
+            digests.append(folder.write_draft(block, prediction.pixels))
         digests += folder.write_strips(block, prediction.strips, waiting - {"draft"})
     return Written(digests)
 
@@ -187,10 +198,18 @@ def _finish_labels(job: Job, block: Block, sources: Mapping[str, tuple[int, int]
     sums = {strip: arrays[strip][0] for strip in (*sources, "top", "left")}
     unused = sums["top"][:0]
     strips = Strips(sums["top"], sums["left"], right=unused, below=unused, corner=unused)
-    labels, confidence = arrays["draft"]
-    prediction = Prediction(labels, confidence, strips)
     neighbours = {strip: sums[strip] for strip in sources}
-    return job.folder.write_block(block, *finish_block(prediction, neighbours, job.plan.spec))
+    pixels = finish_block(Prediction(Pixels(*arrays["draft"]), strips), neighbours, job.plan.spec)
+    return job.folder.write_block(block, _stored(pixels, job.plan, len(strips.top)))
+
+
+def _stored(pixels: Pixels, plan: Plan, count: int) -> dict[str, NDArray[Any]]:
+    """What is kept of the pixels of a block of so many scores, by the arrays of the run folder."""
+    kept: dict[str, NDArray[Any]] = {"labels": pixels.labels, "best": pixels.best}
+    if plan.background is None:
+        labels, confidence = label_block(pixels, plan.spec, count)
+        kept = {"labels": labels, "confidence": confidence}
+    return kept | ({"probabilities": by_class(pixels, plan.spec)} if plan.keep_probabilities else {})
 
 
 class _Looking:

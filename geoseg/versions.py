@@ -18,7 +18,10 @@ from geoseg.models.spec import ModelSpec
 
 HOME = Path(__file__).parent
 
-PREDICTING = ("grid.py", "blending", "raster", "models", "segmentation", "instances", "prompting.py")
+PREDICTING = (
+    *("grid.py", "probabilities.py", "prompting.py"),
+    *("blending", "raster", "models", "segmentation", "instances"),
+)
 """Modules of geoseg that decide labels."""
 
 OUTLINING = ("arcs", "vectorize", "outlines", "footprints", "vector/clipping.py")

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import geoseg
-from geoseg.blending import SCALE, Background, label, label_ramp, quantise
+from geoseg.blending import label, label_ramp, quantise
 from geoseg.catalog import find_model
-from geoseg.errors import CatalogError, GeosegError, GeosegWarning, ModelError, WorkflowError
+from geoseg.errors import CatalogError, GeosegWarning, ModelError, WorkflowError
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.models import Band, ClassSpec, Detections, ModelSpec, Scaling, load_model, wrap
 from geoseg.models.background import background_of, scored_classes, with_background
@@ -31,6 +31,7 @@ from geoseg.models.refinement import Refinement
 from geoseg.models.together import Together
 from geoseg.models.trial import try_model
 from geoseg.models.tta import TestTimeAugmentation
+from geoseg.probabilities import SCALE, Background, Pixels, apply_threshold
 from geoseg.training.teacher import predict_image
 from tests.rasters import write_raster
 from tests.test_segmentation import ArrayRaster, run_blocks
@@ -90,18 +91,18 @@ def test_labels_and_confidence_are_those_of_plain_float64(
     tensor = torch.from_numpy(scores)
     tensor = tensor[None].contiguous(memory_format=torch.channels_last)[0] if is_last else tensor
     values, below = np.arange(1, classes + 1, dtype=np.uint8), Background(77, threshold)
-    labels, confidence = np.zeros(shape[1:], np.uint8), np.zeros(shape[1:], np.uint8)
-    everywhere = np.ones(shape[1:], bool)
-    label(tensor, activation, Window(0, 0, 9, 21), values, everywhere, labels, confidence, background=below)
+    pixels, everywhere = Pixels.empty(shape[1:]), np.ones(shape[1:], bool)
+    label(tensor, activation, Window(0, 0, 9, 21), values, everywhere, pixels)
+    labels, confidence = apply_threshold(pixels.labels, pixels.best, below)
     best, chance, is_clear = expected(scores.astype(np.float64), activation, threshold)
     np.testing.assert_array_equal(labels[is_clear], np.where(best < 0, 77, best + 1)[is_clear])
-    np.testing.assert_allclose(confidence[is_clear], 255 * chance[is_clear], atol=0.52)
+    np.testing.assert_allclose(confidence[is_clear], np.maximum(255 * chance[is_clear], 1), atol=0.52)
     # a ramp on which all tiles say the same is labelled alike, ties included
     sums = quantise(tensor, activation).astype(np.int32) * 65_536
-    ramp_labels, ramp_confidence = np.zeros_like(labels), np.zeros_like(confidence)
-    label_ramp(sums, values, everywhere, ramp_labels, ramp_confidence, background=below)
-    np.testing.assert_array_equal(ramp_labels, labels)
-    np.testing.assert_array_equal(ramp_confidence, confidence)
+    ramp = Pixels.empty(shape[1:])
+    label_ramp(sums, values, everywhere, ramp)
+    np.testing.assert_array_equal(ramp.labels, pixels.labels)
+    np.testing.assert_array_equal(ramp.best, pixels.best)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.02, 0.98))
@@ -118,11 +119,10 @@ def test_one_class_is_labelled_as_two_with_a_softmax_whose_scores_are_even_at_th
 def labels_of(scores: NDArray[np.float64], threshold: float) -> NDArray[np.uint8]:
     """Labels of one sigmoid class."""
     shape = scores.shape[1:]
-    target = np.ones(shape, bool), np.full(shape, 9, np.uint8), np.zeros(shape, np.uint8)
-    below = Background(0, threshold)
+    pixels, everywhere = Pixels.empty(shape), np.ones(shape, bool)
     window = Window(0, 0, *shape)
-    label(torch.from_numpy(scores).float(), "sigmoid", window, np.array([1], np.uint8), *target, background=below)
-    return target[1]
+    label(torch.from_numpy(scores).float(), "sigmoid", window, np.array([1], np.uint8), everywhere, pixels)
+    return apply_threshold(pixels.labels, pixels.best, Background(0, threshold))[0]
 
 
 @pytest.mark.parametrize(("threshold", "found"), [(0.0, [0, 1, 1, 1]), (0.5, [0, 0, 0, 1]), (1.0, [0, 0, 0, 0])])
@@ -407,8 +407,10 @@ def test_a_run_writes_background_as_a_class_and_only_what_is_labelled_as_polygon
     manifest = json.loads((tmp_path / "out" / "run.json").read_text())
     assert "background" in json.dumps(manifest["model"]["classes"])
     assert result.plan.spec.threshold == 0.2
-    with pytest.raises(GeosegError, match="threshold"):
-        geoseg.run(workflow, output=str(tmp_path / "out"), threshold=0.6, features=["features.geojson"])
+    later = geoseg.run(workflow, output=str(tmp_path / "out"), threshold=0.6, features=["features.geojson"])
+    assert "predict" not in later.outcome.done
+    with rasterio.open(tmp_path / "out" / "labels.tif") as file:
+        assert (file.read(1) == 1).sum() == 4800
     geoseg.run(workflow, output=str(tmp_path / "all"), classes=["background"], features=["features.geojson"])
     assert set(pyogrio.read_dataframe(tmp_path / "all" / "features.geojson")["name"]) == {"background"}
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geoseg.blending import ONE, SCALE, BlockSums, axis_weights, complete, label, label_ramp, quantise, ramp_weights
+from geoseg.blending import ONE, BlockSums, axis_weights, complete, label, label_ramp, quantise, ramp_weights
 from geoseg.grid import TileGrid, Window
+from geoseg.probabilities import NO_INTEGER, SCALE, Pixels, apply_threshold
 from tests.strategies import grids
 
 ONE_PIXEL = Window(0, 0, 1, 1)
@@ -18,9 +19,11 @@ ONE_PIXEL = Window(0, 0, 1, 1)
 
 def labelled(scores: torch.Tensor, window: Window, activation: str = "none") -> tuple[NDArray[np.uint8], ...]:
     """Positions of the classes, and confidence, of a window in which every pixel is wanted."""
-    found = np.full(window.shape, 99, np.uint8), np.full(window.shape, 99, np.uint8)
-    label(scores, activation, window, np.arange(len(scores), dtype=np.uint8), np.ones(window.shape, bool), *found)
-    return found
+    pixels = Pixels.empty(window.shape, len(scores))
+    label(scores, activation, window, np.arange(len(scores), dtype=np.uint8), np.ones(window.shape, bool), pixels)
+    np.testing.assert_array_equal(pixels.probabilities.max(0), pixels.best)
+    np.testing.assert_array_equal(pixels.probabilities.argmax(0), pixels.labels)
+    return apply_threshold(pixels.labels, pixels.best)
 
 
 @given(st.integers(0, 600))
@@ -95,9 +98,12 @@ def test_a_constant_model_is_labelled_alike_on_ramps_and_elsewhere(
     sums = np.zeros((len(values), 1, 1), np.int32)
     for weight in weights:
         sums += quantise(probabilities) * np.int32(weight)
-    alone, blended = labelled(probabilities, ONE_PIXEL), (np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8))
-    label_ramp(sums, np.arange(len(values), dtype=np.uint8), np.ones((1, 1), bool), *blended)
-    assert alone == blended
+    alone, blended = Pixels.empty((1, 1), len(values)), Pixels.empty((1, 1), len(values))
+    positions, everywhere = np.arange(len(values), dtype=np.uint8), np.ones((1, 1), bool)
+    label(probabilities, "none", ONE_PIXEL, positions, everywhere, alone)
+    label_ramp(sums, positions, everywhere, blended)
+    for one, other in zip(vars(alone).values(), vars(blended).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @given(st.integers(1, 9), st.integers(0, 2**32 - 1), st.data())
@@ -114,7 +120,7 @@ def test_labels_are_the_first_largest_of_the_integers_in_any_window(
     indices, confidence = labelled(scores, window)
     integers = np.rint(coarse * np.float32(SCALE)).astype(np.int64)[(slice(None), *window.slices())]
     np.testing.assert_array_equal(indices, integers.argmax(0))
-    np.testing.assert_array_equal(confidence, np.floor(integers.max(0) * 255 / SCALE + 0.5))
+    np.testing.assert_array_equal(confidence, np.maximum(np.floor(integers.max(0) * 255 / SCALE + 0.5), 1))
 
 
 def test_ties_go_to_the_first_class() -> None:
@@ -123,12 +129,16 @@ def test_ties_go_to_the_first_class() -> None:
 
 
 def test_pixels_that_are_not_wanted_keep_what_they_have() -> None:
-    labels, confidence = np.full((2, 3), 255, np.uint8), np.zeros((2, 3), np.uint8)
+    pixels = Pixels.empty((2, 3), 2)
     wanted = np.array([[True, False, True], [False, True, False]])
     scores = torch.zeros(2, 2, 3)
     scores[1] = 1
-    label(scores, "none", Window(0, 0, 2, 3), np.array([4, 7], np.uint8), wanted, labels, confidence)
-    np.testing.assert_array_equal(labels, np.where(wanted, 7, 255))
+    label(scores, "none", Window(0, 0, 2, 3), np.array([4, 7], np.uint8), wanted, pixels)
+    np.testing.assert_array_equal(pixels.labels, np.where(wanted, 7, 255))
+    np.testing.assert_array_equal(pixels.best, np.where(wanted, SCALE, NO_INTEGER))
+    np.testing.assert_array_equal(pixels.probabilities, np.where(wanted, [[[0]], [[SCALE]]], NO_INTEGER))
+    labels, confidence = apply_threshold(pixels.labels, pixels.best)
+    np.testing.assert_array_equal(labels, pixels.labels)
     np.testing.assert_array_equal(confidence, np.where(wanted, 255, 0))
 
 

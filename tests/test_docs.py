@@ -27,7 +27,10 @@ PAGES = {path.stem: path.read_text() for path in (ROOT / "README.md", *sorted((R
 PARSED = {"cluster": "a cluster of other machines", "training": "a recipe and data of one's own"}
 """Pages whose commands and Python need what no test has: commands are parsed, Python is compiled."""
 
-BEFORE = {"continuing": "geoseg run land_use scene.tif --output out/land_use"}
+BEFORE = {
+    "continuing": "geoseg run land_use scene.tif --output out/land_use",
+    "outputs": "geoseg run land_use scene.tif --output out/land_use --outputs confidence,probabilities",
+}
 """What a reader of a page has done before its commands."""
 
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -110,6 +113,7 @@ def test_the_command_can_be_parsed(command: str) -> None:
 @pytest.mark.parametrize("page", PYTHON)
 def test_the_python_works_as_it_stands(page: str, elsewhere: Path) -> None:
     names: dict[str, object] = {}
+    assert page not in BEFORE or not blocks(page, "python") or run(BEFORE[page]) == 0
     for code in blocks(page, "python"):
         program = compile(code, f"{page}.md", "exec")
         if page not in PARSED:

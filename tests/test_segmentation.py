@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geoseg.blending import SCALE, Mask, quantise
+from geoseg.blending import Mask, quantise
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.models.spec import NODATA, Band, ClassSpec, ModelSpec
-from geoseg.segmentation import finish_block, predict_block, read_tile
+from geoseg.probabilities import SCALE
+from geoseg.segmentation import Prediction, by_class, finish_block, label_block, predict_block, read_tile
 from tests.strategies import grids, pixels, tilings
 
 CLASSES = tuple(ClassSpec(value, f"class {value}") for value in (0, 1, 2))
@@ -65,8 +66,10 @@ def run_blocks(raster: ArrayRaster, model: BoxModel, grid: TileGrid, **options: 
     for block in grid.blocks():
         sources = grid.sources_of(block).items()
         strips = {strip: getattr(predictions[place].strips, strip) for strip, place in sources}
-        result = finish_block(predictions[block.row, block.col], strips, model.spec)
-        labels[block.core.slices()], confidence[block.core.slices()] = result
+        prediction = predictions[block.row, block.col]
+        pixels = finish_block(prediction, strips, model.spec)
+        place = block.core.slices()
+        labels[place], confidence[place] = label_block(pixels, model.spec, len(prediction.strips.top))
     return labels, confidence
 
 
@@ -190,7 +193,51 @@ def test_finishing_twice_changes_nothing() -> None:
     grid, model = TileGrid((40, 40), Tiling(16, 2, 4), (2, 2)), BoxModel()
     first, second = (predict_block(raster, model, grid, grid.block(0, col)) for col in (0, 1))
     neighbours = {"right": first.strips.right}
-    labels, confidence = finish_block(second, neighbours, model.spec)
-    again = finish_block(type(second)(labels, confidence, second.strips), neighbours, model.spec)
-    np.testing.assert_array_equal(again[0], labels)
-    np.testing.assert_array_equal(again[1], confidence)
+    once = finish_block(second, neighbours, model.spec)
+    again = finish_block(Prediction(once, second.strips), neighbours, model.spec)
+    for one, other in zip(vars(once).values(), vars(again).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def probabilities_of(raster: ArrayRaster, model: BoxModel, grid: TileGrid) -> NDArray[np.uint16]:
+    """Probabilities of all classes, uint16 (class, y, x), in memory."""
+    keep = {"keep_probabilities": True}
+    predictions = {(b.row, b.col): predict_block(raster, model, grid, b, **keep) for b in grid.blocks()}
+    found = np.full((3, *grid.shape), 65_535, np.uint16)
+    for block in grid.blocks():
+        strips = {strip: getattr(predictions[at].strips, strip) for strip, at in grid.sources_of(block).items()}
+        pixels = finish_block(predictions[block.row, block.col], strips, model.spec)
+        if len(pixels.probabilities):
+            found[(slice(None), *block.core.slices())] = by_class(pixels, model.spec)
+    return found
+
+
+@given(grids(longest=60), st.data())
+def test_probabilities_are_those_of_the_whole_image_and_the_first_largest_is_the_label(
+    grid: TileGrid, data: st.DataObject
+) -> None:
+    raster = ArrayRaster(data.draw(pixels(grid.shape)))
+    model = BoxModel(reach=data.draw(st.integers(0, grid.tiling.halo)))
+    found = probabilities_of(raster, model, grid)
+    height, width = grid.shape
+    halo = grid.tiling.halo
+    rows, cols = reflect(np.arange(-halo, height + halo), height), reflect(np.arange(-halo, width + halo), width)
+    padded = raster.pixels[:, rows[:, None], cols]
+    scores = model.score(padded[None], np.ones((1, *padded.shape[1:]), bool))[0]
+    np.testing.assert_array_equal(found, quantise(scores[:, halo : halo + height, halo : halo + width], "softmax"))
+
+
+@given(tilings(), st.integers(1, 60), st.integers(1, 60), st.data())
+def test_probabilities_do_not_depend_on_blocks_and_labels_are_made_of_them(
+    tiling: Tiling, height: int, width: int, data: st.DataObject
+) -> None:
+    valid = np.random.default_rng(width).random((height, width)) > 0.2
+    raster, model = ArrayRaster(data.draw(pixels((height, width))), valid), BoxModel(reach=9)
+    layouts = [TileGrid((height, width), tiling, size) for size in ((1, 1), (2, 3), (8, 8))]
+    first, *others = (probabilities_of(raster, model, grid) for grid in layouts)
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+    labels, confidence = run_blocks(raster, model, layouts[0])
+    np.testing.assert_array_equal((first == 65_535).all(0), ~valid)
+    np.testing.assert_array_equal(labels[valid], first.argmax(0)[valid])
+    np.testing.assert_array_equal(confidence[valid], np.floor(first.max(0)[valid].astype(float) * 255 / SCALE + 0.5))

@@ -19,6 +19,7 @@ from geoseg.blending import Strips
 from geoseg.errors import DamagedError, FingerprintError, OutputError
 from geoseg.files import write_file
 from geoseg.grid import TileGrid, Tiling
+from geoseg.probabilities import Background, Pixels
 from geoseg.store import RunFolder, differences
 from geoseg.store.journal import Digest, Journal
 
@@ -36,7 +37,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def test_blocks_come_back_as_they_were_written_and_the_rest_is_nodata(folder: RunFolder) -> None:
     block = GRID.block(1, 1)
     values = np.random.default_rng(0).integers(0, 9, block.core.shape, dtype=np.uint8)
-    folder.write_block(block, values, values)
+    folder.write_block(block, {"labels": values, "confidence": values})
     np.testing.assert_array_equal(folder.read_labels(*block.core.slices()), values)
     np.testing.assert_array_equal(folder.read_confidence(*block.core.slices()), values)
     assert (folder.read_labels(slice(0, 50), slice(0, block.core.x)) == 255).all()
@@ -44,24 +45,26 @@ def test_blocks_come_back_as_they_were_written_and_the_rest_is_nodata(folder: Ru
 
 def test_a_block_without_a_label_is_not_stored_and_reads_as_nodata(folder: RunFolder) -> None:
     block = GRID.block(0, 0)
-    folder.write_block(block, np.full(block.core.shape, 255, np.uint8), np.zeros(block.core.shape, np.uint8))
+    empty = np.full(block.core.shape, 255, np.uint8)
+    folder.write_block(block, {"labels": empty, "confidence": np.zeros_like(empty)})
     assert not list((folder.state / "blocks.zarr").glob("*/c/**/*"))
     assert (folder.read_labels(*block.core.slices()) == 255).all()
 
 
 def test_a_block_whose_labels_are_all_zero_is_stored(folder: RunFolder) -> None:
     block, zeros = GRID.block(0, 0), np.zeros(GRID.block(0, 0).core.shape, np.uint8)
-    folder.write_block(block, zeros, zeros)
+    folder.write_block(block, {"labels": zeros, "confidence": zeros})
     assert (folder.read_labels(*block.core.slices()) == 0).all()
 
 
 def test_a_draft_comes_back_whole_and_is_dropped_like_a_strip(folder: RunFolder) -> None:
     block = GRID.block(1, 0)
-    labels, confidence = np.random.default_rng(0).integers(0, 256, (2, *block.core.shape), dtype=np.uint8)
-    folder.write_draft(block, labels, confidence)
+    pixels = Pixels.empty(block.core.shape, 3)
+    pixels.labels[3:5], pixels.best[2], pixels.probabilities[1, :, 4] = 7, 12_345, 678
+    folder.write_draft(block, pixels)
     found = folder.read_strips({"draft": (1, 0)})["draft"]
-    np.testing.assert_array_equal(found[0], labels)
-    np.testing.assert_array_equal(found[1], confidence)
+    for array, kept in zip(vars(pixels).values(), found, strict=True):
+        np.testing.assert_array_equal(array, kept)
     folder.strip_path(1, 0, "draft").unlink()
     with pytest.raises(DamagedError, match=r"0-draft\.npy is missing; start the run again"):
         folder.read_strips({"draft": (1, 0)})
@@ -128,7 +131,7 @@ def test_what_an_overwritten_run_leaves_is_never_taken_for_the_new_one(
 
 def test_folders_in_place_of_files_are_replaced(folder: RunFolder) -> None:
     block = GRID.block(0, 0)
-    digests = folder.write_block(block, *[np.ones(block.core.shape, np.uint8)] * 2)
+    digests = folder.write_block(block, dict.fromkeys(("labels", "confidence"), np.ones(block.core.shape, np.uint8)))
     folder.journal("finish").put((block.row, block.col), digests)
     chunk = folder.state / digests[0].name
     marker = folder.state / "finish" / block.id
@@ -138,7 +141,8 @@ def test_folders_in_place_of_files_are_replaced(folder: RunFolder) -> None:
         assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
         assert not folder.journal("finish").places()
         folder.journal("finish").put(
-            (block.row, block.col), folder.write_block(block, *[np.ones(block.core.shape, np.uint8)] * 2)
+            (block.row, block.col),
+            folder.write_block(block, dict.fromkeys(("labels", "confidence"), np.ones(block.core.shape, np.uint8))),
         )
         assert path.is_file()
         assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
@@ -147,7 +151,8 @@ def test_folders_in_place_of_files_are_replaced(folder: RunFolder) -> None:
 
 def test_a_run_folder_written_anew_is_read_anew(folder: RunFolder) -> None:
     block = GRID.block(0, 0)
-    folder.write_block(block, np.zeros(block.core.shape, np.uint8), np.zeros(block.core.shape, np.uint8))
+    zeros = np.zeros(block.core.shape, np.uint8)
+    folder.write_block(block, {"labels": zeros, "confidence": zeros})
     assert (folder.read_labels(slice(0, 2), slice(0, 2)) == 0).all()
     smaller = TileGrid((20, 20), Tiling(16, 2, 4), (1, 1))
     folder.prepare(smaller, FINGERPRINT, overwrite=True)
@@ -248,3 +253,41 @@ def test_a_marker_counts_only_while_its_files_are_what_it_says(
     os.truncate(root / "finish" / "0-0", cut)
     assert not journal.has_sizes((0, 0))
     assert journal.read((0, 0)) is None
+
+
+def test_probabilities_come_back_whichever_blocks_a_window_touches_and_one_file_holds_a_block(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out")
+    folder.prepare(GRID, FINGERPRINT, overwrite=False, arrays=("labels", "best", "probabilities"), classes=3)
+    whole = np.random.default_rng(0).integers(0, 32_768, (3, *GRID.shape), dtype=np.uint16)
+    for block in GRID.blocks():
+        part = whole[(slice(None), *block.core.slices())]
+        labels = part.argmax(0).astype(np.uint8)
+        digests = folder.write_block(block, {"labels": labels, "best": part.max(0), "probabilities": part})
+        assert sum("probabilities" in digest.name for digest in digests) in (
+            1,
+            2,
+            4,
+        )  # the last blocks own two of an axis
+    np.testing.assert_array_equal(folder.read_probabilities(slice(3, 44), slice(7, 40)), whole[:, 3:44, 7:40])
+    files = [path for path in (folder.state / "blocks.zarr" / "probabilities" / "c").rglob("*") if path.is_file()]
+    array = zarr.open_array(str(folder.state / "blocks.zarr"), path="probabilities")
+    assert array.shards == (3, *GRID.chunks)
+    assert len(files) == np.prod([-(-length // size) for length, size in zip(GRID.shape, GRID.chunks, strict=True)])
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.25, 0.5, 1.0])
+def test_labels_are_read_with_the_threshold_of_the_last_start(tmp_path: Path, threshold: float) -> None:
+    folder, arrays = RunFolder(tmp_path / "out"), ("labels", "best")
+    folder.prepare(GRID, FINGERPRINT, overwrite=False, arrays=arrays, background=Background(0, 0.9))
+    block = GRID.block(0, 0)
+    best = np.random.default_rng(0).integers(0, 32_768, block.core.shape, dtype=np.uint16)
+    best[:2] = [[0], [32_767]]
+    labels = np.where(best % 2, 3, 4).astype(np.uint8)
+    labels[4], best[4] = 255, 65_535
+    folder.write_block(block, {"labels": labels, "best": best})
+    folder.prepare(GRID, FINGERPRINT, overwrite=False, arrays=arrays, background=Background(0, threshold))
+    is_above, is_known = best / 32_767 > threshold, labels != 255
+    found, confidence = (read(*block.core.slices()) for read in (folder.read_labels, folder.read_confidence))
+    np.testing.assert_array_equal(found, np.where(is_known & ~is_above, 0, labels))
+    chance = np.where(is_above, best, 32_767.0 - best) / 32_767
+    np.testing.assert_allclose(confidence, np.where(is_known, np.maximum(chance * 255, 1), 0), atol=0.5001)

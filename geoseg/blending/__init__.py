@@ -9,17 +9,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from geoseg.blending.integers import LEVELS, SCALE, Background, Labels, Mask, label, quantise
+from geoseg.blending.integers import Mask, label, quantise
 from geoseg.blending.ramps import ONE, BlockSums, Strips, Sums, axis_weights, complete, label_ramp, ramp_weights
 from geoseg.grid import TileGrid, Tiling, Window
+from geoseg.probabilities import Pixels, apply_threshold
 
 __all__ = [
-    "LEVELS",
     "ONE",
-    "SCALE",
-    "Background",
     "BlockSums",
-    "Labels",
     "Mask",
     "Strips",
     "Sums",
@@ -38,6 +35,7 @@ def compile_loops() -> None:
     grid = TileGrid((1, 3), Tiling(2, 0, 1), (1, 1))
     sums, scores = BlockSums(grid, grid.block(0, 0), 1), torch.zeros(1, 1, 2)
     sums.add(grid.tile(0, 0), scores)
-    target = np.zeros(1, np.uint8), np.ones((1, 2), np.bool_), np.zeros((1, 2), np.uint8), np.zeros((1, 2), np.uint8)
-    label(scores, "none", Window(0, 0, 1, 2), *target)
-    label_ramp(sums.strips().right, *target)
+    values, wanted, pixels = np.zeros(1, np.uint8), np.ones((1, 2), np.bool_), Pixels.empty((1, 2))
+    label(scores, "none", Window(0, 0, 1, 2), values, wanted, pixels)
+    label_ramp(sums.strips().right, values, wanted, pixels)
+    apply_threshold(pixels.labels, pixels.best)

@@ -10,14 +10,11 @@ into class planes, normalised, rounded and labelled. Its exponential is a polyno
 each rounded as IEEE 754 says, so the integers are the same on every CPU, and the compiler makes vectors of it. Other
 devices hand over probabilities that they made themselves.
 
-Background is a class whose integer is the same at every pixel, the threshold, and to which ties go: it needs no plane,
-and a threshold decides nothing before labels.
+A threshold is no part of that pass. What is stored of a pixel is its best class and the integer of it, so another
+threshold makes other labels of the same predictions: `geoseg.probabilities`.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 import torch
@@ -25,21 +22,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
-
-SCALE = 32_767
-"""A probability of 1.0 as an integer; ``SCALE * 256 * 256`` is the largest that fits int32."""
-
-LEVELS = 255
-"""A confidence of 1.0 in the stored uint8."""
+from geoseg.probabilities import SCALE, Labels, Pixels, Stored
 
 Integers = NDArray[np.int16]
-Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Flat = NDArray[np.float32]
 """The memory under scores, in whatever order."""
 Planes = NDArray[np.float32]
 """A few pixels of every class, shape (class, pixel)."""
-Pixels = NDArray[np.float32]
+Line = NDArray[np.float32]
+"""A number for each of a few pixels."""
 Three = tuple[int, int, int]
 
 ACTIVATIONS = {"none": 0, "softmax": 1, "sigmoid": 2}
@@ -59,30 +51,6 @@ _ROUNDER = np.float32(1.5 * 2**23)  # added, it leaves the rounded number in the
 _C2, _C3, _C4 = np.float32(5.0000001201e-1), np.float32(1.6666665459e-1), np.float32(4.1665795894e-2)
 _C5, _C6, _C7 = np.float32(8.3334519073e-3), np.float32(1.3981999507e-3), np.float32(1.9875691500e-4)
 
-
-@dataclass(frozen=True)
-class Background:
-    """What a pixel is when no probability is above a threshold.
-
-    Attributes
-    ----------
-    value : int
-        Its label.
-    threshold : float
-        0 to 1.
-    """
-
-    value: int
-    threshold: float
-
-    @property
-    def level(self) -> int:
-        """The threshold as an integer, rounded up: a probability that equals it is never above it."""
-        return ceil(self.threshold * SCALE)
-
-
-NO_BACKGROUND = -1
-"""The level of scores of which the largest always gives the label."""
 
 _compiled = njit(cache=True, nogil=True, error_model="numpy")  # Python's model looks for divisions by 0, one by one
 
@@ -121,14 +89,12 @@ def label(
     window: Window,
     values: Labels,
     wanted: Mask,
-    labels: Labels,
-    confidence: Labels,
+    pixels: Pixels,
     corner: tuple[int, int] = (0, 0),
-    background: Background | None = None,
 ) -> None:
-    """Label the pixels that one tile predicts alone, and say how sure that is.
+    """Label the pixels that one tile predicts alone, and say how probable that is.
 
-    Ties of the integers go to background, then to the first class. Pixels that are not wanted keep what they have.
+    Ties of the integers go to the first class. Pixels that are not wanted keep what they have.
 
     Parameters
     ----------
@@ -140,13 +106,10 @@ def label(
         Shape (class,): the label of each class.
     wanted : bool array
         Shape (y, x), at least as large as the window, counted from its first pixel.
-    labels, confidence : uint8 arrays
-        Shape (y, x), contiguous: written where wanted; confidence is the label's probability times 255, that of
-        background what the largest probability leaves of 1.
+    pixels : Pixels
+        Written where wanted; probabilities of all classes only if there is room for them.
     corner : (int, int)
-        Row and column of the window's first pixel in ``labels`` and ``confidence``.
-    background : Background, optional
-        The label of pixels where no class is above a threshold; the largest always counts unless given.
+        Row and column of the window's first pixel in ``pixels``.
 
     Raises
     ------
@@ -154,26 +117,18 @@ def label(
         As in `quantise`.
     """
     part, wanted = scores[(slice(None), *window.slices())], np.ascontiguousarray(wanted)
-    least, below = least_of(background)
-    values = np.append(values, below)
     if scores.device.type == "cpu":
-        laid_out, kind = _laid_out(part), ACTIVATIONS[activation]
-        _refuse(_label_rows(*laid_out, kind, values, wanted, labels, confidence, *corner, np.float32(least)))
+        target = pixels.labels, pixels.best, pixels.probabilities
+        _refuse(_label_rows(*_laid_out(part), ACTIVATIONS[activation], values, wanted, *target, *corner))
         return
-    best, first = _quantise_there(part, activation).max(0)  # several times faster than argmax
+    integers = _quantise_there(part, activation)
+    best, first = integers.max(0)  # several times faster than argmax
     place = Window(*corner, *window.shape).slices()
     shown = wanted[: window.height, : window.width]
-    if background is not None:
-        is_below = best <= least
-        first, best = first.masked_fill_(is_below, len(part)), torch.where(is_below, SCALE - best, best)
-    np.copyto(labels[place], values[first.cpu().numpy()], where=shown)
-    sure = best.to(torch.int32).mul_(2 * LEVELS).add_(SCALE).div_(2 * SCALE, rounding_mode="floor")
-    np.copyto(confidence[place], sure.to(torch.uint8).cpu().numpy(), where=shown)
-
-
-def least_of(background: Background | None) -> tuple[int, np.uint8]:
-    """The integer that the largest must be above, and the label where it is not."""
-    return (NO_BACKGROUND, np.uint8(0)) if background is None else (background.level, np.uint8(background.value))
+    np.copyto(pixels.labels[place], values[first.cpu().numpy()], where=shown)
+    np.copyto(pixels.best[place], best.cpu().numpy().view(np.uint16), where=shown)
+    if len(pixels.probabilities):
+        np.copyto(pixels.probabilities[(slice(None), *place)], integers.cpu().numpy().view(np.uint16), where=shown)
 
 
 def _quantise_there(scores: torch.Tensor, activation: str) -> torch.Tensor:
@@ -226,37 +181,36 @@ def _label_rows(
     values: Labels,
     wanted: Mask,
     labels: Labels,
-    confidence: Labels,
+    best: Stored,
+    probabilities: Stored,
     top: int,
     left: int,
-    least: np.float32,
 ) -> bool:
-    """Quantise and label row by row; returns whether every pixel has probabilities.
-
-    ``values`` (class + 1,) end with that of background.
-    """
+    """Quantise and label row by row; returns whether every pixel has probabilities."""
     classes, height, width = shape
     scores, doubt = np.empty((classes, width), np.float32), np.zeros(width, np.float32)
     spare, first = np.empty((2, width), np.float32), np.empty(width, np.uint8)
     for y in range(height):
         _load(flat, y, 1, width, strides, scores)
         _to_integers(scores, activation, doubt, spare)
-        best = _choose(scores, spare[0], first)
-        if least >= _ZERO:
-            _leave_over(best, first, least, np.uint8(classes))
-        shown = wanted[y]
-        chosen, sure = labels[top + y, left : left + width], confidence[top + y, left : left + width]
-        for x in range(width):
-            # exact: every number here is an integer below 2^24, and no quotient lies within a rounding of the next
-            level = np.uint8((best[x] * np.float32(2 * LEVELS) + _SCALE) / np.float32(2 * SCALE))
-            sure[x] = level if shown[x] else sure[x]
+        for position in range(len(probabilities)):
+            _store(scores[position], wanted[y], probabilities[position, top + y, left : left + width])
+        _store(_choose(scores, spare[0], first), wanted[y], best[top + y, left : left + width])
+        shown, chosen = wanted[y], labels[top + y, left : left + width]
         for x in range(width):
             chosen[x] = values[first[x]] if shown[x] else chosen[x]
     return bool(np.isfinite(doubt).all())
 
 
 @_compiled
-def _choose(scores: Planes, best: Pixels, first: Labels) -> Pixels:
+def _store(integers: Line, shown: Mask, line: Stored) -> None:
+    """Keep the integers of the pixels that are shown."""
+    for x in range(len(line)):
+        line[x] = np.uint16(integers[x]) if shown[x] else line[x]
+
+
+@_compiled
+def _choose(scores: Planes, best: Line, first: Labels) -> Line:
     """Find the largest integer of each pixel, and the first class that has it."""
     classes, width = scores.shape
     best[:], first[:] = scores[0], 0
@@ -266,15 +220,6 @@ def _choose(scores: Planes, best: Pixels, first: Labels) -> Pixels:
             best[x] = scores[position, x] if larger else best[x]
             first[x] = np.uint8(position) if larger else first[x]
     return best
-
-
-@_compiled
-def _leave_over(best: Pixels, first: Labels, least: np.float32, below: np.uint8) -> None:
-    """Give pixels whose largest integer is not above a threshold what it leaves over, and a position of their own."""
-    for x in range(len(best)):
-        is_above = best[x] > least
-        first[x] = first[x] if is_above else below
-        best[x] = best[x] if is_above else _SCALE - best[x]
 
 
 @_compiled
@@ -291,7 +236,7 @@ def _load(flat: Flat, y: int, rows: int, width: int, strides: Three, scores: Pla
 
 
 @_compiled
-def _to_integers(scores: Planes, activation: int, doubt: Pixels, spare: Planes) -> None:
+def _to_integers(scores: Planes, activation: int, doubt: Line, spare: Planes) -> None:
     """Replace scores by integers, still as float32.
 
     ``doubt`` (pixel,) gathers something that stays finite as long as every pixel had probabilities.
@@ -305,7 +250,7 @@ def _to_integers(scores: Planes, activation: int, doubt: Pixels, spare: Planes) 
 
 
 @_compiled
-def _softmax(scores: Planes, doubt: Pixels, largest: Pixels, total: Pixels) -> None:
+def _softmax(scores: Planes, doubt: Line, largest: Line, total: Line) -> None:
     """``rint(32,767 e^(s - m) / sum)``, m the largest score of the pixel."""
     classes, width = scores.shape
     largest[:], total[:] = scores[0], 0
@@ -325,7 +270,7 @@ def _softmax(scores: Planes, doubt: Pixels, largest: Pixels, total: Pixels) -> N
 
 
 @_compiled
-def _sigmoid(scores: Planes, doubt: Pixels) -> None:
+def _sigmoid(scores: Planes, doubt: Line) -> None:
     """``rint(32,767 / (1 + e^-|s|))`` for s >= 0, and what is left of 32,767 for s < 0."""
     classes, width = scores.shape
     for position in range(classes):
@@ -337,7 +282,7 @@ def _sigmoid(scores: Planes, doubt: Pixels) -> None:
 
 
 @_compiled
-def _clip(scores: Planes, doubt: Pixels) -> None:
+def _clip(scores: Planes, doubt: Line) -> None:
     """``rint(32,767 min(max(p, 0), 1))``."""
     classes, width = scores.shape
     for position in range(classes):

@@ -14,8 +14,9 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.blending.integers import LEVELS, SCALE, Background, Integers, Labels, Mask, least_of, quantise
+from geoseg.blending.integers import Integers, Mask, quantise
 from geoseg.grid import Axis, Block, Tile, TileGrid, Window
+from geoseg.probabilities import Labels, Pixels, Stored
 
 ONE = 256
 """The weight of a pixel that one tile predicts alone, along one axis."""
@@ -55,7 +56,7 @@ class Strips:
 
     All are int32, shape (class, y, x), contiguous, clipped to the raster. ``top`` and ``left`` are the block's own
     ramps, which its neighbours complete; ``right``, ``below`` and ``corner`` lie on its overhang, and each has one
-    consumer. An array is empty where the block has no neighbour.
+    consumer. An array is empty where the block has no neighbour; its classes are counted even then.
     """
 
     top: Sums
@@ -152,7 +153,7 @@ class BlockSums:
         core = self._block.core
         top, below = self._across.get(core.y), self._across.get(core.bottom)
         left, right = self._down.get(core.x), self._down.get(core.right)
-        empty = np.zeros((0, 0, 0), np.int32)
+        empty = np.zeros((self._classes, 0, 0), np.int32)
         return Strips(
             top=empty if top is None else np.ascontiguousarray(top[:, :, : core.width]),
             left=empty if left is None else np.ascontiguousarray(left[:, : core.height]),
@@ -193,28 +194,20 @@ def complete(own: Strips, neighbours: dict[str, Sums]) -> tuple[Sums, Sums]:
     return top, left
 
 
-def label_ramp(
-    sums: Sums,
-    values: Labels,
-    wanted: Mask,
-    labels: Labels,
-    confidence: Labels,
-    corner: tuple[int, int] = (0, 0),
-    background: Background | None = None,
-) -> None:
+def label_ramp(sums: Sums, values: Labels, wanted: Mask, pixels: Pixels, corner: tuple[int, int] = (0, 0)) -> None:
     """Label complete ramp sums as `geoseg.blending.label` labels scores.
 
-    A constant model has the same confidence on ramps as elsewhere, because a sum is first rounded back to scale 32,767.
+    A sum is first rounded back to scale 32,767, so what all tiles say alike is the same on ramps as elsewhere.
 
     Parameters
     ----------
     sums : int32 array
         Shape (class, y, x), with weights that sum to 65,536 at every pixel.
-    values, wanted, labels, confidence, corner, background
+    values, wanted, pixels, corner
         As in `geoseg.blending.label`; ``wanted`` has the shape of the ramp.
     """
     sums, wanted = np.ascontiguousarray(sums), np.ascontiguousarray(wanted)
-    _label_sums(sums, values, wanted, labels, confidence, *corner, *least_of(background))
+    _label_sums(sums, values, wanted, pixels.labels, pixels.best, pixels.probabilities, *corner)
 
 
 @njit(cache=True, nogil=True)
@@ -236,27 +229,32 @@ def _label_sums(
     values: Labels,
     wanted: Mask,
     labels: Labels,
-    confidence: Labels,
+    stored: Stored,
+    probabilities: Stored,
     top: int,
     left: int,
-    least: int,
-    below: np.uint8,
 ) -> None:
-    """Choose the first of the largest sums, row by row."""
+    """Round sums back to integers and choose the first of the largest, row by row."""
     classes, height, width = sums.shape
     best, first = np.empty(width, np.int32), np.empty(width, np.int32)
     for y in range(height):
         for x in range(width):
-            best[x], first[x] = sums[0, y, x], 0
+            best[x], first[x] = _rounded(sums[0, y, x]), 0
         for position in range(1, classes):
             for x in range(width):
-                larger = sums[position, y, x] > best[x]
-                best[x] = sums[position, y, x] if larger else best[x]
+                integer = _rounded(sums[position, y, x])
+                larger = integer > best[x]
+                best[x] = integer if larger else best[x]
                 first[x] = np.int32(position) if larger else first[x]
         for x in range(width):
             if wanted[y, x]:
-                is_above = best[x] > least * ONE * ONE
-                integer = (best[x] + ONE * ONE // 2) // (ONE * ONE)
-                integer = integer if is_above else SCALE - integer
-                labels[top + y, left + x] = values[first[x]] if is_above else below
-                confidence[top + y, left + x] = (integer * 2 * LEVELS + SCALE) // (2 * SCALE)
+                labels[top + y, left + x] = values[first[x]]
+                stored[top + y, left + x] = np.uint16(best[x])
+                for position in range(len(probabilities)):
+                    probabilities[position, top + y, left + x] = np.uint16(_rounded(sums[position, y, x]))
+
+
+@njit(cache=True, nogil=True)
+def _rounded(total: int) -> int:
+    """A sum, 0 or more, as an integer of scale 32,767 again."""
+    return (total + ONE * ONE // 2) // (ONE * ONE)

@@ -94,7 +94,8 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "skipped", f"{len(plan.raster.skipped)} files or scenes that cannot be opened"
     yield "model", f"{plan.spec.name}: {len(plan.spec.classes)} classes"
     overlap = f"halo {tiling.halo}, ramp {tiling.ramp}, stride {tiling.stride}"
-    yield "tiles", f"{plan.tile_count:,} of {tiling.size} px, {overlap}"
+    rest = f"; {plan.tiles_to_predict:,} tiles to predict" if plan.predicted else ""
+    yield "tiles", f"{plan.tile_count:,} of {tiling.size} px, {overlap}{rest}"
     down, across = plan.grid.block_tiles
     yield "blocks", f"{plan.block_count:,} of {rows.blocks} x {cols.blocks}, {down} x {across} tiles each"
     yield "workers", f"{plan.workers} on {plan.device}"
@@ -102,7 +103,8 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     for cause, size in plan.worker_bytes.items():
         yield f"  {size / MIB:6,.0f} MiB", cause
     state, results = plan.state_bytes / MIB, plan.result_bytes / MIB
-    yield "disk", f"about {state:,.0f} MiB of state, {results:,.0f} MiB of results"
+    kept = ", probabilities of all classes among them" if plan.keep_probabilities else ""
+    yield "disk", f"about {state:,.0f} MiB of state{kept}, {results:,.0f} MiB of results"
     estimate = plan.estimate
     if estimate is None:
         yield "time", "not known for this model"

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from geoseg.errors import ModelError
 from geoseg.models.spec import ClassSpec, ModelSpec
+from geoseg.probabilities import Background
 
 THRESHOLD = 0.5
 """Unless an entry or a person says otherwise."""
@@ -116,6 +117,20 @@ def background_of(spec: ModelSpec, scored: Sequence[ClassSpec]) -> tuple[ClassSp
     if background in scored and not _is_named(background):
         raise ModelError(f"model '{spec.name}' {_taken(spec) or 'scores all of its classes'}.")
     return background, THRESHOLD if spec.threshold is None else spec.threshold
+
+
+def probable_classes(spec: ModelSpec) -> tuple[ClassSpec, ...]:
+    """Classes of stuff of which a pixel has a probability; background that no entry describes has none."""
+    return tuple(item for item in spec.stuff if not item.implied)
+
+
+def later_background(spec: ModelSpec) -> Background | None:
+    """What stored pixels of a model are labelled with when they are read; None where they have final labels.
+
+    They also have where nobody has said a threshold, and the network's scores decide whether there is one.
+    """
+    background = None if spec.threshold is None else find_background(spec)
+    return None if background is None else Background(background.value, spec.threshold or 0.0)
 
 
 def _has_threshold(spec: ModelSpec) -> bool:

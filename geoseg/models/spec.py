@@ -13,10 +13,8 @@ from typing import Any, Literal
 from geoseg.models.refinement import Refinement
 from geoseg.models.tta import TestTimeAugmentation
 from geoseg.models.watershed import Watershed
+from geoseg.probabilities import NODATA as NODATA
 from geoseg.showing import card
-
-NODATA = 255
-"""The label of pixels that hold no data; never a class."""
 
 RAMP = 32
 """Overlap of tiles, px, unless the model or a person says otherwise."""

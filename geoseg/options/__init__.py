@@ -11,6 +11,7 @@ from geoseg.options.training import TrainOptions
 from geoseg.options.values import words
 from geoseg.options.workflow import (
     DASHBOARD,
+    FIRST_AFFECTED,
     OPENING,
     RESUMABLE,
     DeviceOptions,
@@ -26,6 +27,7 @@ from geoseg.options.workflow import (
 
 __all__ = [
     "DASHBOARD",
+    "FIRST_AFFECTED",
     "LIMITS",
     "OPENING",
     "RESUMABLE",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, FiniteFloat, PositiveInt
 
 from geoseg.held import Held
 from geoseg.options.table import Options
-from geoseg.options.values import Names, PathText, PathTexts, RegionText, Words, Written, whole, words
+from geoseg.options.values import Legend, Names, PathText, PathTexts, RegionText, Words, Written, whole, words
 
 DASHBOARD = "127.0.0.1:8787"
 """Where the dashboard of local workers is served: local connections only."""
@@ -226,6 +227,14 @@ class OutputOptions(Options):
     """Polygon file to write, by name; the extension is the format: .gpkg, .parquet, .fgb, .geojson, .shp or
     .pmtiles."""
 
+    outputs: Names = Field(default=[])
+    """Rasters to write besides labels: confidence (of the assigned label) and probabilities (one band per class), as
+    GeoTIFF, or as Zarr store with the extension .zarr, such as confidence,probabilities.zarr."""
+
+    legend: Legend | None = None
+    """Names and colours of classes in the results, by the model's name or value, such as built=#c4281b,trees=Forest. In
+    YAML and Python also {trees: {name: Forest, color: "#1b7837"}}."""
+
     overwrite: bool = False
     """Start anew in a folder that holds another run."""
 
@@ -248,6 +257,23 @@ class Workflow(
 RESUMABLE = ("input", "workers", "scheduler", "dashboard", "retries", "report", "performance_report")
 """Keys of a workflow that may be others when a run is continued: they decide no label. Imagery is known by its content,
 wherever it is now."""
+
+Affected = Literal["predict", "label", "outline", "write", "nothing"]
+"""First step of a run that a setting affects: the steps before it are not repeated when the setting changes."""
+
+FIRST_AFFECTED: Mapping[str, Affected] = {
+    **dict.fromkeys(ImageryOptions.model_fields, "predict"),
+    **dict.fromkeys(ModelOptions.model_fields, "predict"),
+    **dict.fromkeys(TilingOptions.model_fields, "predict"),
+    **dict.fromkeys(DeviceOptions.model_fields, "predict"),
+    **dict.fromkeys(OutlineOptions.model_fields, "outline"),
+    **dict.fromkeys((*OutputOptions.model_fields, *WorkerOptions.model_fields), "nothing"),
+    **dict.fromkeys(("threshold", "min_area", "keep_classes"), "label"),
+    **dict.fromkeys(("legend", "outputs", "features", "layer"), "write"),
+    "trust_model": "nothing",
+}
+"""Every key of a workflow. ``crs`` of imagery that has none affects outlines only, ``threshold`` the predictions where
+a CRF follows the network, and ``outputs`` too where it names probabilities that the run did not keep."""
 
 OPENING = ("weights", "trust_model")
 """Keys of a workflow that concern how a model is opened."""

@@ -36,8 +36,7 @@ class RunLabels:
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Labels and confidence, uint8 (y, x); 255 where nothing was mapped."""
-        rows, cols = window.slices()
-        return self.folder.read_labels(rows, cols), self.folder.read_confidence(rows, cols)
+        return self.folder.read_stuff(*window.slices())
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def join_nodes(job: OutlineJob, place: Place, _: Collection[Step]) -> Written:
 
 def _keep(plan: OutlinePlan, place: Place, faces: Faces, rest: Piece) -> list[Digest]:
     """Write what a block or node has."""
-    table = features(faces, plan.transform, plan.crs, plan.names)
+    table = features(faces, plan.transform, plan.crs, {})  # other names of classes need no other outlines
     if plan.region is not None and plan.tolerance is None:  # walls are straightened before they are cut
         table = clip(table, plan.region, plan.transform, plan.crs)
     if plan.objects is not None:

@@ -13,6 +13,7 @@ from geoseg.outlines.objects import COLUMNS as OF_OBJECTS
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.outlines.regularizing import regularize
 from geoseg.vector import COLUMNS, StyledClass, write_features
+from geoseg.vectorize import renamed
 
 
 def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[StyledClass] | None) -> int:
@@ -45,5 +46,6 @@ def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[St
     write = partial(write_features, path, layer=layer, crs=plan.crs, style=style)
     if plan.objects is None:
         columns = {name: kind for name, kind in COLUMNS.items() if name != "confidence" or plan.source.has_confidence}
-        return write(batches=bands, geometry_type=geometry, columns=columns)
+        named = (renamed(band, plan.names) for band in bands)
+        return write(batches=named, geometry_type=geometry, columns=columns)
     return write(batches=plan.objects.describe(bands, plan.names), geometry_type="MultiPolygon", columns=OF_OBJECTS)

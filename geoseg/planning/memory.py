@@ -73,6 +73,7 @@ def worker_bytes(plan: Plan) -> dict[str, int]:
         "pixels and probabilities": pixels * (bands * (3 * plan.raster.dtype.itemsize + 8) + classes * 10),
         f"{classes} classes on ramps": 3 * classes * 4 * ramps,
         f"a block of {block.height} x {block.width} px": (80 if plan.has_things else 40) * block.area,
+        **({f"{classes} probabilities of a block": 8 * classes * block.area} if plan.keep_probabilities else {}),
         "joining polygons": JOINING_BYTES,
         **_reading_bytes(plan),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import product
@@ -20,12 +20,14 @@ import psutil
 
 from geoseg.errors import GridError, PlanError
 from geoseg.grid import Block, TileGrid, Tiling
+from geoseg.models.background import later_background, probable_classes
 from geoseg.models.own import SentNetwork
-from geoseg.models.spec import RAMP, ModelSpec
+from geoseg.models.spec import RAMP, ClassSpec, ModelSpec
 from geoseg.models.weights import weights_digest, word_model
 from geoseg.planning import memory
 from geoseg.planning.estimate import (
     BLOCK_FACTOR,
+    PROBABILITY_BYTES,
     REPORT_SECONDS_PER_MPX,
     RESULT_BYTES,
     START_SECONDS,
@@ -34,6 +36,7 @@ from geoseg.planning.estimate import (
 )
 from geoseg.planning.memory import MIB
 from geoseg.planning.region import RegionMask
+from geoseg.probabilities import Background
 from geoseg.raster import PixelAreas, Raster, content
 from geoseg.raster.values import Values
 from geoseg.showing import card
@@ -90,6 +93,12 @@ class Plan:
         Numbers of the imagery in a few windows, beside those that the model is meant for.
     network : SentNetwork or None
         A network of a person's own, in place of the weights that the spec names.
+    keep_probabilities : bool
+        Whether the run folder keeps the probabilities of all classes, beside what labels are made of.
+    legend : tuple of ClassSpec
+        The model's classes as results show them; as the model has them unless given.
+    predicted : frozenset of (int, int)
+        Rows and columns of the blocks whose predictions an earlier start has left.
     """
 
     raster: Raster
@@ -108,6 +117,9 @@ class Plan:
     is_local: bool = True
     values: Values | None = None
     network: SentNetwork | None = None
+    keep_probabilities: bool = False
+    legend: tuple[ClassSpec, ...] = ()
+    predicted: frozenset[tuple[int, int]] = frozenset()
 
     def __repr__(self) -> str:
         return f"Plan({'; '.join(text for _, text in self._facts)})"
@@ -129,6 +141,11 @@ class Plan:
         ]
 
     @property
+    def classes(self) -> tuple[ClassSpec, ...]:
+        """The model's classes with the names and colours that a person gave them."""
+        return self.legend or self.spec.classes
+
+    @property
     def has_stuff(self) -> bool:
         """Whether every pixel is labelled with a class."""
         return bool(self.spec.stuff)
@@ -137,6 +154,20 @@ class Plan:
     def has_things(self) -> bool:
         """Whether objects are told apart."""
         return bool(self.spec.things)
+
+    @property
+    def background(self) -> Background | None:
+        """What labels are read with; None where a threshold decides nothing, or the network has to run for another."""
+        return later_background(self.spec) if self.has_stuff else None
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """What the run folder keeps of each pixel, by the names of its arrays."""
+        return (
+            *("labels", "confidence" if self.background is None else "best"),
+            *(("probabilities",) if self.keep_probabilities else ()),
+            *(("instances",) if self.has_things else ()),
+        )
 
     @cached_property
     def places(self) -> frozenset[tuple[int, int]] | None:
@@ -184,10 +215,19 @@ class Plan:
     @property
     def tile_count(self) -> int:
         """Number of tiles in the blocks that run."""
-        axes = self.grid.rows, self.grid.cols
         if self.places is None:
-            return axes[0].tiles * axes[1].tiles
-        ranges = ([axis.block_range(block) for axis, block in zip(axes, place, strict=True)] for place in self.places)
+            return self.grid.rows.tiles * self.grid.cols.tiles
+        return self._tiles_in(self.places)
+
+    @property
+    def tiles_to_predict(self) -> int:
+        """Number of tiles without those of blocks that are predicted."""
+        return self.tile_count - self._tiles_in(self.predicted)
+
+    def _tiles_in(self, places: Iterable[tuple[int, int]]) -> int:
+        """Number of tiles of the blocks at some rows and columns."""
+        axes = self.grid.rows, self.grid.cols
+        ranges = ([axis.block_range(block) for axis, block in zip(axes, place, strict=True)] for place in places)
         return sum(math.prod(stop - first for first, stop in pair) for pair in ranges)
 
     @property
@@ -200,7 +240,7 @@ class Plan:
         looks = self.spec.tta.work if self.spec.tta else 1.0
         return (
             (self.spec.seconds_per_mpx * looks + refining)
-            * self.tile_count
+            * self.tiles_to_predict
             * self.grid.tiling.size**2
             / 1e6
             / self.workers
@@ -222,12 +262,17 @@ class Plan:
     @property
     def state_bytes(self) -> int:
         """About the bytes that blocks take on disk until the run folder's ``state`` is deleted."""
-        return round(self._mapped_mpx * 1e6 * STATE_BYTES)
+        return round(self._mapped_mpx * 1e6 * (STATE_BYTES + self._probability_bytes))
 
     @property
     def result_bytes(self) -> int:
         """About the bytes of rasters and polygons; noisy maps take more, simplified polygons less."""
-        return round(self._mapped_mpx * 1e6 * RESULT_BYTES)
+        return round(self._mapped_mpx * 1e6 * (RESULT_BYTES + self._probability_bytes))
+
+    @property
+    def _probability_bytes(self) -> float:
+        """Bytes that the probabilities of a pixel take, in the run folder and again as a raster."""
+        return PROBABILITY_BYTES * len(probable_classes(self.spec)) if self.keep_probabilities else 0.0
 
     @property
     def _mapped_mpx(self) -> float:
@@ -247,6 +292,7 @@ class Plan:
             "block_tiles": list(self.grid.block_tiles),
             "blocks": self.block_count,
             "tiles": self.tile_count,
+            "tiles_to_predict": self.tiles_to_predict,
             "batch_size": self.batch_size,
             "device": self.device,
             "precision": self.precision,
@@ -332,6 +378,7 @@ class Plan:
             "compile": self.compile,
             "prompts": self.prompts.digest() if self.prompts else None,
             "words": [weights_digest(item) for item in self.word_models()],
+            "keep_probabilities": self.keep_probabilities,
             "versions": self.versions,
         }
 
@@ -392,6 +439,7 @@ def _model_facts(spec: ModelSpec, network: SentNetwork | None = None) -> dict[st
     facts = {key: value for key, value in asdict(spec).items() if key not in SPEECH}
     return facts | {
         "classes": [[item.value, item.isthing] for item in spec.classes],
+        "threshold": spec.threshold if later_background(spec) is None or spec.refine else "applied later",
         "parts": [_model_facts(part) for part in spec.parts],
         "weights": network.digest if network else None if spec.parts else weights_digest(spec),
     }

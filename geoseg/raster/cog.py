@@ -1,4 +1,4 @@
-"""Labels to a Cloud Optimized GeoTIFF, streamed: colours, class names, nodata, overviews.
+"""Rasters to a Cloud Optimized GeoTIFF, streamed: colours, class names, bands, nodata, overviews.
 
 It knows arrays and windows; whence they come is not its matter.
 
@@ -10,7 +10,7 @@ long. 8,192 x 8,192 labels took 1.3 s on two cores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
@@ -23,7 +23,7 @@ from affine import Affine
 from numba import njit
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.enums import Resampling
+from rasterio.enums import Resampling as GdalResampling
 from rasterio.errors import RasterioError
 
 from geoseg.errors import GeosegError, OutputError, WindowError
@@ -35,7 +35,11 @@ from geoseg.raster.options import configured
 BLOCK = 512
 """Side of the file's tiles, px; overviews go down until one tile holds the raster."""
 
+Resampling = Literal["mode", "nearest", "average"]
+"""How four pixels become one of an overview."""
+
 _STRIDE = 4 * BLOCK  # side of the windows from which overviews are made, px
+_AT_ONCE = 2**26  # bytes of such a window, about; of many bands it is smaller
 _COG = {
     "driver": "COG",
     "blocksize": BLOCK,
@@ -45,6 +49,11 @@ _COG = {
     "bigtiff": "IF_SAFER",
     "overviews": "FORCE_USE_EXISTING",
 }
+
+
+def _predicted(dtype: str) -> dict[str, Any]:
+    """Differences of neighbours compress numbers of 16 bits twice as well, and labels no better."""
+    return {"predictor": "STANDARD"} if dtype == "uint16" else {}
 
 
 @configured()
@@ -61,9 +70,11 @@ def write_cog(
     categories: Mapping[int, str] | None = None,
     description: str = "labels",
     tags: Mapping[str, str] | None = None,
-    overview_resampling: Literal["mode", "nearest"] = "mode",
+    overview_resampling: Resampling = "mode",
+    bands: Sequence[str] = (),
+    scale: float = 1.0,
 ) -> Path:
-    """Write labels as a Cloud Optimized GeoTIFF.
+    """Write a Cloud Optimized GeoTIFF of labels, or of numbers in one band or several.
 
     Memory does not depend on the raster's size; beside the target, about 1.4 bytes a pixel (of one byte) of disk are
     needed while it runs. The file appears under its name when it is complete.
@@ -78,8 +89,8 @@ def write_cog(
         From px to CRS units.
     crs : odc.geo CRS, rasterio CRS, str or None
         The coordinate reference system.
-    windows : iterable of (Window, ndarray of shape (y, x))
-        The labels, in any order, best in windows of whole multiples of 512 px; what is left out is nodata.
+    windows : iterable of (Window, ndarray of shape (y, x) or (band, y, x))
+        The pixels, in any order, best in windows of whole multiples of 512 px; what is left out is nodata.
     nodata : int or None
         The value without a label; in overviews it counts like a label.
     dtype : str
@@ -90,11 +101,16 @@ def write_cog(
         Class names: as GDAL's category names in ``<path>.aux.xml`` (shown by QGIS and gdalinfo; a TIFF has no place
         for them) and as items ``CLASS_<value>`` of the file's own metadata.
     description : str
-        Name of the band.
+        Name of the band, where there is one.
     tags : mapping, optional
         More metadata items.
     overview_resampling : str
-        ``"mode"`` takes the most frequent of four labels, the first of equally frequent ones.
+        ``"mode"`` takes the most frequent of four labels, the first of equally frequent ones; ``"average"`` the mean of
+        those that are not nodata, rounded.
+    bands : sequence of str
+        Names of the bands, where there are several.
+    scale : float
+        What a number x means: ``scale * x``.
 
     Returns
     -------
@@ -112,7 +128,8 @@ def write_cog(
     """
     path = Path(path)
     profile = {
-        "driver": "GTiff", "height": shape[0], "width": shape[1], "count": 1, "dtype": dtype, "nodata": nodata,
+        "driver": "GTiff", "height": shape[0], "width": shape[1], "count": max(1, len(bands)), "dtype": dtype,
+        "nodata": nodata,
         "transform": transform, "crs": _rasterio_crs(crs), "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK,
         "sparse_ok": True, "bigtiff": "IF_SAFER",
     }  # fmt: skip
@@ -121,11 +138,11 @@ def write_cog(
         path.parent.mkdir(parents=True, exist_ok=True)
         with working_folder(path) as folder:
             draft, final = folder / "draft.tif", folder / "final.tif"
-            levels = _create(draft, profile, colors, description, items)
+            levels = _create(draft, profile, colors, bands or (description,), scale, items)
             _fill(draft, shape, windows)
             for level in range(levels):
                 _reduce(draft, level, overview_resampling)
-            rasterio.shutil.copy(draft, final, **_COG)
+            rasterio.shutil.copy(draft, final, **_COG, **_predicted(dtype))
             _publish(final, path, categories)
     except GeosegError:  # of whoever reads the windows
         raise
@@ -141,12 +158,15 @@ def _create(
     draft: Path,
     profile: dict[str, Any],
     colors: Mapping[int, tuple[int, int, int]] | None,
-    description: str,
+    bands: Sequence[str],
+    scale: float,
     items: Mapping[str, str],
 ) -> int:
     """Make the empty file with its overviews; return how many."""
     with unplaced_allowed(), rasterio.open(draft, "w", **profile) as dataset:
-        dataset.set_band_description(1, description)
+        dataset.descriptions = tuple(bands)
+        if scale != 1:
+            dataset.scales, dataset.offsets = (scale,) * len(bands), (0.0,) * len(bands)
         dataset.update_tags(**items)
         if colors is not None:
             table = dict.fromkeys(range(256), (0, 0, 0, 255))
@@ -157,7 +177,7 @@ def _create(
         factors.append(2 << len(factors))
     if factors:
         with rasterio.Env(SPARSE_OK_OVERVIEW=True), rasterio.open(draft, "r+") as dataset:
-            dataset.build_overviews(factors, Resampling.nearest)
+            dataset.build_overviews(factors, GdalResampling.nearest)
     return len(factors)
 
 
@@ -165,27 +185,81 @@ def _fill(draft: Path, shape: tuple[int, int], windows: Iterable[tuple[Window, N
     """Write the windows at full resolution."""
     whole = Window(0, 0, *shape)
     with rasterio.open(draft, "r+") as dataset:
-        for window, labels in windows:
-            if not whole.contains(window) or labels.shape != window.shape:
+        for window, pixels in windows:
+            flat = pixels[None] if pixels.ndim == 2 else pixels
+            if not whole.contains(window) or flat.shape != (dataset.count, *window.shape):
                 raise WindowError(
-                    f"labels of shape {labels.shape} do not fit {window} of a raster of {shape[0]} x {shape[1]} px; "
-                    "give each window an array of its own shape, inside the raster."
+                    f"pixels of shape {pixels.shape} do not fit {window} of a raster of {shape[0]} x {shape[1]} px and "
+                    f"{dataset.count} bands; give each window an array of its own shape, inside the raster."
                 )
-            dataset.write(labels, 1, window=_rasterio_window(window))
+            dataset.write(flat, window=_rasterio_window(window))
 
 
-def _reduce(draft: Path, level: int, overview_resampling: str) -> None:
+def _reduce(draft: Path, level: int, overview_resampling: Resampling) -> None:
     """Fill one overview from the level below it."""
     finer = {} if level == 0 else {"overview_level": level - 1}
     with (
         rasterio.open(draft, **finer) as source,
         rasterio.open(draft, "r+", overview_level=level) as target,
     ):
-        for window in _windows(source.shape, _STRIDE):
-            labels = source.read(1, window=_rasterio_window(window))
-            halved = most_frequent(labels) if overview_resampling == "mode" else labels[::2, ::2]
-            where = Window(window.y // 2, window.x // 2, *halved.shape)
-            target.write(np.ascontiguousarray(halved), 1, window=_rasterio_window(where))
+        for window in _windows(source.shape, _stride(source)):
+            pixels = source.read(window=_rasterio_window(window))
+            halved = np.stack([_halve(band, overview_resampling, source.nodata) for band in pixels])
+            where = Window(window.y // 2, window.x // 2, *halved.shape[1:])
+            target.write(halved, window=_rasterio_window(where))
+
+
+def _stride(source: rasterio.DatasetReader) -> int:
+    """Side of a window, an even number of blocks, that holds `_AT_ONCE` bytes at most if it can be so small."""
+    pixel_bytes = source.count * np.dtype(source.dtypes[0]).itemsize
+    sides = (side for side in (_STRIDE, _STRIDE // 2) if side**2 * pixel_bytes <= _AT_ONCE)
+    return next(sides, BLOCK)
+
+
+def _halve(band: NDArray[Any], resampling: Resampling, nodata: float | None) -> NDArray[Any]:
+    """Make one pixel of four."""
+    if resampling == "nearest":
+        return band[::2, ::2]
+    return most_frequent(band) if resampling == "mode" else mean_of_valid(band, -1 if nodata is None else int(nodata))
+
+
+def mean_of_valid(band: NDArray[Any], nodata: int) -> NDArray[Any]:
+    """Halve numbers: of each 2 x 2 pixels the rounded mean of those that are not nodata; nodata where all are.
+
+    Parameters
+    ----------
+    band : ndarray, shape (y, x)
+        Unsigned integers; an odd last row or column counts twice.
+    nodata : int
+        The number of pixels without data; none where it is negative.
+
+    Returns
+    -------
+    ndarray, shape (ceil(y / 2), ceil(x / 2))
+    """
+    height, width = band.shape
+    result = np.empty((-(-height // 2), -(-width // 2)), band.dtype)
+    _average(np.ascontiguousarray(band), nodata, result)
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _average(band: NDArray[Any], nodata: int, result: NDArray[Any]) -> None:
+    """Fill the halved band row by row."""
+    height, width = band.shape
+    for y in range(len(result)):
+        upper, lower, line = band[2 * y], band[min(2 * y + 1, height - 1)], result[y]
+        for x in range(len(line)):
+            total, count = 0, 0
+            for value in (
+                upper[2 * x],
+                upper[min(2 * x + 1, width - 1)],
+                lower[2 * x],
+                lower[min(2 * x + 1, width - 1)],
+            ):
+                if value != nodata:
+                    total, count = total + value, count + 1
+            line[x] = (2 * total + count) // (2 * count) if count else nodata
 
 
 def most_frequent(labels: NDArray[Any]) -> NDArray[Any]:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from geoseg.blending import Background, BlockSums, Labels, Strips, Sums, complete, label, label_ramp
+from geoseg.blending import BlockSums, Strips, Sums, complete, label, label_ramp
 from geoseg.grid import Block, TileGrid, Window
 from geoseg.models import Model
-from geoseg.models.background import background_of, scored_classes
+from geoseg.models.background import background_of, find_background, probable_classes, scored_classes
 from geoseg.models.semantic import not_finite
-from geoseg.models.spec import NODATA, ModelSpec
+from geoseg.models.spec import ModelSpec
+from geoseg.probabilities import NODATA, SCALE, Background, Labels, Pixels, Stored, apply_threshold
 from geoseg.segmentation.tiles import MaskSource, PixelSource, TileInput, batches, read_wanted, stack
 
 
@@ -28,16 +29,13 @@ class Prediction:
 
     Attributes
     ----------
-    labels : uint8 array
-        Shape (y, x) over the block's core, 255 = nodata; final but for the block's top and left ramps.
-    confidence : uint8 array
-        Shape (y, x), 255 = 1.0, 0 where there is no data.
+    pixels : Pixels
+        Of the block's core; final but for the block's top and left ramps.
     strips : Strips
         Raw sums on the block's outer ramps.
     """
 
-    labels: Labels
-    confidence: Labels
+    pixels: Pixels
     strips: Strips
 
 
@@ -49,6 +47,7 @@ def predict_block(
     *,
     region: MaskSource | None = None,
     batch_size: int = 1,
+    keep_probabilities: bool = False,
 ) -> Prediction:
     """Predict a block's tiles.
 
@@ -66,13 +65,15 @@ def predict_block(
         Pixels outside of it become nodata; the model still sees them as context.
     batch_size : int
         Tiles per forward pass; the last batch is padded, because a network's floats depend on it.
+    keep_probabilities : bool
+        Whether the probabilities of all classes are wanted, beside the best one.
 
     Returns
     -------
     Prediction
-        Labels, confidence and strips of the block.
+        Pixels and strips of the block.
     """
-    draft = Draft(grid, block, model.spec)
+    draft = Draft(grid, block, model.spec, keep_probabilities=keep_probabilities)
     for batch in batches(read_wanted(raster, grid, block, region), batch_size):
         with torch.inference_mode():
             draft.add(batch, model.score(*stack(batch, batch_size)))
@@ -82,22 +83,22 @@ def predict_block(
 class Draft:
     """A block while its tiles come in: labels where one tile decides, sums on ramps."""
 
-    def __init__(self, grid: TileGrid, block: Block, spec: ModelSpec) -> None:
+    def __init__(self, grid: TileGrid, block: Block, spec: ModelSpec, *, keep_probabilities: bool = False) -> None:
         self._spec, self._core = spec, block.core
-        self._sums = BlockSums(grid, block, 0)
-        self._labels = np.full(block.core.shape, NODATA, np.uint8)
-        self._confidence = np.zeros(block.core.shape, np.uint8)
+        self._sums, self._keeps = BlockSums(grid, block, 0), keep_probabilities
+        self._pixels = Pixels.empty(block.core.shape)
 
     def add(self, batch: list[TileInput], scores: torch.Tensor) -> None:
         """Take in what the model says of a batch, float32 (n, class, y, x)."""
-        activation, legend = self._spec.activation, _legend(self._spec, scores.shape[1])
-        self._sums = self._sums.of(len(legend.values))
+        activation, values = self._spec.activation, _values(self._spec, scores.shape[1])
+        self._sums = self._sums.of(len(values))
+        if self._keeps and not len(self._pixels.probabilities):
+            self._pixels = Pixels.empty(self._core.shape, len(values))
         for item, own in zip(batch, scores, strict=False):
             tile, place = item.tile, item.tile.core.relative_to(self._core)
             core, reach = tile.core.relative_to(tile.read), tile.reach.relative_to(tile.read)
-            target = item.wanted, self._labels, self._confidence, (place.y, place.x)
             try:
-                label(own, activation, core, legend.values, *target, legend.background)
+                label(own, activation, core, values, item.wanted, self._pixels, (place.y, place.x))
                 self._sums.add(tile, own[(slice(None), *reach.slices())], activation)
             except FloatingPointError as error:
                 raise not_finite(self._spec) from error
@@ -105,11 +106,11 @@ class Draft:
     def prediction(self) -> Prediction:
         """Label the ramps between the block's own tiles, and hand over."""
         for window, ramp in self._sums.inner_ramps():
-            _label_ramp(ramp, self._spec, self._labels, self._confidence, (window.y, window.x))
-        return Prediction(self._labels, self._confidence, self._sums.strips())
+            _label_ramp(ramp, self._spec, self._pixels, (window.y, window.x))
+        return Prediction(self._pixels, self._sums.strips())
 
 
-def finish_block(prediction: Prediction, neighbours: dict[str, Sums], spec: ModelSpec) -> tuple[Labels, Labels]:
+def finish_block(prediction: Prediction, neighbours: dict[str, Sums], spec: ModelSpec) -> Pixels:
     """Complete a block's top and left ramps with its neighbours' strips.
 
     It changes ramps only, so running it again on its own result gives the same result.
@@ -125,36 +126,43 @@ def finish_block(prediction: Prediction, neighbours: dict[str, Sums], spec: Mode
 
     Returns
     -------
-    labels, confidence : uint8 arrays
-        Shape (y, x), final.
+    Pixels
+        Final.
     """
-    labels, confidence = prediction.labels.copy(), prediction.confidence.copy()
+    pixels = prediction.pixels.copy()
     for sums in complete(prediction.strips, neighbours):
         if sums.size:
-            _label_ramp(sums, spec, labels, confidence)
-    return labels, confidence
+            _label_ramp(sums, spec, pixels)
+    return pixels
 
 
-def _label_ramp(
-    sums: Sums, spec: ModelSpec, labels: Labels, confidence: Labels, corner: tuple[int, int] = (0, 0)
-) -> None:
-    """Label a ramp anew wherever there is a label."""
-    legend = _legend(spec, len(sums))
-    valid = labels[Window(*corner, *sums.shape[1:]).slices()] != NODATA
-    label_ramp(sums, legend.values, valid, labels, confidence, corner, legend.background)
-
-
-@dataclass(frozen=True)
-class _Legend:
-    """The label of each score, by its position, and of pixels where none is large enough."""
-
-    values: Labels
-    background: Background | None
-
-
-def _legend(spec: ModelSpec, count: int) -> _Legend:
-    """The legend of so many scores of stuff."""
+def label_block(pixels: Pixels, spec: ModelSpec, count: int) -> tuple[Labels, Labels]:
+    """Labels and confidence, uint8 (y, x), of a finished block of a model that gives so many scores."""
     scored = scored_classes(spec, count, spec.stuff) or ()
     below = background_of(spec, scored)
     background = None if below is None else Background(below[0].value, below[1])
-    return _Legend(np.array([item.value for item in scored], np.uint8), background)
+    return apply_threshold(pixels.labels, pixels.best, background)
+
+
+def by_class(pixels: Pixels, spec: ModelSpec) -> Stored:
+    """Probabilities of the classes that the spec describes, uint16 (class, y, x), 65,535 = no data.
+
+    Background that the network does not score gets what the best class leaves of 1.
+    """
+    probabilities, classes = pixels.probabilities, probable_classes(spec)
+    if len(probabilities) in (0, len(classes)):
+        return probabilities
+    rest = np.where(pixels.labels == NODATA, pixels.best, SCALE - pixels.best)
+    place = classes.index(find_background(spec))
+    return np.insert(probabilities, place, rest, axis=0)
+
+
+def _label_ramp(sums: Sums, spec: ModelSpec, pixels: Pixels, corner: tuple[int, int] = (0, 0)) -> None:
+    """Label a ramp anew wherever there is a label."""
+    valid = pixels.labels[Window(*corner, *sums.shape[1:]).slices()] != NODATA
+    label_ramp(sums, _values(spec, len(sums)), valid, pixels, corner)
+
+
+def _values(spec: ModelSpec, count: int) -> Labels:
+    """The label of each of so many scores of stuff, by its position."""
+    return np.array([item.value for item in scored_classes(spec, count, spec.stuff) or ()], np.uint8)

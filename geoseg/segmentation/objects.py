@@ -10,13 +10,13 @@ from typing import Protocol
 
 import numpy as np
 
-from geoseg.blending import Labels
 from geoseg.grid import Block, Tile, TileGrid, Window
 from geoseg.instances import TileObjects, paint
 from geoseg.models import ObjectModel, PanopticModel
 from geoseg.models.detections import Detections
 from geoseg.models.prompts import Prompts
 from geoseg.models.spec import ModelSpec
+from geoseg.probabilities import Labels
 from geoseg.segmentation.blocks import Draft, Prediction
 from geoseg.segmentation.tiles import MaskSource, PixelSource, TileInput, batches, read_wanted, stack
 
@@ -75,12 +75,13 @@ def parse_block(
     *,
     region: MaskSource | None = None,
     batch_size: int = 1,
+    keep_probabilities: bool = False,
 ) -> tuple[Prediction, dict[Place, TileObjects]]:
     """Label stuff and find things in a block's tiles.
 
     Parameters
     ----------
-    raster, grid, block, region, batch_size
+    raster, grid, block, region, batch_size, keep_probabilities
         As in `geoseg.segmentation.predict_block`.
     model : PanopticModel
         What predicts both.
@@ -88,11 +89,11 @@ def parse_block(
     Returns
     -------
     prediction : Prediction
-        Labels of stuff, confidence and strips.
+        Pixels of stuff, and strips.
     tiles : dict
         Things by row and column of the tile, as in `detect_block`.
     """
-    draft = Draft(grid, block, model.spec)
+    draft = Draft(grid, block, model.spec, keep_probabilities=keep_probabilities)
     tiles: dict[Place, TileObjects] = {}
     for batch in batches(read_wanted(raster, grid, block, region), batch_size):
         scores, found = model.predict(*stack(batch, batch_size))

@@ -8,7 +8,8 @@ files; it does not know models, dask or why a block runs.
 ::
 
     out/state/fingerprint.json   what the blocks were made from
-    out/state/blocks.zarr        labels and confidence, one chunk a block (Zarr v3)
+    out/state/labelling.json     the threshold that labels are read with
+    out/state/blocks.zarr        labels and how probable they are, one chunk or shard a block (Zarr v3)
     out/state/strips/R-C-*.npy   sums waiting for their one consumer, and drafts of blocks waiting to be finished
     out/state/objects/           objects of tiles and blocks, and of the whole raster
     out/state/outlines/          polygons of blocks, and of blocks that were joined
@@ -23,7 +24,7 @@ import re
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,16 @@ from geoseg.errors import DamagedError, FingerprintError, OutputError
 from geoseg.files import clear, make_folder, read_json, remove, sweep, write_file, write_json
 from geoseg.grid import Block, TileGrid
 from geoseg.instances import MergedInstances
+from geoseg.probabilities import (
+    LEVELS,
+    NO_INTEGER,
+    NODATA,
+    Background,
+    Labels,
+    Pixels,
+    Stored,
+    apply_threshold,
+)
 from geoseg.stages import RASTER, RUN, TABLE
 from geoseg.store.arrays import DAMAGE
 from geoseg.store.differences import differences
@@ -46,13 +57,25 @@ from geoseg.store.locking import locked
 from geoseg.store.objects import ObjectFolder
 
 if TYPE_CHECKING:  # torch stays out of processes that only store
-    from geoseg.blending import Labels, Strips
+    from geoseg.blending import Strips
 
-FILL = {"labels": 255, "confidence": 0, "instances": 0}
-"""Arrays of the label store, and what they hold where no block is stored."""
+ARRAYS: Mapping[str, tuple[type[np.unsignedinteger[Any]], int]] = {
+    "labels": (np.uint8, NODATA),
+    "confidence": (np.uint8, 0),
+    "best": (np.uint16, NO_INTEGER),
+    "probabilities": (np.uint16, NO_INTEGER),
+    "instances": (np.uint32, 0),
+}
+"""Arrays of the label store: their types, and what they hold where no block is stored.
 
-DTYPES = {"instances": np.uint32}
-"""Types of arrays that are not uint8."""
+``best`` stands in place of ``confidence`` where a threshold decides labels: they are made of it when they are read.
+"""
+
+SEMANTIC = ("labels", "confidence")
+"""Arrays of a model without a threshold that finds no objects."""
+
+SENTENCES = {"keep_probabilities": "it did not keep probabilities"}
+"""What a fingerprint lacks, by its key."""
 
 BLOCK_STAGES = tuple(stage.name for stage in TABLE if stage.folder == RUN)
 """Stages whose files are here."""
@@ -87,7 +110,14 @@ class RunFolder:
         return self.path / "run.json"
 
     def prepare(
-        self, grid: TileGrid, fingerprint: dict[str, Any], *, overwrite: bool, has_objects: bool = False
+        self,
+        grid: TileGrid,
+        fingerprint: dict[str, Any],
+        *,
+        overwrite: bool,
+        arrays: Collection[str] = SEMANTIC,
+        classes: int = 0,
+        background: Background | None = None,
     ) -> bool:
         """Make the folder ready for a run, new or continued.
 
@@ -99,8 +129,12 @@ class RunFolder:
             All that decides the labels; compared with the folder's.
         overwrite : bool
             Forget blocks that were made from something else.
-        has_objects : bool
-            Whether there are instances besides labels.
+        arrays : collection of str
+            Which of `ARRAYS` blocks have.
+        classes : int
+            Those of ``probabilities``.
+        background : Background, optional
+            What labels are read with where there is ``best``; blocks stay whatever it is.
 
         Returns
         -------
@@ -115,24 +149,48 @@ class RunFolder:
             The folder cannot be written.
         """
         path = self.state / "fingerprint.json"
-        names = [name for name in FILL if has_objects or name != "instances"]
         self._sweep()
         fingerprint = json.loads(json.dumps(fingerprint))
         before = None if overwrite else self._recorded(path)
         if before is not None:
             changed = differences(before, fingerprint)
             if not changed:
-                self._create_blocks(grid, names)
-                self._forget_damaged(grid, has_objects=has_objects)
+                self._create_blocks(grid, arrays, classes)
+                self._forget_damaged(grid, has_objects="instances" in arrays)
+                self._write_background(background)
                 return True
             raise self._differs(changed)
         self._clear()
-        self._create_blocks(grid, names)
+        self._create_blocks(grid, arrays, classes)
+        self._write_background(background)
         write_json(path, fingerprint)
         return False
 
+    def _write_background(self, background: Background | None) -> None:
+        """Say what labels are read with from now on."""
+        content = None if background is None else asdict(background)
+        if read_json(self._labelling) != content:
+            write_json(self._labelling, content)
+
+    @property
+    def background(self) -> Background | None:
+        """What labels are read with."""
+        content = read_json(self._labelling)
+        return Background(**content) if content else None
+
+    @property
+    def _labelling(self) -> Path:
+        return self.state / "labelling.json"
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What the blocks that are there were made from; nothing where that is not known."""
+        recorded = read_json(self.state / "fingerprint.json")
+        return recorded if isinstance(recorded, dict) else {}
+
     def _differs(self, changed: list[str]) -> FingerprintError:
         """All that differs, what it would cost, and what else can be done."""
+        changed = [SENTENCES.get(phrase.split()[0], phrase) for phrase in changed]
         kept = len(self.journal("predict").places())
         blocks = "no block is predicted yet" if not kept else f"its {kept:,} predicted blocks would be predicted again"
         is_upgrade = all(phrase.startswith("versions ") for phrase in changed)
@@ -186,7 +244,7 @@ class RunFolder:
             sweep(folder)
         for stage in BLOCK_STAGES:
             self.journal(stage).sweep()
-        for path in (self.state / "blocks.zarr").glob("*/c/*/*.partial"):  # Zarr's name of what is being written
+        for path in (self.state / "blocks.zarr").glob("*/c/**/*.partial"):  # Zarr's name of what is being written
             path.unlink()
 
     def _forget_damaged(self, grid: TileGrid, *, has_objects: bool) -> None:
@@ -215,10 +273,10 @@ class RunFolder:
         for name in ("blocks.zarr", "strips", "objects", "outlines", *BLOCK_STAGES):
             clear(self.state / name)
 
-    def _create_blocks(self, grid: TileGrid, names: list[str]) -> None:
+    def _create_blocks(self, grid: TileGrid, names: Collection[str], classes: int) -> None:
         """Create what is missing of the label store, or is described otherwise than this run would."""
         root = self.state / "blocks.zarr"
-        for name, content in _description(grid, names).items():
+        for name, content in _description(grid, names, classes).items():
             path = root / name
             if path.is_dir():
                 clear(path)
@@ -243,20 +301,18 @@ class RunFolder:
         """Markers of a stage that labels blocks."""
         return Journal(self.state, self.state / stage)
 
-    def write_block(self, block: Block, labels: Labels, confidence: Labels) -> list[Digest]:
-        """Store a block's final labels and confidence, uint8 (y, x); a block of nodata is what is not stored."""
-        if labels.min() == FILL["labels"]:
-            return []
-        return self._write(block, {"labels": labels, "confidence": confidence})
+    def write_block(self, block: Block, arrays: Mapping[str, NDArray[Any]]) -> list[Digest]:
+        """Store a block's labels and what else is known of it, by name; a block of nodata is what is not stored."""
+        return [] if arrays["labels"].min() == NODATA else self._write(block, arrays)
 
     def write_instances(self, block: Block, instances: NDArray[np.uint32]) -> list[Digest]:
         """Store a block's instances, uint32 (y, x), 0 = none; always, because an earlier start may have had others."""
         return self._write(block, {"instances": instances})
 
-    def _write(self, block: Block, arrays: dict[str, NDArray[Any]]) -> list[Digest]:
+    def _write(self, block: Block, arrays: Mapping[str, NDArray[Any]]) -> list[Digest]:
         try:
             for name, values in arrays.items():
-                self._array(name)[block.core.slices()] = values
+                self._array(name)[(..., *block.core.slices())] = values
             chunks = [chunk for name in arrays for chunk, *_ in self._chunks(name, *block.core.slices())]
             return [Digest.of(chunk, self.state, checks_itself=True) for chunk in chunks]
         except OSError as error:
@@ -268,46 +324,60 @@ class RunFolder:
     @property
     def has_objects(self) -> bool:
         """Whether there are instances besides labels."""
-        return (self.state / "blocks.zarr" / "instances").is_dir()
+        return self._has("instances")
+
+    def _has(self, name: str) -> bool:
+        return (self.state / "blocks.zarr" / name).is_dir()
 
     def read_labels(self, rows: slice, cols: slice) -> Labels:
         """Labels, uint8 (y, x), of a part of the raster; things lie over stuff."""
-        return self._labels(rows, cols, self._instances(rows, cols))
+        labels = self.read_stuff(rows, cols)[0] if self._has("best") else self._read("labels", rows, cols)
+        return self._with_classes(labels, self._instances(rows, cols))
 
     def read_confidence(self, rows: slice, cols: slice) -> Labels:
-        """Confidence, uint8 (y, x), 255 = 1.0, of a part of the raster; that of a thing is its score."""
-        return self._confidence(rows, cols, self._instances(rows, cols))
+        """Confidence, uint8 (y, x), 255 = 1.0, 0 = no data, of a part of the raster; that of a thing is its score."""
+        confidence = self.read_stuff(rows, cols)[1] if self._has("best") else self._read("confidence", rows, cols)
+        return self._with_scores(confidence, self._instances(rows, cols))
+
+    def read_stuff(self, rows: slice, cols: slice) -> tuple[Labels, Labels]:
+        """Labels and confidence of what lies under things."""
+        labels = self._read("labels", rows, cols)
+        if not self._has("best"):
+            return labels, self._read("confidence", rows, cols)
+        return apply_threshold(labels, self._read("best", rows, cols), self.background)
 
     def read_layers(self, rows: slice, cols: slice) -> tuple[Labels, Labels, NDArray[np.uint32]]:
         """Labels, confidence and instances of a part of a raster whose objects are told apart."""
+        labels, confidence = self.read_stuff(rows, cols)
         instances = self.read_instances(rows, cols)
-        return self._labels(rows, cols, instances), self._confidence(rows, cols, instances), instances
+        return self._with_classes(labels, instances), self._with_scores(confidence, instances), instances
+
+    def read_probabilities(self, rows: slice, cols: slice) -> Stored:
+        """Probabilities of the classes of stuff, uint16 (class, y, x), 32,767 = 1.0, 65,535 = no data."""
+        return np.asarray(self._read("probabilities", rows, cols), np.uint16)
 
     def _instances(self, rows: slice, cols: slice) -> NDArray[np.uint32] | None:
         return self.read_instances(rows, cols) if self.has_objects else None
 
-    def _labels(self, rows: slice, cols: slice, instances: NDArray[np.uint32] | None) -> Labels:
-        return self._overlaid("labels", rows, cols, instances, lambda objects, number: objects.classes[number])
+    def _with_classes(self, labels: Labels, instances: NDArray[np.uint32] | None) -> Labels:
+        """Labels, and over them those of objects."""
+        return self._overlaid(labels, instances, lambda objects, number: objects.classes[number])
 
-    def _confidence(self, rows: slice, cols: slice, instances: NDArray[np.uint32] | None) -> Labels:
-        return self._overlaid(
-            "confidence", rows, cols, instances, lambda objects, number: as_levels(objects.scores[number])
-        )
+    def _with_scores(self, confidence: Labels, instances: NDArray[np.uint32] | None) -> Labels:
+        """Confidence, and over it that of objects."""
+        return self._overlaid(confidence, instances, lambda objects, number: as_levels(objects.scores[number]))
 
     def _overlaid(
         self,
-        name: str,
-        rows: slice,
-        cols: slice,
+        values: Labels,
         instances: NDArray[np.uint32] | None,
         of: Callable[[MergedInstances, NDArray[np.uint32]], Labels],
     ) -> Labels:
         """What lies under objects, and what each object has instead."""
-        values = np.asarray(self._read(name, rows, cols), np.uint8)
-        if instances is not None and instances.any():
-            found = instances > 0
-            values = values.copy()
-            values[found] = of(self.objects.read_united(), instances[found] - 1)
+        if instances is None or not instances.any():
+            return values
+        found, values = instances > 0, values.copy()
+        values[found] = of(self.objects.read_united(), instances[found] - 1)
         return values
 
     def read_instances(self, rows: slice, cols: slice) -> NDArray[np.uint32]:
@@ -326,7 +396,7 @@ class RunFolder:
             if not chunk.exists() and self._was_written(name, chunk, row, col):
                 raise missing(chunk)
         try:
-            return np.asarray(self._array(name)[rows, cols])
+            return np.asarray(self._array(name)[..., rows, cols])
         except DAMAGE as error:
             raise self._damaged(name, rows, cols, error) from error
 
@@ -335,19 +405,20 @@ class RunFolder:
         array = self._array(name)
         for chunk, row, col in self._chunks(name, rows, cols):
             try:
-                array.get_block_selection((row, col))
+                array[(..., *_under(array, row, col))]
             except DAMAGE as error:
                 return damaged(chunk, error)
         return DamagedError(f"{self.state / 'blocks.zarr' / name} cannot be read ({reason}); start the run again.")
 
     def _chunks(self, name: str, rows: slice, cols: slice) -> list[tuple[Path, int, int]]:
-        """Files of the chunks under a part of an array, with their rows and columns."""
+        """Files of the chunks or shards under a part of an array, with their rows and columns."""
         array, folder = self._array(name), self.state / "blocks.zarr" / name / "c"
+        folder = folder / "0" if array.ndim == 3 else folder  # all classes of a block lie in one file
         down, across = (
             range(begin // size, -(-end // size))
             for (begin, end, _), size in zip(
-                (part.indices(length) for part, length in zip((rows, cols), array.shape, strict=True)),
-                array.chunks,
+                (part.indices(length) for part, length in zip((rows, cols), array.shape[-2:], strict=True)),
+                _file_shape(array),
                 strict=True,
             )
         )
@@ -380,9 +451,9 @@ class RunFolder:
         """Where polygons are made."""
         return self.state / "outlines"
 
-    def write_draft(self, block: Block, labels: Labels, confidence: Labels) -> Digest:
-        """Keep a block's labels and confidence, uint8 (y, x), until its ramps are complete."""
-        return self._write_strip(block, "draft", labels, confidence)
+    def write_draft(self, block: Block, pixels: Pixels) -> Digest:
+        """Keep the pixels of a block until its ramps are complete."""
+        return self._write_strip(block, "draft", pixels.labels, pixels.best, pixels.probabilities)
 
     def write_strips(self, block: Block, strips: Strips, names: Collection[str]) -> list[Digest]:
         """Store some of a block's strips, each under its own name, because each has its own consumer."""
@@ -399,7 +470,7 @@ class RunFolder:
         Returns
         -------
         dict of str to list of array
-            One array of sums, int32 (class, y, x), a strip; labels and confidence, uint8 (y, x), of a draft.
+            One array of sums, int32 (class, y, x), a strip; the arrays of `Pixels` of a draft.
 
         Raises
         ------
@@ -439,7 +510,7 @@ class RunFolder:
         digest = (self.journal("predict").read((row, col)) or {}).get(self._name(path))
         try:
             with path.open("rb") as file:
-                arrays = [np.load(file, allow_pickle=False) for _ in range(2 if name == "draft" else 1)]
+                arrays = [np.load(file, allow_pickle=False) for _ in range(3 if name == "draft" else 1)]
         except FileNotFoundError as error:
             raise missing(path) from error
         except DAMAGE as error:
@@ -464,25 +535,47 @@ def _crc32(arrays: Iterable[NDArray[Any]]) -> int:
 
 
 def as_levels(scores: NDArray[np.float32]) -> Labels:
-    """Scores, 0 to 1, as the stored uint8, 255 = 1.0."""
-    return np.rint(np.clip(scores, 0, 1) * 255).astype(np.uint8)
+    """Scores, 0 to 1, as confidence, uint8, 255 = 1.0, at least 1."""
+    return np.rint(np.clip(scores * LEVELS, 1, LEVELS)).astype(np.uint8)
 
 
-def _description(grid: TileGrid, names: Iterable[str]) -> dict[str, bytes]:
-    """Zarr's files that describe the label store, by path; its chunk is a whole block's core, and has a checksum."""
+def _description(grid: TileGrid, names: Iterable[str], classes: int) -> dict[str, bytes]:
+    """Zarr's files that describe the label store, by path.
+
+    A chunk is a whole block's core, and has a checksum; chunks of all classes of a block are one shard, so one file.
+    """
     files: dict[str, Any] = {}
     group = zarr.open_group(MemoryStore(files), mode="w", zarr_format=3)
     for name in names:
+        dtype, fill = ARRAYS[name]
+        is_wide = dtype is np.uint16
+        band = () if name != "probabilities" else (classes,)
         group.create_array(
             name,
-            shape=grid.shape,
-            chunks=grid.chunks,
-            dtype=DTYPES.get(name, np.uint8),
-            fill_value=FILL[name],
-            compressors=(BloscCodec(cname="lz4", clevel=1, shuffle="noshuffle"), Crc32cCodec()),
-            dimension_names=("y", "x"),
+            shape=(*band, *grid.shape),
+            chunks=(*(1 for _ in band), *grid.chunks),
+            shards=(*band, *grid.chunks) if band else None,
+            dtype=dtype,
+            fill_value=fill,
+            compressors=(
+                BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle" if is_wide else "noshuffle"),
+                Crc32cCodec(),
+            ),
+            dimension_names=(*("class" for _ in band), "y", "x"),
         )
     return {path: content.to_bytes() for path, content in files.items()}
+
+
+def _file_shape(array: Any) -> tuple[int, int]:
+    """Rows and columns of what lies in one file of an array."""
+    height, width = (array.shards or array.chunks)[-2:]
+    return height, width
+
+
+def _under(array: Any, row: int, col: int) -> tuple[slice, slice]:
+    """The part of an array that lies in one file."""
+    height, width = _file_shape(array)
+    return slice(row * height, (row + 1) * height), slice(col * width, (col + 1) * width)
 
 
 @lru_cache(maxsize=8)

@@ -6,7 +6,7 @@ It knows arrays and where they lie in the raster and on earth; nothing of how la
 from geoseg.arcs.faces import Faces
 from geoseg.arcs.metric import Metric
 from geoseg.arcs.simplification import Simplification
-from geoseg.vectorize.attributes import features
+from geoseg.vectorize.attributes import features, renamed
 from geoseg.vectorize.joining import join
 from geoseg.vectorize.pieces import Piece, Shaping
 from geoseg.vectorize.tracing import polygonize, reach_of, trace
@@ -21,5 +21,6 @@ __all__ = [
     "join",
     "polygonize",
     "reach_of",
+    "renamed",
     "trace",
 ]

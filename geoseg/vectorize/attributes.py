@@ -92,6 +92,12 @@ def features(faces: Faces, transform: Affine, crs: Any, classes: Mapping[int, st
     return pa.table(columns, schema=SCHEMA)
 
 
+def renamed(table: pa.Table, classes: Mapping[int, str]) -> pa.Table:
+    """The same features with other names of classes."""
+    names = _names(table.column("class").to_numpy(), classes)
+    return table.set_column(table.column_names.index("name"), SCHEMA.field("name"), names)
+
+
 def _summed(values: NDArray[Any], first: Integers) -> NDArray[Any]:
     """Sum up what follows one another, from each first one to the next."""
     return np.add.reduceat(values, first) if len(first) < len(values) else values

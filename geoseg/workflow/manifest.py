@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -59,6 +59,8 @@ class RunResult:
         Memory of the processes, as measured.
     report : Path or None
         The page that shows it all.
+    products : tuple of Path
+        Rasters that ``outputs`` names: ``confidence`` and ``probabilities``, each ``.tif`` or ``.zarr``.
     is_unchanged : bool
         Everything was there already, and nothing was done.
     """
@@ -73,17 +75,21 @@ class RunResult:
     instances_path: Path | None = None
     peaks: Peaks | None = None
     report: Path | None = None
+    products: tuple[Path, ...] = ()
     is_unchanged: bool = False
 
     @property
     def rasters(self) -> tuple[Path, ...]:
-        """Files of labels, and of instances where there are any."""
-        return (self.labels_path,) if self.instances_path is None else (self.labels_path, self.instances_path)
+        """Files of labels, of instances where there are any, and `products`."""
+        objects = () if self.instances_path is None else (self.instances_path,)
+        return (self.labels_path, *objects, *self.products)
 
     @property
     def labels(self) -> xr.DataArray:
         """Labels, lazy: uint8 (y, x), 255 = nodata, with names and colours of the classes."""
-        return results.read_raster(self.labels_path, "labels", class_attributes(self.plan.spec))
+        return results.read_raster(
+            self.labels_path, "labels", class_attributes(replace(self.plan.spec, classes=self.plan.classes))
+        )
 
     @property
     def instances(self) -> xr.DataArray | None:
@@ -135,7 +141,7 @@ class RunResult:
 
     def explore(self) -> Any:
         """Return an interactive map of the polygons, by folium or lonboard where one of them is installed."""
-        colors = {item.value: item.color for item in self.plan.spec.classes}
+        colors = {item.value: item.color for item in self.plan.classes}
         return results.explore(self.features, colors, "class")
 
     @property
@@ -198,7 +204,7 @@ class Manifest:
             "workflow": self.workflow.model_dump(mode="json"),
             "inputs": self.inputs,
             "plan": made.summary(),
-            "model": model_card(self.workflow, made.spec),
+            "model": model_card(self.workflow, replace(made.spec, classes=made.classes)),
             "versions": {**made.versions, "geoseg": version("geoseg")},
         }
         if result is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -13,7 +14,7 @@ from pyproj import CRS
 
 from geoseg.errors import WorkflowError, nearest
 from geoseg.footprints import STAIRS
-from geoseg.models.spec import NODATA, ModelSpec
+from geoseg.models.spec import NODATA
 from geoseg.options import OutlineOptions
 from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels, RunObjects
 from geoseg.planning import Plan
@@ -45,9 +46,9 @@ def outlines_of_run(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> Ou
     folder : RunFolder
         Holds its labels.
     """
-    _check_classes(wanted, made.spec)
-    names = {item.value: item.name for item in made.spec.classes}
-    wanted_classes = _written_values(wanted, made.spec)
+    _check_classes(wanted, made)
+    names = names_of(made)
+    wanted_classes = _written_values(wanted, made)
     axes = made.grid.rows, made.grid.cols
     rows, cols = ((*range(0, axis.blocks * axis.chunk, axis.chunk), axis.length) for axis in axes)
     min_pixels, areas = smallest(wanted.min_area if made.has_stuff else 0, made.raster.geobox)
@@ -69,28 +70,35 @@ def outlines_of_run(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> Ou
         tolerance=tolerance_of(wanted, made.raster.transform),
         places=made.places,
     )
-    plan.folder.prepare(fingerprint_of(wanted, made.raster, sorted(names.items())))
+    labelling = None if made.background is None else asdict(made.background)
+    plan.folder.prepare(fingerprint_of(wanted, made.raster, names) | {"labelling": labelling})
     return plan
 
 
-def _check_classes(wanted: OutlineOptions, spec: ModelSpec) -> None:
+def names_of(made: Plan) -> dict[int, str]:
+    """Names of the classes of a run by value."""
+    return {item.value: item.name for item in made.classes}
+
+
+def _check_classes(wanted: OutlineOptions, made: Plan) -> None:
     """Refuse to regularize what is no building."""
     if wanted.regularize:
-        values = _written_values(wanted, spec)
-        written = [item for item in spec.classes if values is None or item.value in values]
-        stuff, things = ([item.name for item in written if item in kind] for kind in (spec.stuff, spec.things))
+        values, things_values = _written_values(wanted, made), {item.value for item in made.spec.things}
+        written = [item for item in made.classes if values is None or item.value in values]
+        things = [item.name for item in written if item.value in things_values]
+        stuff = [item.name for item in written if item.value not in things_values]
         check_regularized(stuff, things)
 
 
-def _written_values(wanted: OutlineOptions, spec: ModelSpec) -> frozenset[int] | None:
+def _written_values(wanted: OutlineOptions, made: Plan) -> frozenset[int] | None:
     """Values of the classes that become polygons; None is all, and background that is implied has to be asked for."""
-    values = values_of(wanted.classes, {item.value: item.name for item in spec.classes})
-    if values is None and any(item.implied for item in spec.classes):
-        return frozenset(item.value for item in spec.classes if not item.implied)
+    values = values_of(wanted.classes, names_of(made))
+    if values is None and any(item.implied for item in made.classes):
+        return frozenset(item.value for item in made.classes if not item.implied)
     return values
 
 
-def fingerprint_of(wanted: OutlineOptions, raster: Raster, classes: Any) -> dict[str, Any]:
+def fingerprint_of(wanted: OutlineOptions, raster: Raster, names: Mapping[int, str]) -> dict[str, Any]:
     """All that decides the polygons of given labels, as JSON values.
 
     Parameters
@@ -99,17 +107,21 @@ def fingerprint_of(wanted: OutlineOptions, raster: Raster, classes: Any) -> dict
         What a person can set.
     raster : Raster
         Its place decides where polygons lie and how large they are.
-    classes
-        Values and names of the classes, as JSON values.
+    names : mapping of int to str
+        Names of the classes, by which settings may call them; they decide the names of features alone.
     """
     settings = OutlineOptions(**{key: getattr(wanted, key) for key in OutlineOptions.model_fields})
     return {
         **settings.model_dump(mode="json", exclude={"layer"}),
+        **{key: _sorted(values_of(getattr(wanted, key), names)) for key in ("classes", "keep_classes")},
         "transform": list(raster.transform)[:6],
         "crs": str(raster.crs),
-        "legend": classes,
         "versions": {"geoseg": source_digest(OUTLINING), **{name: version(name) for name in ("pyproj", "shapely")}},
     }
+
+
+def _sorted(values: frozenset[int] | None) -> list[int] | None:
+    return None if values is None else sorted(values)
 
 
 def objects_of(made: Plan) -> dict[str, Any]:
@@ -196,10 +208,10 @@ def values_of(classes: Sequence[int | str] | None, names: Mapping[int, str]) -> 
     """
     if classes is None:
         return None
-    return frozenset(_value_of(item, names) for item in classes)
+    return frozenset(value_of(item, names) for item in classes)
 
 
-def _value_of(item: int | str, names: Mapping[int, str]) -> int:
+def value_of(item: int | str, names: Mapping[int, str]) -> int:
     """The value of a class; a name counts as it is written, else whatever its capitals are."""
     if isinstance(item, int) or re.fullmatch("-?[0-9]+", item):
         return int(item)
@@ -213,6 +225,6 @@ def _value_of(item: int | str, names: Mapping[int, str]) -> int:
     return alike[0]
 
 
-def styled_classes(spec: ModelSpec) -> list[StyledClass]:
-    """Classes of a model as a map shows them."""
-    return [StyledClass(item.value, item.name, item.color) for item in spec.classes]
+def styled_classes(made: Plan) -> list[StyledClass]:
+    """Classes of a run as a map shows them."""
+    return [StyledClass(item.value, item.name, item.color) for item in made.classes]

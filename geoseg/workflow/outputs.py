@@ -17,7 +17,8 @@ from typing import Any
 
 import pyogrio
 
-from geoseg.files import write_json
+from geoseg.export import PRODUCTS
+from geoseg.files import remove, write_json
 from geoseg.options import Workflow
 from geoseg.planning import Plan
 from geoseg.raster import file_digest
@@ -25,8 +26,9 @@ from geoseg.store import RunFolder
 from geoseg.vector.writing import COMPANIONS
 from geoseg.versions import source_digest
 from geoseg.workflow.manifest import feature_files
-from geoseg.workflow.outlines import fingerprint_of, objects_of
+from geoseg.workflow.outlines import fingerprint_of, names_of, objects_of
 from geoseg.workflow.result_item import NAME as ITEM
+from geoseg.workflow.settings import output_file
 
 LABELS, INSTANCES, REPORT, PERFORMANCE = "labels.tif", "instances.tif", "report.html", "performance.html"
 
@@ -42,43 +44,57 @@ class Outputs:
     ----------
     folder : RunFolder
         Where they lie.
-    rasters, features : tuple of Path
-        What is written of blocks and polygons.
-    pages : tuple of Path
-        What is written of all these.
-    labels, polygons, summary : str
-        Digests of all that decides rasters, features and pages.
+    rasters, features, pages : mapping of Path to str
+        What is written of blocks, of polygons, and of all these; with a digest of all that decides each.
+    current : frozenset of str
+        Digests of all results that the run could have, also of those that it is not asked for.
     layer : str
         Of the features, where a format has layers.
     """
 
     folder: RunFolder
-    rasters: tuple[Path, ...]
-    features: tuple[Path, ...]
-    pages: tuple[Path, ...]
-    labels: str
-    polygons: str
-    summary: str
+    rasters: Mapping[Path, str]
+    features: Mapping[Path, str]
+    pages: Mapping[Path, str]
+    current: frozenset[str]
     layer: str
 
     @classmethod
     def of(cls, wanted: Workflow, made: Plan, folder: RunFolder, fingerprint: Mapping[str, Any]) -> Outputs:
-        """The results that a workflow asks for; ``fingerprint`` is that of its labels."""
+        """The results that a workflow asks for; ``fingerprint`` is that of its predictions."""
         inputs = [{**item, "name": None} for item in fingerprint["inputs"]]
-        classes = [asdict(item) for item in made.spec.classes]
-        labels = _digest({**fingerprint, "inputs": inputs}, classes, objects_of(made), made.raster.crs, source_digest())
-        polygons = _digest(labels, fingerprint_of(wanted, made.raster, classes), wanted.layer)
-        features = feature_files(folder.path, wanted.features)
-        return cls(
-            folder,
-            tuple(folder.path / name for name in ((LABELS, INSTANCES) if made.has_things else (LABELS,))),
-            tuple(features),
-            tuple(folder.path / name for name in ((ITEM, REPORT) if wanted.report else (ITEM,))),
-            labels,
-            polygons,
-            _digest(labels, polygons, [_key(folder, path) for path in features]),
-            wanted.layer,
+        pixels = _digest(
+            *({**fingerprint, "inputs": inputs}, made.background, objects_of(made)),
+            *(made.raster.crs, source_digest()),
         )
+        classes = [asdict(item) for item in made.classes]
+        names = [item.name for item in made.classes]
+        shown = {"labels": classes, "probabilities": names}
+        decided = {name: _digest(pixels, shown.get(name)) for name in PRODUCTS}
+        rasters = {folder.path / name: decided[Path(name).stem] for name in raster_files(wanted, made)}
+        polygons = _digest(pixels, classes, fingerprint_of(wanted, made.raster, names_of(made)), wanted.layer)
+        features = dict.fromkeys(feature_files(folder.path, wanted.features), polygons)
+        keys = [_key(folder, path) for path in (*rasters, *features)]
+        pages = (ITEM, REPORT) if wanted.report else (ITEM,)
+        summary = _digest(classes, list(rasters.values()), polygons, keys)
+        current = frozenset((*decided.values(), polygons, summary))
+        return cls(folder, rasters, features, {folder.path / name: summary for name in pages}, current, wanted.layer)
+
+    @property
+    def labels(self) -> Path:
+        """The raster of labels."""
+        return self.folder.path / LABELS
+
+    @property
+    def instances(self) -> Path | None:
+        """The raster of instances, where objects are told apart."""
+        path = self.folder.path / INSTANCES
+        return path if path in self.rasters else None
+
+    @property
+    def products(self) -> tuple[Path, ...]:
+        """Rasters besides labels and instances."""
+        return tuple(path for path in self.rasters if path.name not in (LABELS, INSTANCES))
 
     @property
     def missing(self) -> set[Path]:
@@ -87,8 +103,7 @@ class Outputs:
 
     @cached_property
     def _deciding(self) -> dict[Path, str]:
-        kinds = (self.rasters, self.labels), (self.features, self.polygons), (self.pages, self.summary)
-        return {path: decided for paths, decided in kinds for path in paths}
+        return {**self.rasters, **self.features, **self.pages}
 
     def former_layers(self) -> dict[Path, str]:
         """Layers that an earlier start wrote under another name, of GeoPackages that nobody has changed since."""
@@ -105,10 +120,10 @@ class Outputs:
     def record(self, written: Iterable[Path]) -> None:
         """Record results that were written, and remove those of an earlier run that are none of this one."""
         entries = self._read()
-        for path in (path for path in written if path.is_file()):
-            decided = self._deciding.get(path, self.summary)
+        for path in (path for path in written if path.exists()):
+            decided = self._deciding.get(path, self.pages[self.folder.path / ITEM])
             entries[_key(self.folder, path)] = {"decided": decided, "files": _files_of(path), "layer": self.layer}
-        others = [key for key in entries if entries[key]["decided"] not in (self.labels, self.polygons, self.summary)]
+        others = [key for key in entries if entries[key]["decided"] not in self.current]
         for key in others:
             _remove(self.folder, key, entries.pop(key)["files"])
         write_json(self._path, entries)
@@ -130,6 +145,12 @@ class Outputs:
         return entry is not None and (entry["decided"], entry["files"]) == (decided, _files_of(path))
 
 
+def raster_files(wanted: Workflow, made: Plan) -> list[str]:
+    """Names of the rasters of a run, each of them once."""
+    own = [LABELS, INSTANCES] if made.has_things else [LABELS]
+    return list(dict.fromkeys([*own, *map(output_file, wanted.outputs)]))
+
+
 def _key(folder: RunFolder, path: Path) -> str:
     """A result within the folder by its place there, so that the folder can be moved."""
     home, place = folder.path.resolve(), path.parent.resolve() / path.name
@@ -140,7 +161,16 @@ def _files_of(path: Path) -> dict[str, str]:
     """The files of a result by name, each with the digest of its content."""
     companions = (path.with_name(path.stem + ending) for ending in COMPANIONS.get(path.suffix.lower(), ()))
     files = path, path.with_name(f"{path.name}.aux.xml"), *companions
-    return {file.name: file_digest(file) for file in files if file.is_file()}
+    return {file.name: _content(file) for file in files if file.exists()}
+
+
+def _content(path: Path) -> str:
+    """The digest of a file, or of all files of a folder and their places."""
+    if not path.is_dir():
+        return file_digest(path)
+    return _digest(
+        *((file.relative_to(path).as_posix(), file_digest(file)) for file in sorted(path.rglob("*")) if file.is_file())
+    )
 
 
 def _remove(folder: RunFolder, key: str, recorded: Mapping[str, str]) -> None:
@@ -150,7 +180,7 @@ def _remove(folder: RunFolder, key: str, recorded: Mapping[str, str]) -> None:
         return
     for name in recorded:
         with suppress(OSError):
-            path.with_name(name).unlink()
+            remove(path.with_name(name))
 
 
 def _holds_more(path: Path) -> bool:

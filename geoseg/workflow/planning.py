@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -28,10 +29,12 @@ from geoseg.prompting import PromptLayer, read_prompts
 from geoseg.raster import LOCAL, Raster
 from geoseg.raster.options import configured
 from geoseg.signatures import RunArguments
+from geoseg.store import RunFolder
 from geoseg.vector import Region, is_bare, read_region
 from geoseg.workflow.hardware import Hardware, hardware_of
+from geoseg.workflow.legend import apply_legend
 from geoseg.workflow.outlines import smallest, values_of
-from geoseg.workflow.settings import WorkflowSource, read_workflow
+from geoseg.workflow.settings import WorkflowSource, output_file, read_workflow
 
 if TYPE_CHECKING:  # torch stays out of what only plans
     pass
@@ -62,7 +65,8 @@ def plan(
     Returns
     -------
     Plan
-        Blocks, tiles, memory, estimated time.
+        Blocks, tiles, memory, estimated time; and how many tiles are still to be predicted, where the output folder
+        holds a part of the run.
 
     Raises
     ------
@@ -71,13 +75,37 @@ def plan(
         `Plan.check_memory` says.
     """
     wanted = read_workflow(workflow, spec=spec, **settings)
+    made, folder = make_plan(wanted, client=client), RunFolder(Path(wanted.output))
+    if wanted.overwrite or not folder.fingerprint:
+        return made
+    made = as_kept(made, folder)
+    is_kept = json.loads(json.dumps(made.fingerprint())) == folder.fingerprint
+    return with_progress(made, folder) if is_kept else made
+
+
+def as_kept(made: Plan, folder: RunFolder) -> Plan:
+    """Go on keeping what a run folder has kept so far, also where nobody asks for it now."""
+    return replace(
+        made, keep_probabilities=made.keep_probabilities or bool(folder.fingerprint.get("keep_probabilities"))
+    )
+
+
+def with_progress(made: Plan, folder: RunFolder) -> Plan:
+    """The same plan, which knows the blocks that are predicted."""
+    is_done = folder.journal("predict" if made.has_things else "finish").places()
+    return replace(made, predicted=frozenset((row, col) for row, col in is_done))
+
+
+def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
+    """As `plan`, whatever the output folder holds."""
     model = _find_model(wanted)
     spec = _find_spec(wanted, model)
     raster = _open_input(wanted, spec)
     tiling = tiling_of(spec, raster.shape, tile_size=wanted.tile_size, halo=wanted.halo, ramp=wanted.ramp)
     grid = TileGrid(raster.shape, tiling, _block_tiles(wanted, raster.shape, tiling))
     hardware = hardware_of(wanted.device, wanted.precision, wanted.scheduler, client)
-    names = {item.value: item.name for item in spec.classes}
+    legend = apply_legend(spec.classes, wanted.legend or {})
+    names = {item.value: item.name for item in legend}
     min_pixels, areas = smallest(wanted.min_area, raster.geobox)
     made = Plan(
         raster=raster,
@@ -95,12 +123,25 @@ def plan(
         keep_classes=values_of(wanted.keep_classes, names) or frozenset(),
         is_local=wanted.scheduler is None and client is None,
         network=None if model.network is None else SentNetwork.of(model.network),
+        keep_probabilities=_keeps_probabilities(wanted, spec),
+        legend=legend,
     )
     if not made.block_count:
         raise RegionError("no prompt lies within the region; give prompts inside of it, or another region.")
     is_given = wanted.scale is not None or wanted.offset is not None
     values = check_values(raster, spec, cores=_cores(made), is_given=is_given)
     return replace(made, values=values, workers=min(made.workers, made.block_count))
+
+
+def _keeps_probabilities(wanted: Workflow, spec: ModelSpec) -> bool:
+    """Whether probabilities are to be written, which a model must have."""
+    is_wanted = any(output_file(output).startswith("probabilities.") for output in wanted.outputs)
+    if is_wanted and not spec.stuff:
+        raise WorkflowError(
+            f"model '{spec.name}' finds objects, and no pixel has a probability of its classes; leave probabilities "
+            "out of outputs: features have the score of each object, and confidence is a raster of it."
+        )
+    return is_wanted
 
 
 def _cores(made: Plan) -> list[Window]:

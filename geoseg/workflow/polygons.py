@@ -218,7 +218,7 @@ def _plan(
         touched = region.touched_blocks((len(rows), rows.__getitem__), (len(cols), cols.__getitem__))
         plan = replace(plan, places=frozenset(touched))
     resumed = plan.folder.prepare(
-        fingerprint_of(wanted, raster, sorted(names.items()))
+        fingerprint_of(wanted, raster, names)
         | {
             "inputs": [content(item) for item in raster.fingerprint()],
             "region": region and sha256(region.region.geometry.wkb).hexdigest(),

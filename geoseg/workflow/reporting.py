@@ -20,7 +20,8 @@ from geoseg.errors import GeosegError, ReportWarning
 from geoseg.files import local_path
 from geoseg.raster import Raster
 from geoseg.report import RunRecord, read_record, write_preview, write_report
-from geoseg.workflow.planning import plan
+from geoseg.workflow.planning import make_plan
+from geoseg.workflow.settings import read_workflow
 
 
 def try_report(folder: Path, raster: Raster) -> Path | None:
@@ -141,7 +142,7 @@ def performance(client: Client, path: Path, *, is_wanted: bool) -> Iterator[None
 def _imagery(record: RunRecord) -> Raster | None:
     """The imagery of a run, found as the run found it."""
     try:
-        return plan(record.workflow).raster
+        return make_plan(read_workflow(record.workflow)).raster
     except GeosegError as error:
         _warn(f"the imagery of {record.path} is not shown: {error}")
         return None

@@ -13,6 +13,7 @@ from typing import Any
 
 from geoseg.catalog import locate_model
 from geoseg.errors import ReportWarning
+from geoseg.export import PRODUCTS
 from geoseg.files import write_json
 from geoseg.imagery.describing import PROJECTION, describe
 from geoseg.models.spec import HUB, NODATA, ClassSpec
@@ -30,8 +31,10 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
 )
+RASTER = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+ZARR = "application/vnd.zarr; version=3"
 
 MEDIA = {
     ".gpkg": "application/geopackage+sqlite3",
@@ -89,7 +92,7 @@ def write_result_item(wanted: Workflow, result: RunResult) -> Path:
     item = {
         "type": "Feature",
         "stac_version": VERSION,
-        "stac_extensions": list(EXTENSIONS),
+        "stac_extensions": [*EXTENSIONS, *([RASTER] if result.products else [])],
         "id": result.output.resolve().name or "run",
         "geometry": place.geometry,
         **({} if place.bbox is None else {"bbox": place.bbox}),
@@ -115,13 +118,14 @@ def _times(made: Plan) -> dict[str, Any]:
 
 
 def _assets(result: RunResult) -> dict[str, Any]:
-    spec = result.plan.spec
-    classes = [class_entry(item) for item in spec.classes]
+    classes = [class_entry(item) for item in result.plan.classes]
     labels = {"name": "labels", "data_type": "uint8", "nodata": NODATA, "classification:classes": classes}
     assets: dict[str, Any] = {"labels": _asset(result.labels_path, COG, ["data", "labels"], bands=[labels])}
     if result.instances_path is not None:
         band = {"name": "instances", "data_type": "uint32", "nodata": 0}
         assets["instances"] = _asset(result.instances_path, COG, ["data", "labels"], bands=[band])
+    for path in result.products:
+        assets[path.stem if path.stem not in assets else path.name] = _product(path, result.plan)
     for path in result.features_paths:
         key = path.stem if path.stem not in assets else path.name
         assets[key] = _asset(path, MEDIA.get(path.suffix.lower(), "application/octet-stream"), ["data"])
@@ -131,6 +135,15 @@ def _assets(result: RunResult) -> dict[str, Any]:
     return {
         key: {**asset, "href": f"./{os.path.relpath(asset['href'], result.output)}"} for key, asset in assets.items()
     }
+
+
+def _product(path: Path, made: Plan) -> dict[str, Any]:
+    """A raster of numbers, with what they mean (STAC 1.1, section "Bands", and the raster extension 2.0)."""
+    product = PRODUCTS[path.stem]
+    names = product.bands(made) or (product.description,)
+    common = {"data_type": product.dtype, "nodata": product.nodata, "raster:scale": product.scale}
+    bands = [{"name": name, **common} for name in names]
+    return _asset(path, ZARR if path.suffix == ".zarr" else COG, ["data"], bands=bands)
 
 
 def class_entry(item: ClassSpec) -> dict[str, Any]:

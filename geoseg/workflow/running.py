@@ -34,6 +34,7 @@ from geoseg.engine import (
 from geoseg.engine.memory import forget_peaks, read_peaks
 from geoseg.errors import BlockError, ContinuationWarning, DamagedError, InputNotFoundError, WorkflowError
 from geoseg.held import is_lost
+from geoseg.models.background import probable_classes
 from geoseg.models.own import ModelLike
 from geoseg.models.spec import ModelSpec
 from geoseg.options import RESUMABLE, Workflow, given_options
@@ -48,8 +49,8 @@ from geoseg.vector import check_format, check_layer, drop_layer
 from geoseg.workflow.layout import layout_of_run
 from geoseg.workflow.manifest import Manifest, RunResult
 from geoseg.workflow.outlines import objects_of, outlines_of_run, styled_classes
-from geoseg.workflow.outputs import INSTANCES, LABELS, PERFORMANCE, REPORT, Outputs
-from geoseg.workflow.planning import plan
+from geoseg.workflow.outputs import PERFORMANCE, REPORT, Outputs
+from geoseg.workflow.planning import as_kept, make_plan, with_progress
 from geoseg.workflow.reporting import performance, try_report
 from geoseg.workflow.result_item import try_result_item
 from geoseg.workflow.settings import RECORD, WorkflowSource, read_workflow, write_workflow
@@ -98,7 +99,7 @@ def run(
     is_begun = not _seems_finished(folder) or wanted.overwrite
     if is_own and is_begun:
         prepare_workers()
-    made = plan(wanted, client=client)
+    made = make_plan(wanted, client=client)
     if is_own and is_begun:
         made.check_memory()
     for name in wanted.features:
@@ -123,8 +124,17 @@ def run(
 def _prepare(wanted: Workflow, made: Plan, folder: RunFolder) -> tuple[Work, Manifest, bool]:
     """Make a folder ready, and find out what there is to do; True when blocks of an earlier start are kept."""
     inputs = made.raster.fingerprint()
+    if not wanted.overwrite:
+        made = as_kept(made, folder)
     fingerprint = made.fingerprint_of(inputs)
-    resumed = folder.prepare(made.grid, fingerprint, overwrite=wanted.overwrite, has_objects=made.has_things)
+    resumed = folder.prepare(
+        made.grid,
+        fingerprint,
+        overwrite=wanted.overwrite,
+        arrays=made.arrays,
+        classes=len(probable_classes(made.spec)),
+        background=made.background,
+    )
     if made.has_things:
         folder.prepare_objects(objects_of(made))
     manifest = Manifest.of(wanted, made, folder, inputs)
@@ -272,11 +282,13 @@ def _started(client: Client, made: Plan, shared: RunFolder, outlines: OutlinePla
     """What is said when a run begins."""
     verb, (height, width) = "continuing" if resumed else "mapping", made.raster.shape
     size = f"{width:,} x {height:,} px, {made.block_count} blocks, {made.workers} workers"
+    if resumed and not (tiles := with_progress(made, shared).tiles_to_predict):
+        size += f", {tiles} tiles to predict"
     return Started(
         f"{verb} with {made.spec.name}: {size}",
         client.dashboard_link or "",
         totals(stages_of_run(made, outlines), made.tree),
-        layout=layout_of_run(made, shared, styled_classes(made.spec)),
+        layout=layout_of_run(made, shared, styled_classes(made)),
         client=client,
         planned_bytes=sum(made.worker_bytes.values()),
         estimated_seconds=made.estimated_seconds,
@@ -301,29 +313,45 @@ def _map(
     for path in files:
         listen(Writing(path))
     former = {path: layer for path, layer in outputs.former_layers().items() if path in files}
-    _write(client, made, shared, outlines, files, wanted.layer)
+    _write(client, made, shared, outlines, files, [*outputs.rasters], wanted.layer)
     for path, layer in former.items():
         drop_layer(path, layer)
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
-    instances, peaks = outputs.rasters[1] if made.has_things else None, read_peaks(client)
-    features = outputs.features if outcome.is_outlined else ()
+    instances, peaks = outputs.instances, read_peaks(client)
+    features = tuple(outputs.features) if outcome.is_outlined else ()
     return RunResult(
-        folder.path, outputs.rasters[0], features, folder.run_file, made, outcome, seconds, instances, peaks
+        *(
+            folder.path,
+            outputs.labels,
+            features,
+            folder.run_file,
+            made,
+            outcome,
+            seconds,
+            instances,
+            peaks,
+        ),
+        products=outputs.products,
     )
 
 
 def _write(
-    client: Client, made: Plan, shared: RunFolder, outlines: OutlinePlan | None, files: Sequence[Path], layer: str
+    client: Client,
+    made: Plan,
+    shared: RunFolder,
+    outlines: OutlinePlan | None,
+    files: Sequence[Path],
+    rasters: Sequence[Path],
+    layer: str,
 ) -> None:
     """Write results at the same time, each on a worker."""
     submit: Callable[..., Any] = partial(client.submit, attempt, pure=False)
     run = uuid.uuid4().hex[:8]
-    writers = {LABELS: export.write_labels, INSTANCES: export.write_instances}
-    style, futures = styled_classes(made.spec), []
+    style, futures = styled_classes(made), []
     for path in files:
         key = (f"write-{run}", path.name)
-        if path.name in writers:
-            futures.append(submit(writers[path.name], made, shared, path.absolute(), key=key))
+        if path in rasters:
+            futures.append(submit(export.write_raster, made, shared, path.absolute(), key=key))
         else:
             futures.append(submit(write_outlines, outlines, path.absolute(), layer, style, key=key))
     results_of(client, futures)

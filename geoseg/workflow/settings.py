@@ -63,7 +63,31 @@ def read_workflow(
     local_path(read.output, "output")
     for file in read.features:
         local_path(file, "features")
+    for output in read.outputs:
+        output_file(output)
     return read
+
+
+OUTPUTS = ("labels", "confidence", "probabilities")
+"""Rasters that ``outputs`` may name; labels are always written."""
+
+
+def output_file(output: str) -> str:
+    """The name of the file of a raster that ``outputs`` names.
+
+    Raises
+    ------
+    WorkflowError
+        There is no such raster, or no such format.
+    """
+    name, _, ending = output.strip().partition(".")
+    if name not in OUTPUTS:
+        raise WorkflowError(f"outputs has '{output}', which no run writes; {nearest(name, OUTPUTS)}")
+    if ending not in (("", "tif") if name == "labels" else ("", "tif", "zarr")):
+        raise WorkflowError(
+            f"outputs has '{output}', and a run writes {name}.tif" + ("." if name == "labels" else f" or {name}.zarr.")
+        )
+    return f"{name}.{ending or 'tif'}"
 
 
 def plain_settings(settings: Mapping[str, Any], spec: ModelSpec | None = None) -> dict[str, Any]:

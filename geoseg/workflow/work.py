@@ -73,14 +73,15 @@ class Work:
         outputs, report = self.outputs, self.folder.path / REPORT
         return RunResult(
             self.folder.path,
-            outputs.rasters[0],
-            outputs.features,
+            outputs.labels,
+            tuple(outputs.features),
             self.folder.run_file,
             self.plan,
             self.kept,
             {"total": seconds},
-            outputs.rasters[1] if self.plan.has_things else None,
+            outputs.instances,
             report=report if report in outputs.pages else None,
+            products=outputs.products,
             is_unchanged=True,
         )
 

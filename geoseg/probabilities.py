@@ -1,0 +1,119 @@
+"""Probabilities as they are stored, and the labels that they mean: another threshold needs no network.
+
+A probability is an integer of scale 32,767, of a pixel's best class or of every class. Labels and confidence are made
+of these when they are read. It knows arrays; torch stays out, because whoever reads a finished run needs none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+SCALE = 32_767
+"""A probability of 1.0 as an integer; ``SCALE * 256 * 256`` is the largest that fits int32."""
+
+LEVELS = 255
+"""A confidence of 1.0."""
+
+NODATA = 255
+"""The label of pixels that hold no data; never a class."""
+
+NO_INTEGER = 65_535
+"""What is stored of pixels that hold no data."""
+
+Labels = NDArray[np.uint8]
+Stored = NDArray[np.uint16]
+"""Integers, 0 to `SCALE`, or `NO_INTEGER`."""
+
+
+@dataclass(frozen=True)
+class Background:
+    """What a pixel is when no probability is above a threshold.
+
+    Attributes
+    ----------
+    value : int
+        Its label.
+    threshold : float
+        0 to 1.
+    """
+
+    value: int
+    threshold: float
+
+    @property
+    def level(self) -> int:
+        """The threshold as an integer, rounded up: a probability that equals it is never above it."""
+        return ceil(self.threshold * SCALE)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What is known of the pixels of a block, before any threshold.
+
+    Attributes
+    ----------
+    labels : uint8 array
+        Shape (y, x): the class of the largest integer, the first of equal ones; 255 = no data.
+    best : uint16 array
+        Shape (y, x): that integer; 65,535 = no data.
+    probabilities : uint16 array
+        Shape (class, y, x): the integers of all classes, 65,535 = no data; no class where they are not kept.
+    """
+
+    labels: Labels
+    best: Stored
+    probabilities: Stored
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int], classes: int = 0) -> Self:
+        """Pixels without data; the probabilities of so many classes are kept."""
+        return cls(
+            np.full(shape, NODATA, np.uint8),
+            np.full(shape, NO_INTEGER, np.uint16),
+            np.full((classes, *shape), NO_INTEGER, np.uint16),
+        )
+
+    def copy(self) -> Self:
+        """The same in arrays of their own."""
+        return type(self)(self.labels.copy(), self.best.copy(), self.probabilities.copy())
+
+
+def apply_threshold(labels: Labels, best: Stored, background: Background | None = None) -> tuple[Labels, Labels]:
+    """Give the labels and the confidence of pixels whose best class is known.
+
+    Parameters
+    ----------
+    labels, best : uint8 and uint16 arrays
+        Shape (y, x), as of `Pixels`.
+    background : Background, optional
+        The label of pixels whose integer is not above the threshold; the best class always counts unless given.
+
+    Returns
+    -------
+    labels, confidence : uint8 arrays
+        Shape (y, x). Confidence is the probability of the label times 255, at least 1, that of background what the best
+        class leaves of 1; 0 where there is no data.
+    """
+    chosen, confidence = np.empty(labels.shape, np.uint8), np.empty(labels.shape, np.uint8)
+    least, below = (-1, np.uint8(0)) if background is None else (background.level, np.uint8(background.value))
+    flat, integers = np.ascontiguousarray(labels).reshape(-1), np.ascontiguousarray(best).reshape(-1)
+    _apply(flat, integers, least, below, chosen.reshape(-1), confidence.reshape(-1))
+    return chosen, confidence
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _apply(labels: Labels, best: Stored, least: int, below: np.uint8, chosen: Labels, confidence: Labels) -> None:
+    """Label pixels one by one; what has no data is above any threshold."""
+    for x in range(len(labels)):
+        integer = int(best[x])
+        is_above = integer > least
+        integer = integer if is_above else SCALE - integer
+        level = (integer * 2 * LEVELS + SCALE) // (2 * SCALE)
+        chosen[x] = labels[x] if is_above else below
+        confidence[x] = np.uint8(max(level, 1)) if best[x] <= SCALE else np.uint8(0)

@@ -1,0 +1,270 @@
+"""Rasters of confidence and probability, and what may change after a run without the network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+import xarray as xr
+from distributed import Client
+from numpy.typing import NDArray
+from odc.geo.xr import xr_coords  # noqa: F401 - gives arrays the accessor odc
+
+import geoseg
+from geoseg.cli import main
+from geoseg.engine import connect
+from geoseg.errors import FingerprintError, WorkflowError
+from geoseg.options import FIRST_AFFECTED, Workflow
+from tests.networks import Box, Constant, write_model
+from tests.rasters import noise, write_raster
+
+BOTH = ["confidence", "probabilities", "confidence.zarr", "probabilities.zarr"]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with connect(None, 2) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    mask = np.ones((150, 140), bool)
+    mask[40:60, 30:90] = False
+    return write_raster(tmp_path_factory.mktemp("scene") / "scene.tif", noise(2, 150, 140), mask=mask)
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"), Box(1), name="box", halo=3)
+
+
+@pytest.fixture(scope="module")
+def roofs(box: Path) -> Path:
+    """The same network of independent scores, with a threshold."""
+    item = json.loads(box.read_text())
+    item["properties"]["geoseg:activation"] = "sigmoid"
+    item["properties"]["geoseg:threshold"] = 0.8
+    for entry in item["properties"]["mlm:output"][0]["classification:classes"]:
+        entry["value"] += 1
+    path = box.with_name("roofs.json")
+    path.write_text(json.dumps(item))
+    return path
+
+
+def settings(scene: Path, model: Path, output: Path, **more: Any) -> dict[str, Any]:
+    return {"model": str(model), "input": str(scene), "output": str(output), "ramp": 8, "report": False, **more}
+
+
+def bands_of(path: Path) -> NDArray[Any]:
+    with rasterio.open(path) as source:
+        pixels: NDArray[Any] = source.read()
+        return pixels
+
+
+@pytest.fixture(scope="module")
+def reference(scene: Path, box: Path, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("reference") / "out"
+    result = geoseg.run(settings(scene, box, output, outputs=BOTH), client=client)
+    assert [path.name for path in result.products] == [*(f"{name}.tif" for name in BOTH[:2]), *BOTH[2:]]
+    return output
+
+
+def test_the_first_largest_probability_is_the_label_and_its_share_the_confidence(reference: Path) -> None:
+    labels, confidence = (bands_of(reference / f"{name}.tif")[0] for name in ("labels", "confidence"))
+    probabilities = bands_of(reference / "probabilities.tif")
+    is_known = labels != 255
+    assert 0.9 < is_known.mean() < 1
+    np.testing.assert_array_equal(probabilities.argmax(0)[is_known], labels[is_known])
+    np.testing.assert_array_equal((probabilities == 65_535).all(0), ~is_known)
+    np.testing.assert_allclose(probabilities[:, is_known].sum(0, dtype=int), 32_767, atol=2)
+    expected = np.floor(probabilities.max(0).astype(float) * 255 / 32_767 + 0.5)
+    np.testing.assert_array_equal(confidence, np.where(is_known, expected, 0))
+
+
+def test_a_probability_raster_says_what_its_numbers_mean(reference: Path) -> None:
+    with rasterio.open(reference / "probabilities.tif") as source:
+        assert source.descriptions == ("water", "trees", "crops")
+        assert source.scales == (1 / 32_767,) * 3
+        assert source.offsets == (0,) * 3
+        assert (source.nodata, source.dtypes[0]) == (65_535, "uint16")
+        assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    with rasterio.open(reference / "confidence.tif") as source:
+        assert (source.nodata, source.dtypes, source.scales) == (0, ("uint8",), (1 / 255,))
+        assert source.descriptions == ("confidence",)
+
+
+@pytest.mark.parametrize("name", ["confidence", "probabilities"])
+def test_a_zarr_store_has_the_same_numbers_with_coordinates_and_crs_for_xarray(reference: Path, name: str) -> None:
+    pixels = bands_of(reference / f"{name}.tif")
+    with rasterio.open(reference / f"{name}.tif") as source:
+        transform, crs, nodata, scale = source.transform, source.crs, source.nodata, source.scales[0]
+    stored = xr.open_zarr(reference / f"{name}.zarr", consolidated=False, mask_and_scale=False)[name]
+    np.testing.assert_array_equal(stored.values, pixels if name == "probabilities" else pixels[0])
+    array = xr.open_zarr(reference / f"{name}.zarr", consolidated=False, decode_coords="all")[name]
+    expected = np.where(pixels == nodata, np.nan, pixels.astype(float) * scale)
+    np.testing.assert_allclose(array.values, expected if name == "probabilities" else expected[0])
+    assert array.odc.geobox.affine == transform
+    assert array.odc.crs.epsg == crs.to_epsg()
+    if name == "probabilities":
+        assert array.sel({"class": "trees"}).shape == pixels.shape[1:]
+        assert list(array["class"].values) == ["water", "trees", "crops"]
+
+
+@pytest.mark.parametrize("layout", [{"block_tiles": 1}, {"block_tiles": (3, 2)}, {"workers": 1}])
+def test_rasters_are_the_same_for_every_layout(
+    scene: Path, box: Path, client: Client, reference: Path, tmp_path: Path, layout: dict[str, Any]
+) -> None:
+    geoseg.run(settings(scene, box, tmp_path, outputs=BOTH[:2], features=[], **layout), client=client)
+    for name in ("labels", "confidence", "probabilities"):
+        np.testing.assert_array_equal(bands_of(tmp_path / f"{name}.tif"), bands_of(reference / f"{name}.tif"))
+
+
+def test_a_constant_model_has_one_probability_everywhere(scene: Path, client: Client, tmp_path: Path) -> None:
+    model = write_model(tmp_path, Constant(), name="constant", halo=2)
+    geoseg.run(settings(scene, model, tmp_path / "out", outputs=BOTH[:2], features=[]), client=client)
+    probabilities = bands_of(tmp_path / "out" / "probabilities.tif")
+    is_known = (probabilities != 65_535).all(0)
+    expected = np.exp([0.1, 0.7, 0.3]) / np.exp([0.1, 0.7, 0.3]).sum() * 32_767
+    assert [np.unique(band[is_known]).tolist() for band in probabilities] == [[value] for value in np.rint(expected)]
+
+
+def test_confidence_may_be_asked_for_after_a_run_and_probabilities_not(
+    scene: Path, box: Path, client: Client, tmp_path: Path
+) -> None:
+    geoseg.run(settings(scene, box, tmp_path, features=[]), client=client)
+    later = geoseg.run(settings(scene, box, tmp_path, features=[], outputs=["confidence"]), client=client)
+    assert not later.outcome.done
+    assert (tmp_path / "confidence.tif").is_file()
+    with pytest.raises(FingerprintError, match=r"did not keep probabilities.*--overwrite its \d+ predicted blocks"):
+        geoseg.run(settings(scene, box, tmp_path, features=[], outputs=["probabilities"]), client=client)
+
+
+def test_probabilities_that_were_kept_are_written_again_without_the_network(
+    scene: Path, box: Path, client: Client, tmp_path: Path
+) -> None:
+    wanted = settings(scene, box, tmp_path, features=[], outputs=["probabilities"])
+    geoseg.run(wanted, client=client)
+    before = (tmp_path / "probabilities.tif").read_bytes()
+    (tmp_path / "probabilities.tif").unlink()
+    assert not geoseg.run({**wanted, "outputs": []}, client=client).outcome.done
+    again = geoseg.run(wanted, client=client)
+    assert not again.outcome.done
+    assert (tmp_path / "probabilities.tif").read_bytes() == before
+
+
+@pytest.mark.parametrize("outputs", [["confidense"], ["confidence.png"], ["labels.zarr"]])
+def test_a_raster_that_no_run_writes_is_refused(scene: Path, box: Path, outputs: list[str], tmp_path: Path) -> None:
+    with pytest.raises(WorkflowError, match=f"outputs has '{outputs[0]}'"):
+        geoseg.plan(settings(scene, box, tmp_path, outputs=outputs))
+
+
+# What changes after a run
+
+
+def features_of(folder: Path) -> list[tuple[Any, ...]]:
+    table = pyogrio.read_dataframe(folder / "features.gpkg", layer="land_use")
+    return sorted(zip(table["class"], table["name"], table["pixels"], table["confidence"], strict=True))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.6, 0.95, 1.0])
+def test_another_threshold_gives_what_a_run_with_it_gives_and_predicts_nothing(
+    scene: Path, roofs: Path, client: Client, tmp_path: Path, threshold: float
+) -> None:
+    outputs = {"outputs": ["confidence", "probabilities"]}
+    geoseg.run(settings(scene, roofs, tmp_path / "a", **outputs), client=client)
+    later = geoseg.run(settings(scene, roofs, tmp_path / "a", threshold=threshold, **outputs), client=client)
+    assert {stage for stage, count in later.outcome.done.items() if count} == {"trace", "join"}
+    geoseg.run(settings(scene, roofs, tmp_path / "b", threshold=threshold, **outputs), client=client)
+    for name in ("labels", "confidence", "probabilities"):
+        np.testing.assert_array_equal(
+            bands_of(tmp_path / "a" / f"{name}.tif"), bands_of(tmp_path / "b" / f"{name}.tif")
+        )
+    assert features_of(tmp_path / "a") == features_of(tmp_path / "b")
+    again = geoseg.run(settings(scene, roofs, tmp_path / "a", threshold=threshold, **outputs), client=client)
+    assert again.is_unchanged
+
+
+def test_names_and_colours_change_without_network_and_outlines(
+    scene: Path, box: Path, client: Client, tmp_path: Path
+) -> None:
+    wanted = settings(scene, box, tmp_path, outputs=["confidence", "probabilities"])
+    geoseg.run(wanted, client=client)
+    before = features_of(tmp_path)
+    confidence = (tmp_path / "confidence.tif").stat().st_mtime_ns
+    legend = {"water": "#010203", 1: {"name": "Wald", "color": "#0A0B0C"}}
+    later = geoseg.run(wanted, legend=legend, client=client)
+    assert not later.outcome.done
+    with rasterio.open(tmp_path / "labels.tif") as source:
+        assert source.colormap(1)[0][:3] == (1, 2, 3)
+        assert source.colormap(1)[1][:3] == (10, 11, 12)
+        assert source.tags()["CLASS_1"] == "Wald"
+    with rasterio.open(tmp_path / "probabilities.tif") as source:
+        assert source.descriptions == ("water", "Wald", "crops")
+    assert features_of(tmp_path) == sorted((a, "Wald" if b == "trees" else b, *rest) for a, b, *rest in before)
+    assert (tmp_path / "confidence.tif").stat().st_mtime_ns == confidence
+    item = json.loads((tmp_path / "item.json").read_text())
+    assert item["assets"]["labels"]["bands"][0]["classification:classes"][1]["title"] == "Wald"
+    assert geoseg.run(wanted, legend=legend, client=client).is_unchanged
+
+
+@pytest.mark.parametrize(
+    ("legend", "message"),
+    [
+        ({"watr": "#000000"}, "no class is called 'watr'; "),
+        ({"water": "#00"}, "the colour '#00'; write it as #rrggbb"),
+        ({"water": {"colour": "#000000"}}, "the unknown key 'colour'; give name, color, or both"),
+        ({"water": "trees"}, "gives two classes the name 'trees'"),
+    ],
+)
+def test_a_legend_that_cannot_be_used_is_refused(
+    scene: Path, box: Path, tmp_path: Path, legend: dict[Any, Any], message: str
+) -> None:
+    with pytest.raises(WorkflowError, match=message):
+        geoseg.plan(settings(scene, box, tmp_path, legend=legend))
+
+
+def test_the_plan_says_that_no_tile_is_to_be_predicted(
+    scene: Path, roofs: Path, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    geoseg.run(settings(scene, roofs, tmp_path, features=[]), client=client)
+    command = ["plan", str(scene), "--model", str(roofs), "--output", str(tmp_path), "--ramp", "8"]
+    assert main([*command, "--threshold", "0.3"]) == 0
+    assert "0 tiles to predict" in capsys.readouterr().out
+
+
+SETTINGS = {
+    "label": {"min_area": 900.0, "keep_classes": [1]},
+    "outline": {
+        "simplify": 20.0,
+        "regularize": True,
+        "simplify_method": "visvalingam-whyatt",
+        "classes": [1],
+        "connectivity": 8,
+        "max_vertices": 50_000,
+    },
+    "write": {"legend": {1: "Wald"}, "outputs": ["confidence"], "features": ["a.parquet"], "layer": "b"},
+    "predict": {"halo": 4, "nodata": 3.0, "bands": [2, 1], "outputs": ["probabilities"]},
+    "nothing": {"workers": 1, "retries": 0, "report": False},
+}
+
+
+@pytest.mark.parametrize(("stage", "key"), [(stage, key) for stage, keys in SETTINGS.items() for key in keys])
+def test_a_setting_decides_predictions_only_where_the_table_says_so(
+    scene: Path, box: Path, tmp_path: Path, stage: str, key: str
+) -> None:
+    before, now = (
+        geoseg.plan(settings(scene, box, tmp_path, **more)).fingerprint() for more in ({}, {key: SETTINGS[stage][key]})
+    )
+    assert (before != now) == (stage == "predict")
+    assert key == "outputs" or FIRST_AFFECTED[key] == stage
+
+
+def test_every_setting_stands_in_the_table_of_what_it_affects() -> None:
+    assert FIRST_AFFECTED.keys() == Workflow.model_fields.keys()
