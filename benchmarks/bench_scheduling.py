@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import idle_tasks
-from geoseg.engine import Event, Said, connect, schedule
+from geoseg.engine import Event, ProgressEvent, connect, schedule
 from geoseg.engine.flow import Flow
 from geoseg.stages import Scope, stages_of
 from geoseg.tree import BlockTree
@@ -40,7 +40,7 @@ def main(count: int = 100_000, workers: int = 2) -> None:
     with connect(None, workers) as client, tempfile.TemporaryDirectory() as folder:
         done, before = 0, (time.process_time(), time.perf_counter())
 
-        def listen(event: Said) -> None:
+        def progress(event: ProgressEvent) -> None:
             nonlocal done, before
             done += isinstance(event, Event) and event.stage == "finish"
             if isinstance(event, Event) and event.stage == "finish" and done % step == 0:
@@ -49,7 +49,7 @@ def main(count: int = 100_000, workers: int = 2) -> None:
                 print(f"| {done:,} | {core:.2f} | {wall:.2f} | {process.memory_info().rss / MIB:,.0f} |", flush=True)
                 before = now
 
-        flow = Flow(client, 2, listen, Path(folder))
+        flow = Flow(client, 2, progress, Path(folder))
         kept = {stage.name: set() for stage in stages}
         part = schedule.Schedule(flow, tree_of(count), stages, kept, {stage.folder: "idle" for stage in stages})
         part.start()

@@ -20,7 +20,7 @@ import rasterio
 from benchmarks.measure import table
 from geoseg.catalog import find_imagery
 
-WAYS = {"none": "nobody listens", "monitor": "terminal and page", "browser": "and a browser looks"}
+WAYS = {"none": "no callback", "monitor": "terminal and page", "browser": "and a browser looks"}
 
 
 def main(runs: int = 5) -> None:

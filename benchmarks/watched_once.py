@@ -11,7 +11,7 @@ import psutil
 from rich.console import Console
 
 import geoseg
-from geoseg.engine import Ended, Listener, Opened, Said, Started, ignore
+from geoseg.engine import Ended, Opened, ProgressCallback, ProgressEvent, Started, ignore
 from geoseg.monitor import Monitor
 from geoseg.monitor.feed import page_address
 
@@ -30,23 +30,23 @@ SETTINGS = {"model": "sentinel2-land-cover", "workers": 2, "report": False, "ove
 
 
 class Noting:
-    """A listener that passes everything on, and notes what was spent between the first block and the last file.
+    """A callback that passes everything on, and notes what was spent between the first block and the last file.
 
     Parameters
     ----------
     inner : callable
-        Who listens.
+        Callback to pass them to.
     looks : bool
         Whether somebody looks at the page.
     """
 
-    def __init__(self, inner: Listener, *, looks: bool) -> None:
+    def __init__(self, inner: ProgressCallback, *, looks: bool) -> None:
         self.inner, self.looks = inner, looks
         self.address: str | None = None
         self.browser: subprocess.Popen[bytes] | None = None
         self.spent: dict[str, float] = {}
 
-    def __call__(self, event: Said) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         """Take in what happens."""
         if isinstance(event, Ended):
             self.spent = {key: value - self.spent[key] for key, value in _now(self.browser).items()}
@@ -74,11 +74,11 @@ def main(scene: str, folder: str, how: str) -> None:
     settings = SETTINGS | {"input": scene, "output": folder, "dashboard": "127.0.0.1:0"}
     if how == "none":
         noting = Noting(ignore, looks=False)
-        geoseg.run(settings, listen=noting)
+        geoseg.run(settings, progress=noting)
     else:
         with Monitor(Console(force_terminal=True, file=sys.stderr)) as monitor:
             noting = Noting(monitor, looks=how == "browser")
-            geoseg.run(settings, listen=noting)
+            geoseg.run(settings, progress=noting)
     print(json.dumps(noting.spent))
 
 

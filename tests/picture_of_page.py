@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 import geoseg
-from geoseg.engine import Opened, Said
+from geoseg.engine import Opened, ProgressEvent
 from geoseg.monitor import Monitor
 from geoseg.monitor.feed import page_address
 from tests.browsing import chromium
@@ -25,7 +25,7 @@ def take(path: Path) -> None:
     opened = threading.Event()
     monitor = Monitor(form="quiet")
 
-    def listen(event: Said) -> None:
+    def progress(event: ProgressEvent) -> None:
         monitor(event)
         if isinstance(event, Opened):
             opened.set()
@@ -33,7 +33,7 @@ def take(path: Path) -> None:
     def run(folder: str) -> None:
         with monitor:
             settings = {"tile_size": 256, "block_tiles": 1, "report": False, "dashboard": "127.0.0.1:0"}
-            geoseg.run("land_use", output=folder, listen=listen, **settings)
+            geoseg.run("land_use", output=folder, progress=progress, **settings)
 
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         thread = threading.Thread(target=run, args=(folder,))

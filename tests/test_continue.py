@@ -66,7 +66,7 @@ class Run:
         result = geoseg.run(
             {**self.settings, **more},
             client=self.client,
-            listen=lambda event: written.append(event.path.name) if isinstance(event, Writing) else None,
+            progress=lambda event: written.append(event.path.name) if isinstance(event, Writing) else None,
         )
         after = self._files()
         assert result.is_unchanged == (before == after)

@@ -18,7 +18,7 @@ from distributed import Client
 from scipy.ndimage import gaussian_filter
 
 import geoseg
-from geoseg.engine import Said, Started, Writing, connect
+from geoseg.engine import ProgressEvent, Started, Writing, connect
 from geoseg.errors import DamagedError, FingerprintError, ReportWarning
 from geoseg.store import RunFolder
 from geoseg.workflow.reporting import make_report
@@ -141,8 +141,8 @@ def test_what_holds_other_bytes_is_never_a_result_and_is_made_again_at_once(
     output = copied(whole, tmp_path)
     change(output / "state" / name)
     shutil.rmtree(output / "state" / "outlines") if "confidence" in name else None  # nothing else reads it
-    events: list[Said] = []
-    geoseg.run(wanted, output=str(output), client=client, listen=events.append)
+    events: list[ProgressEvent] = []
+    geoseg.run(wanted, output=str(output), client=client, progress=events.append)
     assert results_of(output) == results_of(whole)
     assert sum(isinstance(event, Started) for event in events) == 2
     assert geoseg.run(wanted, output=str(output), client=client).is_unchanged
@@ -155,12 +155,12 @@ def test_what_is_damaged_again_and_again_ends_the_run_with_the_file(
     output = copied(whole, tmp_path)
     chunk = output / "state" / "blocks.zarr" / "labels" / "c" / "3" / "3"
 
-    def fail(event: Said) -> None:
+    def fail(event: ProgressEvent) -> None:
         if isinstance(event, Writing) and event.path.name == "labels.tif":
             change(chunk)
 
     with pytest.raises(DamagedError, match=r"labels/c/3/3 was damaged .* and is removed; start the run again"):
-        geoseg.run(wanted, output=str(output), client=client, listen=fail)
+        geoseg.run(wanted, output=str(output), client=client, progress=fail)
 
 
 @pytest.mark.parametrize("name", ["blocks.zarr/labels/zarr.json", "blocks.zarr/zarr.json", "outlines/fingerprint.json"])

@@ -196,7 +196,7 @@ def test_another_minimum_area_predicts_nothing_anew(client: Client, raster: Path
         "instance-segmentation",
         tmp_path / "out",
         min_area=1_000,
-        listen=lambda event: heard.append(event) if isinstance(event, Event) else None,
+        progress=lambda event: heard.append(event) if isinstance(event, Event) else None,
     )
     assert {event.status for event in heard if event.stage in ("predict", "finish")} == {"kept"}
     assert len(gpd.read_file(result.features_paths[0])) == 4  # the house of 900 m2 is gone

@@ -217,7 +217,7 @@ def test_after_kill_9_the_same_command_goes_on(raster: Path, client: Client, tmp
     ).touch()  # as a process leaves it that is killed while it writes
     events: list[Any] = []
     result = geoseg.polygonize(
-        str(raster), path, client=client, block_size=12, simplify=15, listen=events.append, workers=1
+        str(raster), path, client=client, block_size=12, simplify=15, progress=events.append, workers=1
     )
     again = {
         event.place for event in events if isinstance(event, Event) and (event.stage, event.status) == ("trace", "done")

@@ -388,7 +388,7 @@ def test_an_external_scheduler_has_the_page_and_keeps_what_it_was_told(tmp_path:
     try:
         with Monitor(form="quiet") as monitor:
             geoseg.polygonize(
-                str(raster), tmp_path / "out.gpkg", scheduler=address, block_size=128, listen=monitor
+                str(raster), tmp_path / "out.gpkg", scheduler=address, block_size=128, progress=monitor
             )  # fmt: skip
         with Client(address, set_as_default=False) as client:
             news = json.loads(fetch(f"{page_address(client.dashboard_link)}/state")[0])
@@ -570,14 +570,14 @@ def test_a_real_run_is_seen_from_its_first_block_to_its_end(tmp_path: Path, watc
     def run() -> None:
         with Monitor(form="quiet") as monitor:
 
-            def listen(event: Any) -> None:
+            def progress(event: Any) -> None:
                 monitor(event)
                 if isinstance(event, Opened):
                     seen.append(page_address(monitor.state.started.dashboard))
                     ready.set()
                 time.sleep(0.02)  # so that a person could follow
 
-            geoseg.run(settings, listen=listen, workers=1, dashboard="127.0.0.1:0", features=["f.gpkg"])
+            geoseg.run(settings, progress=progress, workers=1, dashboard="127.0.0.1:0", features=["f.gpkg"])
 
     thread = threading.Thread(target=run)
     thread.start()

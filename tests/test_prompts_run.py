@@ -88,7 +88,7 @@ def test_points_give_one_object_each_and_only_their_blocks_are_read(
         sam,
         points,
         tmp_path / "out",
-        listen=lambda event: heard.append(event) if isinstance(event, Event) else None,
+        progress=lambda event: heard.append(event) if isinstance(event, Event) else None,
     )
     asked = {(0, 0), (0, 1)}
     beside = {(0, 2), (1, 0), (1, 1), (1, 2)}  # where their tiles reach: nothing is read there

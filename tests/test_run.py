@@ -223,7 +223,7 @@ def test_after_kill_9_the_second_start_repeats_only_blocks_in_flight_and_the_res
     folder.strip_path(row, col, "draft").touch()  # as when it is killed between a block's mark and what follows
     assert 8 <= len(finished) < 42, "the run was not interrupted in the middle"
     events: list[Event] = []
-    result = geoseg.run(wanted, listen=events.append)
+    result = geoseg.run(wanted, progress=events.append)
     repeated = {e.place for e in events if isinstance(e, Event) and e.status == "done" and e.stage == "predict"}
     assert repeated.isdisjoint(predicted)
     assert result.outcome.done["predict"] == 42 - len(predicted)
@@ -367,7 +367,7 @@ def test_the_first_pass_over_a_dead_worker_repeats_only_what_it_was_doing(
     with connect(None, 2) as own:
         pids = list(own.run(os.getpid).values())
         wanted = settings(scene, box, tmp_path / "out", block_tiles=1)
-        result = geoseg.run(wanted, client=own, listen=kill_one)
+        result = geoseg.run(wanted, client=own, progress=kill_one)
     assert killed
     assert result.outcome.done == {"predict": 42, "finish": 42, "trace": 42, "join": 17}
     np.testing.assert_array_equal(labels_of(tmp_path / "out"), labels_of(reference))

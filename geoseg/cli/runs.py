@@ -38,7 +38,7 @@ def run(workflow: Sequence[str], quiet: bool, json: bool, **settings: Any) -> No
     from geoseg import workflow as runs
 
     with watched(quiet=quiet, json=json) as monitor:
-        result = runs.run(workflow, listen=monitor, **given(settings))
+        result = runs.run(workflow, progress=monitor, **given(settings))
         _show(result, monitor)
     if result.plan.raster.skipped:
         raise click.exceptions.Exit(PART_FAILED)
@@ -53,7 +53,7 @@ def resume(folder: str, quiet: bool, json: bool, **settings: Any) -> None:
     from geoseg import workflow as runs
 
     with watched(quiet=quiet, json=json) as monitor:
-        result = runs.resume(folder, listen=monitor, **given(settings))
+        result = runs.resume(folder, progress=monitor, **given(settings))
         _show(result, monitor)
     if result.plan.raster.skipped:
         raise click.exceptions.Exit(PART_FAILED)
@@ -125,5 +125,5 @@ def polygonize(input: Sequence[str], output: str, quiet: bool, json: bool, **set
     from geoseg import workflow as runs
 
     with watched(quiet=quiet, json=json) as monitor:
-        result = runs.polygonize(output=output, listen=monitor, **given({"input": input, **settings}))
+        result = runs.polygonize(output=output, progress=monitor, **given({"input": input, **settings}))
         monitor.result([result.output], result.seconds["total"], f"{result.count:,} polygons")

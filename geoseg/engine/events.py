@@ -145,7 +145,7 @@ class Compiling:
 
 @dataclass(frozen=True)
 class Ended:
-    """Nothing more will be said; workers are still there.
+    """No more events follow; workers are still there.
 
     Attributes
     ----------
@@ -156,24 +156,24 @@ class Ended:
     error: BaseException | None = None
 
 
-Said = Started | Compiling | Opened | Event | Writing | Ended
-Listener = Callable[[Said], None]
+ProgressEvent = Started | Compiling | Opened | Event | Writing | Ended
+ProgressCallback = Callable[[ProgressEvent], None]
 
 
-def ignore(event: Said) -> None:
-    """Listen to nothing."""
+def ignore(event: ProgressEvent) -> None:
+    """Do nothing with an event."""
 
 
 @contextmanager
-def announced(listen: Listener, started: Started) -> Iterator[None]:
+def announced(progress: ProgressCallback, started: Started) -> Iterator[None]:
     """Say that a run begins, and that it has ended, however it does."""
     try:
-        listen(started)
+        progress(started)
         yield
     except BaseException as error:
-        listen(Ended(error))
+        progress(Ended(error))
         raise
-    listen(Ended())
+    progress(Ended())
 
 
 @dataclass

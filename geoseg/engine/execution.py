@@ -12,7 +12,7 @@ from itertools import chain
 from distributed import Client
 
 from geoseg.engine.attempts import on_each_worker
-from geoseg.engine.events import Compiling, Listener, Opened, Outcome, ignore
+from geoseg.engine.events import Compiling, Opened, Outcome, ProgressCallback, ignore
 from geoseg.engine.flow import Flow
 from geoseg.engine.kept import kept_blocks
 from geoseg.engine.schedule import Schedule
@@ -55,7 +55,7 @@ def execute(
     *,
     outlines: OutlinePlan | None = None,
     retries: int = 2,
-    listen: Listener = ignore,
+    progress: ProgressCallback = ignore,
 ) -> Outcome:
     """Run every step of a plan that is not on disk yet; without a network where every block is predicted.
 
@@ -71,8 +71,8 @@ def execute(
         The polygons to make of the labels; none unless given.
     retries : int
         How often a failing block is tried again.
-    listen : callable
-        Called with everything that is said from `Opened` to the last `Event`.
+    progress : callable
+        Called with each event from `Opened` to the last `Event`.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def execute(
     # Tasks of blocks load torch, which whoever only outlines does not need.
     from geoseg import tasks
 
-    flow = Flow(client, retries, listen, folder.state)
+    flow = Flow(client, retries, progress, folder.state)
     stages = stages_of_run(plan, outlines)
     kept = kept_blocks(plan, folder, stages)
     job = tasks.Job(f"geoseg-{flow.name}", plan, folder)
@@ -106,14 +106,14 @@ def execute(
     return _run(flow, plan.tree, stages, kept, parts)
 
 
-def outline(plan: OutlinePlan, client: Client, *, retries: int = 2, listen: Listener = ignore) -> Outcome:
+def outline(plan: OutlinePlan, client: Client, *, retries: int = 2, progress: ProgressCallback = ignore) -> Outcome:
     """Make the polygons of labels that are there already.
 
     Parameters
     ----------
     plan : OutlinePlan
         What to outline.
-    client, retries, listen
+    client, retries, progress
         As in `execute`.
 
     Returns
@@ -121,7 +121,7 @@ def outline(plan: OutlinePlan, client: Client, *, retries: int = 2, listen: List
     Outcome
         What ran, what was kept, and what failed.
     """
-    flow = Flow(client, retries, listen, plan.folder.path.parent)
+    flow = Flow(client, retries, progress, plan.folder.path.parent)
     parts = {OUTLINES: _outlining(flow, plan)}
     return _run(flow, plan.tree, parts[OUTLINES].stages, kept_nodes(plan), parts)
 
@@ -132,7 +132,7 @@ def _outlining(flow: Flow, plan: OutlinePlan) -> _Part:
 
     def compile_loops() -> None:
         if not is_compiled():
-            flow.listen(Compiling())
+            flow.progress(Compiling())
         on_each_worker(flow.client, warm_up, job.name)
 
     return _Part(job, compile_loops, stages_of_run(None, plan))
@@ -159,7 +159,7 @@ def _run(
         for part in needed:
             part.open()
         opened = time.perf_counter()
-        flow.listen(Opened(flow.name))
+        flow.progress(Opened(flow.name))
         schedule.start()
         flow.run(schedule.fill)
         flow.outcome.wall = {"open": opened - started, "blocks": time.perf_counter() - opened}

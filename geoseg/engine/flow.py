@@ -22,7 +22,7 @@ from distributed import Client, Future, as_completed
 
 from geoseg.engine.attempts import Failure, attempt
 from geoseg.engine.connection import GO_ON, Presence, Workers
-from geoseg.engine.events import Event, Listener, Outcome
+from geoseg.engine.events import Event, Outcome, ProgressCallback
 from geoseg.engine.interrupts import noticed_interrupts
 from geoseg.errors import DamagedError
 from geoseg.raster import unsigned
@@ -63,14 +63,14 @@ class Flow:
         Where tasks run.
     retries : int
         How often a failing task is tried again.
-    listen : Listener
+    progress : ProgressCallback
         Called with each `Event`.
     state : Path
         The folder that tasks write into; tracebacks of failed ones are kept in its ``errors``.
     """
 
-    def __init__(self, client: Client, retries: int, listen: Listener, state: Path) -> None:
-        self.client, self.retries, self.listen = client, retries, listen
+    def __init__(self, client: Client, retries: int, progress: ProgressCallback, state: Path) -> None:
+        self.client, self.retries, self.progress = client, retries, progress
         self.name = uuid.uuid4().hex[:8]
         self.outcome = Outcome()
         self._errors = state / "errors"
@@ -100,7 +100,7 @@ class Flow:
     def keep(self, stage: str, place: Place) -> None:
         """Say that a task's result is on disk already."""
         self.outcome.kept[stage] += 1
-        self.listen(Event(stage, "kept", place))
+        self.progress(Event(stage, "kept", place))
 
     @property
     def has_room(self) -> bool:
@@ -172,7 +172,7 @@ class Flow:
     def _count(self, task: _Task, seconds: float) -> None:
         self.outcome.done[task.stage] += 1
         self.outcome.seconds[task.stage] = self.outcome.seconds.get(task.stage, 0.0) + seconds
-        self.listen(Event(task.stage, "done", task.place, seconds))
+        self.progress(Event(task.stage, "done", task.place, seconds))
 
     def _report(self, task: _Task, failure: Failure) -> None:
         """Tell of a failure, and keep its traceback; when it concerns every task, end the run."""
@@ -188,7 +188,7 @@ class Flow:
         self._keep_trace(self._errors / f"{task.stage}-{event.id}.txt", failure.trace)
         self.outcome.is_damaged |= failure.kind is DamagedError
         self.outcome.failed[event.id] = f"{task.stage}: {failure.sentence}"
-        self.listen(event)
+        self.progress(event)
 
     def _keep_trace(self, path: Path, trace: str) -> None:
         """Write a traceback; one that cannot be written is no failure of its own."""

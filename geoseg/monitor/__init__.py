@@ -1,6 +1,6 @@
 """What a person watches while a run goes on: the terminal, lines for machines, and the page on the Dask dashboard.
 
-It listens to what the engine says, and draws; it decides nothing. Importing this package loads nothing: the scheduler
+It receives the events of the engine, and draws; it decides nothing. Importing this package loads nothing: the scheduler
 of a cluster imports the page from it, and has no use for the rest.
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from geoseg.engine import Compiling, Ended, Event, Opened, Said, Started, Writing
+from geoseg.engine import Compiling, Ended, Event, Opened, ProgressEvent, Started, Writing
 from geoseg.monitor.state import RunState, Summary
 from geoseg.monitor.words import PHASES, STOPPING, duration, facts, failure, opening
 
@@ -46,7 +46,7 @@ class ProgressLines:
             self._print(line)
         self._ticker.start()
 
-    def say(self, event: Said) -> None:
+    def say(self, event: ProgressEvent) -> None:
         """Say what cannot wait."""
         if isinstance(event, Compiling):
             self._print(PHASES["compiling"])
@@ -111,7 +111,7 @@ class JsonLines:
         )
         self._ticker.start()
 
-    def say(self, event: Said) -> None:
+    def say(self, event: ProgressEvent) -> None:
         """Say it."""
         if isinstance(event, Event):
             how = {"message": event.message} if event.status == "failed" else {"seconds": round(event.seconds, 4)}
@@ -153,7 +153,7 @@ class Silence:
     def begin(self, started: Started, page: str | None, problem: str) -> None:
         """Say nothing."""
 
-    def say(self, event: Said) -> None:
+    def say(self, event: ProgressEvent) -> None:
         """Say nothing."""
 
     def result(self, files: Sequence[Path], seconds: float, note: str) -> None:

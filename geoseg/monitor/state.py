@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from geoseg.engine import Compiling, Ended, Event, Opened, Said, Started, Writing
+from geoseg.engine import Compiling, Ended, Event, Opened, ProgressEvent, Started, Writing
 from geoseg.monitor.blockmap import BlockMap
 from geoseg.monitor.pace import Pace, StageProgress, seconds_left, share_done
 from geoseg.monitor.picture import LabelPicture
@@ -119,7 +119,7 @@ class RunState:
         self._writing: list[str] = []
         self._message = ""
 
-    def __call__(self, event: Said) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         """Take in what the engine says."""
         with self.lock:
             if isinstance(event, Event):

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from geoseg.engine import Ended, Event, Said, Started, Writing
+from geoseg.engine import Ended, Event, ProgressEvent, Started, Writing
 from geoseg.monitor.state import RunState, Summary
 from geoseg.monitor.words import STOPPING, duration, facts, failure, opening
 
@@ -40,7 +40,7 @@ class Terminal:
             self._print(line)
         self._live.start()
 
-    def say(self, event: Said) -> None:
+    def say(self, event: ProgressEvent) -> None:
         """Say what has to stay."""
         if isinstance(event, Event) and event.status == "failed":
             self._print(failure(event), "red")

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from rich.console import Console
 
-from geoseg.engine import Ended, Said, Started
+from geoseg.engine import Ended, ProgressEvent, Started
 from geoseg.monitor.feed import Feed
 from geoseg.monitor.lines import JsonLines, ProgressLines, Silence
 from geoseg.monitor.state import RunState
@@ -25,7 +25,7 @@ class Display(Protocol):
     def begin(self, started: Started, page: str | None, problem: str) -> None:
         """Show that a run begins, and where its page is, or why there is none."""
 
-    def say(self, event: Said) -> None:
+    def say(self, event: ProgressEvent) -> None:
         """Show what happens."""
 
     def result(self, files: Sequence[Path], seconds: float, note: str) -> None:
@@ -36,7 +36,7 @@ class Display(Protocol):
 
 
 class Monitor:
-    """A listener of `geoseg.run` and `geoseg.polygonize` that shows the run while it goes on.
+    """A progress callback of `geoseg.run` and `geoseg.polygonize` that shows the run while it goes on.
 
     It also adds the page ``/geoseg`` to the Dask dashboard and keeps it up to date.
 
@@ -50,7 +50,7 @@ class Monitor:
     Examples
     --------
     >>> with Monitor() as monitor:  # doctest: +SKIP
-    ...     geoseg.run("land_use", listen=monitor)
+    ...     geoseg.run("land_use", progress=monitor)
     """
 
     def __init__(self, console: Console | None = None, *, form: Form = "auto") -> None:
@@ -70,7 +70,7 @@ class Monitor:
         if self._feed is not None:
             self._feed.stop(waits=False)
 
-    def __call__(self, event: Said) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         """Take in what happens, and show it."""
         self.state(event)
         if isinstance(event, Started):

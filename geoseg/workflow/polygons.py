@@ -19,8 +19,8 @@ from distributed import Client
 from pyproj import CRS
 
 from geoseg.engine import (
-    Listener,
     Outcome,
+    ProgressCallback,
     Started,
     Writing,
     announced,
@@ -82,7 +82,7 @@ def polygonize(
     input: Any,
     output: None = None,
     *,
-    listen: Listener = ...,
+    progress: ProgressCallback = ...,
     client: Client | None = ...,
     **settings: Unpack[PolygonizeArguments],
 ) -> gpd.GeoDataFrame: ...
@@ -93,7 +93,7 @@ def polygonize(
     input: Any,
     output: str | os.PathLike[str],
     *,
-    listen: Listener = ...,
+    progress: ProgressCallback = ...,
     client: Client | None = ...,
     **settings: Unpack[PolygonizeArguments],
 ) -> PolygonizeResult: ...
@@ -104,7 +104,7 @@ def polygonize(
     input: ImageryLike,  # noqa: A002
     output: str | os.PathLike[str] | None = None,
     *,
-    listen: Listener = ignore,
+    progress: ProgressCallback = ignore,
     client: Client | None = None,
     **settings: Unpack[PolygonizeArguments],
 ) -> PolygonizeResult | gpd.GeoDataFrame:
@@ -119,8 +119,8 @@ def polygonize(
         A raster of whole numbers in one band, or several that lie on one grid.
     output : path, optional
         The vector file; its ending chooses the format. Without one the polygons are returned.
-    listen : callable, optional
-        Called with all that is said, from `Started` to `Ended`; `geoseg.monitor.Monitor` shows it.
+    progress : callable, optional
+        Called with each event, from `Started` to `Ended`; `geoseg.monitor.Monitor` shows it.
     client : distributed.Client, optional
         Workers that are already there.
     **settings
@@ -141,7 +141,7 @@ def polygonize(
     if output is None:
         with TemporaryDirectory(prefix="geoseg-") as spare:
             path = Path(spare) / "polygons.parquet"
-            polygonize(input, path, listen=listen, client=client, **settings)
+            polygonize(input, path, progress=progress, client=client, **settings)
             return read_features([path])
     values = plain_settings({"input": input, "output": output, **settings})
     wanted = read_options(Polygonizing, values, "polygonize")
@@ -159,11 +159,11 @@ def polygonize(
     with folder.locked(), _kept_while_needed(folder), sendable(raster, folder.path / "arrays") as sent:
         plan, style, resumed = _plan(wanted, raster, sent, folder)
         if client is not None:
-            result = _run_on(client, wanted, plan, style, path, listen, resumed)
+            result = _run_on(client, wanted, plan, style, path, progress, resumed)
         else:
             count = min(wanted.workers or core_count(), plan.block_count)
             with connect(wanted.scheduler, max(1, count), wanted.dashboard) as own:
-                result = _run_on(own, wanted, plan, style, path, listen, resumed)
+                result = _run_on(own, wanted, plan, style, path, progress, resumed)
         result.seconds["total"] = time.perf_counter() - started
     return result
 
@@ -262,7 +262,7 @@ def _run_on(
     plan: OutlinePlan,
     style: list[StyledClass] | None,
     path: Path,
-    listen: Listener,
+    progress: ProgressCallback,
     resumed: bool,
 ) -> PolygonizeResult:
     """Say that an outline begins, and run it."""
@@ -275,8 +275,8 @@ def _run_on(
         layout=layout_of_labels(plan, style),
         client=client,
     )
-    with announced(listen, started), connected(client):
-        return _outline(client, wanted, plan, style, path, listen)
+    with announced(progress, started), connected(client):
+        return _outline(client, wanted, plan, style, path, progress)
 
 
 def _outline(
@@ -285,10 +285,10 @@ def _outline(
     plan: OutlinePlan,
     style: list[StyledClass] | None,
     path: Path,
-    listen: Listener,
+    progress: ProgressCallback,
 ) -> PolygonizeResult:
     """Trace and join, then write."""
-    outcome = outline(plan, client, retries=wanted.retries, listen=listen)
+    outcome = outline(plan, client, retries=wanted.retries, progress=progress)
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))
         raise BlockError(
@@ -296,7 +296,7 @@ def _outline(
             "fix the cause and run the same command again."
         )
     done = time.perf_counter()
-    listen(Writing(path))
+    progress(Writing(path))
     (count,) = results_of(client, [client.submit(attempt, write_outlines, plan, path, wanted.layer, style, pure=False)])
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
     return PolygonizeResult(path, int(count), outcome, seconds)

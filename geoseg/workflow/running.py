@@ -18,7 +18,7 @@ from distributed import Client
 
 from geoseg import export
 from geoseg.engine import (
-    Listener,
+    ProgressCallback,
     Started,
     Writing,
     announced,
@@ -61,7 +61,7 @@ from geoseg.workflow.work import Work
 def run(
     workflow: WorkflowSource | None = None,
     *,
-    listen: Listener = ignore,
+    progress: ProgressCallback = ignore,
     client: Client | None = None,
     spec: ModelSpec | None = None,
     **settings: Unpack[RunArguments],
@@ -74,8 +74,8 @@ def run(
     ----------
     workflow, **settings
         As in `read_workflow`; any key of `Workflow`, such as ``input=`` and ``output=``.
-    listen : callable, optional
-        Called with all that is said, from `Started` to `Ended`; `geoseg.monitor.Monitor` shows it.
+    progress : callable, optional
+        Called with each event, from `Started` to `Ended`; `geoseg.monitor.Monitor` shows it.
     client : distributed.Client, optional
         Workers that are already there.
     spec : ModelSpec, optional
@@ -114,7 +114,7 @@ def run(
             made.check_memory()
         manifest.write("running")
         write_workflow(wanted, folder.path / RECORD, **_resolved(made))
-        result, work = _mended(work, wanted, listen, client, resumed)
+        result, work = _mended(work, wanted, progress, client, resumed)
         result.seconds["total"] = time.perf_counter() - started
         result = _conclude(work, wanted, manifest, result)
     _raise_failures(result)
@@ -160,22 +160,22 @@ def _conclude(work: Work, wanted: Workflow, manifest: Manifest, result: RunResul
 
 
 def _mended(
-    work: Work, wanted: Workflow, listen: Listener, client: Client | None, resumed: bool
+    work: Work, wanted: Workflow, progress: ProgressCallback, client: Client | None, resumed: bool
 ) -> tuple[RunResult, Work]:
     """Do what is missing; what of an earlier start is found damaged on the way is removed, and made again, once."""
     with suppress(DamagedError):
-        result = _compute(work, wanted, listen, client, resumed)
+        result = _compute(work, wanted, progress, client, resumed)
         if not result.outcome.is_damaged:
             return result, work
     work, *_ = _prepare(wanted.model_copy(update={"overwrite": False}), work.plan, work.folder)
-    return _compute(work, wanted, listen, client, resumed=True), work
+    return _compute(work, wanted, progress, client, resumed=True), work
 
 
 @configured()
 def resume(
     folder: str | os.PathLike[str],
     *,
-    listen: Listener = ignore,
+    progress: ProgressCallback = ignore,
     client: Client | None = None,
     model: ModelLike | None = None,
     spec: ModelSpec | None = None,
@@ -187,7 +187,7 @@ def resume(
     ----------
     folder : path
         The run's; it may have been moved.
-    listen, client
+    progress, client
         As in `run`.
     model, spec : optional
         The same network again, where a network of a program was given; no file holds it.
@@ -220,7 +220,7 @@ def resume(
             f"{others[0]} cannot be changed when a run is continued; run '{record}' with it, which recomputes "
             "what depends on it."
         )
-    return run(record, output=str(record.parent), listen=listen, client=client, **given)
+    return run(record, output=str(record.parent), progress=progress, client=client, **given)
 
 
 def _seems_finished(folder: RunFolder) -> bool:
@@ -256,7 +256,9 @@ def _note_edited(paths: Sequence[str]) -> None:
         warnings.warn(ContinuationWarning(sentence), stacklevel=3)
 
 
-def _compute(work: Work, wanted: Workflow, listen: Listener, client: Client | None, resumed: bool) -> RunResult:
+def _compute(
+    work: Work, wanted: Workflow, progress: ProgressCallback, client: Client | None, resumed: bool
+) -> RunResult:
     """Do what is missing: on workers, unless it is pages alone."""
     if not work.files:
         return replace(work.unchanged(0.0), is_unchanged=False)
@@ -267,15 +269,15 @@ def _compute(work: Work, wanted: Workflow, listen: Listener, client: Client | No
         performance(workers, work.folder.path / PERFORMANCE, is_wanted=wanted.performance_report),
     ):
         sent = replace(work, plan=replace(work.plan, raster=raster))
-        return replace(_run_on(workers, wanted, sent, listen, resumed), plan=work.plan)
+        return replace(_run_on(workers, wanted, sent, progress, resumed), plan=work.plan)
 
 
-def _run_on(client: Client, wanted: Workflow, work: Work, listen: Listener, resumed: bool) -> RunResult:
+def _run_on(client: Client, wanted: Workflow, work: Work, progress: ProgressCallback, resumed: bool) -> RunResult:
     """Say that a run begins, and run it."""
     shared = RunFolder(work.folder.path.absolute())  # a worker may have another current directory
     outlines = outlines_of_run(wanted, work.plan, shared) if work.is_outlining else None
-    with announced(listen, _started(client, work.plan, shared, outlines, resumed)), connected(client):
-        return _map(client, wanted, work, shared, outlines, listen)
+    with announced(progress, _started(client, work.plan, shared, outlines, resumed)), connected(client):
+        return _map(client, wanted, work, shared, outlines, progress)
 
 
 def _started(client: Client, made: Plan, shared: RunFolder, outlines: OutlinePlan | None, resumed: bool) -> Started:
@@ -301,17 +303,17 @@ def _map(
     work: Work,
     shared: RunFolder,
     outlines: OutlinePlan | None,
-    listen: Listener,
+    progress: ProgressCallback,
 ) -> RunResult:
     """Run the blocks, then write the results that are missing."""
     made, folder = work.plan, work.folder
     forget_peaks(client)
-    outcome = execute(made, shared, client, outlines=outlines, retries=wanted.retries, listen=listen)
+    outcome = execute(made, shared, client, outlines=outlines, retries=wanted.retries, progress=progress)
     done = time.perf_counter()
     outputs = work.outputs
     files = [path for path in work.files if outcome.is_outlined or path not in outputs.features]
     for path in files:
-        listen(Writing(path))
+        progress(Writing(path))
     former = {path: layer for path, layer in outputs.former_layers().items() if path in files}
     _write(client, made, shared, outlines, files, [*outputs.rasters], wanted.layer)
     for path, layer in former.items():
