@@ -1,4 +1,4 @@
-"""Prediction and truth to scores: finds what is given, which task it is, and hands it over.
+"""Entry point of evaluation: opens prediction and ground truth, chooses the task, and runs it.
 
 It knows sides and tasks; how a task is judged is the matter of its own module.
 """

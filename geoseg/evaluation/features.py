@@ -1,4 +1,4 @@
-"""Features of a side: polygons with their classes and scores, as a vector file has them.
+"""Features of an input: polygons with their classes and scores, as a vector file has them.
 
 It knows vector files and columns; which pixels polygons hold, and which of them are alike, stands elsewhere.
 """

@@ -1,4 +1,4 @@
-"""Where two sides are compared: one grid, the region that counts, and the windows that are read.
+"""Evaluation grid: one grid for both inputs, the region that counts, and the windows that are read.
 
 It knows rasters, grids and regions; nothing of what the pixels mean.
 """

@@ -1,4 +1,4 @@
-"""Classes of a side by window: a raster's values, or those of polygons that are burnt onto the grid.
+"""Classes of an input, read by window: a raster's values, or those of polygons that are burnt onto the grid.
 
 It knows sides, grids and windows; which values are one class stands elsewhere.
 """

@@ -1,7 +1,7 @@
-"""Classes of two sides brought together: by name where both sides have names, else by value.
+"""Classes of prediction and truth matched: by name where both have names, else by value.
 
 It knows values and names, and turns values of pixels into indices that both sides share; indices are given out in the
-order in which classes are first seen, so that nobody needs to know beforehand which classes there are.
+order in which classes are first seen, so that the classes need not be known beforehand.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Classes of objects on two sides: which objects are judged, and which may be a pair.
+"""Classes of objects in both inputs: which objects are evaluated, and which may be a pair.
 
 It knows values and names of classes; where objects lie is not its matter.
 """

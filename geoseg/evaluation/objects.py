@@ -1,4 +1,4 @@
-"""Objects of two sides on one ground: how they overlap, what class each has, and how much was compared.
+"""Objects of both inputs on the evaluation grid: how they overlap, what class each has, and how much was compared.
 
 A side is a raster of numbers or a set of polygons, which may lie over each other. It knows windows and numbers; scores
 are taken elsewhere.

@@ -1,4 +1,4 @@
-"""What of a catalog is wanted: collections, dates, properties, a place. The same words for a server and for files.
+"""Search of a STAC catalog: collections, dates, properties, area. The same parameters for a server and for files.
 
 It turns words into the parameters of a STAC API, and decides alone where nobody searches for us.
 """

@@ -1,4 +1,4 @@
-"""From STAC items to files with a place: one shot an item, its files not opened where the item says what they are.
+"""Item reader: georeferenced sources of the assets of STAC items, unopened where the item describes them.
 
 It joins descriptions and headers; on which grid they are read is decided elsewhere.
 """

@@ -1,4 +1,4 @@
-"""Objects of tiles to objects of the raster: who is the same, who is a ghost, and who has which number.
+"""Merges instances of overlapping tiles and relabels them: which are the same, which are ghosts, and their ids.
 
 Two objects of overlapping tiles are the same when their intersection over union, within the overlap of their tiles,
 passes a threshold above one half, so that an object meets at most one of another tile; or when they answer the same

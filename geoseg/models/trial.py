@@ -1,4 +1,4 @@
-"""One made-up tile through an opened model: whether it gives what its entry promises, and how long it takes.
+"""One synthetic tile through an opened model: whether it gives what its entry promises, and how long it takes.
 
 It knows the three kinds of models by their task, not what they are made of.
 """

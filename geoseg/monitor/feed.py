@@ -1,4 +1,4 @@
-"""From a run to its page: once a second what is new is told to the scheduler, wherever that is."""
+"""Sends the progress of a run to its page: once a second what is new goes to the scheduler, local or remote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker tells of its memory, in the measure that plans are made in: of pages that processes share, its part.
+"""Memory metric of a worker, in the measure that plans are made in: of pages that processes share, its part.
 
 It is loaded by workers; it knows nothing of runs.
 """

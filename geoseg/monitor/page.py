@@ -1,4 +1,4 @@
-"""The page ``/geoseg`` on the Dask dashboard: a scheduler plugin that keeps what runs tell, and answers browsers.
+"""The page ``/geoseg`` on the Dask dashboard: a scheduler plugin that keeps the progress of runs, and answers browsers.
 
 Whoever runs tells only what is new, about once a second; what is told is kept here as it is, so a browser that comes
 late gets all of it, and one that is here gets what has changed since it last asked. Nothing is computed for a browser

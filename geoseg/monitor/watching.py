@@ -1,4 +1,4 @@
-"""Whoever watches a run: it is told what happens, and passes it on to the terminal and to the page."""
+"""Progress callback of a run: passes its events on to the terminal and to the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What whoever watches is told of the blocks of a run, and how he may look at their labels."""
+"""Block layout and label reader that are handed to progress monitors."""
 
 from __future__ import annotations
 

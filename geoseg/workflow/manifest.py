@@ -1,4 +1,4 @@
-"""What became of a run: for whoever called it, and for whoever opens its folder."""
+"""Result of a run: the value that `run` returns, and the manifest in its folder."""
 
 from __future__ import annotations
 
