@@ -13,6 +13,7 @@ NAMES = [
     "bench_families",
     "bench_buildings",
     "bench_watching",
+    "bench_pipeline",
 ]
 
 for name in sys.argv[1:] or NAMES:

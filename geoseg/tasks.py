@@ -6,6 +6,7 @@ its first block.
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from collections.abc import Collection, Mapping
@@ -25,6 +26,7 @@ from geoseg.instances import TileObjects, meet, paint_core
 from geoseg.instances import unite as unite_objects
 from geoseg.models import AnyModel, load_model, trial_prompts, wrap
 from geoseg.planning import Plan
+from geoseg.planning.sharing import ASSISTING
 from geoseg.probabilities import Pixels
 from geoseg.raster.options import configured
 from geoseg.segmentation import (
@@ -42,6 +44,9 @@ from geoseg.store.journal import Digest
 from geoseg.store.run import OWN_STRIPS
 from geoseg.tree import Place
 from geoseg.versions import instructions as instructions_of
+
+SWITCH_SECONDS = 1e-4
+"""After so long a thread lets others have Python where a GPU is fed: launching a kernel asks for it each time."""
 
 
 class Job(steps.Job):
@@ -68,7 +73,7 @@ class Job(steps.Job):
 
     def setup(self, worker: Worker) -> None:
         """Refuse a worker whose results would differ, or that does not see the run folder."""
-        self._opening = threading.Lock()
+        self._opening, self._name = threading.Lock(), worker.name
         versions = self.plan.versions
         if versions != self.versions:
             changed = [name for name in self.versions if versions.get(name) != self.versions[name]]
@@ -90,12 +95,16 @@ class Job(steps.Job):
     @cached_property
     def _model(self) -> AnyModel:
         plan = self.plan
+        device = own_device(plan.device, self._name, torch.cuda.device_count()) if plan.is_local else plan.device
+        how: dict[str, Any] = {"precision": plan.precision, "compile": plan.compile}
+        model: AnyModel
         if plan.network is not None:
-            own: AnyModel = wrap(
-                plan.network.open(), plan.spec, plan.device, precision=plan.precision, compile=plan.compile
-            )
-            return own
-        model: AnyModel = load_model(plan.spec, plan.device, precision=plan.precision, compile=plan.compile)
+            model = wrap(plan.network.open(), plan.spec, device, **how)
+        else:
+            model = load_model(plan.spec, device, **how)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)  # weights are there before any stream reads them
+            sys.setswitchinterval(SWITCH_SECONDS)
         return model
 
     def sources_of(self, block: Block) -> dict[str, tuple[int, int]]:
@@ -115,6 +124,21 @@ class Job(steps.Job):
         }
 
 
+def own_device(device: str, worker: object, count: int) -> str:
+    """The device of a worker of this machine: GPUs are dealt out by the workers' numbers, which are their names.
+
+    Parameters
+    ----------
+    device : str
+        The plan's; ``"cuda"`` is any of them.
+    worker : object
+        Its name.
+    count : int
+        GPUs that it sees.
+    """
+    return f"cuda:{worker % count}" if device == "cuda" and isinstance(worker, int) and count > 1 else device
+
+
 def open_model(job_name: str, dask_worker: Worker) -> list[str]:
     """Open the model ahead of the first block, and try it on a tile of zeros.
 
@@ -126,10 +150,17 @@ def open_model(job_name: str, dask_worker: Worker) -> list[str]:
     list of str
         What geoseg warns of: a worker's own standard error is read by nobody.
     """
+    if is_assistant(dask_worker):
+        return []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", GeosegWarning)
         _try_model(steps.job_of(job_name, Job, dask_worker))
     return [str(item.message) for item in caught if issubclass(item.category, GeosegWarning)]
+
+
+def is_assistant(worker: Worker) -> bool:
+    """Whether a worker predicts no blocks, but does what comes after; see `geoseg.planning.sharing`."""
+    return ASSISTING in worker.state.total_resources
 
 
 def _try_model(job: Job) -> None:
@@ -144,9 +175,9 @@ def _try_model(job: Job) -> None:
         model.predict(pixels, np.ones((plan.batch_size, size, size), np.bool_), *prompts)
 
 
-def instructions(job_name: str, dask_worker: Worker) -> str:
-    """What the device of a worker computes with; see `geoseg.versions.instructions`."""
-    return instructions_of(steps.job_of(job_name, Job, dask_worker).plan.device)
+def instructions(job_name: str, dask_worker: Worker) -> str | None:
+    """What the device of a worker computes with; see `geoseg.versions.instructions`. None of one that predicts not."""
+    return None if is_assistant(dask_worker) else instructions_of(steps.job_of(job_name, Job, dask_worker).plan.device)
 
 
 @configured()

@@ -9,12 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geoseg.blending import ONE, BlockSums, axis_weights, complete, label, label_ramp, quantise, ramp_weights
+from geoseg.blending import (
+    ONE,
+    BlockSums,
+    HostScores,
+    axis_weights,
+    complete,
+    label,
+    label_ramp,
+    quantise,
+    ramp_weights,
+)
 from geoseg.grid import TileGrid, Window
 from geoseg.probabilities import NO_INTEGER, SCALE, Pixels, apply_threshold
 from tests.strategies import grids
 
 ONE_PIXEL = Window(0, 0, 1, 1)
+VALUES = np.arange(3, dtype=np.uint8)
 
 
 def labelled(scores: torch.Tensor, window: Window, activation: str = "none") -> tuple[NDArray[np.uint8], ...]:
@@ -69,7 +80,8 @@ def test_strips_complete_the_ramps_of_every_block_exactly(grid: TileGrid, seed: 
         sums = BlockSums(grid, block, 3)
         for tile in sorted(grid.tiles_of(block), key=lambda tile: (tile.row, tile.col), reverse=backwards):
             integers = _tile_integers(grid, tile.row, tile.col, seed)
-            sums.add(tile, torch.from_numpy(integers.astype(np.float32) / SCALE))
+            scores = torch.from_numpy(integers.astype(np.float32) / SCALE)
+            sums.add(tile, HostScores(scores, "none", grid.tiling.ramp, VALUES))
         strips[block.row, block.col] = sums.strips()
         outer = (grid.tiling.ramp if block.row else 0, grid.tiling.ramp if block.col else 0)
         for window, ramp in sums.inner_ramps():

@@ -7,6 +7,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ class Truth:
 class Detector:
     """Finds every object that it sees; with a seed it wears the masks away, differently in each tile."""
 
-    spec = SPEC
+    spec, device = SPEC, torch.device("cpu")
 
     def __init__(self, seed: int | None = None) -> None:
         self.seed = seed

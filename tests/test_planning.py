@@ -93,8 +93,8 @@ def test_a_plan_that_does_not_fit_is_refused_with_the_worst_offender_and_the_rem
         plan.check_memory(plan.total_bytes - 1)
 
 
-@pytest.mark.parametrize(("gib", "batch_size"), [(80, 4), (0.01, 2), (0.001, 1)])
-def test_a_gpu_takes_as_many_tiles_at_once_as_a_block_has_and_half_of_it_holds(
+@pytest.mark.parametrize(("gib", "batch_size"), [(80, 4), (0.02, 2), (0.001, 1)])
+def test_a_gpu_takes_as_many_tiles_at_once_as_a_block_has_and_half_of_it_holds_twice(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, gib: float, batch_size: int
 ) -> None:
     found = {"cuda": Hardware("cuda", "bfloat16", int(gib * 2**30)), "cpu": Hardware("cpu", "float32")}

@@ -48,6 +48,10 @@ class BoxModel:
     batches: list[tuple[int, ...]] = field(default_factory=list)
 
     @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    @property
     def spec(self) -> ModelSpec:
         return ModelSpec("box", "semantic-segmentation", (Band("a"), Band("b")), self.classes)
 

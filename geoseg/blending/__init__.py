@@ -1,7 +1,7 @@
 """Blending: how overlapping tiles become one seamless map.
 
-`integers` turns scores into integers and labels what one tile predicts alone; `ramps` sums what several tiles predict.
-Both know arrays of tiles and blocks, nothing of rasters, models or files.
+`integers` turns scores into integers and labels what one tile predicts alone, `fetching` does it on devices; `ramps`
+sums what several tiles predict. All know arrays of tiles and blocks, nothing of rasters, models or files.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from geoseg.blending.fetching import HostScores, TileScores, tile_scores
 from geoseg.blending.integers import Mask, label, quantise
 from geoseg.blending.ramps import ONE, BlockSums, Strips, Sums, axis_weights, complete, label_ramp, ramp_weights
 from geoseg.grid import TileGrid, Tiling, Window
@@ -17,9 +18,11 @@ from geoseg.probabilities import Pixels, apply_threshold
 __all__ = [
     "ONE",
     "BlockSums",
+    "HostScores",
     "Mask",
     "Strips",
     "Sums",
+    "TileScores",
     "axis_weights",
     "compile_loops",
     "complete",
@@ -27,6 +30,7 @@ __all__ = [
     "label_ramp",
     "quantise",
     "ramp_weights",
+    "tile_scores",
 ]
 
 
@@ -34,8 +38,8 @@ def compile_loops() -> None:
     """Compile what is compiled, or load it from the cache on disk, ahead of the first tile."""
     grid = TileGrid((1, 3), Tiling(2, 0, 1), (1, 1))
     sums, scores = BlockSums(grid, grid.block(0, 0), 1), torch.zeros(1, 1, 2)
-    sums.add(grid.tile(0, 0), scores)
     values, wanted, pixels = np.zeros(1, np.uint8), np.ones((1, 2), np.bool_), Pixels.empty((1, 2))
+    sums.add(grid.tile(0, 0), HostScores(scores, "none", 1, values))
     label(scores, "none", Window(0, 0, 1, 2), values, wanted, pixels)
     label_ramp(sums.strips().right, values, wanted, pixels)
     apply_threshold(pixels.labels, pixels.best)

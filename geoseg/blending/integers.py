@@ -4,11 +4,11 @@ Floating point sums depend on their order, so a result would depend on the layou
 therefore become integers, here and nowhere else: ties, ramps and confidence all see the same ones. This module knows
 the scores of a tile, nothing of ramps or of other tiles.
 
-Strategy. On a CPU a tile's probabilities never exist as an array. One compiled pass takes the scores as the network
+Strategy. A tile's probabilities never exist as an array. One compiled pass takes the scores as the network
 left them, channels first or last, a row of pixels at a time: the row lies in the first-level cache while it is turned
 into class planes, normalised, rounded and labelled. Its exponential is a polynomial of additions and multiplications,
 each rounded as IEEE 754 says, so the integers are the same on every CPU, and the compiler makes vectors of it. Other
-devices hand over probabilities that they made themselves.
+devices do the same on tensors (`geoseg.blending.fetching`).
 
 A threshold is no part of that pass. What is stored of a pixel is its best class and the integer of it, so another
 threshold makes other labels of the same predictions: `geoseg.probabilities`.
@@ -42,15 +42,17 @@ PIXELS = 1024
 
 _NONE, _SOFTMAX = np.int64(ACTIVATIONS["none"]), np.int64(ACTIVATIONS["softmax"])
 _ZERO, _ONE, _SCALE = np.float32(0), np.float32(1), np.float32(SCALE)
-_FARTHEST = np.float32(87)  # e^-87 is the smallest power whose float32 is not subnormal
+FARTHEST = np.float32(87)  # e^-87 is the smallest power whose float32 is not subnormal
 
 # e^x = 2^n e^r with n = rint(x / ln 2); coefficients of expf in S. Moshier's Cephes library, ln 2 in two parts.
-_PER_OCTAVE = np.float32(1.4426950408889634)
-_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
-_ROUNDER = np.float32(1.5 * 2**23)  # added, it leaves the rounded number in the lowest bits
-_C2, _C3, _C4 = np.float32(5.0000001201e-1), np.float32(1.6666665459e-1), np.float32(4.1665795894e-2)
-_C5, _C6, _C7 = np.float32(8.3334519073e-3), np.float32(1.3981999507e-3), np.float32(1.9875691500e-4)
+PER_OCTAVE = np.float32(1.4426950408889634)
+LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+ROUNDER = np.float32(1.5 * 2**23)  # added, it leaves the rounded number in the lowest bits
+C2, C3, C4 = np.float32(5.0000001201e-1), np.float32(1.6666665459e-1), np.float32(4.1665795894e-2)
+C5, C6, C7 = np.float32(8.3334519073e-3), np.float32(1.3981999507e-3), np.float32(1.9875691500e-4)
 
+
+NOT_FINITE = "scores that are not finite have no probability; look for NaN in pixels or weights."
 
 _compiled = njit(cache=True, nogil=True, error_model="numpy")  # Python's model looks for divisions by 0, one by one
 
@@ -61,7 +63,7 @@ def quantise(scores: torch.Tensor, activation: str = "none") -> Integers:
     Parameters
     ----------
     scores : torch.Tensor
-        float32, shape (class, y, x), in any order in memory.
+        float32, shape (class, y, x), in any order in memory, on the CPU.
     activation : str
         ``"softmax"``, ``"sigmoid"``, or ``"none"`` for what is a probability already; what lies outside 0 to 1 is
         clipped.
@@ -76,8 +78,6 @@ def quantise(scores: torch.Tensor, activation: str = "none") -> Integers:
     FloatingPointError
         A score is NaN, or so infinite that there is no probability.
     """
-    if scores.device.type != "cpu":
-        return _quantise_there(scores, activation).cpu().numpy()
     integers = np.empty(tuple(scores.shape), np.int16)
     _refuse(_quantise_rows(*_laid_out(scores), ACTIVATIONS[activation], integers))
     return integers
@@ -117,30 +117,13 @@ def label(
         As in `quantise`.
     """
     part, wanted = scores[(slice(None), *window.slices())], np.ascontiguousarray(wanted)
-    if scores.device.type == "cpu":
-        target = pixels.labels, pixels.best, pixels.probabilities
-        _refuse(_label_rows(*_laid_out(part), ACTIVATIONS[activation], values, wanted, *target, *corner))
-        return
-    integers = _quantise_there(part, activation)
-    best, first = integers.max(0)  # several times faster than argmax
-    place = Window(*corner, *window.shape).slices()
-    shown = wanted[: window.height, : window.width]
-    np.copyto(pixels.labels[place], values[first.cpu().numpy()], where=shown)
-    np.copyto(pixels.best[place], best.cpu().numpy().view(np.uint16), where=shown)
-    if len(pixels.probabilities):
-        np.copyto(pixels.probabilities[(slice(None), *place)], integers.cpu().numpy().view(np.uint16), where=shown)
-
-
-def _quantise_there(scores: torch.Tensor, activation: str) -> torch.Tensor:
-    """Quantise on the scores' own device; the result stays there."""
-    made = scores if activation == "none" else scores.softmax(0) if activation == "softmax" else scores.sigmoid()
-    _refuse(bool(torch.isfinite(made.sum())))
-    return made.clamp(0, 1).mul_(SCALE).round_().to(torch.int16)
+    target = pixels.labels, pixels.best, pixels.probabilities
+    _refuse(_label_rows(*_laid_out(part), ACTIVATIONS[activation], values, wanted, *target, *corner))
 
 
 def _refuse(finite: bool) -> None:
     if not finite:
-        raise FloatingPointError("scores that are not finite have no probability; look for NaN in pixels or weights.")
+        raise FloatingPointError(NOT_FINITE)
 
 
 def _laid_out(scores: torch.Tensor) -> tuple[Flat, Three, Three]:
@@ -296,10 +279,10 @@ def _clip(scores: Planes, doubt: Line) -> None:
 @_compiled
 def _exponential(x: np.float32) -> np.float32:
     """``e^x`` for x <= 0 with a relative error below 1e-7; 1 at 0, at most 2e-38 below -87, NaN for NaN."""
-    x = -_FARTHEST if x < -_FARTHEST else x
-    shifted = np.float32(x * _PER_OCTAVE + _ROUNDER)
-    n = shifted - _ROUNDER
-    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
-    series = ((((_C7 * r + _C6) * r + _C5) * r + _C4) * r + _C3) * r + _C2
+    x = -FARTHEST if x < -FARTHEST else x
+    shifted = np.float32(x * PER_OCTAVE + ROUNDER)
+    n = shifted - ROUNDER
+    r = (x - n * LN2_HIGH) - n * LN2_LOW
+    series = ((((C7 * r + C6) * r + C5) * r + C4) * r + C3) * r + C2
     power = np.int32((shifted.view(np.int32) + np.int32(127)) << np.int32(23))  # the bits of 2^n
     return (series * r * r + r + _ONE) * power.view(np.float32)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.blending.integers import Integers, Mask, quantise
+from geoseg.blending.fetching import TileScores
+from geoseg.blending.integers import Integers, Mask
 from geoseg.grid import Axis, Block, Tile, TileGrid, Window
 from geoseg.probabilities import Labels, Pixels, Stored
 
@@ -98,17 +98,15 @@ class BlockSums:
         """These sums, or empty ones for another number of classes: how many there are a network says."""
         return self if classes == self._classes else BlockSums(self._grid, self._block, classes)
 
-    def add(self, tile: Tile, scores: torch.Tensor, activation: str = "none") -> None:
-        """Add a tile; only its ramps are quantised, and leave the device.
+    def add(self, tile: Tile, scores: TileScores) -> None:
+        """Add a tile; only its ramps are quantised.
 
         Parameters
         ----------
         tile : Tile
             One of the block's tiles.
-        scores : torch.Tensor
-            float32, shape (class, y, x) over the tile's reach.
-        activation : str
-            See `geoseg.blending.quantise`.
+        scores : TileScores
+            What its model says.
 
         Raises
         ------
@@ -122,13 +120,13 @@ class BlockSums:
         for edge, sums in self._across.items():
             y = edge - tile.reach.y
             if 0 <= y < tile.reach.height:
-                integers = quantise(scores[:, y : y + ramp], activation)
-                _add_weighted(sums, integers, down[y : y + ramp], across, 0, place.x)
+                integers = scores.across(y)[:, :, : tile.reach.width]
+                _add_weighted(sums, np.ascontiguousarray(integers), down[y : y + ramp], across, 0, place.x)
         for edge, sums in self._down.items():
             x = edge - tile.reach.x
             if 0 <= x < tile.reach.width:
-                integers = quantise(scores[:, :, x : x + ramp], activation)
-                _add_weighted(sums, integers, down, across[x : x + ramp], place.y, 0)
+                integers = scores.down(x)[:, : tile.reach.height]
+                _add_weighted(sums, np.ascontiguousarray(integers), down, across[x : x + ramp], place.y, 0)
 
     def inner_ramps(self) -> list[tuple[Window, Sums]]:
         """Ramps between the block's own tiles: windows relative to its core, and sums over them.

@@ -98,7 +98,10 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "tiles", f"{plan.tile_count:,} of {tiling.size} px, {overlap}{rest}"
     down, across = plan.grid.block_tiles
     yield "blocks", f"{plan.block_count:,} of {rows.blocks} x {cols.blocks}, {down} x {across} tiles each"
-    yield "workers", f"{plan.workers} on {plan.device}"
+    crew = plan.crew
+    feeding = f", {crew.threads} threads each" if crew.threads > 1 else ""
+    assisting = f", and {crew.assistants} processes for what follows the network" if crew.assistants else ""
+    yield "workers", f"{plan.workers} on {plan.device}{feeding}{assisting}"
     yield "memory", f"{plan.total_bytes / MIB:,.0f} MiB at most; a worker's part:"
     for cause, size in plan.worker_bytes.items():
         yield f"  {size / MIB:6,.0f} MiB", cause

@@ -16,6 +16,7 @@ from distributed.comm.core import CommClosedError
 from geoseg.engine.forking import check_process, start_server
 from geoseg.errors import WorkerError
 from geoseg.options import DASHBOARD
+from geoseg.planning.sharing import ASSISTING, PREDICTING, Crew
 
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -44,15 +45,15 @@ def prepare_workers() -> dict[str, str]:
 
 
 @contextmanager
-def connect(scheduler: str | None, workers: int, dashboard: str = DASHBOARD) -> Iterator[Client]:
+def connect(scheduler: str | None, workers: int | Crew, dashboard: str = DASHBOARD) -> Iterator[Client]:
     """Connect to a scheduler, or start workers on this machine.
 
     Parameters
     ----------
     scheduler : str or None
         Address such as ``"tcp://host:8786"``; None starts a local cluster on the loopback interface.
-    workers : int
-        Processes of the local cluster, one thread each.
+    workers : int or Crew
+        Processes of the local cluster; as many of one thread each where it is a number.
     dashboard : str
         Address and port of the local cluster's dashboard; another port when that one is taken.
 
@@ -82,9 +83,10 @@ def connect(scheduler: str | None, workers: int, dashboard: str = DASHBOARD) -> 
     with (
         _same_environment(),
         dask.config.set(configuration),
-        _local_cluster(workers, dashboard) as cluster,
+        _local_cluster(Crew(workers) if isinstance(workers, int) else workers, dashboard) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
+        client.wait_for_workers(len(cluster.worker_spec))
         # A failing task is an event, told in one sentence; the traceback of each try would bury it.
         client.run(logging.getLogger("distributed.worker").setLevel, logging.CRITICAL)
         try:
@@ -102,19 +104,25 @@ def _is_news(record: logging.LogRecord) -> bool:
     return "Couldn't gather keys" not in record.getMessage()
 
 
-def _local_cluster(workers: int, dashboard: str) -> LocalCluster:
+def _local_cluster(crew: Crew, dashboard: str) -> LocalCluster:
     """Start workers that leave Ctrl-C to this process."""
     with _interrupts_wait():
         try:
-            return LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
+            cluster = LocalCluster(
+                n_workers=crew.workers,
+                threads_per_worker=crew.threads,
+                resources={PREDICTING: crew.threads} if crew.assistants else None,
                 host="127.0.0.1",
                 dashboard_address=dashboard,
                 memory_limit=0,
                 silence_logs=logging.ERROR,
                 env=dict(os.environ),  # those of now: a server may have been started with others
             )
+            if crew.assistants:
+                options = {**cluster.new_spec["options"], "nthreads": 1, "resources": {ASSISTING: 1}}
+                cluster.new_spec = {**cluster.new_spec, "options": options}
+                cluster.scale(crew.workers + crew.assistants)
+            return cluster
         except (RuntimeError, OSError) as error:  # a TimeoutError is an OSError
             raise WorkerError(_why(error, dashboard)) from error
 

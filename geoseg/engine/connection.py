@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distributed import Client
+from distributed import Client, Worker
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 
 from geoseg.engine.attempts import causes_of
 from geoseg.errors import GeosegError, OutputError, WorkerError
+from geoseg.planning.sharing import ASSISTING, PREDICTING
 
 WORKERLESS = 60.0
 """Seconds without a single worker after which a run ends."""
@@ -53,6 +54,17 @@ def lost(address: str) -> WorkerError:
     )
 
 
+def is_divided(client: Client) -> bool:
+    """Whether some workers predict and others do what comes after, as their resources say."""
+    found = client.run(_resources, on_error="ignore").values()
+    return {PREDICTING, ASSISTING} <= set().union(*found)
+
+
+def _resources(dask_worker: Worker) -> set[str]:
+    """What a worker says that it has."""
+    return set(dask_worker.state.total_resources)
+
+
 class Workers:
     """How many workers there are, asked every few seconds: they may come and go.
 
@@ -66,14 +78,14 @@ class Workers:
         self._client, self._seen = client, time.monotonic()
 
     def count(self) -> int:
-        """Workers that are there now.
+        """Threads of the workers that are there now.
 
         Raises
         ------
         WorkerError
             None has been there for too long.
         """
-        count = len(self._client.nthreads())
+        count = int(sum(self._client.nthreads().values()))
         now = time.monotonic()
         if count:
             self._seen = now

@@ -97,7 +97,7 @@ def execute(
     def open_model() -> None:
         if len(kept["predict"]) < plan.block_count:
             flow.outcome.warnings = _warn(on_each_worker(client, tasks.open_model, job.name))
-            _compare(folder.note_instructions(set(on_each_worker(client, tasks.instructions, job.name))))
+            _compare(folder.note_instructions(set(on_each_worker(client, tasks.instructions, job.name)) - {None}))
 
     parts = {RUN: _Part(job, open_model, [stage for stage in stages if stage.folder == RUN])}
     if outlines is not None:

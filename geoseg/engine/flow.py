@@ -21,14 +21,15 @@ from typing import Any
 from distributed import Client, Future, as_completed
 
 from geoseg.engine.attempts import Failure, attempt
-from geoseg.engine.connection import GO_ON, Presence, Workers
+from geoseg.engine.connection import GO_ON, Presence, Workers, is_divided
 from geoseg.engine.events import Event, Outcome, ProgressCallback
 from geoseg.engine.interrupts import noticed_interrupts
 from geoseg.errors import DamagedError
+from geoseg.planning.sharing import ASSISTING, PREDICTING
 from geoseg.raster import unsigned
 
 WINDOW = 4
-"""Tasks in flight per worker: enough that none waits for the client, few enough that results stay few."""
+"""Tasks in flight per thread of a worker: enough that none waits for the client, few enough that results stay few."""
 
 WINDOW_REFRESH = 5.0
 """Seconds after which the workers, the scheduler and the run folder are looked at again."""
@@ -80,6 +81,7 @@ class Flow:
         self._tasks: dict[Any, _Task] = {}
         self._completed = as_completed(loop=client.loop, with_results=True, raise_errors=False)
         self._window, self._looked = WINDOW, 0.0
+        self._is_divided = is_divided(client)
         shutil.rmtree(self._errors, ignore_errors=True)  # what failed in an earlier start is tried again
 
     def submit(
@@ -135,6 +137,7 @@ class Flow:
                 key=(f"{task.stage}-{self.name}", *task.place),
                 retries=self.retries,
                 priority=-task.order[0],
+                resources={PREDICTING if task.stage == "predict" else ASSISTING: 1} if self._is_divided else None,
                 pure=False,
             )
             self._tasks[future.key] = task

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from geoseg.errors import CatalogError, ModelError
 from geoseg.models.expression import Evaluator, compile_expression
 from geoseg.models.spec import SCALING_PARAMETERS, ModelSpec, Scaling
+from geoseg.models.streams import to_device
 
 
 class Scaler:
@@ -77,9 +78,9 @@ class Scaler:
         self._check(pixels, mask)
         if self._device.type == "cpu" and pixels.dtype.kind in "bui" and pixels.dtype.itemsize <= 2:
             return self._look_up(pixels, mask)
-        values = self._scale(_tensor(pixels).to(self._device))
+        values = self._scale(to_device(_tensor(pixels), self._device))
         if not mask.all():
-            invalid = torch.from_numpy(~mask).to(self._device)[:, None]
+            invalid = to_device(torch.from_numpy(~mask), self._device)[:, None]
             values.masked_fill_(invalid, 0.0)
         return values.contiguous(memory_format=self._memory_format)
 

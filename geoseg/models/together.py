@@ -32,7 +32,7 @@ class Together:
     """
 
     def __init__(self, spec: ModelSpec, scoring: Any, finding: Any) -> None:
-        self.spec, self._scoring, self._finding = spec, scoring, finding
+        self.spec, self.device, self._scoring, self._finding = spec, scoring.device, scoring, finding
         names = spec.class_names
         found = ([find_band(band, spec.bands) for band in part.bands] for part in spec.parts)
         self._bands = [np.array(places, np.int64) for places in found]

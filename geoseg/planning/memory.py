@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geoseg.models import is_promptable
@@ -60,7 +61,11 @@ SIZES = {
 
 
 def worker_bytes(plan: Plan) -> dict[str, int]:
-    """Peak bytes of one worker by cause; the sum is the bound that a run must keep."""
+    """Peak bytes of one worker by cause; the sum is the bound that a run must keep.
+
+    Each of its threads has a block, and a batch that waits for the device or comes from it.
+    """
+    threads = plan.crew.threads
     tiling, classes, bands = plan.grid.tiling, len(plan.spec.stuff), len(plan.spec.bands)
     block = plan.grid.block(0, 0).reach
     pixels = plan.batch_size * tiling.size**2
@@ -69,14 +74,36 @@ def worker_bytes(plan: Plan) -> dict[str, int]:
         "the process": _process_bytes(plan),
         "the read cache": CACHE_BYTES,
         **_weights_bytes(plan),
-        f"the forward pass of {plan.batch_size} x {tiling.size} x {tiling.size} px": _forward_bytes(plan),
-        "pixels and probabilities": pixels * (bands * (3 * plan.raster.dtype.itemsize + 8) + classes * 10),
-        f"{classes} classes on ramps": 3 * classes * 4 * ramps,
-        f"a block of {block.height} x {block.width} px": (80 if plan.has_things else 40) * block.area,
-        **({f"{classes} probabilities of a block": 8 * classes * block.area} if plan.keep_probabilities else {}),
+        _name_of_pass(plan): _forward_bytes(plan),
+        "pixels and probabilities": threads * pixels * (bands * (3 * plan.raster.dtype.itemsize + 8) + classes * 10),
+        f"{classes} classes on ramps": threads * 3 * classes * 4 * ramps,
+        _name_of_blocks(plan): threads * (80 if plan.has_things else 40) * block.area,
+        **(
+            {f"{classes} probabilities of a block": threads * 8 * classes * block.area}
+            if plan.keep_probabilities
+            else {}
+        ),
         "joining polygons": JOINING_BYTES,
         **_reading_bytes(plan),
     }
+
+
+def _name_of_blocks(plan: Plan) -> str:
+    """What the blocks of a worker are called."""
+    block, threads = plan.grid.block(0, 0).reach, plan.crew.threads
+    return f"{'a block' if threads == 1 else f'{threads} blocks'} of {block.height} x {block.width} px"
+
+
+def assistant_bytes(plan: Plan) -> int:
+    """Peak bytes of a process that finishes and outlines blocks, one at a time, and predicts none."""
+    one = worker_bytes(replace(plan, crew=replace(plan.crew, threads=1)))
+    idle = ("the read cache", "pixels and probabilities", *SIZES.values(), _name_of_pass(plan))
+    return sum(size for cause, size in one.items() if cause not in idle)
+
+
+def _name_of_pass(plan: Plan) -> str:
+    size = plan.grid.tiling.size
+    return f"the forward pass of {plan.batch_size} x {size} x {size} px"
 
 
 def _is_forked(plan: Plan) -> bool:
@@ -85,14 +112,14 @@ def _is_forked(plan: Plan) -> bool:
 
 def _library_part(plan: Plan) -> int:
     """A process's part of the files of libraries: workers, client, and the server that forks."""
-    return LIBRARY_BYTES // (plan.workers + 1 + _is_forked(plan))
+    return LIBRARY_BYTES // (plan.crew.processes + 1 + _is_forked(plan))
 
 
 def _process_bytes(plan: Plan) -> int:
     """A worker before its model and its blocks."""
     if not plan.is_local:
         return OWN_BYTES + LIBRARY_BYTES  # it may be alone on its machine
-    own = FORKED_BYTES + LOADED_BYTES // (plan.workers + 1) if _is_forked(plan) else OWN_BYTES
+    own = FORKED_BYTES + LOADED_BYTES // (plan.crew.processes + 1) if _is_forked(plan) else OWN_BYTES
     return own + _library_part(plan)
 
 

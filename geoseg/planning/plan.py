@@ -36,6 +36,7 @@ from geoseg.planning.estimate import (
 )
 from geoseg.planning.memory import MIB
 from geoseg.planning.region import RegionMask
+from geoseg.planning.sharing import ALONE, Crew
 from geoseg.probabilities import Background
 from geoseg.raster import PixelAreas, Raster, content
 from geoseg.raster.values import Values
@@ -73,8 +74,8 @@ class Plan:
         Tiles per forward pass.
     device : str
         ``"cpu"``, ``"cuda"`` or ``"mps"``.
-    workers : int
-        Worker processes, one thread each.
+    crew : Crew
+        Worker processes that predict, their threads, and processes beside them.
     prompts : PromptLayer or None
         What is asked of a model that can be asked; None asks for everything.
     precision : str
@@ -107,7 +108,7 @@ class Plan:
     region: RegionMask | None = None
     batch_size: int = 1
     device: str = "cpu"
-    workers: int = 1
+    crew: Crew = ALONE
     prompts: PromptLayer | None = None
     precision: Precision = "auto"
     compile: bool = False
@@ -144,6 +145,11 @@ class Plan:
     def classes(self) -> tuple[ClassSpec, ...]:
         """The model's classes with the names and colours that a person gave them."""
         return self.legend or self.spec.classes
+
+    @property
+    def workers(self) -> int:
+        """Worker processes that predict."""
+        return self.crew.workers
 
     @property
     def has_stuff(self) -> bool:
@@ -297,6 +303,8 @@ class Plan:
             "device": self.device,
             "precision": self.precision,
             "workers": self.workers,
+            "threads": self.crew.threads,
+            "assistants": self.crew.assistants,
             "planned_bytes": self.total_bytes,
             "worker_bytes": self.worker_bytes,
             "client_bytes": self.client_bytes,
@@ -320,7 +328,9 @@ class Plan:
     @property
     def total_bytes(self) -> int:
         """Peak bytes of all workers, of the process that starts them, and of the one that they are forked from."""
-        return self.workers * sum(self.worker_bytes.values()) + self.client_bytes + self.server_bytes
+        workers = self.workers * sum(self.worker_bytes.values())
+        assistants = self.crew.assistants and self.crew.assistants * memory.assistant_bytes(self)
+        return workers + assistants + self.client_bytes + self.server_bytes
 
     @property
     def client_bytes(self) -> int:

@@ -8,17 +8,20 @@ beyond the tiles' own overlap. This module knows nothing of where blocks are sto
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from geoseg.blending import BlockSums, Strips, Sums, complete, label, label_ramp
+from geoseg.blending import BlockSums, Strips, Sums, TileScores, complete, label_ramp, tile_scores
 from geoseg.grid import Block, TileGrid, Window
 from geoseg.models import Model
 from geoseg.models.background import background_of, find_background, probable_classes, scored_classes
 from geoseg.models.semantic import not_finite
 from geoseg.models.spec import ModelSpec
+from geoseg.models.streams import in_flight
 from geoseg.probabilities import NODATA, SCALE, Background, Labels, Pixels, Stored, apply_threshold
 from geoseg.segmentation.tiles import MaskSource, PixelSource, TileInput, batches, read_wanted, stack
 
@@ -75,8 +78,10 @@ def predict_block(
     """
     draft = Draft(grid, block, model.spec, keep_probabilities=keep_probabilities)
     for batch in batches(read_wanted(raster, grid, block, region), batch_size):
-        with torch.inference_mode():
-            draft.add(batch, model.score(*stack(batch, batch_size)))
+        pixels = stack(batch, batch_size)
+        with in_flight(model.device), torch.inference_mode():
+            scores = draft.take(batch, model.score(*pixels))
+        draft.add(batch, scores)
     return draft.prediction()
 
 
@@ -84,24 +89,36 @@ class Draft:
     """A block while its tiles come in: labels where one tile decides, sums on ramps."""
 
     def __init__(self, grid: TileGrid, block: Block, spec: ModelSpec, *, keep_probabilities: bool = False) -> None:
-        self._spec, self._core = spec, block.core
+        self._spec, self._core, self._tiling = spec, block.core, grid.tiling
         self._sums, self._keeps = BlockSums(grid, block, 0), keep_probabilities
         self._pixels = Pixels.empty(block.core.shape)
 
-    def add(self, batch: list[TileInput], scores: torch.Tensor) -> None:
-        """Take in what the model says of a batch, float32 (n, class, y, x)."""
-        activation, values = self._spec.activation, _values(self._spec, scores.shape[1])
+    def take(self, batch: list[TileInput], scores: torch.Tensor) -> list[TileScores]:
+        """Take what is needed off the device of a batch's scores, float32 (n, class, y, x); padding is left there."""
+        values = _values(self._spec, scores.shape[1])
+        reaches = [item.tile.reach.relative_to(item.tile.read) for item in batch]
         self._sums = self._sums.of(len(values))
         if self._keeps and not len(self._pixels.probabilities):
             self._pixels = Pixels.empty(self._core.shape, len(values))
-        for item, own in zip(batch, scores, strict=False):
-            tile, place = item.tile, item.tile.core.relative_to(self._core)
-            core, reach = tile.core.relative_to(tile.read), tile.reach.relative_to(tile.read)
-            try:
-                label(own, activation, core, values, item.wanted, self._pixels, (place.y, place.x))
-                self._sums.add(tile, own[(slice(None), *reach.slices())], activation)
-            except FloatingPointError as error:
-                raise not_finite(self._spec) from error
+        with self._finite():
+            own = scores[: len(batch)]
+            return tile_scores(own, self._spec.activation, self._tiling, reaches, values, keep_all=self._keeps)
+
+    def add(self, batch: list[TileInput], scores: list[TileScores]) -> None:
+        """Label a batch, and sum up its ramps."""
+        for item, own in zip(batch, scores, strict=True):
+            place = item.tile.core.relative_to(self._core)
+            with self._finite():
+                own.label(item.tile.core.shape, item.wanted, self._pixels, (place.y, place.x))
+                self._sums.add(item.tile, own)
+
+    @contextmanager
+    def _finite(self) -> Iterator[None]:
+        """Say of which model scores are that are no numbers."""
+        try:
+            yield
+        except FloatingPointError as error:
+            raise not_finite(self._spec) from error
 
     def prediction(self) -> Prediction:
         """Label the ramps between the block's own tiles, and hand over."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from geoseg.grid import Block, Tile, TileGrid, Window
 from geoseg.instances import TileObjects, paint
@@ -16,6 +17,7 @@ from geoseg.models import ObjectModel, PanopticModel
 from geoseg.models.detections import Detections
 from geoseg.models.prompts import Prompts
 from geoseg.models.spec import ModelSpec
+from geoseg.models.streams import in_flight
 from geoseg.probabilities import Labels
 from geoseg.segmentation.blocks import Draft, Prediction
 from geoseg.segmentation.tiles import MaskSource, PixelSource, TileInput, batches, read_wanted, stack
@@ -63,7 +65,10 @@ def detect_block(
     for batch in batches(_asked(raster, grid, block, region, prompts), batch_size):
         asked = [prompts.within(item.tile.read) for item in batch] if prompts else [Prompts()] * len(batch)
         asked += asked[-1:] * (batch_size - len(batch))  # padded like the pixels; nothing at all asks for everything
-        tiles |= _painted(batch, model.predict(*stack(batch, batch_size), asked), model.spec)
+        pixels = stack(batch, batch_size)
+        with in_flight(model.device):
+            found = model.predict(*pixels, asked)
+        tiles |= _painted(batch, found, model.spec)
     return tiles
 
 
@@ -96,8 +101,11 @@ def parse_block(
     draft = Draft(grid, block, model.spec, keep_probabilities=keep_probabilities)
     tiles: dict[Place, TileObjects] = {}
     for batch in batches(read_wanted(raster, grid, block, region), batch_size):
-        scores, found = model.predict(*stack(batch, batch_size))
-        draft.add(batch, scores)
+        pixels = stack(batch, batch_size)
+        with in_flight(model.device), torch.inference_mode():
+            scores, found = model.predict(*pixels)
+            stuff = draft.take(batch, scores)
+        draft.add(batch, stuff)
         tiles |= _painted(batch, found, model.spec)
     return draft.prediction(), tiles
 

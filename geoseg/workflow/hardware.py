@@ -28,11 +28,14 @@ class Hardware:
         ``auto`` resolved where the device is there to be asked.
     memory : int
         Of a CUDA device, bytes; 0 where there is none.
+    count : int
+        Devices of the kind.
     """
 
     device: str
     precision: Precision
     memory: int = 0
+    count: int = 1
 
 
 def hardware_of(device: str, precision: Precision, scheduler: str | None, client: Client | None) -> Hardware:
@@ -83,7 +86,7 @@ def find_hardware(device: str, precision: Precision) -> Hardware:
     if precision == "auto":
         precision = "bfloat16" if inner_type("auto", found) is torch.bfloat16 else "float32"
     memory = torch.cuda.get_device_properties(found).total_memory if found.type == "cuda" else 0
-    return Hardware(name, precision, memory)
+    return Hardware(name, precision, memory, torch.cuda.device_count() if name == "cuda" else 1)
 
 
 def _on_worker(device: str, precision: Precision) -> Hardware:

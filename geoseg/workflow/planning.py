@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 from distributed import Client
 
@@ -21,10 +21,12 @@ from geoseg.models.combining import combine
 from geoseg.models.own import OwnModel, SentNetwork
 from geoseg.models.refinement import read_refinement
 from geoseg.models.spec import HUB, ModelSpec
+from geoseg.models.streams import IN_FLIGHT
 from geoseg.models.tta import read_tta
 from geoseg.models.weights import with_own_size
 from geoseg.options import Workflow
 from geoseg.planning import Plan, RegionMask, core_count, tiling_of
+from geoseg.planning.sharing import Crew, crew_of
 from geoseg.prompting import PromptLayer, read_prompts
 from geoseg.raster import LOCAL, Raster
 from geoseg.raster.options import configured
@@ -35,9 +37,6 @@ from geoseg.workflow.hardware import Hardware, hardware_of
 from geoseg.workflow.legend import apply_legend
 from geoseg.workflow.outlines import smallest, values_of
 from geoseg.workflow.settings import WorkflowSource, output_file, read_workflow
-
-if TYPE_CHECKING:  # torch stays out of what only plans
-    pass
 
 MANY_TILES = 64
 """From so many tiles on a block has four of them, unless said otherwise."""
@@ -114,7 +113,6 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
         region=_open_region(wanted, raster),
         batch_size=_batch_size(wanted, spec, grid, hardware),
         device=hardware.device,
-        workers=wanted.workers or (core_count() if hardware.device == "cpu" else 1),
         prompts=_open_prompts(wanted, spec, raster),
         precision=hardware.precision,
         compile=wanted.compile,
@@ -130,7 +128,13 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
         raise RegionError("no prompt lies within the region; give prompts inside of it, or another region.")
     is_given = wanted.scale is not None or wanted.offset is not None
     values = check_values(raster, spec, cores=_cores(made), is_given=is_given)
-    return replace(made, values=values, workers=min(made.workers, made.block_count))
+    return replace(made, values=values, crew=_crew(wanted, hardware, made.block_count))
+
+
+def _crew(wanted: Workflow, hardware: Hardware, blocks: int) -> Crew:
+    """One worker a core or a GPU, unless the person says how many, and no more than there are blocks."""
+    workers = wanted.workers or (core_count() if hardware.device == "cpu" else hardware.count)
+    return crew_of(hardware.device, core_count(), min(workers, blocks))
 
 
 def _keeps_probabilities(wanted: Workflow, spec: ModelSpec) -> bool:
@@ -199,7 +203,7 @@ def with_min_score(spec: ModelSpec, min_score: float) -> ModelSpec:
 
 
 def _batch_size(wanted: Workflow, spec: ModelSpec, grid: TileGrid, hardware: Hardware) -> int:
-    """Tiles of a forward pass: those of a block that half of a GPU's memory holds; on a CPU more than one gain nothing.
+    """Tiles of a forward pass: those of a block that half of a GPU holds twice; on a CPU more than one gain nothing.
 
     Not the memory that is free now, because a run could not be continued when that is another.
     """
@@ -212,7 +216,7 @@ def _batch_size(wanted: Workflow, spec: ModelSpec, grid: TileGrid, hardware: Har
             f"device '{hardware.device}' is not available on this machine, so the batch size that it holds is not "
             "known; give batch_size, device cpu, or the scheduler of workers that have the device."
         )
-    fitting = int(hardware.memory / 2 / (spec.activation_bytes * grid.tiling.size**2))
+    fitting = int(hardware.memory / 2 / IN_FLIGHT / (spec.activation_bytes * grid.tiling.size**2))
     return max(1, min(fitting, grid.block_tiles[0] * grid.block_tiles[1]))
 
 

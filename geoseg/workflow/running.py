@@ -262,7 +262,7 @@ def _compute(
     """Do what is missing: on workers, unless it is pages alone."""
     if not work.files:
         return replace(work.unchanged(0.0), is_unchanged=False)
-    own = connect(wanted.scheduler, work.plan.workers, wanted.dashboard)
+    own = connect(wanted.scheduler, work.plan.crew, wanted.dashboard)
     with (
         sendable(work.plan.raster, work.folder.state.absolute() / "arrays") as raster,
         nullcontext(client) if client is not None else own as workers,
