@@ -9,10 +9,12 @@ process starts, so it is for whoever starts it to give them; large tiles gain 1.
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Unpack
 
 import dask.array as da
@@ -34,7 +36,9 @@ from geoseg.imagery.checking import check_values
 from geoseg.instances import InstanceTable, Meeting, MergedInstances, TileObjects, meet, paint_core, unite
 from geoseg.models import load_model, require_trust, wrap
 from geoseg.models.background import with_background
+from geoseg.models.changing import changed
 from geoseg.models.own import ModelLike, OwnModel, own_model
+from geoseg.models.running import Precision
 from geoseg.models.spec import NODATA, ModelSpec, class_attributes
 from geoseg.options import ImageryOptions, read_options
 from geoseg.planning import RegionMask, tiling_of
@@ -104,8 +108,13 @@ def segment(
     batch_size: int = 1,
     device: str = "cpu",
     trust_model: bool = False,
+    precision: Precision = "auto",
+    compile: bool = False,  # noqa: A002 - the word of the option
     region: RegionLike | None = None,
+    weights: str | os.PathLike[str] | None = None,
     threshold: float | None = None,
+    refine: str | Mapping[str, Any] | None = None,
+    tta: bool | str | Mapping[str, Any] | None = None,
     **imagery: Unpack[ImageryArguments],
 ) -> Any:
     """Map a raster lazily.
@@ -139,10 +148,12 @@ def segment(
         As in `geoseg.run`.
     region : str, path, GeoDataFrame, GeoSeries, shapely geometry or Region, optional
         Where to label; everything else is nodata. As of `geoseg.vector.read_region`.
-    threshold : float, optional
-        Probability above which a binary or multi-label model gives a label; its own unless given.
+    precision, compile
+        As in `geoseg.run`.
+    weights, threshold, refine, tta
+        As in `geoseg.run`; the model's own unless given. A network of your own has its weights.
     **imagery
-        More options of imagery (docs/options.md), such as ``mosaic=``.
+        More options of imagery (docs/options.md), such as ``mosaic=``; none beside a `Raster`, which is read as it is.
 
     Returns
     -------
@@ -157,16 +168,30 @@ def segment(
         A network without a spec, or an output that the model does not have.
     PlanError
         Objects are wanted of a raster larger than `LARGEST`.
+    WorkflowError
+        An argument that is none of these, or has nothing to act on.
     GeosegError
         As `geoseg.run`, for whatever does not fit.
     """
     options: dict[str, Any] = read_options(ImageryOptions, dict(imagery), "segment").model_dump(exclude_unset=True)
+    if isinstance(raster, Raster):
+        _refuse({**options, "bands": bands, "crs": crs, "resolution": resolution})
     given = own_model(model, spec)
-    promised = find_model(given) if isinstance(given, str) else given.spec
-    promised = with_background(promised if threshold is None else replace(promised, threshold=threshold))
     network = given.network if isinstance(given, OwnModel) else None
+    if network is not None and weights is not None:
+        raise WorkflowError("weights belong to a model of the catalog, and model is a network; load them into it.")
+    promised = changed(
+        find_model(given) if isinstance(given, str) else given.spec,
+        weights=None if weights is None else os.fspath(weights),
+        refine=refine,
+        tta=tta,
+        threshold=threshold,
+        trust_model=trust_model,
+    )
+    promised = with_background(promised)
     wanted = _wanted(outputs, promised)
-    promised = promised if network is not None else _trusted(promised, trust_model=trust_model)
+    if network is None:
+        require_trust(promised)
     if not isinstance(raster, Raster):
         near = None if region is None or is_bare(region) or crs == LOCAL else read_region(region)
         options |= {"bands": bands, "crs": crs, "resolution": resolution, "region": near}
@@ -176,8 +201,9 @@ def segment(
     place = None if region is None else RegionMask.of(region, opened)
     tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)
     grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
-    key = tokenize(promised, device) if network is None else uuid.uuid4().hex
-    arrays = _arrays(_Recipe(opened, grid, batch_size, place, promised, device, network, key), wanted)
+    settings = device, precision, compile
+    key = tokenize(promised, *settings) if network is None else uuid.uuid4().hex
+    arrays = _arrays(_Recipe(opened, grid, batch_size, place, promised, settings, network, key), wanted)
     return arrays[wanted[0]] if len(wanted) == 1 else xr.Dataset(arrays)
 
 
@@ -210,11 +236,14 @@ def _open(raster: Any, spec: ModelSpec, imagery: Mapping[str, Any]) -> Raster:
     return open_imagery(raster, units=spec.units, **{**imagery, **chosen})
 
 
-def _trusted(spec: ModelSpec, *, trust_model: bool) -> ModelSpec:
-    """The model, which may run code only where a person trusts it."""
-    spec = replace(spec, trust_model=trust_model or spec.trust_model)
-    require_trust(spec)
-    return spec
+def _refuse(imagery: Mapping[str, Any]) -> None:
+    """Refuse what a raster that is opened cannot obey."""
+    given = [name for name, value in imagery.items() if value is not None]
+    if given:
+        raise WorkflowError(
+            f"{given[0]} cannot change a raster that is opened already; give it to geoseg.open_raster, or give "
+            "geoseg.segment the path."
+        )
 
 
 def _labelled_grid(raster: Raster) -> GeoBox:
@@ -228,7 +257,8 @@ def _labelled_grid(raster: Raster) -> GeoBox:
 class _Recipe:
     """What a computation begins with; a network of one's own stands here, and in no other task.
 
-    ``key`` names it: a network of one's own is like no other.
+    ``settings`` are device, precision, and whether to compile; ``key`` names it: a network of one's own is like no
+    other.
     """
 
     raster: Raster
@@ -236,7 +266,7 @@ class _Recipe:
     batch_size: int
     region: RegionMask | None
     spec: ModelSpec
-    device: str
+    settings: tuple[str, Precision, bool]
     network: Network | None
     key: str
 
@@ -257,8 +287,9 @@ class _Source:
         """Open the model."""
         with self._lock:
             if self._model is None:
-                network, where = self.recipe.network, (self.recipe.spec, self.recipe.device)
-                self._model = load_model(*where) if network is None else wrap(network, *where)
+                recipe, (device, precision, compiled) = self.recipe, self.recipe.settings
+                opener = load_model if recipe.network is None else partial(wrap, recipe.network)
+                self._model = opener(recipe.spec, device, precision=precision, compile=compiled)
             return self._model
 
 

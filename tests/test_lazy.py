@@ -6,6 +6,7 @@ import gc
 import pickle
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ import torch
 
 import geoseg
 from geoseg import lazy
+from geoseg.errors import WorkflowError
 from geoseg.models import Band, ClassSpec, Model, ModelSpec, wrap
+from geoseg.models.changing import changed
 from tests.rasters import write_raster
 from tests.test_scripts import as_a_file
 
@@ -43,8 +46,8 @@ def test_a_model_is_opened_once_for_all_threads_and_goes_with_the_computation(
 ) -> None:
     opened: list[weakref.ref[Model]] = []
 
-    def spy(*arguments: object) -> Model:
-        model = wrap(*arguments)  # type: ignore[arg-type]
+    def spy(*arguments: Any, **options: Any) -> Model:
+        model: Model = wrap(*arguments, **options)
         opened.append(weakref.ref(model))
         return model
 
@@ -85,3 +88,36 @@ if __name__ == "__main__":  # Dask's own workers import this file
         print((labels.compute() == labels.compute(scheduler="synchronous")).all().item())
 """
     assert as_a_file(tmp_path, program) == "True\n"
+
+
+def test_every_option_of_prediction_is_obeyed(scene: Path) -> None:
+    class Sided(torch.nn.Module):
+        """Sees less of the first class the farther right a pixel is, which a flip takes away."""
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            across = torch.linspace(-1, 1, pixels.shape[-1]).expand(pixels[:, 0].shape)
+            return torch.stack([pixels[:, 0] / 100 - 3 * across, pixels[:, 1] / 100], 1)
+
+    given = {"spec": SPEC, "bands": [1, 2], "halo": 0, "ramp": 32}
+    plain = geoseg.segment(scene, Sided(), **given).compute(scheduler="synchronous")
+    for option in ({"tta": "flips"}, {"refine": {"contrast": 20}}, {"refine": {"contrast": 20, "window": 5}}):
+        spec = changed(SPEC, **option)
+        assert spec != SPEC
+        expected = geoseg.segment(scene, Sided(), **{**given, "spec": spec}).compute(scheduler="synchronous")
+        found = geoseg.segment(scene, Sided(), **given, **option).compute(scheduler="synchronous")
+        assert (found == expected).all()
+        assert (found != plain).any()
+
+
+def test_what_is_no_argument_is_told_by_its_name(scene: Path) -> None:
+    for name, words in {"min_score": "", "mosiac": "; did you mean 'mosaic'"}.items():
+        with pytest.raises(WorkflowError, match=rf"segment has an unknown key '{name}'{words}"):
+            geoseg.segment(scene, Own(), spec=SPEC, **{name: "x"})  # type: ignore[arg-type]
+    with pytest.raises(WorkflowError, match="refine has the unknown key 'windows'"):
+        geoseg.segment(scene, Own(), spec=SPEC, bands=[1, 2], refine={"windows": 3})
+    with pytest.raises(WorkflowError, match="load them into it"):
+        geoseg.segment(scene, Own(), spec=SPEC, weights="net.pt")
+    with pytest.raises(WorkflowError, match="bands cannot change a raster that is opened already"):
+        geoseg.segment(geoseg.open_raster(scene), Own(), spec=SPEC, bands=[2, 1])
+    with pytest.raises(WorkflowError, match="scale cannot change a raster that is opened already"):
+        geoseg.segment(geoseg.open_raster(scene), Own(), spec=SPEC, scale=2)

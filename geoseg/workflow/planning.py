@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Unpack
 
 from distributed import Client
 
 from geoseg.catalog import find_model
-from geoseg.errors import BandError, InputNotFoundError, ModelError, RegionError, WorkflowError
+from geoseg.errors import BandError, ModelError, RegionError, WorkflowError
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.held import value_of
 from geoseg.imagery import open_imagery
 from geoseg.imagery.checking import check_values
 from geoseg.models import is_promptable, needs_words, require_trust
 from geoseg.models.background import with_background
+from geoseg.models.changing import changed
 from geoseg.models.combining import combine
 from geoseg.models.own import OwnModel, SentNetwork
-from geoseg.models.refinement import read_refinement
-from geoseg.models.spec import HUB, ModelSpec
+from geoseg.models.spec import ModelSpec
 from geoseg.models.streams import IN_FLIGHT
-from geoseg.models.tta import read_tta
-from geoseg.models.weights import with_own_size
 from geoseg.options import Workflow
 from geoseg.planning import Plan, RegionMask, core_count, tiling_of
 from geoseg.planning.sharing import Crew, crew_of
@@ -169,31 +166,18 @@ def _find_model(wanted: Workflow) -> OwnModel:
 
 def _find_spec(wanted: Workflow, model: OwnModel) -> ModelSpec:
     """The model, or two together, with what the person has changed."""
-    spec = model.spec
-    if wanted.weights is not None:
-        spec = with_own_size(spec.with_weights(_existing(wanted.weights)))
-    refine = read_refinement(wanted.refine) if wanted.refine is not None else spec.refine
-    if refine is not None and spec.task != "semantic-segmentation":
-        raise WorkflowError(
-            f"refine works on models for semantic segmentation, and '{spec.name}' does {spec.task}; leave refine out."
-        )
-    tta = read_tta(wanted.tta) if wanted.tta is not None else spec.tta
-    spec = replace(spec, refine=refine, tta=tta, trust_model=wanted.trust_model)
-    spec = _with_threshold(spec, wanted.threshold)
+    spec = changed(
+        model.spec,
+        weights=wanted.weights,
+        refine=wanted.refine,
+        tta=wanted.tta,
+        threshold=wanted.threshold,
+        trust_model=wanted.trust_model,
+    )
     if wanted.things is not None:
-        spec = combine(spec, replace(find_model(wanted.things), tta=tta, trust_model=wanted.trust_model))
+        spec = combine(spec, replace(find_model(wanted.things), tta=spec.tta, trust_model=wanted.trust_model))
     require_trust(spec)
     return spec if wanted.min_score is None else with_min_score(spec, wanted.min_score)
-
-
-def _with_threshold(spec: ModelSpec, threshold: float | None) -> ModelSpec:
-    """The same model with a person's threshold."""
-    if threshold is None:
-        return spec
-    try:
-        return with_background(replace(spec, threshold=threshold))
-    except ModelError as error:
-        raise WorkflowError(str(error)) from error
 
 
 def with_min_score(spec: ModelSpec, min_score: float) -> ModelSpec:
@@ -242,14 +226,6 @@ def _block_tiles(wanted: Workflow, shape: tuple[int, int], tiling: Tiling) -> tu
         whole = TileGrid(shape, tiling, (1, 1))
         return (2, 2) if whole.rows.tiles * whole.cols.tiles >= MANY_TILES else (1, 1)
     return wanted.block_tiles if isinstance(wanted.block_tiles, tuple) else (wanted.block_tiles,) * 2
-
-
-def _existing(path: str) -> str:
-    if path.startswith(HUB):
-        return path
-    if not Path(path).exists():
-        raise InputNotFoundError(f"weights {path} do not exist; give the path of the model's weights file.")
-    return str(Path(path).absolute())
 
 
 def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
