@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Collection, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,7 @@ class Job(steps.Job):
     def setup(self, worker: Worker) -> None:
         """Refuse a worker whose results would differ, or that does not see the run folder."""
         self._opening, self._name = threading.Lock(), worker.name
+        self._tell = partial(worker.log_event, self.name)
         versions = self.plan.versions
         if versions != self.versions:
             changed = [name for name in self.versions if versions.get(name) != self.versions[name]]
@@ -90,18 +91,30 @@ class Job(steps.Job):
         """Return the model, opened once; one thread inside an operation, because a network's bits depend on it."""
         torch.set_num_threads(1)
         with self._opening:
-            return self._model
+            return self._opened[0]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What geoseg has warned of when the model was opened."""
+        return self._opened[1]
 
     @cached_property
-    def _model(self) -> AnyModel:
+    def _opened(self) -> tuple[AnyModel, list[str]]:
+        """The model, tried on a tile of zeros, and its warnings, told to the client: a worker may have come late."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", GeosegWarning)
+            model = self._load()
+            _try_model(model, self.plan)
+        sentences = [str(item.message) for item in caught if issubclass(item.category, GeosegWarning)]
+        if sentences:
+            self._tell(sentences)
+        return model, sentences
+
+    def _load(self) -> AnyModel:
         plan = self.plan
         device = own_device(plan.device, self._name, torch.cuda.device_count()) if plan.is_local else plan.device
-        how: dict[str, Any] = {"precision": plan.precision, "compile": plan.compile}
-        model: AnyModel
-        if plan.network is not None:
-            model = wrap(plan.network.open(), plan.spec, device, **how)
-        else:
-            model = load_model(plan.spec, device, **how)
+        opener = load_model if plan.network is None else partial(wrap, plan.network.open())
+        model: AnyModel = opener(plan.spec, device, precision=plan.precision, compile=plan.compile)
         if device.startswith("cuda"):
             torch.cuda.synchronize(device)  # weights are there before any stream reads them
             sys.setswitchinterval(SWITCH_SECONDS)
@@ -152,10 +165,9 @@ def open_model(job_name: str, dask_worker: Worker) -> list[str]:
     """
     if is_assistant(dask_worker):
         return []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", GeosegWarning)
-        _try_model(steps.job_of(job_name, Job, dask_worker))
-    return [str(item.message) for item in caught if issubclass(item.category, GeosegWarning)]
+    job = steps.job_of(job_name, Job, dask_worker)
+    job.open()
+    return job.warnings
 
 
 def is_assistant(worker: Worker) -> bool:
@@ -163,9 +175,8 @@ def is_assistant(worker: Worker) -> bool:
     return ASSISTING in worker.state.total_resources
 
 
-def _try_model(job: Job) -> None:
-    """Open the model and have it predict a tile of zeros."""
-    model, plan = job.open(), job.plan
+def _try_model(model: Any, plan: Plan) -> None:
+    """Have a model predict a tile of zeros."""
     compile_loops()
     size = plan.grid.tiling.size
     pixels = np.zeros((plan.batch_size, len(plan.spec.bands), size, size), plan.raster.dtype)

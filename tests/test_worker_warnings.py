@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from distributed import Client, LocalCluster, get_worker
 
+import geoseg
+from geoseg.engine.execution import _heard
+from geoseg.store import RunFolder
+from geoseg.tasks import Job
 from tests.networks import Box, write_item
 from tests.rasters import noise, write_raster
 
@@ -51,3 +56,24 @@ def test_what_two_workers_warn_of_is_told_once_and_kept(model: str, tmp_path: Pa
     again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert again.returncode == 0, again.stderr
     assert json.loads((out / "run.json").read_text())["warnings"] == kept
+
+
+def open_at_its_first_block() -> None:
+    get_worker().plugins["job"].open()
+
+
+def test_a_worker_that_comes_late_is_heard(model: str, tmp_path: Path) -> None:
+    scene = write_raster(tmp_path / "scene.tif", noise(2, 150, 150))
+    wanted = {"model": model, "input": str(scene), "trust_model": True, "output": str(tmp_path / "out")}
+    with (
+        LocalCluster(1, processes=False, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+        _heard(client, "job") as heard,
+    ):
+        plan = geoseg.plan(wanted, client=client)
+        folder = RunFolder(tmp_path / "out")
+        folder.prepare(plan.grid, plan.fingerprint_of(plan.raster.fingerprint()), overwrite=False)
+        client.register_plugin(Job("job", plan, folder))
+        client.submit(open_at_its_first_block).result()
+        assert len(heard) == 1
+        assert SENTENCE in heard[0]

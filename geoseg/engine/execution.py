@@ -153,6 +153,7 @@ def _run(
         return flow.outcome
     with ExitStack() as jobs:
         needed = [part for part in parts.values() if any(stage.name in left for stage in part.stages)]
+        heard = [jobs.enter_context(_heard(flow.client, part.job.name)) for part in needed]
         for part in needed:
             jobs.enter_context(_registered(flow.client, part.job))
         started = time.perf_counter()
@@ -162,6 +163,8 @@ def _run(
         flow.progress(Opened(flow.name))
         schedule.start()
         flow.run(schedule.fill)
+        told = flow.outcome.warnings
+        told += _warn([[sentence for sentence in chain.from_iterable(heard) if sentence not in told]])
         flow.outcome.wall = {"open": opened - started, "blocks": time.perf_counter() - opened}
     return flow.outcome
 
@@ -182,6 +185,18 @@ def _compare(instructions: list[str]) -> None:
             "differ between machines; for one map bit for bit give it machines of one kind."
         )
         warnings.warn(ContinuationWarning(sentence), stacklevel=3)
+
+
+@contextmanager
+def _heard(client: Client, topic: str) -> Iterator[list[str]]:
+    """What workers say about a topic, those that come late too; each worker says it before its task has ended."""
+    sentences: list[str] = []
+    client.subscribe_topic(topic, lambda event: sentences.extend(event[1]))
+    try:
+        yield sentences
+    finally:
+        if client.status == "running":
+            client.unsubscribe_topic(topic)
 
 
 @contextmanager
