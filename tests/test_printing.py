@@ -94,3 +94,19 @@ def test_notes_are_said_where_python_is_told_to_ignore_warnings(tmp_path: Path) 
     command = [*GEOSEG, "plan", str(scene), "--model", "sentinel2-land-cover"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     assert "are 0 in every band and are mapped like any other; give `--nodata 0`" in " ".join(done.stderr.split())
+
+
+def test_what_opens_an_address_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    address = "http://127.0.0.1:1/scene.tif?sv=2024&sig=SECRET"
+    for command in (
+        ["plan", address, "--model", "buildings"],
+        ["plan", address, "--model", "buildings", "--json"],
+        ["evaluate", address, address],
+        ["polygonize", address, "a.gpkg"],
+        ["preview", address, "a.png"],
+        ["run", "http://me:SECRET@127.0.0.1:1/scene.tif", "--model", "buildings"],
+    ):
+        assert main(command) != 0
+        printed = capsys.readouterr()
+        assert "127.0.0.1:1/scene.tif" in printed.err
+        assert "SECRET" not in printed.err + printed.out

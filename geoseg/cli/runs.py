@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from json import dumps
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from geoseg.cli.command import Command, argument, given, json, quiet
-from geoseg.cli.console import console, say
+from geoseg.cli.console import console, public, say
 from geoseg.cli.watching import told, watched
 from geoseg.errors import PART_FAILED
 
@@ -77,7 +78,7 @@ def plan(workflow: Sequence[str], json: bool, **settings: Any) -> None:
     with told(json=json):
         plan = runs.plan(workflow, **given(settings))
         if json:
-            console.print_json(data=plan.summary(), indent=None)
+            console.print_json(public(dumps(plan.summary())), indent=None)
         else:
             for key, value in _plan_lines(plan):
                 say(f"{key:12} {value}")

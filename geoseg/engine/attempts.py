@@ -15,6 +15,7 @@ from typing import Any
 from distributed import Client, KilledWorker, Worker
 
 from geoseg.errors import ENVIRONMENT_FAILED, GeosegError, WorkerError
+from geoseg.raster import unsigned
 
 _LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 """What a system refuses as often as it is asked: no space, a quota, no permission."""
@@ -48,11 +49,11 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """What is to be known of an exception."""
-        trace = "".join(traceback.format_exception(error))
+        trace, sentence = unsigned("".join(traceback.format_exception(error))), unsigned(str(error))
         if not isinstance(error, GeosegError):
-            return cls(f"{type(error).__name__}: {error}", trace)
+            return cls(f"{type(error).__name__}: {sentence}", trace)
         lasts = any(isinstance(item, OSError) and item.errno in _LASTING for item in causes_of(error))
-        return cls(str(error), trace, type(error), error.may_pass and not lasts)
+        return cls(sentence, trace, type(error), error.may_pass and not lasts)
 
     @classmethod
     def of_dask(cls, error: BaseException) -> Failure:

@@ -26,7 +26,6 @@ from geoseg.engine.events import Event, Outcome, ProgressCallback
 from geoseg.engine.interrupts import noticed_interrupts
 from geoseg.errors import DamagedError
 from geoseg.planning.sharing import ASSISTING, PREDICTING
-from geoseg.raster import unsigned
 
 WINDOW = 4
 """Tasks in flight per thread of a worker: enough that none waits for the client, few enough that results stay few."""
@@ -197,7 +196,7 @@ class Flow:
         """Write a traceback; one that cannot be written is no failure of its own."""
         try:
             path.parent.mkdir(exist_ok=True)
-            path.write_text(unsigned(trace))
+            path.write_text(trace)
         except OSError as error:
             _log.warning("the traceback %s cannot be written (%s)", path, error)
             return
