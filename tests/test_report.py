@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from geoseg.errors import InputNotFoundError, ReportError, ReportWarning
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.raster import open_raster
 from geoseg.raster.placing import PLAIN_PIXELS
-from geoseg.report import read_record, thinning, write_report
+from geoseg.report import pictures, read_record, thinning, write_report
 from geoseg.report.areas import class_areas
 from geoseg.report.features import FeatureFile, count_features, smallest_of_largest
 from geoseg.report.findings import geobox_of
@@ -885,6 +886,45 @@ def test_confidence_of_a_run_is_the_mean_of_what_its_blocks_say(run_folder: Path
     values, mask = found
     np.testing.assert_array_equal(mask, ~np.isnan(expected))
     np.testing.assert_allclose(values[mask], expected[mask], atol=0.51)
+
+
+def test_confidence_of_very_many_blocks_is_read_from_some_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "MOST_BLOCKS", 16)
+    grid = TileGrid((640, 640), Tiling(32, 0, 0, 1), (1, 1))
+    (tmp_path / "blocks.zarr").mkdir()
+    asked: list[tuple[int, int]] = []
+
+    class Folder:
+        state = tmp_path
+
+        def journal(self, stage: str) -> Any:
+            places = {(block.row, block.col) for block in grid.blocks() if block.col < 10}
+            return SimpleNamespace(places=lambda: places if stage == "finish" else set())
+
+        def read_labels(self, rows: slice, cols: slice) -> np.ndarray:
+            asked.append((rows.start, cols.start))
+            return np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.uint8)
+
+        def read_confidence(self, rows: slice, cols: slice) -> np.ndarray:
+            return np.full((rows.stop - rows.start, cols.stop - cols.start), 200 if rows.start < 320 else 100, np.uint8)
+
+    labels = np.zeros((640, 640), np.uint8)
+    labels[:, 40:48] = 255
+    record: Any = SimpleNamespace(grid=grid, folder=Folder(), labels=write_raster(tmp_path / "labels.tif", labels))
+    box = GeoBox((640, 640), Affine.translation(0, 640) @ Affine.scale(1, -1), "EPSG:32633")
+    found = read_confidence(record, Frame(box, 4))
+    assert found is not None
+    assert len(asked) <= 16
+    values, mask = found
+    assert values.shape == mask.shape == (160, 160)
+    assert mask[:, :10].all()
+    assert not mask[:, 10:12].any()
+    assert mask[:, 12:64].all()
+    assert not mask[:, 128:].any()
+    assert (values[:64, :64] == 200).all()
+    assert (values[96:, :64] == 100).all()
 
 
 def test_the_workflow_in_the_folder_makes_the_same_map_again(

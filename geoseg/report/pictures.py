@@ -6,6 +6,8 @@ the picture and the block, never on the raster. It knows a run folder and a fram
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from geoseg.report.framing import Frame
 from geoseg.report.record import RunRecord
 
 Picture = NDArray[np.uint8]
+
+MOST_BLOCKS = 1024
+"""Blocks whose confidence is read for a picture."""
 
 
 def read_labels(record: RunRecord, frame: Frame) -> Picture:
@@ -55,6 +60,8 @@ def _read(path: Path, frame: Frame, nodata: int) -> NDArray[Any]:
 def read_confidence(record: RunRecord, frame: Frame) -> tuple[Picture, NDArray[np.bool_]] | None:
     """Mean confidence of each pixel of a picture, and where there is any.
 
+    Of a run of very many blocks it is that of `MOST_BLOCKS` or fewer, evenly spread, so that it takes no longer.
+
     Returns
     -------
     confidence : uint8 (y, x)
@@ -67,14 +74,29 @@ def read_confidence(record: RunRecord, frame: Frame) -> tuple[Picture, NDArray[n
     grid, folder = record.grid, record.folder
     if grid is None or not (folder.state / "blocks.zarr").is_dir():
         return None
-    means = _Means(frame)
-    for block in grid.blocks():
-        rows, cols = block.core.slices()
+    places = sorted(folder.journal("finish").places())
+    step = max(1, math.ceil(math.sqrt(len(places) / MOST_BLOCKS)))
+    coarse = frame
+    while step > 1 and coarse.factor < step * max(grid.rows.chunk, grid.cols.chunk):
+        coarse = replace(coarse, factor=2 * coarse.factor)
+    means = _Means(coarse)
+    for row, col in places:
+        if row % step or col % step:
+            continue
+        core = grid.block(row, col).core
+        rows, cols = core.slices()
         valid = folder.read_labels(rows, cols) != NODATA
         if valid.any():
-            means.add(block.core, folder.read_confidence(rows, cols), valid)
+            means.add(core, folder.read_confidence(rows, cols), valid)
     confidence = np.rint(means.sums / np.maximum(means.counts, 1)).astype(np.uint8)
-    return np.asarray(frame.arrange(confidence)), np.asarray(frame.arrange(means.counts > 0))
+    picture, mask = (np.asarray(frame.arrange(_fine(part, coarse, frame))) for part in (confidence, means.counts > 0))
+    return picture, mask if step == 1 else mask & (read_labels(record, frame) != NODATA)
+
+
+def _fine(picture: NDArray[Any], coarse: Frame, frame: Frame) -> NDArray[Any]:
+    """A picture of one frame in another one, which is as fine or finer."""
+    times, (height, width) = coarse.factor // frame.factor, frame.shape
+    return picture.repeat(times, axis=0).repeat(times, axis=1)[:height, :width]
 
 
 class _Means:
