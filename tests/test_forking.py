@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import psutil
 import pytest
@@ -77,3 +79,15 @@ def test_nothing_is_left_of_a_process_that_was_killed() -> None:
     process.communicate()
     _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
+
+
+def test_a_port_that_is_taken_is_no_warning_of_dasks() -> None:
+    with socket.socket() as taken, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with connect(None, 1, address) as client:
+            assert client.dashboard_link
+            assert address not in client.dashboard_link
+    assert [item for item in caught if "already in use" in str(item.message)] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,29 @@ def test_the_arrow_points_north_and_its_letter_is_at_the_tip(degrees: float) -> 
     letter = with_letter[((with_letter - 100) @ ahead) > along.max() + 2]
     assert len(letter) > 20
     assert abs(float(((letter - 100) @ np.array([ahead[1], -ahead[0]])).mean())) < 4
+
+
+class _Places(Lettering):
+    """Remembers where texts begin and end."""
+
+    def __init__(self, picture: Image.Image, letters: str) -> None:
+        super().__init__(picture, letters)
+        self.spans: list[tuple[float, float]] = []
+
+    def write(self, place: tuple[float, float], text: str, size: float, _color: Any, anchor: str = "ls") -> None:
+        before = {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]] * self.width(text, size)
+        self.spans.append((place[0] - before, place[0] - before + self.width(text, size)))
+
+
+@given(room=st.floats(60, 500), pixel=st.floats(0.01, 1000), is_ground=st.booleans())
+def test_lengths_beside_a_scale_bar_keep_apart(room: float, pixel: float, is_ground: bool) -> None:
+    picture = Image.new("RGB", (1000, 100))
+    places = _Places(picture, "0123456789 kmcpx.,")
+    draw_scale(picture, places, 950, 20, room, pixel, is_ground=is_ground)
+    spans = sorted(places.spans)
+    space = places.width(" ", max(10.0, room / 14))
+    if len(spans) > 2:
+        assert all(after[0] - before[1] > 2 * space for before, after in pairwise(spans))
 
 
 class _Silent(Lettering):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -106,7 +107,8 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def _local_cluster(crew: Crew, dashboard: str) -> LocalCluster:
     """Start workers that leave Ctrl-C to this process."""
-    with _interrupts_wait():
+    with _interrupts_wait(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*Port \d+ is already in use")  # the address that it has is printed
         try:
             cluster = LocalCluster(
                 n_workers=crew.workers,

@@ -70,7 +70,7 @@ def draw_scale(
     lettering.write((left, top + size), "0", size, INK, "ls")
     lettering.write((right, top + size), name, size, INK, "rs")
     half = f"{length / 2 / (1000 if name.endswith('km') else 0.01 if name.endswith('cm') else 1):,g}"
-    if lettering.width(f"0   {half}   {name}", size) < long:
+    if lettering.width(half, size) / 2 + lettering.width(f"   {name}", size) < long / 2:
         lettering.write((left + long / 2, top + size), half, size, INK, "ms")
     return left
 
