@@ -334,9 +334,9 @@ LIBRARIES |= {"onnxruntime"}
 @pytest.mark.parametrize("pattern", [*FRAMEWORKS, *FAMILIES])
 def test_every_library_that_an_adapter_imports_is_among_the_packages_that_decide(pattern: str) -> None:
     if pattern in FRAMEWORKS:
-        adapter, known = FRAMEWORKS[pattern], spec(pattern)
+        adapter, known = FRAMEWORKS[pattern].adapter, spec(pattern)
     else:
-        adapter, known = FAMILIES[pattern], spec("pytorch", pattern.replace("*", "X"))
+        adapter, known = FAMILIES[pattern].adapter, spec("pytorch", pattern.replace("*", "X"))
     used = {name.replace("_", "-") for name in imported(adapter, set()) & LIBRARIES}
     if pattern == "torchvision.maskrcnn_*":
         used -= {"segmentation-models-pytorch"}  # of geoseg's own compact network, which has another name

@@ -303,7 +303,7 @@ def test_a_geopackage_that_is_gone_leaves_no_journal_to_the_next(tmp_path: Path)
 def test_an_unknown_ending_names_the_known_ones() -> None:
     with pytest.raises(VectorError, match=r"'\.kml'.*\.gpkg, \.parquet, \.fgb, \.shp, \.geojson, \.pmtiles"):
         check_format(Path("out/land.kml"))
-    assert check_format(Path("out/LAND.GPKG")) == "GPKG"
+    assert check_format(Path("out/LAND.GPKG")).name == "GPKG"
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -6,6 +6,7 @@ It knows label sources; scores of counts are `Scores` and `BoundaryScores`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,31 +71,21 @@ class SemanticScores:
     @property
     def mean_iou(self) -> float:
         """Mean IoU."""
-        return self.mean(self.pixels.iou, self._occurs)
+        return self.means["mean_iou"]
 
     @property
-    def mean_f1(self) -> float:
-        """Mean F1."""
-        return self.mean(self.pixels.f1, self._occurs)
-
-    @property
-    def mean_boundary_f1(self) -> float:
-        """Mean F1 of boundary pixels, over the classes that truly have a boundary."""
-        return self.mean(self.boundaries.f1, self.boundaries.counts[:, 3] > 0)
-
-    @property
-    def _occurs(self) -> NDArray[np.bool_]:
-        occurs: NDArray[np.bool_] = self.pixels.counts.sum(axis=1) > 0
-        return occurs
+    def means(self) -> dict[str, float]:
+        """Means of the metrics of classes, by name, over the classes that truly occur, or have a boundary."""
+        return {
+            metric.mean: self.mean(metric.values(self), metric.occurs(self)) for metric in CLASS_METRICS if metric.mean
+        }
 
     def summary(self) -> dict[str, Any]:
         """Every number by name."""
         metres = None if self.pixel_size is None else self.tolerance * self.pixel_size
         return {
-            "accuracy": self.pixels.accuracy,
-            "mean_iou": self.mean_iou,
-            "mean_f1": self.mean_f1,
-            "boundary_f1": self.mean_boundary_f1,
+            **self._of_map(),
+            **self.means,
             "tolerance_px": self.tolerance,
             "tolerance_m": metres,
             "pixels": self.compared,
@@ -103,28 +94,28 @@ class SemanticScores:
             "confusion": {"classes": self.names, "counts": self.pixels.counts},
         }
 
+    def _of_map(self) -> dict[str, float]:
+        """The numbers of the whole map."""
+        return {name: value(self) for name, value in MAP_METRICS.items()}
+
     def _class(self, place: int) -> dict[str, Any]:
         """The numbers of a class."""
-        pixels, boundaries = self.pixels, self.boundaries
+        counts = self.pixels.counts
         return {
             "value": self.values[place],
-            "iou": float(pixels.iou[place]),
-            "f1": float(pixels.f1[place]),
-            "precision": float(pixels.precision[place]),
-            "recall": float(pixels.recall[place]),
-            "boundary_f1": float(boundaries.f1[place]),
-            "true_pixels": int(pixels.counts[place].sum()),
-            "predicted_pixels": int(pixels.counts[:, place].sum()),
+            **{metric.name: float(metric.values(self)[place]) for metric in CLASS_METRICS},
+            "true_pixels": int(counts[place].sum()),
+            "predicted_pixels": int(counts[:, place].sum()),
         }
 
     def tables(self) -> list[Table]:
         """All classes, and their means; then the confusion, unless it is too wide to be read."""
-        columns = ("iou", "f1", "precision", "recall", "boundary_f1", "true_pixels")
+        columns = (*(metric.name for metric in CLASS_METRICS), "true_pixels")
         rows = [(name, *(self._class(place)[key] for key in columns)) for place, name in enumerate(self.names)]
-        means = ("mean", self.mean_iou, self.mean_f1, None, None, self.mean_boundary_f1, self.compared)
-        headings = ("class", "IoU", "F1", "precision", "recall", "boundary F1", "px")
-        title = f"accuracy {self.pixels.accuracy:.4f}; boundaries within {self.tolerance:g} px"
-        tables = [Table(title, headings, (*rows, means))]
+        means = ("mean", *(self.means.get(metric.mean) for metric in CLASS_METRICS), self.compared)
+        headings = ("class", *(metric.heading for metric in CLASS_METRICS), "px")
+        title = ", ".join(f"{name} {value:.4f}" for name, value in self._of_map().items())
+        tables = [Table(f"{title}; boundaries within {self.tolerance:g} px", headings, (*rows, means))]
         if len(self.names) <= WIDEST:
             counts = self.pixels.counts
             shares = ratio(counts, np.broadcast_to(counts.sum(axis=1, keepdims=True), counts.shape)).tolist()
@@ -132,6 +123,49 @@ class SemanticScores:
             tables.append(Table("share of each true class, a row, by prediction", ("", *self.names), confused))
         return tables
 
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of the table of metrics of classes.
+
+    Attributes
+    ----------
+    name : str
+        Key in JSON.
+    heading : str
+        Of its column, for people.
+    values : callable
+        Scores to float64, shape (class,), NaN where there is none.
+    mean : str
+        Key of its mean in JSON; empty where no mean is printed.
+    occurs : callable
+        Scores to bool, shape (class,): classes that the mean counts.
+    """
+
+    name: str
+    heading: str
+    values: Callable[[SemanticScores], NDArray[np.float64]]
+    mean: str = ""
+    occurs: Callable[[SemanticScores], NDArray[np.bool_]] = lambda scores: scores.pixels.counts.sum(axis=1) > 0
+
+
+CLASS_METRICS = (
+    Metric("iou", "IoU", lambda scores: scores.pixels.iou, "mean_iou"),
+    Metric("f1", "F1", lambda scores: scores.pixels.f1, "mean_f1"),
+    Metric("precision", "precision", lambda scores: scores.pixels.precision),
+    Metric("recall", "recall", lambda scores: scores.pixels.recall),
+    Metric(
+        "boundary_f1",
+        "boundary F1",
+        lambda scores: scores.boundaries.f1,
+        "boundary_f1",
+        lambda scores: scores.boundaries.counts[:, 3] > 0,
+    ),
+)
+"""The table of metrics of classes, in the order in which they are printed."""
+
+MAP_METRICS: dict[str, Callable[[SemanticScores], float]] = {"accuracy": lambda scores: scores.pixels.accuracy}
+"""The table of metrics of a whole map, by name, in JSON and for people."""
 
 WIDEST = 10
 """Classes of the widest confusion that is printed."""

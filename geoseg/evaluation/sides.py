@@ -21,7 +21,7 @@ from geoseg.vector import FORMATS
 LABELS, INSTANCES, MANIFEST = "labels.tif", "instances.tif", "run.json"
 """Files of a run."""
 
-LAYERS = (*(ending for ending in FORMATS if ending != ".pmtiles"), ".json", ".gml", ".kml")
+LAYERS = (*(ending for ending, item in FORMATS.items() if item.is_exact), ".json", ".gml", ".kml")
 """Endings of vector files that are read; PMTiles hold generalised copies, for the eye."""
 
 

@@ -6,7 +6,7 @@ It reads descriptions and headers, and of pixels a few windows; how files are re
 from __future__ import annotations
 
 from geoseg.imagery.masking import Masking, read_masking
-from geoseg.imagery.opening import Mosaic, open_imagery
+from geoseg.imagery.opening import open_imagery
 from geoseg.imagery.searching import Search
 
-__all__ = ["Masking", "Mosaic", "Search", "open_imagery", "read_masking"]
+__all__ = ["Masking", "Search", "open_imagery", "read_masking"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import CatalogError, RasterError, WorkflowError
 from geoseg.imagery.masking import Masking, read_masking
+from geoseg.options import Mosaic
 from geoseg.raster import Raster, open_raster
 from geoseg.raster.arrays import given_imagery
 from geoseg.raster.attempts import Attempts, OnError
@@ -23,11 +24,33 @@ from geoseg.raster.scenes import Scene, Scenes, Screen
 from geoseg.vector import Region
 
 if TYPE_CHECKING:
-    from geoseg.imagery.shots import Reading
+    from geoseg.imagery.shots import Reading, Shot
 
-Mosaic = Literal["first", "newest", "least_cloudy", "median"]
-"""Which pixel is taken where scenes overlap: that of the first, newest or least cloudy one that is valid there, or the
-median of all valid ones, band by band."""
+
+@dataclass(frozen=True)
+class Rule:
+    """Which pixel is taken where scenes overlap.
+
+    Attributes
+    ----------
+    key : callable or None
+        What scenes are sorted by, the first on top; in the order in which they are given when None. Files have neither
+        dates nor clouds, so they know only rules without one.
+    order : str
+        What a pixel is where several scenes are valid.
+    """
+
+    key: Callable[[Shot], Any] | None = None
+    order: Order = "first"
+
+
+RULES: Mapping[Mosaic, Rule] = {
+    "first": Rule(),
+    "newest": Rule(lambda shot: (-shot.taken.timestamp(), shot.name)),
+    "least_cloudy": Rule(lambda shot: (shot.cloud_cover, -shot.taken.timestamp(), shot.name)),
+    "median": Rule(order="median"),
+}
+"""The table of mosaic rules, by the names that the option has."""
 
 
 def open_imagery(
@@ -65,7 +88,7 @@ def open_imagery(
     crs : str or int, optional
         CRS of rasters that have none; see `geoseg.raster.open_raster`.
     mosaic : str
-        ``"first"``, ``"newest"``, ``"least_cloudy"`` or ``"median"``.
+        Name of a rule of `RULES`.
     mask : Masking, str or mapping, optional
         Which pixels of each scene are not used, by a classification: ``"scl:3,8,9,10"``.
     collections, datetime, query : optional
@@ -102,8 +125,8 @@ def open_imagery(
     from geoseg.imagery.searching import Search, read_query
     from geoseg.imagery.shots import Reading
 
-    if mosaic not in get_args(Mosaic):
-        raise WorkflowError(f"mosaic '{mosaic}' is not known; use {', '.join(get_args(Mosaic))}.")
+    if mosaic not in RULES:
+        raise WorkflowError(f"mosaic '{mosaic}' is not known; use {', '.join(RULES)}.")
     masking = mask if mask is None or isinstance(mask, Masking) else read_masking(mask)
     wanted = [collections] if isinstance(collections, str) else list(collections or ())
     search = Search(tuple(wanted), datetime, read_query(query), region)
@@ -129,16 +152,12 @@ def _open_items(
 ) -> Raster:
     """Lay the scenes of many items onto one grid."""
     from geoseg.imagery.gridding import common_grid
-    from geoseg.imagery.shots import Shot
 
     shots, masking = reading.read(items), reading.masking
     geobox = common_grid([file.geobox for shot in shots for file in shot.files], resolution, region)
-    orders: dict[Mosaic, Callable[[Shot], Any]] = {
-        "newest": lambda shot: (-shot.taken.timestamp(), shot.name),
-        "least_cloudy": lambda shot: (shot.cloud_cover, -shot.taken.timestamp(), shot.name),
-    }
-    if mosaic in orders:
-        shots.sort(key=orders[mosaic])
+    rule = RULES[mosaic]
+    if rule.key is not None:
+        shots.sort(key=rule.key)
 
     def scene(shot: Shot) -> Scene:
         screen = None
@@ -151,7 +170,7 @@ def _open_items(
     if not scenes:
         raise CatalogError("no scene that was found has pixels in the region; ask for other scenes or another region.")
     skipped = tuple(reading.attempts.skipped)
-    raster = Raster(geobox, shots[0].names, scenes[0].dtype, (), Scenes(scenes, _order(mosaic)), skipped)
+    raster = Raster(geobox, shots[0].names, scenes[0].dtype, (), Scenes(scenes, rule.order), skipped)
     raster.check_filled()
     return raster
 
@@ -167,10 +186,11 @@ def _open_files(
     on_error: OnError,
 ) -> Raster:
     """Open files, which have neither dates nor clouds; a classification only where each band has one file."""
-    if mosaic in ("newest", "least_cloudy"):
+    if RULES[mosaic].key is not None:
+        of_files = [name for name, rule in RULES.items() if rule.key is None]
         raise WorkflowError(
             f"mosaic: {mosaic} needs dates or cloud cover, which files do not have; describe them first with `geoseg "
-            "catalog add`, or use first or median."
+            f"catalog add`, or use {' or '.join(of_files)}."
         )
     files = dict(given) if isinstance(given, Mapping) else given
     if masking is None:
@@ -179,7 +199,7 @@ def _open_files(
             bands=bands,
             resolution=resolution,
             crs=crs,
-            mosaic=_order(mosaic),
+            mosaic=RULES[mosaic].order,
             calibration=calibration,
             on_error=on_error,
         )
@@ -205,7 +225,3 @@ def _open_files(
 def _said(taken: Any) -> str:
     """A moment as STAC writes it; nothing where it is not known."""
     return "" if taken.year == 1 else taken.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _order(mosaic: Mosaic) -> Order:
-    return "median" if mosaic == "median" else "first"

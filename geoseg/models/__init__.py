@@ -11,6 +11,7 @@ x), to what the spec's task needs: scores, float32 (n, class, y, x); with the pr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,42 +52,52 @@ __all__ = [
     "wrap",
 ]
 
+
+@dataclass(frozen=True)
+class Family:
+    """One row of the tables of families.
+
+    Attributes
+    ----------
+    adapter : str
+        The module that opens its models.
+    packages : tuple of str
+        Packages besides torch whose version may change what its models give.
+    is_promptable : bool
+        Whether its models can be asked for objects.
+    needs_words : bool
+        Whether they are asked in words only.
+    """
+
+    adapter: str
+    packages: tuple[str, ...] = ()
+    is_promptable: bool = False
+    needs_words: bool = False
+
+
 FRAMEWORKS = {
-    "onnx": "geoseg.models.onnx",
-    "torchscript": "geoseg.models.exported",
-    "torch.export": "geoseg.models.exported",
+    "onnx": Family("geoseg.models.onnx", ("onnxruntime",)),
+    "torchscript": Family("geoseg.models.exported"),
+    "torch.export": Family("geoseg.models.exported"),
 }
-"""Adapters of files that hold their own graph, by framework."""
+"""Families of files that hold their own graph, by framework."""
+
+_COMPACT = ("torchvision", "segmentation-models-pytorch", "timm")
+_SAM = ("transformers", "scipy")
 
 FAMILIES = {
-    "smp.*": "geoseg.models.smp",
-    "torchvision.maskrcnn_*": "geoseg.models.maskrcnn",
-    "torchvision.MaskRCNN": "geoseg.models.maskrcnn",
-    "torchvision.*": "geoseg.models.torchvision",
-    "geoseg.*": "geoseg.models.deeplab",
-    "transformers.Sam*": "geoseg.models.sam",
-    "transformers.*ForUniversalSegmentation": "geoseg.models.universal",
-    "transformers.MaskFormerForInstanceSegmentation": "geoseg.models.universal",
-    "transformers.*": "geoseg.models.transformers",
+    "smp.*": Family("geoseg.models.smp", ("segmentation-models-pytorch", "timm", "torchvision")),
+    "torchvision.maskrcnn_*": Family("geoseg.models.maskrcnn", ("torchvision",)),
+    "torchvision.MaskRCNN": Family("geoseg.models.maskrcnn", _COMPACT),
+    "torchvision.*": Family("geoseg.models.torchvision", ("torchvision",)),
+    "geoseg.*": Family("geoseg.models.deeplab", ("torchvision",)),
+    "transformers.Sam3Model": Family("geoseg.models.sam", _SAM, is_promptable=True, needs_words=True),
+    "transformers.Sam*": Family("geoseg.models.sam", _SAM, is_promptable=True),
+    "transformers.*ForUniversalSegmentation": Family("geoseg.models.universal", ("transformers",)),
+    "transformers.MaskFormerForInstanceSegmentation": Family("geoseg.models.universal", ("transformers",)),
+    "transformers.*": Family("geoseg.models.transformers", ("transformers",)),
 }
-"""Adapters of architectures built from a library (framework ``"pytorch"``); the first pattern that fits counts."""
-
-PACKAGES = {
-    "onnx": ("onnxruntime",),
-    "smp.*": ("segmentation-models-pytorch", "timm", "torchvision"),
-    "torchvision.MaskRCNN": ("torchvision", "segmentation-models-pytorch", "timm"),
-    "torchvision.*": ("torchvision",),
-    "geoseg.*": ("torchvision",),
-    "transformers.Sam*": ("transformers", "scipy"),
-    "transformers.*": ("transformers",),
-}
-"""Packages besides torch that decide what a framework or an architecture gives; the first pattern that fits counts."""
-
-PROMPTABLE = ("transformers.Sam*",)
-"""Architectures that can be asked for objects."""
-
-SPOKEN = ("transformers.Sam3Model",)
-"""Those of them that are asked in words only."""
+"""Families of architectures built from a library (framework ``"pytorch"``); the first pattern that fits counts."""
 
 SEMANTIC: Task = "semantic-segmentation"
 
@@ -237,7 +248,7 @@ def load_model(
     if spec.parts:
         parts = (load_model(part, device, precision=precision, compile=compile) for part in spec.parts)
         return import_module("geoseg.models.together").Together(spec, *parts)
-    adapter = import_module(_adapter_name(spec))
+    adapter = import_module(_family(spec).adapter)
     if (spec.task if spec.watershed is None else SEMANTIC) not in getattr(adapter, "TASKS", (SEMANTIC,)):
         raise ModelError(
             f"model '{spec.name}' does {spec.task}, which {spec.architecture or spec.framework} cannot; correct "
@@ -307,20 +318,22 @@ def wrap(
 
 def packages_of(spec: ModelSpec) -> tuple[str, ...]:
     """Packages besides torch whose version may change what a model gives, those of its parts included."""
-    name = spec.architecture if spec.framework == "pytorch" else spec.framework
-    own = next((packages for pattern, packages in PACKAGES.items() if fnmatchcase(name, pattern)), ())
+    family = FRAMEWORKS.get(spec.framework) if spec.framework != "pytorch" else _family_of(spec.architecture)
+    own = () if family is None else family.packages
     separating = () if spec.watershed is None else ("scikit-image", "scipy")
     return tuple(dict.fromkeys([*own, *separating, *(name for part in spec.parts for name in packages_of(part))]))
 
 
 def is_promptable(spec: ModelSpec) -> bool:
     """Say whether a model takes prompts."""
-    return any(fnmatchcase(spec.architecture, pattern) for pattern in PROMPTABLE)
+    family = _family_of(spec.architecture)
+    return family is not None and family.is_promptable
 
 
 def needs_words(spec: ModelSpec) -> bool:
     """Say whether a model can do nothing without words."""
-    return any(fnmatchcase(spec.architecture, pattern) for pattern in SPOKEN)
+    family = _family_of(spec.architecture)
+    return family is not None and family.needs_words
 
 
 def trial_prompts(spec: ModelSpec, size: int, text: str | None = None) -> Prompts | None:
@@ -360,8 +373,13 @@ def _model(
     return getattr(import_module(home), kind)(runner)
 
 
-def _adapter_name(spec: ModelSpec) -> str:
-    """The module that opens a spec."""
+def _family_of(architecture: str) -> Family | None:
+    """The first family whose pattern fits."""
+    return next((family for pattern, family in FAMILIES.items() if fnmatchcase(architecture, pattern)), None)
+
+
+def _family(spec: ModelSpec) -> Family:
+    """The family that opens a spec."""
     if spec.framework in FRAMEWORKS:
         return FRAMEWORKS[spec.framework]
     if spec.framework != "pytorch":
@@ -370,9 +388,9 @@ def _adapter_name(spec: ModelSpec) -> str:
             f"model '{spec.name}' has the framework '{spec.framework}', which cannot be opened; "
             f"{nearest(spec.framework, known)}."
         )
-    for pattern, name in FAMILIES.items():
-        if fnmatchcase(spec.architecture, pattern):
-            return name
+    found = _family_of(spec.architecture)
+    if found is not None:
+        return found
     families = dict.fromkeys(pattern.partition(".")[0] for pattern in FAMILIES)
     raise ModelError(
         f"model '{spec.name}' has the architecture '{spec.architecture}', which no adapter knows; name it "

@@ -15,6 +15,10 @@ DASHBOARD = "127.0.0.1:8787"
 """Where the dashboard of local workers is served: local connections only."""
 
 
+Mosaic = Literal["first", "newest", "least_cloudy", "median"]
+"""Names of mosaic rules; `geoseg.imagery.opening` has the rules."""
+
+
 class ImageryOptions(Options):
     """What is read, and how."""
 
@@ -63,7 +67,7 @@ class ImageryOptions(Options):
     """QA mask: the classification band of a scene and its values that mark unusable pixels, such as scl:3,8,9,10. In
     YAML and Python also {asset: scl, exclude: [3, 8]}, or bits in place of exclude for bits of a quality band."""
 
-    mosaic: Literal["first", "newest", "least_cloudy", "median"] = "first"
+    mosaic: Mosaic = "first"
     """Valid pixel to use where scenes overlap: of the first, newest or least cloudy scene, or the median of all, band
     by band. Plain files know first and median."""
 

@@ -16,10 +16,11 @@ from typing import Any
 from geoseg.errors import InputNotFoundError, ReportError
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.store import RunFolder
+from geoseg.vector import FORMATS
 
 _BLOCK = re.compile(r"(\d+)-(\d+)")
 
-READABLE = (".gpkg", ".parquet", ".fgb", ".shp", ".geojson")
+READABLE = [ending for ending, item in FORMATS.items() if item.is_exact]
 """Endings of polygon files that can be read a part at a time, the best one first; tiles of PMTiles are cut."""
 
 

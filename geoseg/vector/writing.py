@@ -1,4 +1,4 @@
-"""Features to a file in one of six formats, streamed in batches, whole or not at all.
+"""Features to a file in one of the formats of the table here, streamed in batches, whole or not at all.
 
 A file is written into a hidden folder beside its place and then renamed with all its companions. It knows formats by
 their endings and leaves each to a module; it does not know what the columns mean.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,21 +29,78 @@ from geoseg.vector.stream import FeatureStream
 from geoseg.vector.styles import StyledClass
 from geoseg.vector.wkb import GeometryType
 
-FORMATS: Mapping[str, str] = {
-    ".gpkg": "GPKG",
-    ".parquet": "GeoParquet",
-    ".fgb": "FlatGeobuf",
-    ".shp": "ESRI Shapefile",
-    ".geojson": "GeoJSON",
-    ".pmtiles": "PMTiles",
-}
-"""Known endings of vector files, and the format that each one stands for."""
+Writer = Callable[[Path, FeatureStream, str], None]
+"""Writes features to a new file, into a layer of that name where the format has layers."""
 
-COMPANIONS: Mapping[str, tuple[str, ...]] = {
-    ".gpkg": (".gpkg-wal", ".gpkg-shm", ".gpkg-journal"),
-    ".shp": (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx"),
+
+@dataclass(frozen=True)
+class Format:
+    """One row of the table of formats.
+
+    Attributes
+    ----------
+    name : str
+        Of the format; GDAL's where GDAL writes it.
+    media_type : str
+        As STAC's best practices have it.
+    write : callable
+        Writes the file.
+    is_exact : bool
+        Whether features can be read again as they are; tiles hold generalised copies, for the eye.
+    companions : tuple of str
+        Endings of files that belong to a file, and must not outlive it; a .qml or .shp.xml may be a person's, and
+        stays.
+    """
+
+    name: str
+    media_type: str
+    write: Writer
+    is_exact: bool = True
+    companions: tuple[str, ...] = ()
+
+
+def by_gdal(driver: str) -> Writer:
+    """Let GDAL write a format that takes features as they are."""
+
+    def write(path: Path, stream: FeatureStream, layer: str) -> None:
+        write_layer(
+            path,
+            driver,
+            stream.schema,
+            stream.record_batches(),
+            layer=layer,
+            crs=stream.crs,
+            geometry_type=stream.geometry_type,
+        )
+
+    return write
+
+
+FORMATS: Mapping[str, Format] = {
+    ".gpkg": Format(
+        "GPKG",
+        "application/geopackage+sqlite3",
+        by_gdal("GPKG"),
+        companions=(".gpkg-wal", ".gpkg-shm", ".gpkg-journal"),
+    ),
+    ".parquet": Format(
+        "GeoParquet",
+        "application/vnd.apache.parquet",
+        lambda path, stream, _: write_geoparquet(
+            path, stream.schema, stream.record_batches(), stream.crs, stream.geometry_type
+        ),
+    ),
+    ".fgb": Format("FlatGeobuf", "application/vnd.flatgeobuf", by_gdal("FlatGeobuf")),
+    ".shp": Format(
+        "ESRI Shapefile",
+        "application/octet-stream",
+        lambda path, stream, _: write_shapefile(path, stream),
+        companions=(".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx"),
+    ),
+    ".geojson": Format("GeoJSON", "application/geo+json", write_geojson),
+    ".pmtiles": Format("PMTiles", "application/vnd.pmtiles", write_pmtiles, is_exact=False),
 }
-"""Endings of files that belong to a file, and must not outlive it; a .qml or .shp.xml may be a person's, and stays."""
+"""The table of formats, by the ending of a file; what reads polygons again prefers the first."""
 
 COLUMNS: Mapping[str, str] = {
     "class": "int64",
@@ -55,7 +113,7 @@ COLUMNS: Mapping[str, str] = {
 """Columns of a layer of polygons and their NumPy types."""
 
 
-def check_format(path: Path, crs: Any = None) -> str:
+def check_format(path: Path, crs: Any = None) -> Format:
     """Find the format of a file by its ending.
 
     Parameters
@@ -75,10 +133,10 @@ def check_format(path: Path, crs: Any = None) -> str:
     ending = path.suffix.lower()
     if ending not in FORMATS:
         raise FormatError(f"the ending '{path.suffix}' of '{path}' is not a vector format; use {', '.join(FORMATS)}")
-    name = FORMATS[ending]
-    if crs is not None and name in EARTHLY:
-        earth_transformer(CRS.from_user_input(crs), "EPSG:4326", EARTHLY[name])
-    return name
+    found = FORMATS[ending]
+    if crs is not None and found.name in EARTHLY:
+        earth_transformer(CRS.from_user_input(crs), "EPSG:4326", EARTHLY[found.name])
+    return found
 
 
 def write_features(
@@ -136,7 +194,7 @@ def write_features(
         ``perim_m`` is not worth a warning.
     """
     path = Path(path)
-    name = check_format(path)
+    chosen = check_format(path)
     if crs is None:
         raise CrsError(f"'{path}' cannot be written without a CRS; give the raster one")
     if style is not None and styles.COLUMN not in columns:
@@ -144,35 +202,13 @@ def write_features(
     stream = FeatureStream(batches, CRS.from_user_input(crs), columns, geometry_type)
     check_layer(path, layer, columns)
     with _whole_or_not_at_all(path, partial(put_layer, layer=layer, style=style)) as unfinished:
-        _write(unfinished, name, stream, layer)
-        if style is not None and name == "GPKG":
+        chosen.write(unfinished, stream, layer)
+        if style is not None and chosen.name == "GPKG":
             with closing(sqlite3.connect(unfinished)) as connection, connection:
                 styles.put_style(connection, layer, style)
         elif style is not None and styles.is_own(path.with_suffix(".qml")):
             styles.write_qml(unfinished.with_suffix(".qml"), style)
     return stream.count
-
-
-def _write(path: Path, name: str, stream: FeatureStream, layer: str) -> None:
-    """Write a stream in a format."""
-    if name == "GeoParquet":
-        write_geoparquet(path, stream.schema, stream.record_batches(), stream.crs, stream.geometry_type)
-    elif name == "ESRI Shapefile":
-        write_shapefile(path, stream)
-    elif name == "GeoJSON":
-        write_geojson(path, stream, layer)
-    elif name == "PMTiles":
-        write_pmtiles(path, stream, layer)
-    else:
-        write_layer(
-            path,
-            name,
-            stream.schema,
-            stream.record_batches(),
-            layer=layer,
-            crs=stream.crs,
-            geometry_type=stream.geometry_type,
-        )
 
 
 @contextmanager
@@ -196,7 +232,7 @@ def _whole_or_not_at_all(path: Path, put: Callable[[Path, Path], None]) -> Itera
 def _move_into_place(hidden: Path, path: Path) -> None:
     """Rename all files, the main one last, and remove what belonged to the file that was there."""
     written = {file.name for file in hidden.iterdir()}
-    for ending in COMPANIONS.get(path.suffix.lower(), ()):
+    for ending in FORMATS[path.suffix.lower()].companions:
         companion = path.with_name(path.stem + ending)
         if companion.name not in written:
             companion.unlink(missing_ok=True)

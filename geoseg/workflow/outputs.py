@@ -23,7 +23,7 @@ from geoseg.options import Workflow
 from geoseg.planning import Plan
 from geoseg.raster import file_digest
 from geoseg.store import RunFolder
-from geoseg.vector.writing import COMPANIONS
+from geoseg.vector import FORMATS
 from geoseg.versions import source_digest
 from geoseg.workflow.manifest import feature_files
 from geoseg.workflow.outlines import fingerprint_of, names_of, objects_of
@@ -159,7 +159,8 @@ def _key(folder: RunFolder, path: Path) -> str:
 
 def _files_of(path: Path) -> dict[str, str]:
     """The files of a result by name, each with the digest of its content."""
-    companions = (path.with_name(path.stem + ending) for ending in COMPANIONS.get(path.suffix.lower(), ()))
+    endings = FORMATS[path.suffix.lower()].companions if path.suffix.lower() in FORMATS else ()
+    companions = (path.with_name(path.stem + ending) for ending in endings)
     files = path, path.with_name(f"{path.name}.aux.xml"), *companions
     return {file.name: _content(file) for file in files if file.exists()}
 

@@ -22,6 +22,7 @@ from geoseg.options import Workflow
 from geoseg.planning import Plan
 from geoseg.raster import unsigned
 from geoseg.raster.placing import crs_label
+from geoseg.vector import FORMATS
 from geoseg.workflow.manifest import RunResult
 
 NAME = "item.json"
@@ -35,16 +36,6 @@ RASTER = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 ZARR = "application/vnd.zarr; version=3"
-
-MEDIA = {
-    ".gpkg": "application/geopackage+sqlite3",
-    ".parquet": "application/vnd.apache.parquet",
-    ".fgb": "application/vnd.flatgeobuf",
-    ".geojson": "application/geo+json",
-    ".pmtiles": "application/vnd.pmtiles",
-    ".shp": "application/octet-stream",
-}
-"""Media types of vector formats, as STAC's best practices have them."""
 
 
 def try_result_item(wanted: Workflow, result: RunResult) -> Path | None:
@@ -128,7 +119,7 @@ def _assets(result: RunResult) -> dict[str, Any]:
         assets[path.stem if path.stem not in assets else path.name] = _product(path, result.plan)
     for path in result.features_paths:
         key = path.stem if path.stem not in assets else path.name
-        assets[key] = _asset(path, MEDIA.get(path.suffix.lower(), "application/octet-stream"), ["data"])
+        assets[key] = _asset(path, FORMATS[path.suffix.lower()].media_type, ["data"])
     assets["run"] = _asset(result.run_file, "application/json", ["metadata"])
     if result.report is not None:
         assets["report"] = _asset(result.report, "text/html", ["metadata", "overview"])
