@@ -136,7 +136,7 @@ def test_a_rule_a_format_and_a_metric_are_everywhere_once_they_stand_in_their_ta
     ran = subprocess.run([sys.executable, "-c", PROGRAM], cwd=copy, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     told, seen = ran.stdout, json.loads(ran.stdout.splitlines()[-1])
-    assert "oldest" in told.partition("{\"pixel\"")[0]
+    assert "oldest" in told.partition('{"pixel"')[0]
     assert (seen["pixel"], seen["schema"], seen["page"]) == (100, 1, 1)
     assert seen["signatures"] == 2  # of runs, and of segment
     assert "mosaic 'best' is not known" in seen["unknown rule"]
