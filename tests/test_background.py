@@ -388,7 +388,7 @@ def test_segment_takes_a_threshold_and_names_background(entry: Path) -> None:
     assert int((labels.values == 1).sum()) == 4900
     assert labels.attrs["flag_meanings"] == "building background"
     assert labels.attrs["flag_values"] == [1, 0]
-    with pytest.raises(ModelError, match="leave threshold out"):
+    with pytest.raises(WorkflowError, match="leave threshold out"):
         geoseg.segment(
             image, bright, spec=replace(SPEC, classes=(GROUND, BUILDING), activation="softmax"), threshold=0.2
         )

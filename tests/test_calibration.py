@@ -259,7 +259,7 @@ def test_nodata_of_a_person_goes_before_that_of_item_and_file(tmp_path: Path) ->
 
 def test_a_nodata_that_no_pixel_can_be_is_refused(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", noise(1, 8, 8))
-    with pytest.raises(RasterError, match=r"nodata is -9999, which no pixel of '.*a\.tif' can be \(uint8\)"):
+    with pytest.raises(RasterError, match=r"nodata is -9999, which pixels of '.*a\.tif' cannot hold \(uint8\)"):
         read(path, nodata=-9999)
 
 
@@ -300,7 +300,7 @@ def test_keys_and_options_are_the_same_words(tmp_path: Path, capsys: pytest.Capt
     for nodata in ("0", "none"):
         assert main([*words, "--nodata", nodata]) == 0
     assert main([*words, "--nodata", "-1"]) != 0
-    assert "nodata is -1, which no pixel of" in capsys.readouterr().err
+    assert "nodata is -1, which pixels of" in capsys.readouterr().err
 
 
 def test_a_calibration_that_says_nothing_changes_nothing(tmp_path: Path) -> None:

@@ -595,7 +595,7 @@ MISTAKES: list[tuple[tuple[Any, ...], Any, str]] = [
     ((*INPUT, "bands"), [7], "bands"),
     ((*INPUT, "input"), None, "input"),
     ((*INPUT, "input", "shape"), None, "shape"),
-    ((*INPUT, "input", "dim_order"), ["batch", "height", "width", "channel"], "dim_order"),
+    ((*INPUT, "input", "dim_order"), ["batch", "channel", "width", "height"], "dim_order"),
     ((*INPUT, "input", "shape"), [-1, 3, 96], "dim_order"),
     ((*INPUT, "value_scaling"), [{"type": "l2"}], "value_scaling"),
     ((*INPUT, "value_scaling"), [{"type": "processing", "format": "python", "expression": "x"}], "value_scaling"),

@@ -199,5 +199,5 @@ def test_a_resolution_must_be_a_length(photo: Path, model: Path, resolution: obj
 
 
 def test_plain_pixels_have_no_resolution_to_choose(photo: Path, model: Path) -> None:
-    with pytest.raises(WorkflowError, match="no metres to resample to; leave resolution out"):
+    with pytest.raises(WorkflowError, match="cannot be resampled to metres; leave resolution out"):
         geoseg.plan(settings(photo, model, resolution=0.3))
