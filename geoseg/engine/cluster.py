@@ -87,7 +87,8 @@ def connect(scheduler: str | None, workers: int | Crew, dashboard: str = DASHBOA
         _local_cluster(Crew(workers) if isinstance(workers, int) else workers, dashboard) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        client.wait_for_workers(len(cluster.worker_spec))
+        if cluster.worker_spec:
+            client.wait_for_workers(len(cluster.worker_spec))
         # A failing task is an event, told in one sentence; the traceback of each try would bury it.
         client.run(logging.getLogger("distributed.worker").setLevel, logging.CRITICAL)
         try:
