@@ -186,7 +186,7 @@ def test_a_small_region_is_planned_without_a_walk_along_a_huge_raster(
         ({"tile_sise": 4}, "unknown key 'tile_sise'; did you mean 'tile_size'"),
         ({"device": "gpu"}, "device: 'gpu'"),
         ({"ramp": -1}, "ramp: -1"),
-        ({"model": None}, "model: None"),
+        ({"model": None}, "does not say 'model'"),
         ({"input": None}, "names no input"),
     ],
 )
