@@ -124,15 +124,24 @@ def test_what_is_no_region_is_refused_in_a_sentence() -> None:
 
 
 @pytest.mark.parametrize("call", ["open_raster", "segment", "plan", "polygonize"])
-def test_array_in_memory_is_refused_with_the_remedy(model: Path, tmp_path: Path, call: str) -> None:
-    array: Any = xr.DataArray(np.zeros((2, 9, 9)))
+@pytest.mark.parametrize(
+    ("array", "error", "sentence"),
+    [
+        (np.zeros((2, 9, 9)), InputTypeError, "ndarray is no imagery; give its place too: xarray.DataArray"),
+        (xr.DataArray(np.zeros((2, 9, 9))), CrsError, "no coordinates of rows and columns; give coordinates"),
+    ],
+    ids=["numpy", "xarray"],
+)
+def test_array_without_a_place_is_refused_with_the_remedy(
+    model: Path, tmp_path: Path, call: str, array: Any, error: type[Exception], sentence: str
+) -> None:
     calls = {
         "open_raster": lambda: open_raster(array),
         "segment": lambda: geoseg.segment(array, str(model)),
         "plan": lambda: geoseg.plan({"input": array, "model": str(model)}),
         "polygonize": lambda: polygonize(array, tmp_path / "a.gpkg"),
     }
-    with pytest.raises(InputTypeError, match=r"input is an xarray.DataArray, and rasters are read from files"):
+    with pytest.raises(error, match=sentence):
         calls[call]()
 
 
@@ -203,12 +212,11 @@ def test_evaluate_takes_paths_and_regions_of_any_form(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", ["prediction", "truth"])
-def test_evaluate_refuses_tables_and_arrays_with_the_remedy(tmp_path: Path, side: str) -> None:
+def test_evaluate_refuses_an_array_without_a_place(tmp_path: Path, side: str) -> None:
     path = write_raster(tmp_path / "labels.tif", np.ones((1, 9, 9), np.uint8))
-    for wrong in (gpd.GeoDataFrame(geometry=[POLYGON], crs=CRS), xr.DataArray(np.zeros((9, 9)))):
-        sides: dict[str, Any] = {"prediction": path, "truth": path, side: wrong}
-        with pytest.raises(InputTypeError, match=f"{side} is a.* write it to one first"):
-            evaluate(**sides)
+    sides: dict[str, Any] = {"prediction": path, "truth": path, side: np.zeros((9, 9))}
+    with pytest.raises(InputTypeError, match="ndarray is no imagery; give its place too"):
+        evaluate(**sides)
 
 
 def test_every_path_of_a_workflow_may_be_path_like(scene: Path, model: Path) -> None:
