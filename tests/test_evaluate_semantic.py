@@ -136,7 +136,7 @@ def test_rasters_that_lie_nowhere_are_compared_pixel_by_pixel(tmp_path: Path) ->
         "tolerance_m": pytest.approx(20, rel=1e-3)
     }
     smaller = write_raster(tmp_path / "smaller.tif", predicted[:50], crs=None, transform=None)
-    with pytest.raises(EvaluationError, match=r"110 x 50 px and .* 110 x 90 px, and not both are placed"):
+    with pytest.raises(EvaluationError, match=r"110 x 50 px and .* 110 x 90 px, and not both are georeferenced"):
         evaluate(smaller, nowhere[1])
     with pytest.raises(CrsError, match="a region cannot be located in them"):
         evaluate(*nowhere, region="0,0,1,1")

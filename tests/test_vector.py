@@ -211,7 +211,7 @@ def test_a_shapefile_is_refused_before_it_is_too_large(tmp_path: Path, monkeypat
 def test_the_size_that_is_reckoned_is_never_below_the_file(tmp_path: Path) -> None:
     table = squares(200)
     features = stream.FeatureStream([arrow(table)], CRS(UTM), COLUMNS, "Polygon")
-    fitting = shapefile.Fitting("land.shp", features.schema, CRS(32618))
+    fitting = shapefile.ShapefileFit("land.shp", features.schema, CRS(32618))
     list(fitting.fit(features.record_batches()))
     write_features(tmp_path / "land.shp", [arrow(table)], layer="land_use", crs=UTM)
     assert fitting.shp_bytes + 100 >= (tmp_path / "land.shp").stat().st_size
