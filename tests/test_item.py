@@ -360,7 +360,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"shape": [1, 4, 3, 64, 64], "order": ["batch", "time", "channel", "height", "width"]},
         "dim_order",
     ),
-    "channels last": ({"order": ["batch", "height", "width", "channel"]}, "dim_order"),
+    "columns before rows": ({"order": ["batch", "channel", "width", "height"]}, "dim_order"),
     "places on the globe": ({"order": ["batch", "variables", "lat", "lon"]}, "dim_order"),
     "variables": ({"model_input": {"variables": ["temperature_2m"]}}, "variables"),
     "a band that is computed": ({"bands": ["B04", "B03", NDVI]}, "bands"),

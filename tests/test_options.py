@@ -39,7 +39,7 @@ def table_options(name: str) -> dict[str, TableOption]:
 
 
 def help_of(name: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    monkeypatch.setattr("shutil.get_terminal_size", lambda *_: os.terminal_size((width, 40)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((width, 40)))
     monkeypatch.setattr("click.formatting.FORCED_WIDTH", None)
     assert main([name, "--help"]) == 0
     return capsys.readouterr().out
