@@ -53,7 +53,7 @@ def execute(*arguments: str, text: str | None = None, cwd: Path | None = None) -
 
 def as_a_file(folder: Path, program: str) -> str:
     (folder / "script.py").write_text(program)
-    return execute(str(folder / "script.py"))
+    return execute(str(folder / "script.py"), cwd=folder)
 
 
 def on_the_command_line(_folder: Path, program: str) -> str:
