@@ -49,6 +49,9 @@ class FakeClient:
     def nthreads(self) -> dict[str, int]:
         return {"a": 1, "b": 1}
 
+    def run(self, *_call: Any, **_options: Any) -> dict[str, set[str]]:
+        return {"a": set(), "b": set()}
+
     def submit(self, *_call: Any, key: Any, priority: int, **_options: Any) -> SimpleNamespace:
         self.stages[key[0].split("-")[0]] += 1
         heapq.heappush(self.in_flight, (-priority, sum(self.stages.values()), key))

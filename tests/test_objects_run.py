@@ -325,7 +325,7 @@ def test_labels_under_objects_that_are_lost_are_made_again_and_never_nodata(
     (tmp_path / "out" / "state" / "blocks.zarr" / "labels" / "c" / "0" / "0").unlink()
     result = run(client, raster, "panoptic-segmentation", tmp_path / "out")
     assert {stage for stage, count in result.outcome.done.items() if count} == {"predict", "finish"}
-    np.testing.assert_array_equal(read(result.labels), read(whole.labels))
+    np.testing.assert_array_equal(read(result.labels_path), read(whole.labels_path))
 
 
 def test_united_objects_that_hold_other_bytes_are_united_again(client: Client, raster: Path, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_run_with_the_entry_finds_what_training_judged(entry: Any, village: Pa
         result = geoseg.run(
             {"model": str(item)}, input=str(village / "val.tif"), output=str(village / "out"), client=client
         )
-    with rasterio.open(result.instances) as file:
+    with rasterio.open(result.instances_path) as file:
         found = file.read(1)
     image, numbers = roofs(1)
     assert match_instances(numbers, found).f1 > 0.8
