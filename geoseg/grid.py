@@ -174,10 +174,6 @@ class Axis:
         start = min(tile * tiling.stride - tiling.halo, latest)
         return start, start + tiling.size
 
-    def block_of(self, tile: int) -> int:
-        """The block that a tile belongs to."""
-        return tile // self.block_tiles
-
     def block_range(self, block: int) -> tuple[int, int]:
         """First tile of a block, and the tile after its last."""
         return block * self.block_tiles, min(self.tiles, (block + 1) * self.block_tiles)

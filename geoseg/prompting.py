@@ -47,7 +47,6 @@ SIGNS = dict.fromkeys(("", "1", "1.0", "true", "positive"), True) | dict.fromkey
 WHAT = "the layer of prompts"
 
 SPOTS = (GeometryType.POINT, GeometryType.MULTIPOINT)
-AREAS = (GeometryType.POLYGON, GeometryType.MULTIPOLYGON)
 
 EDGES = 16
 """An outline is cut into about this many pieces before it is projected, so that its straight edges stay in place."""
