@@ -18,7 +18,14 @@ def kill_in_the_middle(wanted: dict[str, Any], markers: Path, count: int) -> Non
         start_new_session=True,
     )
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (not markers.is_dir() or len(os.listdir(markers)) < count):
+    while (
+        time.monotonic() < deadline
+        and sum(
+            not path.suffix
+            for path in markers.glob("[0-9]*")  # one that is being written has a suffix
+        )
+        < count
+    ):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
