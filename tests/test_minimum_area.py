@@ -67,7 +67,7 @@ WIDE = {
     "Mercator": ("EPSG:3857", Affine(3000, 0, 1e6, 0, -3000, 9.5e6)),
     "polar": ("EPSG:3413", Affine(7000, 0, -3.5e6, 0, -7000, 3.5e6)),
     "conic": ("EPSG:3034", Affine(5000, 0, 1.5e6, 0, -5000, 6e6)),
-    "Robinson": ("ESRI:54030", Affine(12000, 0, 1e6, 0, -12000, 8e6)),
+    "Robinson": ("ESRI:54030", Affine(12000, 0, -6e6, 0, -12000, 7.5e6)),
     "over the antimeridian": ("EPSG:4326", Affine(0.02, 0, 170, 0, -0.02, 80)),
 }
 
@@ -90,6 +90,18 @@ def test_faces_of_every_map_stay_by_their_area_on_the_ground(client: Client, tmp
         polygonize(scene, tmp_path / "some.gpkg", min_area=least, block_size=block_size, client=client)
         kept = gpd.read_file(tmp_path / "some.gpkg", layer="polygons")
         np.testing.assert_allclose(np.sort(kept[kept["class"] == 1]["area_m2"]), sizes[sizes > least], rtol=1e-9)
+
+
+def test_a_face_beyond_the_edge_of_the_world_has_no_area_and_stays(client: Client, tmp_path: Path) -> None:
+    labels = np.zeros((600, 600), np.uint8)
+    labels[20:24, 20:24] = labels[20:24, 500:504] = labels[300, 300] = 1
+    transform = Affine(12000, 0, 6e6, 0, -12000, 8e6)  # its upper right corner is no place on the ground
+    scene = write_raster(tmp_path / "labels.tif", labels, crs="ESRI:54030", transform=transform)
+    polygonize(scene, tmp_path / "kept.gpkg", min_area=1e9, client=client)
+    faces = gpd.read_file(tmp_path / "kept.gpkg", layer="polygons")
+    areas = faces[faces["class"] == 1].sort_values("area_m2")["area_m2"].to_numpy()
+    assert areas[0] > 1e9
+    assert np.isnan(areas[1:]).tolist() == [True]
 
 
 @pytest.mark.parametrize("name", WIDE)
