@@ -92,6 +92,28 @@ def test_faces_of_every_map_stay_by_their_area_on_the_ground(client: Client, tmp
         np.testing.assert_allclose(np.sort(kept[kept["class"] == 1]["area_m2"]), sizes[sizes > least], rtol=1e-9)
 
 
+SMALL = {
+    "Mercator near the equator": ("EPSG:3857", Affine(10, 0, 1e6, 0, -10, 500_000)),
+    "Mercator far from it": ("EPSG:3857", Affine(20, 0, 1e6, 0, -20, 5.63e6)),
+    "sheared": ("EPSG:32618", Affine(10, 10, 440_000, 0, -10, 4.2e6)),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_faces_of_a_small_map_stay_by_their_area_on_the_ground(client: Client, tmp_path: Path, name: str) -> None:
+    crs, transform = SMALL[name]
+    labels = np.zeros((700, 200), np.uint8)
+    labels[10:30, 10:30] = labels[340:360, 10:30] = labels[670:690, 10:30] = 1
+    scene = write_raster(tmp_path / "labels.tif", labels, crs=crs, transform=transform)
+    polygonize(scene, tmp_path / "all.gpkg", client=client)
+    faces = gpd.read_file(tmp_path / "all.gpkg", layer="polygons")
+    sizes = np.sort(faces[faces["class"] == 1]["area_m2"])
+    for least in sizes * 1.0004:
+        polygonize(scene, tmp_path / "some.gpkg", min_area=float(least), client=client)
+        kept = gpd.read_file(tmp_path / "some.gpkg", layer="polygons")
+        np.testing.assert_allclose(np.sort(kept[kept["class"] == 1]["area_m2"]), sizes[sizes >= least], rtol=1e-9)
+
+
 def test_a_face_beyond_the_edge_of_the_world_has_no_area_and_stays(client: Client, tmp_path: Path) -> None:
     labels = np.zeros((600, 600), np.uint8)
     labels[20:24, 20:24] = labels[20:24, 500:504] = labels[300, 300] = 1
@@ -159,6 +181,6 @@ def _ring(geobox: GeoBox, row: int) -> str:
         ("local", (Affine(1, 0, 0, 0, -1, 0), (1200, 1200))),
     ],
 )
-def test_pixels_that_are_alike_count_as_at_the_centre(crs: str, place: tuple[Affine, tuple[int, int]]) -> None:
+def test_pixels_count_as_their_crs_says_where_that_is_true(crs: str, place: tuple[Affine, tuple[int, int]]) -> None:
     transform, shape = place
     assert pixel_areas(GeoBox(shape, transform, named_crs(crs))) is None

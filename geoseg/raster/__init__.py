@@ -13,7 +13,7 @@ from geoseg.raster.legend import Legend, read_legend
 from geoseg.raster.mosaic import Raster
 from geoseg.raster.opening import Input, open_raster
 from geoseg.raster.options import CACHE_BYTES
-from geoseg.raster.pixel_areas import PixelAreas, pixel_areas
+from geoseg.raster.pixel_areas import PixelAreas, nominal_area, pixel_areas
 from geoseg.raster.placing import LOCAL, ground_resolution
 from geoseg.raster.resample import READ_BYTES
 
@@ -31,6 +31,7 @@ __all__ = [
     "common_nodata",
     "ground_resolution",
     "is_sampled",
+    "nominal_area",
     "open_raster",
     "read_labels",
     "read_legend",

@@ -18,7 +18,7 @@ from geoseg.models.spec import NODATA
 from geoseg.options import OutlineOptions
 from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels, RunObjects
 from geoseg.planning import Plan
-from geoseg.raster import PixelAreas, Raster, ground_resolution, pixel_areas
+from geoseg.raster import PixelAreas, Raster, nominal_area, pixel_areas
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass
 from geoseg.vectorize import Metric, Shaping, Simplification
@@ -194,8 +194,7 @@ def smallest(min_area: float, geobox: GeoBox) -> tuple[int, PixelAreas | None]:
     areas = pixel_areas(geobox) if min_area > 0 else None
     if areas is not None:
         return areas.units(min_area), areas
-    height, width = ground_resolution(geobox)
-    return max(1, math.ceil(min_area / (height * width) - 1e-9)), None
+    return max(1, math.ceil(min_area / nominal_area(geobox) - 1e-9)), None
 
 
 def values_of(classes: Sequence[int | str] | None, names: Mapping[int, str]) -> frozenset[int] | None:
