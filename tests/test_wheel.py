@@ -22,13 +22,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_catalogs_workflows_and_types_travel_in_the_wheel(wheel: Path) -> None:
+def test_catalogs_workflows_pages_and_types_travel_in_the_wheel(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     shipped = [path for folder in ("catalogs", "workflows") for path in (ROOT / folder).rglob("*") if path.is_file()]
     for path in shipped:
         if not path.name.startswith(".") and path.suffix != ".xml":
             assert f"geoseg/{path.relative_to(ROOT)}" in names
     assert "geoseg/py.typed" in names
+    pages = [path for path in (ROOT / "geoseg").rglob("*") if path.suffix in (".html", ".css", ".js")]
+    assert {str(path.relative_to(ROOT)) for path in pages} <= set(names)
     assert wheel.stat().st_size < 80e6
 
 

@@ -1,24 +1,16 @@
-"""Charts as SVG and HTML: histograms and bars, drawn here so that a page shows and prints them without a script.
+"""Geometry of charts; ``assets/macros.html`` draws them.
 
-It knows numbers and colours; nothing of runs.
+It knows numbers; nothing of runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-WIDTH, HEIGHT = 560, 170
-"""Of a histogram, in its own units; the page stretches it."""
-
-RAMP = '<span class="ramp"></span><span class="ends"><span>0 %</span><span>100 %</span></span>'
-"""The colours of confidence, which the page's script fills in."""
-
-_LEFT, _BOTTOM, _TOP = 44, 24, 14
 
 
 @dataclass(frozen=True)
@@ -40,10 +32,20 @@ class Series:
     counts: NDArray[np.float64]
 
 
-def histogram(series: Sequence[Series], ticks: Sequence[tuple[float, str]], *, title: str, top: str) -> str:
-    """Draw stacked columns.
+class Column(NamedTuple):
+    """A rectangle, in units of the chart."""
 
-    Parameters
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Stacked columns, in units of their own; the page stretches them.
+
+    Attributes
     ----------
     series : sequence of Series
         From the bottom to the top, all with as many bins.
@@ -51,64 +53,43 @@ def histogram(series: Sequence[Series], ticks: Sequence[tuple[float, str]], *, t
         Where names stand below the columns, in bins from the left edge.
     title : str
         What a screen reader says.
-    top : str
+    highest : str
         Name of the largest column's height.
     """
-    bins = len(series[0].counts)
-    totals = np.sum([item.counts for item in series], axis=0)
-    highest = max(float(totals.max()), 1e-12)
-    step, room = (WIDTH - _LEFT) / bins, HEIGHT - _BOTTOM - _TOP
-    base = HEIGHT - _BOTTOM
-    parts = [
-        f'<line class="axis" x1="{_LEFT}" x2="{WIDTH}" y1="{base}" y2="{base}"/>',
-        f'<line class="axis" x1="{_LEFT}" x2="{WIDTH}" y1="{_TOP}" y2="{_TOP}" stroke-dasharray="2 4"/>',
-        f'<text x="{_LEFT - 6}" y="{_TOP + 4}" text-anchor="end">{escape(top)}</text>',
-        f'<text x="{_LEFT - 6}" y="{base + 4}" text-anchor="end">0</text>',
-    ]
-    floor = np.zeros(bins)
-    for item in series:
-        heights = item.counts / highest * room
-        paint = f'fill="{escape(item.color)}"' if item.color else 'class="plain"'
-        bars = "".join(
-            f'<rect x="{_LEFT + index * step + 0.6:.1f}" y="{base - floor[index] - height:.1f}" '
-            f'width="{max(step - 1.2, 0.8):.1f}" height="{max(height, 0.6):.1f}"/>'
-            for index, height in enumerate(heights)
-            if height > 0
-        )
-        parts.append(f"<g {paint}><title>{escape(item.name)}</title>{bars}</g>")
-        floor += heights
-    parts += [
-        f'<text x="{_LEFT + place * step:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(name)}</text>'
-        for place, name in ticks
-    ]
-    label = escape(title, quote=True)
-    return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
+    series: Sequence[Series]
+    ticks: Sequence[tuple[float, str]]
+    title: str
+    highest: str
 
-def bar(part: float, color: str = "") -> str:
-    """A bar over a part, 0 to 1, of the place that it has; nothing for 0."""
-    if not part > 0:
-        return ""
-    paint = f"; background: {escape(color, quote=True)}" if color else ""
-    edge = ' class="edged"' if color else ""
-    return f'<i{edge} style="width: {100 * min(1.0, part):.2f}%{paint}"></i>'
+    left: ClassVar[int] = 44
+    right: ClassVar[int] = 560
+    top: ClassVar[int] = 14
+    base: ClassVar[int] = 146
+    height: ClassVar[int] = 170
 
+    @property
+    def step(self) -> float:
+        """Width of a bin."""
+        return (self.right - self.left) / len(self.series[0].counts)
 
-def stack(parts: Sequence[float], whole: float, marks: Sequence[float] = ()) -> str:
-    """Parts of a whole beside each other, in the page's shades, with lines at some values."""
-    pieces = "".join(
-        f'<i style="width: {100 * part / whole:.3f}%; background: var(--shade-{index % 7 + 1})"></i>'
-        for index, part in enumerate(parts)
-    )
-    lines = "".join(f'<span class="mark" style="left: {100 * min(1.0, mark / whole):.3f}%"></span>' for mark in marks)
-    return f'<div class="against"><div class="stack">{pieces}</div>{lines}</div>'
-
-
-def swatch(color: str) -> str:
-    """A spot of a class's colour."""
-    return f'<span class="swatch" style="background: {escape(color, quote=True)}"></span>'
-
-
-def shade(index: int) -> str:
-    """A spot of one of the page's shades."""
-    return f'<span class="swatch" style="background: var(--shade-{index % 7 + 1})"></span>'
+    def columns(self) -> Iterator[tuple[Series, list[Column]]]:
+        """Each series with its columns that are not empty."""
+        step, floor = self.step, np.zeros(len(self.series[0].counts))
+        largest = max(float(np.sum([item.counts for item in self.series], axis=0).max()), 1e-12)
+        for item in self.series:
+            heights = item.counts / largest * (self.base - self.top)
+            yield (
+                item,
+                [
+                    Column(
+                        self.left + index * step + 0.6,
+                        self.base - floor[index] - height,
+                        max(step - 1.2, 0.8),
+                        max(height, 0.6),
+                    )
+                    for index, height in enumerate(heights)
+                    if height > 0
+                ],
+            )
+            floor += heights

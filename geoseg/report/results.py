@@ -1,20 +1,19 @@
 """Sections of a report about what was found: areas by class, polygons or objects and their sizes, confidence.
 
-It knows findings, and HTML; nothing of how the page is put together.
+It knows findings; nothing of how the page looks.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
+from typing import Any
 
 import numpy as np
 
 from geoseg.models.spec import NODATA
 from geoseg.report import wording
-from geoseg.report.areas import ClassArea
-from geoseg.report.charts import RAMP, Series, bar, histogram, swatch
+from geoseg.report.charts import Histogram, Series
 from geoseg.report.features import BINS_PER_DECADE, DECADES, ClassFeatures
 from geoseg.report.findings import CONFIDENCE_BINS, Findings
 from geoseg.report.record import LegendClass, RunRecord
@@ -26,67 +25,33 @@ NOTABLE = 0.001
 """From which part on areas of polygons differ from those of pixels so that both are shown."""
 
 
-def areas_section(findings: Findings, classes: Sequence[LegendClass]) -> str:
-    """Areas by class: a table with bars, in a unit that can be chosen."""
-    labelled = findings.labelled
-    shown = [item for item in classes if findings.areas.get(item.value)]
-    shown.sort(key=lambda item: -findings.areas[item.value].area)
-    unit = wording.unit_for(findings.areas[item.value].area for item in shown)
-    largest = max((findings.areas[item.value].area for item in shown), default=1.0) or 1.0
+def areas_section(findings: Findings, classes: Sequence[LegendClass]) -> dict[str, Any]:
+    """Areas by class, the largest first, in a unit that can be chosen."""
+    pixels = {value: item.area for value, item in findings.areas.items()}
+    polygons = {value: item.area for value, item in findings.features.items()}
+    shown = sorted((item for item in classes if item.value in pixels), key=lambda item: -pixels[item.value])
+    total, largest = findings.labelled.area, max((pixels[item.value] for item in shown), default=1.0) or 1.0
     differs = _differs(findings, shown)
-    head = "".join(
-        f"<th{css}>{name}</th>"
-        for css, name in (
-            ("", "Class"),
-            (' class="bar"', '<span class="unseen">Bar</span>'),
-            (' class="number"', "Part"),
-            (' class="number"', "Area"),
-            *([(' class="number"', "Of polygons")] if differs else []),
-        )
-    )
-    rows = "".join(_area_row(findings, item, labelled.area, largest, unit, differs=differs) for item in shown)
-    foot = _total_row(findings, labelled, unit, differs=differs)
-    return (
-        '<section class="wide" aria-labelledby="areas"><div class="title"><h2 id="areas">Areas by class</h2>'
-        f"{_units(unit) if findings.frame.has_place else ''}</div>"
-        f'<div class="scroll"><table class="areas"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>'
-        f"<tfoot>{foot}</tfoot></table></div>"
-        f"{_area_notes(findings, classes, shown, differs=differs)}</section>"
-    )
-
-
-def _units(unit: str) -> str:
-    choices = "".join(
-        f'<label><input type="radio" name="unit" value="{key}"{" checked" if key == unit else ""}>{name}</label>'
-        for key, (_, name) in wording.UNITS.items()
-    )
-    return f'<fieldset class="units"><legend class="unseen">Unit of areas</legend>{choices}</fieldset>'
-
-
-def _area_row(findings: Findings, item: LegendClass, total: float, largest: float, unit: str, *, differs: bool) -> str:
-    area = findings.areas[item.value].area
-    polygons = findings.features.get(item.value, ClassFeatures()).area
-    return (
-        f'<tr><th scope="row">{swatch(item.color)}{escape(item.name)}</th>'
-        f'<td class="bar">{bar(area / largest, item.color)}</td>'
-        f'<td class="number">{wording.percent(area / total if total else math.nan)}</td>'
-        f"{_area_cell(findings, area, unit)}{_area_cell(findings, polygons, unit) if differs else ''}</tr>"
-    )
-
-
-def _total_row(findings: Findings, labelled: ClassArea, unit: str, *, differs: bool) -> str:
-    polygons = sum(item.area for item in findings.features.values())
-    return (
-        f'<tr><th scope="row">All classes</th><td></td><td class="number">100 %</td>'
-        f"{_area_cell(findings, labelled.area, unit)}{_area_cell(findings, polygons, unit) if differs else ''}</tr>"
-    )
-
-
-def _area_cell(findings: Findings, area: float, unit: str) -> str:
-    """A number that the page's script changes with the unit."""
-    if not findings.frame.has_place:
-        return f'<td class="number">{wording.number(area)} {findings.frame.square}</td>'
-    return f'<td class="number" data-area="{area!r}">{wording.area(area, unit)}</td>'
+    return {
+        "has_place": findings.frame.has_place,
+        "square": findings.frame.square,
+        "unit": wording.unit_for(pixels[item.value] for item in shown),
+        "units": {key: name for key, (_, name) in wording.UNITS.items()},
+        "differs": differs,
+        "rows": [
+            {
+                "item": item,
+                "length": pixels[item.value] / largest,
+                "part": pixels[item.value] / total if total else math.nan,
+                "pixels": pixels[item.value],
+                "polygons": polygons.get(item.value, 0.0),
+            }
+            for item in shown
+        ],
+        "pixels": total,
+        "polygons": sum(polygons.values()),
+        "note": _area_note(findings, classes, shown, differs=differs),
+    }
 
 
 def _differs(findings: Findings, shown: Sequence[LegendClass]) -> bool:
@@ -99,7 +64,7 @@ def _differs(findings: Findings, shown: Sequence[LegendClass]) -> bool:
     return any(abs(pixels - polygons) > NOTABLE * max(pixels, 1e-9) for pixels, polygons in pairs)
 
 
-def _area_notes(
+def _area_note(
     findings: Findings, classes: Sequence[LegendClass], shown: Sequence[LegendClass], *, differs: bool
 ) -> str:
     known = {item.value for item in shown}
@@ -116,36 +81,26 @@ def _area_notes(
         notes.append(
             f"Without a class: {wording.plural(nodata.pixels, 'pixel')}, {wording.percent(part)} of the raster."
         )
-    return f'<p class="note">{escape(" ".join(notes))}</p>'
+    return " ".join(notes)
 
 
-def features_section(record: RunRecord, findings: Findings, classes: Sequence[LegendClass]) -> str:
-    """Polygons or objects by class, and how their sizes are distributed."""
+def features_section(record: RunRecord, findings: Findings, classes: Sequence[LegendClass]) -> dict[str, Any] | None:
+    """Polygons or objects by class, and how their sizes are distributed; None where there are none."""
     if not findings.features:
-        return ""
+        return None
     things = record.instances is not None
     has_both = things and any(item.count > item.objects for item in findings.features.values())
-    heading = "Objects and polygons" if has_both else "Objects" if things else "Polygons"
-    head = "".join(
-        f'<th class="number">{name}</th>' if index else f"<th>{name}</th>"
-        for index, name in enumerate(("Class", "Count", "Median", "Largest", "Score" if things else "Confidence"))
-    )
-    rows = "".join(
-        f'<tr><th scope="row">{swatch(item.color)}{escape(item.name)}</th><td class="number">{found.count:,}</td>'
-        f'<td class="number">{_own_area(findings, found.median)}</td>'
-        f'<td class="number">{_own_area(findings, found.largest)}</td>'
-        f'<td class="number">{wording.percent(found.confidence)}</td></tr>'
-        for item in classes
-        if (found := findings.features.get(item.value))
-    )
-    total = sum(item.count for item in findings.features.values())
-    return (
-        f'<section aria-labelledby="features"><h2 id="features">{heading}</h2>'
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>'
-        f'<tfoot><tr><th scope="row">All</th><td class="number">{total:,}</td><td colspan="3"></td></tr></tfoot>'
-        "</table></div>"
-        f"<h3>How large they are</h3>{_sizes(findings, classes)}</section>"
-    )
+    return {
+        "heading": "Objects and polygons" if has_both else "Objects" if things else "Polygons",
+        "score": "Score" if things else "Confidence",
+        "rows": [
+            (item, found, _own_area(findings, found.median), _own_area(findings, found.largest))
+            for item in classes
+            if (found := findings.features.get(item.value))
+        ],
+        "total": sum(item.count for item in findings.features.values()),
+        "sizes": _sizes(findings, classes),
+    }
 
 
 def _own_area(findings: Findings, area: float) -> str:
@@ -154,12 +109,12 @@ def _own_area(findings: Findings, area: float) -> str:
     return wording.own_area(area) if findings.frame.has_place else f"{wording.number(area)} {findings.frame.square}"
 
 
-def _sizes(findings: Findings, classes: Sequence[LegendClass]) -> str:
+def _sizes(findings: Findings, classes: Sequence[LegendClass]) -> Histogram | None:
     """Counts by area, stacked by class, on a logarithmic axis."""
     step = BINS_PER_DECADE // COLUMNS_PER_DECADE
     total = np.sum([item.sizes for item in findings.features.values()], axis=0)
     if not total.any():
-        return ""
+        return None
     first, last = np.flatnonzero(total.reshape(-1, step).sum(axis=1))[[0, -1]]
     first, last = (
         first // COLUMNS_PER_DECADE * COLUMNS_PER_DECADE,
@@ -177,7 +132,7 @@ def _sizes(findings: Findings, classes: Sequence[LegendClass]) -> str:
     ticks = [(place * COLUMNS_PER_DECADE, _own_tick(findings, 10.0**decade)) for place, decade in enumerate(decades)]
     highest = float(np.sum([item.counts for item in series], axis=0).max())
     title = f"Number of polygons by area, from {ticks[0][1]} to {ticks[-1][1]}"
-    return histogram(series, ticks, title=title, top=f"{highest:,.0f}")
+    return Histogram(series, ticks, title=title, highest=f"{highest:,.0f}")
 
 
 def _own_tick(findings: Findings, area: float) -> str:
@@ -188,20 +143,13 @@ def _own_tick(findings: Findings, area: float) -> str:
     return f"{area / factor:g} {name}"
 
 
-def confidence_section(findings: Findings) -> str:
-    """How sure the model was: parts of the map by confidence, and where."""
+def confidence_section(findings: Findings) -> dict[str, Any] | None:
+    """How sure the model was: parts of the map by confidence; None without confidence."""
     parts = findings.confidence_parts()
     if parts is None:
-        return ""
+        return None
     series = [Series("Part of the map", "", parts)]
     ticks = [(place * CONFIDENCE_BINS, f"{place:.0%}".replace("%", " %")) for place in (0, 0.25, 0.5, 0.75, 1)]
-    chart = histogram(
-        series, ticks, title="Part of the map by confidence, 0 to 100 %", top=wording.percent(float(parts.max()))
-    )
-    low = wording.percent(float(parts[: CONFIDENCE_BINS // 2].sum()))
-    return (
-        '<section aria-labelledby="confidence"><h2 id="confidence">Confidence</h2>'
-        f"<figure>{chart}<figcaption>Part of the map by confidence; {low} is below 50 %.</figcaption></figure>"
-        '<figure><canvas id="confidence-picture" role="img" aria-label="Confidence over the map"></canvas>'
-        f"<figcaption>{RAMP}</figcaption></figure></section>"
-    )
+    title, highest = "Part of the map by confidence, 0 to 100 %", wording.percent(float(parts.max()))
+    low = float(parts[: CONFIDENCE_BINS // 2].sum())
+    return {"chart": Histogram(series, ticks, title=title, highest=highest), "low": low}
