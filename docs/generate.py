@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -22,8 +23,10 @@ from geoseg.options import (
     ImageryOptions,
     Option,
     Options,
+    OutlineOptions,
     Polygonizing,
     TrainOptions,
+    WorkerOptions,
     Workflow,
     options_of,
 )
@@ -43,15 +46,46 @@ ROOT = Path(__file__).parents[1]
 GIVEN = ("input", "bands", "crs", "resolution", "region")
 """Options of imagery that are arguments of their own in `geoseg.segment`."""
 
-SIGNATURES: dict[str, tuple[type[Options], Sequence[str]]] = {
-    "RunArguments": (Workflow, list(Workflow.model_fields)),
-    "ResumeArguments": (Workflow, RESUMABLE),
-    "PolygonizeArguments": (Polygonizing, [key for key in Polygonizing.model_fields if key not in ("input", "output")]),
-    "ImageryArguments": (ImageryOptions, [key for key in ImageryOptions.model_fields if key not in GIVEN]),
-    "EvaluateArguments": (EvaluationOptions, list(EvaluationOptions.model_fields)),
-    "TrainArguments": (TrainOptions, list(TrainOptions.model_fields)),
+
+@dataclass(frozen=True)
+class Signature:
+    """Keyword arguments of a function.
+
+    Attributes
+    ----------
+    kind : type
+        Their table.
+    without : sequence of str
+        Options of the table that are no such arguments.
+    bases : sequence of str
+        Names of signatures whose arguments are among them.
+    """
+
+    kind: type[Options]
+    without: Sequence[str] = ()
+    bases: Sequence[str] = ()
+
+    def fields(self) -> dict[str, str]:
+        """Name and source text of each argument, those of bases too."""
+        options = [option for option in options_of(self.kind) if option.name not in self.without]
+        return {item.name: f"    {item.name}: {python_type(item)}\n{_string(item.sentence)}" for item in options}
+
+
+SIGNATURES = {
+    "WorkerArguments": Signature(WorkerOptions),
+    "OutlineArguments": Signature(OutlineOptions),
+    "ImageryArguments": Signature(ImageryOptions, without=GIVEN),
+    "ResumeArguments": Signature(
+        Workflow, without=[key for key in Workflow.model_fields if key not in RESUMABLE], bases=("WorkerArguments",)
+    ),
+    "RunArguments": Signature(Workflow, bases=("ResumeArguments", "OutlineArguments", "ImageryArguments")),
+    "PolygonizeArguments": Signature(
+        Polygonizing, without=("input", "output"), bases=("WorkerArguments", "OutlineArguments")
+    ),
+    "EvaluateArguments": Signature(EvaluationOptions),
+    "TrainArguments": Signature(TrainOptions),
 }
-"""Keyword arguments of functions, by the name of their type: a table, and what of it."""
+"""Keyword arguments of functions, by the name of their type; bases come first."""
 
 HEAD = '''"""Keyword arguments of the public functions as types, so that editors complete them and mypy checks them.
 
@@ -138,14 +172,16 @@ def files() -> dict[Path, str]:
 
 def signatures() -> str:
     """The module of types of keyword arguments."""
-    return HEAD + "".join(_typed_dict(name, *taken) for name, taken in SIGNATURES.items())
+    return HEAD + "".join(_typed_dict(name, signature) for name, signature in SIGNATURES.items())
 
 
-def _typed_dict(name: str, kind: type[Options], only: Sequence[str]) -> str:
-    fields = "\n\n".join(
-        f"    {option.name}: {python_type(option)}\n{_string(option.sentence)}" for option in options_of(kind, only)
-    )
-    return f'\n\nclass {name}(TypedDict, total=False):\n    """Of `geoseg.options.{kind.__name__}`."""\n\n{fields}\n'
+def _typed_dict(name: str, signature: Signature) -> str:
+    """A class of the arguments that no base has."""
+    known = {text for base in signature.bases for text in SIGNATURES[base].fields().values()}
+    fields = "\n\n".join(text for text in signature.fields().values() if text not in known)
+    bases = ", ".join(signature.bases or ["TypedDict"])
+    told = f'    """Of `geoseg.options.{signature.kind.__name__}`."""'
+    return f"\n\nclass {name}({bases}, total=False):\n{told}\n\n{fields}\n"
 
 
 def _string(sentence: str) -> str:

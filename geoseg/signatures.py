@@ -14,121 +14,8 @@ from geoseg.raster.arrays import ImageryLike
 from geoseg.vector import RegionLike, TableLike
 
 
-class RunArguments(TypedDict, total=False):
-    """Of `geoseg.options.Workflow`."""
-
-    model: ModelLike | None
-    """Name in the catalog (see: geoseg models), or path of a STAC MLM item; in Python also a network with its spec."""
-
-    things: str | os.PathLike[str] | None
-    """Second model, for instances; the map becomes panoptic."""
-
-    weights: str | os.PathLike[str] | None
-    """Weights file or folder in place of the catalog's, or hub:NAME."""
-
-    trust_model: bool | None
-    """Open TorchScript, which can read and write files: only from authors that you trust."""
-
-    threshold: float | None
-    """Probability above which a binary or multi-label model assigns its label, 0 to 1; pixels below it are background
-    (default: the model's)."""
-
-    min_score: float | None
-    """Drop objects with a lower score, 0 to 1 (default: the model's)."""
-
-    prompts: TableLike | None
-    """Vector file whose points, boxes and polygons mark the objects to segment; a point whose column positive is false
-    marks background. Only tiles around prompts are read."""
-
-    text: str | None
-    """Objects to segment, in words, for models that understand them, such as solar panels."""
-
-    refine: str | Mapping[str, Any] | None
-    """Refine boundaries along edges in the imagery: crf, a fully connected CRF. In YAML and Python also its parameters:
-    {window: 15}."""
-
-    tta: bool | str | Mapping[str, Any] | None
-    """Test-time augmentation: average the predictions of several views of a tile, any of flips,rotations,scales. In
-    YAML and Python also true, or {scales: [0.5, 2]}."""
-
-    input: ImageryLike | None
-    """Raster, several rasters, folder, glob pattern, name in the catalog, or STAC item, collection, catalog or API. In
-    YAML and Python also one file per band: {red: red.tif, nir: nir.tif}; in Python also arrays of xarray."""
-
-    bands: str | Sequence[int | str] | None
-    """Bands in the model's order, by name or 1-based number, such as B04,B03,B02 or 3,2,1 (default: matched by
-    name)."""
-
-    crs: str | int | None
-    """CRS of rasters that declare none, such as EPSG:32618; local keeps pixel coordinates."""
-
-    resolution: float | None
-    """Ground sampling distance in metres that imagery is resampled to (default: the model's)."""
-
-    scale: float | None
-    """Scale in place of the declared one: pixels are read as scale * stored + offset, and 1 reads them as they are
-    stored (default: as declared)."""
-
-    offset: float | None
-    """Offset in place of the declared one, such as -1000: pixels are read as scale * stored + offset (default: as
-    declared)."""
-
-    nodata: float | Literal["none"] | None
-    """Value of pixels without data, in place of the declared one; none: every value is data (default: as declared)."""
-
-    region: RegionLike | None
-    """Area to process: a vector file of polygons, or bounds minx,miny,maxx,maxy with an optional CRS as fifth part
-    (default: all of the imagery)."""
-
-    collections: str | Sequence[str] | None
-    """Ids of the STAC collections to search (default: all)."""
-
-    datetime: str | None
-    """Acquisition date or interval of STAC scenes: 2024-06-15, 2024-06, or 2024-06-01/2024-08-31 (default: any)."""
-
-    query: str | Sequence[str] | Mapping[str, Any] | None
-    """Condition on properties of STAC scenes, such as eo:cloud_cover<20; all conditions must hold. In YAML and Python
-    also in the syntax of the STAC query extension."""
-
-    mask: str | Mapping[str, Any] | None
-    """QA mask: the classification band of a scene and its values that mark unusable pixels, such as scl:3,8,9,10. In
-    YAML and Python also {asset: scl, exclude: [3, 8]}, or bits in place of exclude for bits of a quality band."""
-
-    mosaic: Literal["first", "newest", "least_cloudy", "median"] | None
-    """Valid pixel to use where scenes overlap: of the first, newest or least cloudy scene, or the median of all, band
-    by band. Plain files know first and median."""
-
-    remove_offset: bool | None
-    """Remove the offset that STAC items declare and bring all scenes to the scale of the first, so that Sentinel-2 from
-    before and after 2022 agrees."""
-
-    on_error: Literal["stop", "skip"] | None
-    """When one of several files or scenes cannot be opened: stop, or skip it and report it."""
-
-    tile_size: int | None
-    """Size in px of the tiles that the network sees (default: the model's)."""
-
-    halo: int | None
-    """Context in px that is discarded on each side of a tile (default: the model's)."""
-
-    ramp: int | None
-    """Overlap in px over which neighbouring tiles are blended (default: the model's, or 32)."""
-
-    block_tiles: int | tuple[int, int] | str | None
-    """Tiles of a block, down and across: 2, or 2,3. Blocks are the unit of work and of continuing (default: 2, or 1 for
-    a raster of few tiles)."""
-
-    batch_size: int | Literal["auto"] | None
-    """Tiles per forward pass; auto: one on a CPU, those of a block as far as they fit on a GPU."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] | None
-    """Device of the network."""
-
-    precision: Literal["auto", "float32", "float16", "bfloat16"] | None
-    """Arithmetic of the network; auto: bfloat16 on CUDA devices that have it, float32 elsewhere."""
-
-    compile: bool | None
-    """Compile the network with torch.compile first: takes minutes, pays for long runs."""
+class WorkerArguments(TypedDict, total=False):
+    """Of `geoseg.options.WorkerOptions`."""
 
     workers: int | None
     """Local worker processes (default: one per core on a CPU, one on a GPU)."""
@@ -141,6 +28,10 @@ class RunArguments(TypedDict, total=False):
 
     retries: int | None
     """Times that a failed block is tried again."""
+
+
+class OutlineArguments(TypedDict, total=False):
+    """Of `geoseg.options.OutlineOptions`."""
 
     classes: str | Sequence[int | str] | None
     """Classes to write as polygons, by name or value, such as water,trees or 1,3 (default: all)."""
@@ -171,116 +62,6 @@ class RunArguments(TypedDict, total=False):
 
     layer: str | None
     """Name of the polygon layer."""
-
-    output: str | os.PathLike[str] | None
-    """Folder of the results; the same command continues a run that was interrupted."""
-
-    features: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
-    """Polygon file to write, by name; the extension is the format: .gpkg, .parquet, .fgb, .geojson, .shp or
-    .pmtiles."""
-
-    outputs: str | Sequence[str] | None
-    """Rasters to write besides labels: confidence (of the assigned label) and probabilities (one band per class), as
-    GeoTIFF, or as Zarr store with the extension .zarr, such as confidence,probabilities.zarr."""
-
-    legend: str | Mapping[int | str, str | Mapping[str, str]] | None
-    """Names and colours of classes in the results, by the model's name or value, such as built=#c4281b,trees=Forest. In
-    YAML and Python also {trees: {name: Forest, color: "#1b7837"}}."""
-
-    overwrite: bool | None
-    """Start anew in a folder that holds another run."""
-
-    report: bool | None
-    """Write report.html: the map, areas, timings and memory on one page."""
-
-    performance_report: bool | None
-    """Write performance.html, Dask's own report of every task."""
-
-
-class ResumeArguments(TypedDict, total=False):
-    """Of `geoseg.options.Workflow`."""
-
-    input: ImageryLike | None
-    """Raster, several rasters, folder, glob pattern, name in the catalog, or STAC item, collection, catalog or API. In
-    YAML and Python also one file per band: {red: red.tif, nir: nir.tif}; in Python also arrays of xarray."""
-
-    workers: int | None
-    """Local worker processes (default: one per core on a CPU, one on a GPU)."""
-
-    scheduler: str | None
-    """Address of a Dask scheduler to use in place of local workers, such as tcp://host:8786."""
-
-    dashboard: str | None
-    """Dashboard address of local workers; the default accepts local connections only, 0.0.0.0:8787 all."""
-
-    retries: int | None
-    """Times that a failed block is tried again."""
-
-    report: bool | None
-    """Write report.html: the map, areas, timings and memory on one page."""
-
-    performance_report: bool | None
-    """Write performance.html, Dask's own report of every task."""
-
-
-class PolygonizeArguments(TypedDict, total=False):
-    """Of `geoseg.options.Polygonizing`."""
-
-    classes: str | Sequence[int | str] | None
-    """Classes to write as polygons, by name or value, such as water,trees or 1,3 (default: all)."""
-
-    min_area: float | None
-    """Minimum mapping unit in m2: smaller polygons are merged into the neighbouring class with the longest shared
-    border; smaller objects are dropped."""
-
-    keep_classes: str | Sequence[int | str] | None
-    """Classes whose polygons are kept whatever their size, by name or value."""
-
-    simplify: float | None
-    """Maximum distance in CRS units between a simplified boundary and the pixels'; neighbours still share boundaries. 0
-    keeps every corner."""
-
-    simplify_method: Literal["douglas-peucker", "visvalingam-whyatt"] | None
-    """Simplification method; visvalingam-whyatt looks smoother."""
-
-    regularize: bool | None
-    """Regularize outlines of buildings: straight walls, most at right angles, within simplify of the pixels (1.5 pixels
-    unless given)."""
-
-    connectivity: Literal[4, 8] | None
-    """Pixels that touch at a corner only are two polygons (4) or one multipolygon (8)."""
-
-    max_vertices: int | None
-    """Cut polygons with more vertices along a fixed grid, so that memory stays flat."""
-
-    layer: str | None
-    """Name of the polygon layer."""
-
-    workers: int | None
-    """Local worker processes (default: one per core on a CPU, one on a GPU)."""
-
-    scheduler: str | None
-    """Address of a Dask scheduler to use in place of local workers, such as tcp://host:8786."""
-
-    dashboard: str | None
-    """Dashboard address of local workers; the default accepts local connections only, 0.0.0.0:8787 all."""
-
-    retries: int | None
-    """Times that a failed block is tried again."""
-
-    crs: str | int | None
-    """CRS of rasters that declare none, such as EPSG:32618; local keeps pixel coordinates."""
-
-    nodata: int | Literal["none"] | None
-    """Label of pixels without data, in place of the declared one; none: every label is a class (default: as
-    declared)."""
-
-    region: RegionLike | None
-    """Area to process: a vector file of polygons, or bounds minx,miny,maxx,maxy with an optional CRS as fifth part;
-    polygons are clipped to it (default: all of the raster)."""
-
-    block_size: int | None
-    """Size in px of the blocks: memory depends on it, the result does not."""
 
 
 class ImageryArguments(TypedDict, total=False):
@@ -321,6 +102,133 @@ class ImageryArguments(TypedDict, total=False):
 
     on_error: Literal["stop", "skip"] | None
     """When one of several files or scenes cannot be opened: stop, or skip it and report it."""
+
+
+class ResumeArguments(WorkerArguments, total=False):
+    """Of `geoseg.options.Workflow`."""
+
+    input: ImageryLike | None
+    """Raster, several rasters, folder, glob pattern, name in the catalog, or STAC item, collection, catalog or API. In
+    YAML and Python also one file per band: {red: red.tif, nir: nir.tif}; in Python also arrays of xarray."""
+
+    report: bool | None
+    """Write report.html: the map, areas, timings and memory on one page."""
+
+    performance_report: bool | None
+    """Write performance.html, Dask's own report of every task."""
+
+
+class RunArguments(ResumeArguments, OutlineArguments, ImageryArguments, total=False):
+    """Of `geoseg.options.Workflow`."""
+
+    model: ModelLike | None
+    """Name in the catalog (see: geoseg models), or path of a STAC MLM item; in Python also a network with its spec."""
+
+    things: str | os.PathLike[str] | None
+    """Second model, for instances; the map becomes panoptic."""
+
+    weights: str | os.PathLike[str] | None
+    """Weights file or folder in place of the catalog's, or hub:NAME."""
+
+    trust_model: bool | None
+    """Open TorchScript, which can read and write files: only from authors that you trust."""
+
+    threshold: float | None
+    """Probability above which a binary or multi-label model assigns its label, 0 to 1; pixels below it are background
+    (default: the model's)."""
+
+    min_score: float | None
+    """Drop objects with a lower score, 0 to 1 (default: the model's)."""
+
+    prompts: TableLike | None
+    """Vector file whose points, boxes and polygons mark the objects to segment; a point whose column positive is false
+    marks background. Only tiles around prompts are read."""
+
+    text: str | None
+    """Objects to segment, in words, for models that understand them, such as solar panels."""
+
+    refine: str | Mapping[str, Any] | None
+    """Refine boundaries along edges in the imagery: crf, a fully connected CRF. In YAML and Python also its parameters:
+    {window: 15}."""
+
+    tta: bool | str | Mapping[str, Any] | None
+    """Test-time augmentation: average the predictions of several views of a tile, any of flips,rotations,scales. In
+    YAML and Python also true, or {scales: [0.5, 2]}."""
+
+    bands: str | Sequence[int | str] | None
+    """Bands in the model's order, by name or 1-based number, such as B04,B03,B02 or 3,2,1 (default: matched by
+    name)."""
+
+    crs: str | int | None
+    """CRS of rasters that declare none, such as EPSG:32618; local keeps pixel coordinates."""
+
+    resolution: float | None
+    """Ground sampling distance in metres that imagery is resampled to (default: the model's)."""
+
+    region: RegionLike | None
+    """Area to process: a vector file of polygons, or bounds minx,miny,maxx,maxy with an optional CRS as fifth part
+    (default: all of the imagery)."""
+
+    tile_size: int | None
+    """Size in px of the tiles that the network sees (default: the model's)."""
+
+    halo: int | None
+    """Context in px that is discarded on each side of a tile (default: the model's)."""
+
+    ramp: int | None
+    """Overlap in px over which neighbouring tiles are blended (default: the model's, or 32)."""
+
+    block_tiles: int | tuple[int, int] | str | None
+    """Tiles of a block, down and across: 2, or 2,3. Blocks are the unit of work and of continuing (default: 2, or 1 for
+    a raster of few tiles)."""
+
+    batch_size: int | Literal["auto"] | None
+    """Tiles per forward pass; auto: one on a CPU, those of a block as far as they fit on a GPU."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] | None
+    """Device of the network."""
+
+    precision: Literal["auto", "float32", "float16", "bfloat16"] | None
+    """Arithmetic of the network; auto: bfloat16 on CUDA devices that have it, float32 elsewhere."""
+
+    compile: bool | None
+    """Compile the network with torch.compile first: takes minutes, pays for long runs."""
+
+    output: str | os.PathLike[str] | None
+    """Folder of the results; the same command continues a run that was interrupted."""
+
+    features: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
+    """Polygon file to write, by name; the extension is the format: .gpkg, .parquet, .fgb, .geojson, .shp or
+    .pmtiles."""
+
+    outputs: str | Sequence[str] | None
+    """Rasters to write besides labels: confidence (of the assigned label) and probabilities (one band per class), as
+    GeoTIFF, or as Zarr store with the extension .zarr, such as confidence,probabilities.zarr."""
+
+    legend: str | Mapping[int | str, str | Mapping[str, str]] | None
+    """Names and colours of classes in the results, by the model's name or value, such as built=#c4281b,trees=Forest. In
+    YAML and Python also {trees: {name: Forest, color: "#1b7837"}}."""
+
+    overwrite: bool | None
+    """Start anew in a folder that holds another run."""
+
+
+class PolygonizeArguments(WorkerArguments, OutlineArguments, total=False):
+    """Of `geoseg.options.Polygonizing`."""
+
+    crs: str | int | None
+    """CRS of rasters that declare none, such as EPSG:32618; local keeps pixel coordinates."""
+
+    nodata: int | Literal["none"] | None
+    """Label of pixels without data, in place of the declared one; none: every label is a class (default: as
+    declared)."""
+
+    region: RegionLike | None
+    """Area to process: a vector file of polygons, or bounds minx,miny,maxx,maxy with an optional CRS as fifth part;
+    polygons are clipped to it (default: all of the raster)."""
+
+    block_size: int | None
+    """Size in px of the blocks: memory depends on it, the result does not."""
 
 
 class EvaluateArguments(TypedDict, total=False):

@@ -55,7 +55,7 @@ def test_every_option_is_on_the_command_line_in_yaml_in_python_and_in_the_docs_w
     shown = " ".join(help_of("run", 120, monkeypatch, capsys).split())
     schema = json.loads((ROOT / "workflows" / "workflow.schema.json").read_text())
     page = (ROOT / "docs" / "options.md").read_text()
-    module = " ".join(inspect.getsource(signatures.RunArguments).split())
+    module, arguments = inspect.getsource(signatures), generate.SIGNATURES["RunArguments"].fields()
     for name, field in Workflow.model_fields.items():
         sentence = " ".join((field.description or "").split())
         assert len(sentence.split()) >= 4, f"{name} is not explained"
@@ -67,7 +67,8 @@ def test_every_option_is_on_the_command_line_in_yaml_in_python_and_in_the_docs_w
         assert f"| `{name}` | " in page
         assert f"| {sentence.replace('<', '&lt;')} |" in page
         assert name in signatures.RunArguments.__annotations__
-        assert f'"""{sentence}"""' in module
+        assert f'"""{sentence}"""' in " ".join(arguments[name].split())
+        assert arguments[name] in module
     keys = set(Workflow.model_fields)
     assert keys == set(on_command_line) == set(schema["properties"]) == set(signatures.RunArguments.__annotations__)
 
