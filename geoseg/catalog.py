@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -19,7 +19,7 @@ from geoseg.models.item import read_model_item
 from geoseg.models.item_copying import copy_model_item
 from geoseg.models.item_writing import write_model_item
 from geoseg.models.spec import ModelSpec
-from geoseg.models.stac import absolute, item_path, read_json, relative, write_collection, write_item
+from geoseg.models.stac import absolute, read_json, write_collection
 from geoseg.models.weights import with_own_size
 from geoseg.showing import cards
 
@@ -41,7 +41,6 @@ __all__ = [
     "resolve_input",
     "workflow_names",
     "workflows_home",
-    "write_imagery_item",
     "write_model_item",
 ]
 
@@ -347,58 +346,3 @@ def _imagery_of_collection(collection: Mapping[str, Any], path: Path) -> Imagery
         license=str(collection.get("license") or ""),
         attribution=items[0].attribution,
     )
-
-
-def write_imagery_item(
-    imagery: Imagery,
-    path: str | Path,
-    *,
-    bbox: Sequence[float],
-    datetime: str,
-    geometry: Mapping[str, Any] | None = None,
-    properties: Mapping[str, Any] | None = None,
-    assets: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Path:
-    """Write imagery as a STAC item; ``read_imagery_item`` of it gives the same.
-
-    Parameters
-    ----------
-    imagery : Imagery
-        What to describe; with one file its bands are the file's, with as many files as bands each file has one.
-    path : str or Path
-        The item's file (``.json``), or a folder, where it is written as ``<name>.json``.
-    bbox : sequence of float
-        West, south, east, north, degrees.
-    datetime : str
-        When it was taken, RFC 3339.
-    geometry : mapping, optional
-        GeoJSON footprint; the rectangle of ``bbox`` by default.
-    properties, assets : mapping, optional
-        Further properties and assets; give assets that are not rasters a role other than ``data``.
-    """
-    path = item_path(path, imagery.name)
-    described = {
-        "datetime": datetime,
-        **({"description": imagery.description} if imagery.description else {}),
-        "license": imagery.license or "other",
-        **({"attribution": imagery.attribution} if imagery.attribution else {}),
-        **(properties or {}),
-    }
-    return write_item(
-        path, imagery.name, bbox, described, geometry=geometry, assets={**_data_assets(imagery, path), **(assets or {})}
-    )
-
-
-def _data_assets(imagery: Imagery, path: Path) -> dict[str, Any]:
-    """One asset a file, with the bands that are in it."""
-    single = len(imagery.paths) == len(imagery.bands)
-    assets: dict[str, Any] = {}
-    for position, raster in enumerate(imagery.paths):
-        bands = imagery.bands[position : position + 1] if single else imagery.bands if position == 0 else ()
-        assets[bands[0] if single else "data" if position == 0 else f"data{position}"] = {
-            "href": relative(raster, path),
-            "type": "image/tiff; application=geotiff; profile=cloud-optimized",
-            "roles": ["data"],
-            "bands": [{"name": name} for name in bands],
-        }
-    return assets

@@ -19,18 +19,15 @@ from pystac.validation import JsonSchemaSTACValidator
 
 import geoseg.catalog
 from geoseg.catalog import (
-    Imagery,
     add_model,
     catalogs_home,
     find_imagery,
     find_model,
-    list_imagery,
     list_models,
     own_catalog_home,
     read_imagery_item,
     read_model_item,
     workflows_home,
-    write_imagery_item,
     write_model_item,
 )
 from geoseg.errors import CatalogError, GeosegWarning, OutputError, WeightsError
@@ -627,21 +624,6 @@ def test_a_file_that_is_no_json_object_is_refused(text: str, tmp_path: Path) -> 
     (tmp_path / "item.json").write_text(text)
     with pytest.raises(CatalogError, match=r"item\.json"):
         read_model_item(tmp_path / "item.json")
-
-
-def test_imagery_survives_being_written_and_read(tmp_path: Path) -> None:
-    scene = tmp_path / "imagery" / "delta" / "delta.tif"
-    one = Imagery("delta", (str(scene),), ("B02", "B03"), "A delta.", "CC0-1.0", "Somebody")
-    path = write_imagery_item(one, scene.parent, bbox=(-76, 37, -75, 38), datetime="2016-08-01T00:00:00Z")
-    assert find_imagery("delta", tmp_path) == one
-    assert list_imagery(tmp_path) == [one]
-    assert json.loads(path.read_text())["assets"]["data"]["href"] == "./delta.tif"
-    item = pystac.Item.from_file(str(path))
-    kind = pystac.STACObjectType.ITEM
-    JsonSchemaSTACValidator().validate_core(item.to_dict(include_self_link=False), kind, "1.1.0", str(path))
-    many = replace(one, name="many", paths=("https://example.org/2.tif", str(scene)), bands=("B02", "B03"))
-    path = write_imagery_item(many, tmp_path, bbox=(-76, 37, -75, 38), datetime="2016-08-01T00:00:00Z")
-    assert read_imagery_item(path) == many
 
 
 def test_unknown_imagery_and_items_without_assets_are_refused(tmp_path: Path) -> None:

@@ -197,10 +197,10 @@ def test_panoptic_quality_is_that_of_torchmetrics(seed: int) -> None:
     scores = PanopticScores(counts, PANOPTIC_NAMES, THINGS)
     expected = quality_of(*scenes)
     np.testing.assert_allclose([scores.pq, scores.sq, scores.rq], expected, atol=1e-6)
-    assert scores.mean_pq == pytest.approx(expected[0].mean())
-    assert scores.mean_pq_things == pytest.approx(expected[0][[1, 2]].mean())
-    assert scores.mean_pq_stuff == pytest.approx(expected[0][[0, 3]].mean())
-    assert 0.1 < scores.mean_pq < 0.95
+    assert scores.mean(scores.pq) == pytest.approx(expected[0].mean())
+    assert scores.mean(scores.pq, isthing=True) == pytest.approx(expected[0][[1, 2]].mean())
+    assert scores.mean(scores.pq, isthing=False) == pytest.approx(expected[0][[0, 3]].mean())
+    assert 0.1 < scores.mean(scores.pq) < 0.95
 
 
 def row_map(labels: list[int], objects: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -235,7 +235,7 @@ def test_half_a_union_is_not_enough_and_neither_is_another_class() -> None:
     assert counts[2].tolist() == [0, 0, 0, 1]
     scores = PanopticScores(counts, PANOPTIC_NAMES, THINGS)
     assert scores.pq[1:3].tolist() == [0, 0]
-    assert math.isnan(scores.mean_pq_stuff)
+    assert math.isnan(scores.mean(scores.pq, isthing=False))
 
 
 def test_objects_of_another_shape_are_an_error() -> None:

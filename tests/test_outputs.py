@@ -20,7 +20,6 @@ import geoseg
 from geoseg.cli import main
 from geoseg.engine import connect
 from geoseg.errors import FingerprintError, WorkflowError
-from geoseg.options import FIRST_AFFECTED, Workflow
 from tests.networks import Box, Constant, write_model
 from tests.rasters import noise, write_raster
 
@@ -256,15 +255,10 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize(("stage", "key"), [(stage, key) for stage, keys in SETTINGS.items() for key in keys])
-def test_a_setting_decides_predictions_only_where_the_table_says_so(
+def test_a_setting_decides_predictions_only_where_it_comes_before_labels(
     scene: Path, box: Path, tmp_path: Path, stage: str, key: str
 ) -> None:
     before, now = (
         geoseg.plan(settings(scene, box, tmp_path, **more)).fingerprint() for more in ({}, {key: SETTINGS[stage][key]})
     )
     assert (before != now) == (stage == "predict")
-    assert key == "outputs" or FIRST_AFFECTED[key] == stage
-
-
-def test_every_setting_stands_in_the_table_of_what_it_affects() -> None:
-    assert FIRST_AFFECTED.keys() == Workflow.model_fields.keys()

@@ -11,7 +11,7 @@ import torch
 
 from geoseg.errors import ModelError
 from geoseg.models import Band, ClassSpec, Detections, ModelSpec, Prompts, Scaling, wrap
-from geoseg.models.probe import edge_profile, made_up_pixels, measure_cost, measure_edge, measure_halo
+from geoseg.models.probe import edge_profile, made_up_pixels, measure_cost, measure_edge
 
 SPEC = ModelSpec(
     "m",
@@ -50,12 +50,12 @@ def find_frame(pixels: torch.Tensor, _prompts: Sequence[Prompts]) -> list[Detect
 
 @pytest.mark.parametrize("reach", [0, 1, 3, 7])
 def test_the_halo_of_a_box_filter_is_its_reach(reach: int) -> None:
-    assert measure_halo(wrap(box(reach), SPEC)) == reach
+    assert measure_edge(wrap(box(reach), SPEC)).halo == reach
 
 
 def test_reaches_of_layers_add_up() -> None:
     network = torch.nn.Sequential(box(2), torch.nn.LeakyReLU(), box(3))
-    assert measure_halo(wrap(network, SPEC), tolerance=1e-6) == 5
+    assert measure_edge(wrap(network, SPEC), tolerance=1e-6).halo == 5
 
 
 def test_the_profile_falls_to_zero_beyond_the_reach() -> None:
@@ -66,16 +66,15 @@ def test_the_profile_falls_to_zero_beyond_the_reach() -> None:
 
 
 def test_a_network_with_global_context_has_no_halo() -> None:
-    with pytest.raises(ModelError, match="no halo"):
-        measure_halo(wrap(lambda pixels: pixels - pixels[..., :1, :1] * 3, SPEC))
+    assert measure_edge(wrap(lambda pixels: pixels - pixels[..., :1, :1] * 3, SPEC)).halo is None
 
 
 def test_given_pixels_are_used_and_must_be_large_enough() -> None:
     model = wrap(box(2), SPEC)
     pixels = np.random.default_rng(0).integers(0, 255, (2, 128, 128), dtype=np.uint8)
-    assert measure_halo(model, pixels=pixels) == 2
+    assert measure_edge(model, pixels=pixels).halo == 2
     with pytest.raises(ModelError, match="at least 128 px"):
-        measure_halo(model, pixels=pixels[:, :100, :100])
+        measure_edge(model, pixels=pixels[:, :100, :100])
 
 
 def test_the_cost_of_a_pass_holds_its_activations() -> None:
@@ -123,8 +122,8 @@ def test_objects_are_compared_by_their_scores() -> None:
     np.testing.assert_allclose(profile[:5], 0.9)
     np.testing.assert_allclose(profile[5:10], 0.6)
     assert not profile[10:].any()
-    assert measure_halo(model) == 10
-    assert measure_halo(model, tolerance=0.7) == 5
+    assert measure_edge(model).halo == 10
+    assert measure_edge(model, tolerance=0.7).halo == 5
     assert measure_cost(model, repeats=1).seconds_per_mpx > 0
 
 
@@ -141,8 +140,8 @@ def test_stuff_and_objects_of_a_panoptic_model_both_count() -> None:
 
     near, far = box(3), box(14)
     assert measure_edge(with_things(near, False)) == measure_edge(wrap(near, SPEC))
-    assert measure_halo(with_things(near, True)) == 10
-    assert measure_halo(with_things(far, True)) == 14
+    assert measure_edge(with_things(near, True)).halo == 10
+    assert measure_edge(with_things(far, True)).halo == 14
 
 
 @pytest.mark.parametrize(

@@ -138,21 +138,6 @@ class PanopticScores:
         occurs: NDArray[np.bool_] = self.counts[:, 1:].sum(axis=1) > 0
         return occurs
 
-    @property
-    def mean_pq(self) -> float:
-        """Mean panoptic quality of the classes that occur; NaN when none does."""
-        return self.mean(self.pq)
-
-    @property
-    def mean_pq_things(self) -> float:
-        """The same of things."""
-        return self.mean(self.pq, isthing=True)
-
-    @property
-    def mean_pq_stuff(self) -> float:
-        """The same of stuff."""
-        return self.mean(self.pq, isthing=False)
-
     def mean(self, values: Counts, *, isthing: bool | None = None) -> float:
         """Mean of a value per class over the classes that occur, all or one kind; NaN when none does."""
         here = self.occurs & (True if isthing is None else np.array(self.isthing, np.bool_) == isthing)

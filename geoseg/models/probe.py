@@ -115,42 +115,6 @@ def measure_edge(
     return EdgeReport(halo if halo <= (1 - CENTRE) * len(left) else None, tolerance, errors)
 
 
-def measure_halo(
-    model: AnyModel,
-    *,
-    tolerance: float = TOLERANCE,
-    size: int | None = None,
-    pixels: NDArray[Any] | None = None,
-    repeats: int = 3,
-    seed: int = 0,
-) -> int:
-    """Measure how far the edge of a tile disturbs its probabilities.
-
-    Parameters
-    ----------
-    model, tolerance, size, pixels, repeats, seed
-        See `measure_edge`.
-
-    Returns
-    -------
-    int
-        The smallest distance from the edge (px) beyond which nothing differs by more than the tolerance.
-
-    Raises
-    ------
-    ModelError
-        When even the centre of the tile differs: the network's context is global, and no halo is enough.
-    """
-    report = measure_edge(model, tolerance=tolerance, size=size, pixels=pixels, repeats=repeats, seed=seed)
-    if report.halo is None:
-        distance, error = max(report.errors.items())
-        raise ModelError(
-            f"model '{model.spec.name}' has no halo that leaves less than {tolerance}: probabilities or scores differ "
-            f"by {error:.2g} even {distance} px from the edge; probe with a larger size, or choose a halo."
-        )
-    return report.halo
-
-
 def edge_profile(
     model: AnyModel,
     *,

@@ -11,7 +11,6 @@ from geoseg.options.training import TrainOptions
 from geoseg.options.values import words
 from geoseg.options.workflow import (
     DASHBOARD,
-    FIRST_AFFECTED,
     OPENING,
     RESUMABLE,
     DeviceOptions,
@@ -28,7 +27,6 @@ from geoseg.options.workflow import (
 
 __all__ = [
     "DASHBOARD",
-    "FIRST_AFFECTED",
     "LIMITS",
     "OPENING",
     "RESUMABLE",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, FiniteFloat, PositiveInt
@@ -261,23 +260,6 @@ class Workflow(
 RESUMABLE = ("input", "workers", "scheduler", "dashboard", "retries", "report", "performance_report")
 """Keys of a workflow that may be others when a run is continued: they decide no label. Imagery is known by its content,
 wherever it is now."""
-
-Affected = Literal["predict", "label", "outline", "write", "nothing"]
-"""First step of a run that a setting affects: the steps before it are not repeated when the setting changes."""
-
-FIRST_AFFECTED: Mapping[str, Affected] = {
-    **dict.fromkeys(ImageryOptions.model_fields, "predict"),
-    **dict.fromkeys(ModelOptions.model_fields, "predict"),
-    **dict.fromkeys(TilingOptions.model_fields, "predict"),
-    **dict.fromkeys(DeviceOptions.model_fields, "predict"),
-    **dict.fromkeys(OutlineOptions.model_fields, "outline"),
-    **dict.fromkeys((*OutputOptions.model_fields, *WorkerOptions.model_fields), "nothing"),
-    **dict.fromkeys(("threshold", "min_area", "keep_classes"), "label"),
-    **dict.fromkeys(("legend", "outputs", "features", "layer"), "write"),
-    "trust_model": "nothing",
-}
-"""Every key of a workflow. ``crs`` of imagery that has none affects outlines only, ``threshold`` the predictions where
-a CRF follows the network, and ``outputs`` too where it names probabilities that the run did not keep."""
 
 OPENING = ("weights", "trust_model")
 """Keys of a workflow that concern how a model is opened."""
