@@ -29,7 +29,7 @@ PARSED = {"cluster": "a cluster of other machines", "training": "a recipe and da
 
 BEFORE = {
     "continuing": "geoseg run land_use scene.tif --output out/land_use",
-    "footprints": "geoseg run buildings aerial.tif --output out/ --regularize",
+    "footprints": "geoseg run buildings drone.tif --output out/ --regularize",
     "outputs": "geoseg run land_use scene.tif --output out/land_use --outputs confidence,probabilities",
 }
 """What a reader of a page has done before its commands."""
