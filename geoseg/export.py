@@ -22,7 +22,7 @@ from geoseg.probabilities import LEVELS, NO_INTEGER, NODATA, SCALE
 from geoseg.raster import write_cog
 from geoseg.raster.cog import Resampling
 from geoseg.raster.zarr import shards_of, write_zarr
-from geoseg.store import RunFolder
+from geoseg.store import LabelStore, RunFolder
 
 STRIPE = 2048
 """Rows of a raster read at once, at most, px."""
@@ -30,7 +30,7 @@ STRIPE = 2048
 STRIPE_BYTES = 64 * 2**20
 """Bytes read at once, about."""
 
-Read = Callable[[RunFolder, slice, slice], NDArray[Any]]
+Read = Callable[[LabelStore, slice, slice], NDArray[Any]]
 """Gives rows and columns of a run: (y, x), or (band, y, x)."""
 
 
@@ -75,11 +75,11 @@ def _band_names(plan: Plan) -> tuple[str, ...]:
 
 
 PRODUCTS: Mapping[str, Product] = {
-    "labels": Product(RunFolder.read_labels, "labels", "uint8", NODATA, "mode"),
-    "instances": Product(RunFolder.read_instances, "instances", "uint32", 0, "nearest"),
-    "confidence": Product(RunFolder.read_confidence, "confidence", "uint8", 0, "average", 1 / LEVELS),
+    "labels": Product(LabelStore.read_labels, "labels", "uint8", NODATA, "mode"),
+    "instances": Product(LabelStore.read_instances, "instances", "uint32", 0, "nearest"),
+    "confidence": Product(LabelStore.read_confidence, "confidence", "uint8", 0, "average", 1 / LEVELS),
     "probabilities": Product(
-        RunFolder.read_probabilities, "probabilities", "uint16", NO_INTEGER, "average", 1 / SCALE, _band_names
+        LabelStore.read_probabilities, "probabilities", "uint16", NO_INTEGER, "average", 1 / SCALE, _band_names
     ),
 }
 """Rasters of a run by their names, which are those of their files without the ending."""
@@ -105,7 +105,7 @@ def write_raster(plan: Plan, folder: RunFolder, path: Path) -> None:
     }
 
     def read(window: Window) -> tuple[Window, NDArray[Any]]:
-        return window, product.read(folder, *window.slices())
+        return window, product.read(folder.blocks, *window.slices())
 
     if path.suffix == ".zarr":
         write_zarr(*place, windows=map(read, shards_of(raster.shape)), **options)

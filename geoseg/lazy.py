@@ -54,7 +54,7 @@ from geoseg.segmentation import (
     predict_block,
 )
 from geoseg.signatures import ImageryArguments
-from geoseg.store.run import as_levels
+from geoseg.store.label_store import as_levels
 from geoseg.vector import RegionLike, is_bare, read_region
 
 Network = torch.nn.Module | Callable[[torch.Tensor], torch.Tensor]

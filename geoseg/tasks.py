@@ -41,7 +41,7 @@ from geoseg.segmentation import (
 from geoseg.steps import Step, Written
 from geoseg.store import RunFolder
 from geoseg.store.journal import Digest
-from geoseg.store.run import OWN_STRIPS
+from geoseg.store.strips import OWN_STRIPS
 from geoseg.tree import Place
 from geoseg.versions import instructions as instructions_of
 
@@ -211,8 +211,8 @@ def predict(job: Job, place: Place, _: Collection[Step]) -> Written:
     if prediction is not None:
         waiting = job.strips_of(block)
         if "draft" in waiting:
-            digests.append(folder.write_draft(block, prediction.pixels))
-        digests += folder.write_strips(block, prediction.strips, waiting - {"draft"})
+            digests.append(folder.strips.write_draft(block, prediction.pixels))
+        digests += folder.strips.write(block, prediction.strips, waiting - {"draft"})
     return Written(digests)
 
 
@@ -230,19 +230,19 @@ def finish(job: Job, place: Place, missing: Collection[Step]) -> Written:
     if job.plan.has_stuff:
         digests += _finish_labels(job, block, sources)
     own = dict.fromkeys(OWN_STRIPS, (block.row, block.col))
-    return Written(digests, [folder.strip_path(*at, strip) for strip, at in {**sources, **own}.items()])
+    return Written(digests, [folder.strips.file(*at, strip) for strip, at in {**sources, **own}.items()])
 
 
 def _finish_labels(job: Job, block: Block, sources: Mapping[str, tuple[int, int]]) -> list[Digest]:
     """Complete a block's ramps, and store its labels."""
     own = dict.fromkeys(OWN_STRIPS, (block.row, block.col))
-    arrays = job.folder.read_strips({**sources, **own})
+    arrays = job.folder.strips.read({**sources, **own})
     sums = {strip: arrays[strip][0] for strip in (*sources, "top", "left")}
     unused = sums["top"][:0]
     strips = Strips(sums["top"], sums["left"], right=unused, below=unused, corner=unused)
     neighbours = {strip: sums[strip] for strip in sources}
     pixels = finish_block(Prediction(Pixels(*arrays["draft"]), strips), neighbours, job.plan.spec)
-    return job.folder.write_block(block, _stored(pixels, job.plan, len(strips.top)))
+    return job.folder.blocks.write_block(block, _stored(pixels, job.plan, len(strips.top)))
 
 
 def _stored(pixels: Pixels, plan: Plan, count: int) -> dict[str, NDArray[Any]]:
@@ -288,4 +288,4 @@ def number(job: Job, place: Place, missing: Collection[Step]) -> Written:
     block, objects = job.plan.grid.block(*place), job.folder.objects
     lost = [at for at in job.around(block) if not objects.has_tiles(*at)] if missing else []
     painted = paint_core(job.plan.grid, block, _Looking(job, block, lost).look)
-    return Written(job.folder.write_instances(block, objects.read_united().numbered(painted)))
+    return Written(job.folder.blocks.write_instances(block, objects.read_united().numbered(painted)))

@@ -877,8 +877,8 @@ def test_confidence_of_a_run_is_the_mean_of_what_its_blocks_say(run_folder: Path
     frame = Frame(geobox_of(record), 4)
     found = read_confidence(record, frame)
     assert found is not None
-    labels = record.folder.read_labels(slice(0, 190), slice(0, 230))
-    confidence = record.folder.read_confidence(slice(0, 190), slice(0, 230)).astype(float)
+    labels = record.folder.blocks.read_labels(slice(0, 190), slice(0, 230))
+    confidence = record.folder.blocks.read_confidence(slice(0, 190), slice(0, 230)).astype(float)
     confidence[labels == 255] = np.nan
     padded = np.pad(confidence, ((0, 2), (0, 2)), constant_values=np.nan).reshape(48, 4, 58, 4)
     with np.errstate(all="ignore"):
@@ -898,6 +898,10 @@ def test_confidence_of_very_many_blocks_is_read_from_some_of_them(
 
     class Folder:
         state = tmp_path
+
+        @property
+        def blocks(self) -> Folder:
+            return self
 
         def journal(self, stage: str) -> Any:
             places = {(block.row, block.col) for block in grid.blocks() if block.col < 10}

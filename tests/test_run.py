@@ -220,7 +220,7 @@ def test_after_kill_9_the_second_start_repeats_only_blocks_in_flight_and_the_res
     kill_in_the_middle(wanted, folder.state / "finish", 8)
     finished, predicted = folder.journal("finish").places(), folder.journal("predict").places()
     row, col = min(finished)
-    folder.strip_path(row, col, "draft").touch()  # as when it is killed between a block's mark and what follows
+    folder.strips.file(row, col, "draft").touch()  # as when it is killed between a block's mark and what follows
     assert 8 <= len(finished) < 42, "the run was not interrupted in the middle"
     events: list[Event] = []
     result = geoseg.run(wanted, progress=events.append)

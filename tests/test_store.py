@@ -37,50 +37,50 @@ def folder(tmp_path: Path) -> RunFolder:
 def test_blocks_come_back_as_they_were_written_and_the_rest_is_nodata(folder: RunFolder) -> None:
     block = GRID.block(1, 1)
     values = np.random.default_rng(0).integers(0, 9, block.core.shape, dtype=np.uint8)
-    folder.write_block(block, {"labels": values, "confidence": values})
-    np.testing.assert_array_equal(folder.read_labels(*block.core.slices()), values)
-    np.testing.assert_array_equal(folder.read_confidence(*block.core.slices()), values)
-    assert (folder.read_labels(slice(0, 50), slice(0, block.core.x)) == 255).all()
+    folder.blocks.write_block(block, {"labels": values, "confidence": values})
+    np.testing.assert_array_equal(folder.blocks.read_labels(*block.core.slices()), values)
+    np.testing.assert_array_equal(folder.blocks.read_confidence(*block.core.slices()), values)
+    assert (folder.blocks.read_labels(slice(0, 50), slice(0, block.core.x)) == 255).all()
 
 
 def test_a_block_without_a_label_is_not_stored_and_reads_as_nodata(folder: RunFolder) -> None:
     block = GRID.block(0, 0)
     empty = np.full(block.core.shape, 255, np.uint8)
-    folder.write_block(block, {"labels": empty, "confidence": np.zeros_like(empty)})
+    folder.blocks.write_block(block, {"labels": empty, "confidence": np.zeros_like(empty)})
     assert not list((folder.state / "blocks.zarr").glob("*/c/**/*"))
-    assert (folder.read_labels(*block.core.slices()) == 255).all()
+    assert (folder.blocks.read_labels(*block.core.slices()) == 255).all()
 
 
 def test_a_block_whose_labels_are_all_zero_is_stored(folder: RunFolder) -> None:
     block, zeros = GRID.block(0, 0), np.zeros(GRID.block(0, 0).core.shape, np.uint8)
-    folder.write_block(block, {"labels": zeros, "confidence": zeros})
-    assert (folder.read_labels(*block.core.slices()) == 0).all()
+    folder.blocks.write_block(block, {"labels": zeros, "confidence": zeros})
+    assert (folder.blocks.read_labels(*block.core.slices()) == 0).all()
 
 
 def test_a_draft_comes_back_whole_and_is_dropped_like_a_strip(folder: RunFolder) -> None:
     block = GRID.block(1, 0)
     pixels = Pixels.empty(block.core.shape, 3)
     pixels.labels[3:5], pixels.best[2], pixels.probabilities[1, :, 4] = 7, 12_345, 678
-    folder.write_draft(block, pixels)
-    found = folder.read_strips({"draft": (1, 0)})["draft"]
+    folder.strips.write_draft(block, pixels)
+    found = folder.strips.read({"draft": (1, 0)})["draft"]
     for array, kept in zip(vars(pixels).values(), found, strict=True):
         np.testing.assert_array_equal(array, kept)
-    folder.strip_path(1, 0, "draft").unlink()
+    folder.strips.file(1, 0, "draft").unlink()
     with pytest.raises(DamagedError, match=r"0-draft\.npy is missing; start the run again"):
-        folder.read_strips({"draft": (1, 0)})
+        folder.strips.read({"draft": (1, 0)})
 
 
 @pytest.mark.parametrize("value", [b"(", b"'", b"\x00", b"[", b"9", b"f", b">"])
 def test_a_strip_with_any_other_byte_in_its_header_is_damaged_and_removed(folder: RunFolder, value: bytes) -> None:
     sums = np.ones((2, 3, 4), np.int32)
-    block, path = GRID.block(0, 1), folder.strip_path(0, 1, "below")
-    folder.journal("predict").put((0, 1), folder.write_strips(block, Strips(sums, sums, sums, sums, sums), ("below",)))
+    block, path = GRID.block(0, 1), folder.strips.file(0, 1, "below")
+    folder.journal("predict").put((0, 1), folder.strips.write(block, Strips(sums, sums, sums, sums, sums), ("below",)))
     content = path.read_bytes()
     for position in range(content.index(b"}")):
         if content[position : position + 1] not in (value, b" "):
             path.write_bytes(content[:position] + value + content[position + 1 :])
             with pytest.raises(DamagedError, match=r"below\.npy was damaged .* and is removed"):
-                folder.read_strips({"below": (0, 1)})
+                folder.strips.read({"below": (0, 1)})
             assert not path.exists()
 
 
@@ -93,14 +93,14 @@ def test_the_label_store_is_zarr_3_with_one_chunk_a_block(folder: RunFolder) -> 
 def test_marks_and_strips_are_kept_by_place(folder: RunFolder) -> None:
     block, sums = GRID.block(0, 1), np.arange(24, dtype=np.int32).reshape(2, 3, 4)
     strips = Strips(sums, sums + 1, sums + 2, sums + 3, sums + 4)
-    digests = folder.write_strips(block, strips, ("top", "left", "right", "below", "corner"))
+    digests = folder.strips.write(block, strips, ("top", "left", "right", "below", "corner"))
     folder.journal("predict").put((0, 1), digests)
     assert folder.journal("predict").places() == {(0, 1)}
     assert folder.journal("predict").has((0, 1))
-    np.testing.assert_array_equal(folder.read_strips({"below": (0, 1)})["below"][0], sums + 3)
-    folder.strip_path(0, 1, "below").unlink()
+    np.testing.assert_array_equal(folder.strips.read({"below": (0, 1)})["below"][0], sums + 3)
+    folder.strips.file(0, 1, "below").unlink()
     with pytest.raises(DamagedError):
-        folder.read_strips({"below": (0, 1)})
+        folder.strips.read({"below": (0, 1)})
 
 
 def test_the_same_fingerprint_continues_and_another_is_refused_with_what_changed(folder: RunFolder) -> None:
@@ -131,7 +131,9 @@ def test_what_an_overwritten_run_leaves_is_never_taken_for_the_new_one(
 
 def test_folders_in_place_of_files_are_replaced(folder: RunFolder) -> None:
     block = GRID.block(0, 0)
-    digests = folder.write_block(block, dict.fromkeys(("labels", "confidence"), np.ones(block.core.shape, np.uint8)))
+    digests = folder.blocks.write_block(
+        block, dict.fromkeys(("labels", "confidence"), np.ones(block.core.shape, np.uint8))
+    )
     folder.journal("finish").put((block.row, block.col), digests)
     chunk = folder.state / digests[0].name
     marker = folder.state / "finish" / block.id
@@ -142,7 +144,9 @@ def test_folders_in_place_of_files_are_replaced(folder: RunFolder) -> None:
         assert not folder.journal("finish").places()
         folder.journal("finish").put(
             (block.row, block.col),
-            folder.write_block(block, dict.fromkeys(("labels", "confidence"), np.ones(block.core.shape, np.uint8))),
+            folder.blocks.write_block(
+                block, dict.fromkeys(("labels", "confidence"), np.ones(block.core.shape, np.uint8))
+            ),
         )
         assert path.is_file()
         assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
@@ -152,11 +156,11 @@ def test_folders_in_place_of_files_are_replaced(folder: RunFolder) -> None:
 def test_a_run_folder_written_anew_is_read_anew(folder: RunFolder) -> None:
     block = GRID.block(0, 0)
     zeros = np.zeros(block.core.shape, np.uint8)
-    folder.write_block(block, {"labels": zeros, "confidence": zeros})
-    assert (folder.read_labels(slice(0, 2), slice(0, 2)) == 0).all()
+    folder.blocks.write_block(block, {"labels": zeros, "confidence": zeros})
+    assert (folder.blocks.read_labels(slice(0, 2), slice(0, 2)) == 0).all()
     smaller = TileGrid((20, 20), Tiling(16, 2, 4), (1, 1))
     folder.prepare(smaller, FINGERPRINT, overwrite=True)
-    assert folder.read_labels(slice(None), slice(None)).shape == (20, 20)
+    assert folder.blocks.read_labels(slice(None), slice(None)).shape == (20, 20)
 
 
 def test_what_a_killed_process_was_writing_is_swept_away(folder: RunFolder) -> None:
@@ -262,13 +266,13 @@ def test_probabilities_come_back_whichever_blocks_a_window_touches_and_one_file_
     for block in GRID.blocks():
         part = whole[(slice(None), *block.core.slices())]
         labels = part.argmax(0).astype(np.uint8)
-        digests = folder.write_block(block, {"labels": labels, "best": part.max(0), "probabilities": part})
+        digests = folder.blocks.write_block(block, {"labels": labels, "best": part.max(0), "probabilities": part})
         assert sum("probabilities" in digest.name for digest in digests) in (
             1,
             2,
             4,
         )  # the last blocks own two of an axis
-    np.testing.assert_array_equal(folder.read_probabilities(slice(3, 44), slice(7, 40)), whole[:, 3:44, 7:40])
+    np.testing.assert_array_equal(folder.blocks.read_probabilities(slice(3, 44), slice(7, 40)), whole[:, 3:44, 7:40])
     files = [path for path in (folder.state / "blocks.zarr" / "probabilities" / "c").rglob("*") if path.is_file()]
     array = zarr.open_array(str(folder.state / "blocks.zarr"), path="probabilities")
     assert array.shards == (3, *GRID.chunks)
@@ -284,10 +288,12 @@ def test_labels_are_read_with_the_threshold_of_the_last_start(tmp_path: Path, th
     best[:2] = [[0], [32_767]]
     labels = np.where(best % 2, 3, 4).astype(np.uint8)
     labels[4], best[4] = 255, 65_535
-    folder.write_block(block, {"labels": labels, "best": best})
+    folder.blocks.write_block(block, {"labels": labels, "best": best})
     folder.prepare(GRID, FINGERPRINT, overwrite=False, arrays=arrays, background=Background(0, threshold))
     is_above, is_known = best / 32_767 > threshold, labels != 255
-    found, confidence = (read(*block.core.slices()) for read in (folder.read_labels, folder.read_confidence))
+    found, confidence = (
+        read(*block.core.slices()) for read in (folder.blocks.read_labels, folder.blocks.read_confidence)
+    )
     np.testing.assert_array_equal(found, np.where(is_known & ~is_above, 0, labels))
     chance = np.where(is_above, best, 32_767.0 - best) / 32_767
     np.testing.assert_allclose(confidence, np.where(is_known, np.maximum(chance * 255, 1), 0), atol=0.5001)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from geoseg.planning import Plan
 from geoseg.stages import RASTER, RUN, Stage, unneeded
 from geoseg.store import RunFolder
-from geoseg.store.run import OWN_STRIPS
+from geoseg.store.strips import OWN_STRIPS
 from geoseg.tree import Place
 
 Kept = dict[str, set[Place]]
@@ -46,4 +46,4 @@ def _has_strips(plan: Plan, folder: RunFolder, place: Place, finished: set[Place
     consumers = plan.grid.consumers_of(plan.grid.block(row, col))
     waiting = {**dict.fromkeys(OWN_STRIPS, (row, col)), **consumers}
     strips = {strip for strip, consumer in waiting.items() if plan.runs(consumer) and consumer not in finished}
-    return folder.has_strips(row, col, strips)
+    return folder.strips.has(row, col, strips)

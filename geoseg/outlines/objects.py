@@ -58,7 +58,7 @@ class RunObjects:
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Labels, int64 (y, x), 255 = nothing, and confidence, uint8 (y, x)."""
-        labels, confidence, instances = self.folder.read_layers(*window.slices())
+        labels, confidence, instances = self.folder.blocks.read_layers(*window.slices())
         return np.where(instances > 0, THING + instances.astype(np.int64), labels), confidence
 
     def choose(self, found: NDArray[Any]) -> NDArray[Any]:

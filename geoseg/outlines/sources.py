@@ -36,7 +36,7 @@ class RunLabels:
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Labels and confidence, uint8 (y, x); 255 where nothing was mapped."""
-        return self.folder.read_stuff(*window.slices())
+        return self.folder.blocks.read_stuff(*window.slices())
 
 
 @dataclass(frozen=True)

@@ -85,9 +85,9 @@ def read_confidence(record: RunRecord, frame: Frame) -> tuple[Picture, NDArray[n
             continue
         core = grid.block(row, col).core
         rows, cols = core.slices()
-        valid = folder.read_labels(rows, cols) != NODATA
+        valid = folder.blocks.read_labels(rows, cols) != NODATA
         if valid.any():
-            means.add(core, folder.read_confidence(rows, cols), valid)
+            means.add(core, folder.blocks.read_confidence(rows, cols), valid)
     confidence = np.rint(means.sums / np.maximum(means.counts, 1)).astype(np.uint8)
     picture, mask = (np.asarray(frame.arrange(_fine(part, coarse, frame))) for part in (confidence, means.counts > 0))
     return picture, mask if step == 1 else mask & (read_labels(record, frame) != NODATA)

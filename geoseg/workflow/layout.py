@@ -33,7 +33,7 @@ def layout_of_run(made: Plan, folder: RunFolder, classes: Sequence[StyledClass])
         classes=tuple(classes),
         nodata=NODATA,
         final=[stage.name for stage in stages_of_run(made, None) if stage.makes_labels][-1],
-        read=lambda window: folder.read_labels(*window.slices()),
+        read=lambda window: folder.blocks.read_labels(*window.slices()),
     )
 
 
