@@ -58,7 +58,7 @@ class LabelStore:
     @property
     def path(self) -> Path:
         """The Zarr group."""
-        return self.path
+        return self.state / "blocks.zarr"
 
     def create(self, grid: TileGrid, names: Collection[str], classes: int) -> None:
         """Create what is missing of the label store, or is described otherwise than this run would."""
