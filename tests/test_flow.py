@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import heapq
 import logging
+import os
 import pickle
 import shutil
 import subprocess
@@ -12,17 +13,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import rasterio
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Worker
 from distributed.core import error_message
 
 from geoseg.engine import flow as flows
-from geoseg.engine.attempts import Failure
+from geoseg.engine.attempts import Failure, on_each_worker
 from geoseg.engine.connection import connected
 from geoseg.engine.flow import WINDOW, Flow
 from geoseg.engine.schedule import Schedule
@@ -168,6 +170,23 @@ def test_what_cannot_pass_is_tried_once(workers: Client, tmp_path: Path) -> None
     flow = run_one(workers, tmp_path, never_fits)
     assert (tmp_path / "tries").read_text() == "x"
     assert flow.outcome.failed == {"3-4": "predict: the model's output does not fit; describe it."}
+
+
+def seen(path: str, dask_worker: Worker) -> bool:  # noqa: ARG001 - what is called on each worker gets it
+    """Wait for a file, as long as compiling may take."""
+    deadline = time.monotonic() + 20
+    while not Path(path).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return Path(path).exists()
+
+
+def test_a_worker_that_gets_ready_answers_and_can_be_stopped(workers: Client, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(on_each_worker, workers, seen, str(tmp_path / "answered"))
+        time.sleep(0.5)
+        workers.run(os.getpid)
+        (tmp_path / "answered").touch()
+        assert set(found.result()) == {True}
 
 
 def test_what_may_pass_is_tried_again(workers: Client, tmp_path: Path) -> None:

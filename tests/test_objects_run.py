@@ -30,6 +30,7 @@ from geoseg.grid import TileGrid, Tiling
 from geoseg.instances import TileObjects
 from geoseg.models import Detections, ModelSpec, Prompts, wrap
 from geoseg.store import ObjectFolder
+from geoseg.store.journal import Journal
 from tests.networks import write_item
 from tests.rasters import write_raster
 
@@ -337,6 +338,22 @@ def test_united_objects_that_hold_other_bytes_are_united_again(client: Client, r
     assert again.outcome.done["unite"] == 1
     assert again.instances_path is not None
     np.testing.assert_array_equal(read(again.instances_path), truth())
+
+
+def test_objects_of_another_block_are_damage(tmp_path: Path) -> None:
+    objects, grid = ObjectFolder(tmp_path / "objects"), TileGrid((20, 20), Tiling(16, 2, 4), (1, 1))
+    for col in (0, 1):
+        tile = TileObjects(
+            np.ones((4, 4), np.int32), np.array([2 + col], np.uint8), np.ones(1, np.float32), np.zeros(1)
+        )
+        Journal(tmp_path, tmp_path / "predict").put(
+            (0, col), [objects.write_tiles(grid.block(0, col), {(0, col): tile})]
+        )
+    paths = [objects.path / f"0-{col}.tiles.npz" for col in (0, 1)]
+    paths[0].write_bytes(paths[1].read_bytes())
+    with pytest.raises(DamagedError, match=r"0-0\.tiles\.npz was damaged \(it is another file\) and is removed"):
+        objects.read_tiles(0, 0)
+    assert list(objects.read_tiles(0, 1)) == [(0, 1)]
 
 
 def test_a_file_of_objects_that_is_gone_is_an_error_and_never_no_objects(tmp_path: Path) -> None:

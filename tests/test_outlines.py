@@ -33,7 +33,7 @@ from scipy.ndimage import gaussian_filter
 
 import geoseg
 from geoseg.cli import main
-from geoseg.engine import Event, connect
+from geoseg.engine import Event, ProgressEvent, Writing, connect
 from geoseg.errors import GeosegError, OutputError, RasterError, WorkflowError
 from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels
 from geoseg.outlines.merging import AT_ONCE, merge
@@ -195,6 +195,30 @@ def test_a_region_cuts_polygons_exactly(raster: Path, client: Client, tmp_path: 
     frame = gpd.read_file(tmp_path / "512.gpkg", layer="polygons")
     assert frame.union_all().symmetric_difference(circle).area < 1e-3
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["0-1.arrow", "0-2.labels 0-2.survey.npz"])
+def test_polygons_that_hold_other_bytes_are_made_again_in_the_same_start(
+    raster: Path, client: Client, tmp_path: Path, name: str
+) -> None:
+    options: dict[str, Any] = {"client": client, "block_size": 64, "simplify": 20, "min_area": 2_500}
+    geoseg.polygonize(str(raster), tmp_path / "whole.gpkg", **options)
+
+    def stop(event: ProgressEvent) -> None:
+        if isinstance(event, Writing):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        geoseg.polygonize(str(raster), tmp_path / "out.gpkg", progress=stop, **options)
+    outlines = tmp_path / ".out.gpkg.geoseg" / "state" / "outlines"
+    for file in name.split():
+        content = bytearray((outlines / file).read_bytes())
+        content[len(content) // 2] ^= 255
+        (outlines / file).write_bytes(content)
+    if "labels" in name:
+        (outlines / "trace" / "0-2").unlink()
+    geoseg.polygonize(str(raster), tmp_path / "out.gpkg", **options)
+    assert rows_of(tmp_path / "out.gpkg") == rows_of(tmp_path / "whole.gpkg")
 
 
 def test_after_kill_9_the_same_command_goes_on(raster: Path, client: Client, tmp_path: Path) -> None:

@@ -57,6 +57,22 @@ def test_a_block_whose_labels_are_all_zero_is_stored(folder: RunFolder) -> None:
     assert (folder.blocks.read_labels(*block.core.slices()) == 0).all()
 
 
+def test_a_chunk_that_is_that_of_another_block_is_damaged_and_removed(folder: RunFolder) -> None:
+    paths = []
+    for block in (GRID.block(0, 0), GRID.block(0, 1)):
+        values = np.full(block.core.shape, 1 + block.col, np.uint8)
+        digests = folder.blocks.write_block(block, {"labels": values, "confidence": values})
+        folder.journal("finish").put((block.row, block.col), digests)
+        paths.append(folder.state / digests[0].name)
+    contents = [path.read_bytes() for path in paths]
+    paths[0].write_bytes(contents[1])
+    assert len(contents[0]) == len(contents[1])
+    folder.blocks.read_labels(*GRID.block(0, 1).core.slices())
+    with pytest.raises(DamagedError, match=r"labels/c/0/0 was damaged .* and is removed"):
+        folder.blocks.read_labels(slice(0, 50), slice(0, 41))
+    assert not paths[0].exists()
+
+
 def test_a_draft_comes_back_whole_and_is_dropped_like_a_strip(folder: RunFolder) -> None:
     block = GRID.block(1, 0)
     pixels = Pixels.empty(block.core.shape, 3)

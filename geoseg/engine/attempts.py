@@ -6,10 +6,12 @@ is raised. So only what may pass is raised, and everything that is known of a fa
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from distributed import Client, KilledWorker, Worker
@@ -159,8 +161,9 @@ def results_of(client: Client, futures: list[Any]) -> list[Any]:
     return list(results)
 
 
-def _on_worker(function: Callable[..., Any], name: str, dask_worker: Worker) -> Any:
-    return _try(lambda: function(name, dask_worker=dask_worker), ())
+async def _on_worker(function: Callable[..., Any], name: str, dask_worker: Worker) -> Any:
+    """In a thread of its own: a worker that compiles for minutes still answers, and ends when it is told to."""
+    return await asyncio.to_thread(_try, partial(function, dask_worker=dask_worker), (name,))
 
 
 def _try(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

@@ -103,7 +103,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     """Leave out that nobody waits for results any more, and that connections are closed: Ctrl-C wants that."""
     if record.exc_info is not None and isinstance(record.exc_info[1], CommClosedError):
         return False
-    return "Couldn't gather keys" not in record.getMessage()
+    return not any(words in record.getMessage() for words in ("Couldn't gather keys", "broadcast to"))
 
 
 def _local_cluster(crew: Crew, dashboard: str) -> LocalCluster:

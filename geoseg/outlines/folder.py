@@ -113,15 +113,18 @@ class OutlineFolder:
         """Write what is known of a node, as plain arrays."""
         return write_arrays(self.file(place, f"{kind}.npz"), self.path, arrays)
 
-    def read_arrays(self, place: Place, kind: str) -> dict[str, NDArray[Any]]:
-        """Read what is known of a node.
+    def read_arrays(self, place: Place, kind: str, writer: Place | None = None) -> dict[str, NDArray[Any]]:
+        """Read what is known of a node; ``writer`` is the node that has written it, itself unless given.
 
         Raises
         ------
         DamagedError
             It is missing or damaged.
         """
-        return read_arrays(self.file(place, f"{kind}.npz"))
+        path = self.file(place, f"{kind}.npz")
+        writer = writer or place
+        stages = ("trace", "join") if kind == "piece" else ("survey", "merge")
+        return read_arrays(path, self.journal(stages[not is_block(writer)]).digest(path, writer))
 
     def write_labels(self, place: Place, labels: NDArray[Any]) -> Digest:
         """Write the labels of a block, compressed."""

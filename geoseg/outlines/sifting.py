@@ -78,7 +78,7 @@ def _settled(plan: OutlinePlan, place: Place) -> Integers:
     parent = plan.tree.parent(place)
     if parent is None:
         return np.empty(0, np.int64)
-    fates = Fates.from_arrays(plan.folder.read_arrays(place, "fates"))
+    fates = Fates.from_arrays(plan.folder.read_arrays(place, "fates", parent))
     return fates.settled(_settled(plan, parent))
 
 

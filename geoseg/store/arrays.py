@@ -48,11 +48,14 @@ def write_arrays(path: Path, root: Path, arrays: Mapping[str, NDArray[Any]], *, 
     named: dict[str, Any] = dict(arrays)
     save = np.savez_compressed if compress else np.savez
     write_file(path, lambda temporary: save(temporary, **named), durable=False)
-    return Digest.of(path, root, checks_itself=True)
+    with zipfile.ZipFile(path) as archive:
+        return Digest.of(path, root, _crc32(archive))
 
 
-def read_arrays(path: Path, chosen: Callable[[str], bool] = lambda _: True) -> dict[str, NDArray[Any]]:
-    """Read arrays, or those whose name is chosen.
+def read_arrays(
+    path: Path, digest: Digest | None, chosen: Callable[[str], bool] = lambda _: True
+) -> dict[str, NDArray[Any]]:
+    """Read arrays, or those whose name is chosen; ``digest`` is what a marker says of the file.
 
     Raises
     ------
@@ -61,8 +64,15 @@ def read_arrays(path: Path, chosen: Callable[[str], bool] = lambda _: True) -> d
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            if digest is not None and _crc32(arrays.zip) != digest.crc32:
+                raise damaged(path, "it is another file")
             return {name: arrays[name] for name in arrays.files if chosen(name)}
     except FileNotFoundError as error:
         raise missing(path) from error
     except DAMAGE as error:
         raise damaged(path, error) from error
+
+
+def _crc32(archive: zipfile.ZipFile) -> int:
+    """One checksum of those that an archive has of its members, which are compared when one is read."""
+    return zlib.crc32(repr([(item.filename, item.CRC) for item in archive.infolist()]).encode())

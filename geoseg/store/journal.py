@@ -41,19 +41,19 @@ class Digest:
         From the folder that the markers speak of.
     size : int
         Bytes.
-    crc32 : int, optional
-        Of the file, or of the arrays in it; None in formats that check themselves.
+    crc32 : int
+        Of the file, or of the arrays in it.
     """
 
     name: str
     size: int
-    crc32: int | None = None
+    crc32: int
 
     @classmethod
-    def of(cls, path: Path, root: Path, *, checks_itself: bool = False) -> Digest:
-        """Take the digest of a file below a folder."""
+    def of(cls, path: Path, root: Path, crc32: int | None = None) -> Digest:
+        """Take the digest of a file below a folder, whose checksum may be known."""
         name = path.relative_to(root).as_posix()
-        return cls(name, path.stat().st_size, None if checks_itself else _crc32(path))
+        return cls(name, path.stat().st_size, _crc32(path) if crc32 is None else crc32)
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,13 @@ class Journal:
         """Digests by name of file; None when there is no marker, or one that was cut off."""
         try:
             content = json.loads(self._path(place).read_bytes())
-            return {file: Digest(file, int(size), crc32) for file, (size, crc32) in content.items()}
+            return {file: Digest(file, int(size), int(crc32)) for file, (size, crc32) in content.items()}
         except (FileNotFoundError, IsADirectoryError, ValueError, TypeError, AttributeError):
             return None
+
+    def digest(self, path: Path, place: Place) -> Digest | None:
+        """What a marker says of a file; None when it does not speak of it."""
+        return (self.read(place) or {}).get(path.relative_to(self.root).as_posix())
 
     def differing(self, place: Place, counts: Callable[[str], bool] = lambda _: True) -> list[Path]:
         """Files that count and are not there in their sizes; the marker, when it was cut off or there is none."""
@@ -124,7 +128,7 @@ class Journal:
         DamagedError
             It is missing or differs; what differs is removed, so that the next start makes it again.
         """
-        digest = (self.read(place) or {}).get(path.relative_to(self.root).as_posix())
+        digest = self.digest(path, place)
         if not path.exists():
             raise missing(path)
         if digest is not None and (_size(path) != digest.size or _crc32(path) != digest.crc32):

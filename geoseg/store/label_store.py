@@ -24,7 +24,7 @@ from geoseg.grid import Block, TileGrid
 from geoseg.instances import MergedInstances
 from geoseg.probabilities import LEVELS, NO_INTEGER, NODATA, Background, Labels, Stored, apply_threshold
 from geoseg.store.arrays import DAMAGE
-from geoseg.store.journal import Digest, Journal, damaged, missing
+from geoseg.store.journal import Digest, Journal, damaged
 from geoseg.store.objects import ObjectFolder
 
 ARRAYS: Mapping[str, tuple[type[np.unsignedinteger[Any]], int]] = {
@@ -98,7 +98,7 @@ class LabelStore:
             for name, values in arrays.items():
                 self._array(name)[(..., *block.core.slices())] = values
             chunks = [chunk for name in arrays for chunk, *_ in self._chunks(name, *block.core.slices())]
-            return [Digest.of(chunk, self.state, checks_itself=True) for chunk in chunks]
+            return [Digest.of(chunk, self.state) for chunk in chunks]
         except OSError as error:
             raise OutputError(
                 f"block {block.id} cannot be written to {self.state} ({error.strerror or error}); free some space "
@@ -172,8 +172,7 @@ class LabelStore:
             A chunk is missing, or is not what was written.
         """
         for chunk, row, col in self._chunks(name, rows, cols):
-            if not chunk.exists() and self._was_written(name, chunk, row, col):
-                raise missing(chunk)
+            self._check(name, chunk, row, col)
         try:
             return np.asarray(self._array(name)[..., rows, cols])
         except DAMAGE as error:
@@ -203,13 +202,13 @@ class LabelStore:
         )
         return [(folder / str(row) / str(col), row, col) for row in down for col in across]
 
-    def _was_written(self, name: str, chunk: Path, row: int, col: int) -> bool:
-        """Whether the marker of the block that owns a chunk speaks of it; the last blocks own two of an axis."""
-        journal, file = (
-            Journal(self.state, self.state / ("number" if name == "instances" else "finish")),
-            chunk.relative_to(self.state).as_posix(),
-        )
-        return any(file in (journal.read((y, x)) or ()) for y in (row, row - 1) for x in (col, col - 1))
+    def _check(self, name: str, chunk: Path, row: int, col: int) -> None:
+        """Compare a chunk with the marker of the block that owns it; the last blocks own two of an axis."""
+        journal = Journal(self.state, self.state / ("number" if name == "instances" else "finish"))
+        owners = ((y, x) for y in (row, row - 1) for x in (col, col - 1))
+        owner = next((place for place in owners if journal.digest(chunk, place)), None)
+        if owner is not None:
+            journal.check(chunk, owner)
 
     def _array(self, name: str) -> Any:
         path = self.path / name

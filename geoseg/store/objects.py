@@ -11,7 +11,7 @@ Each file is written whole and never changed. It knows files and arrays.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,12 @@ from geoseg.files import unfinished as unfinished_name
 from geoseg.grid import Block
 from geoseg.instances import InstanceTable, Meeting, MergedInstances, TileObjects
 from geoseg.store.arrays import DAMAGE, read_arrays, write_arrays
-from geoseg.store.journal import Digest, missing
+from geoseg.store.journal import Digest, Journal, missing
 
 Place = tuple[int, int]
+
+WRITER = {"tiles": "predict", "meeting": "finish"}
+"""The stage that writes each kind of file."""
 
 COLUMNS = ("classes", "scores", "prompts")
 """What the table of all objects needs of those of a tile."""
@@ -69,9 +72,7 @@ class ObjectFolder:
         DamagedError
             They are missing or damaged.
         """
-        arrays = read_arrays(
-            self._file((row, col), "tiles"), lambda name: wanted is None or _place(_tile_of(name)) in wanted
-        )
+        arrays = self._read((row, col), "tiles", lambda name: wanted is None or _place(_tile_of(name)) in wanted)
         return {
             _place(name): TileObjects(*(arrays[f"{name}.{field.name}"] for field in fields(TileObjects)))
             for name in dict.fromkeys(map(_tile_of, arrays))
@@ -126,9 +127,14 @@ class ObjectFolder:
         self, kind: str, blocks: Iterable[Place], *, is_complete: bool, columns: Collection[str] | None = None
     ) -> Iterator[dict[str, NDArray[Any]]]:
         """Arrays of each block, or some columns of them."""
-        for path in (self._file(place, kind) for place in blocks):
-            if is_complete or path.exists():
-                yield read_arrays(path, lambda name: columns is None or name.rpartition(".")[2] in columns)
+        for place in blocks:
+            if is_complete or self._file(place, kind).exists():
+                yield self._read(place, kind, lambda name: columns is None or name.rpartition(".")[2] in columns)
+
+    def _read(self, place: Place, kind: str, chosen: Callable[[str], bool]) -> dict[str, NDArray[Any]]:
+        """Arrays of a block, as the marker of the stage that wrote them knows them."""
+        path, root = self._file(place, kind), self.path.parent
+        return read_arrays(path, Journal(root, root / WRITER[kind]).digest(path, place), chosen)
 
     def write_united(self, objects: MergedInstances) -> list[Digest]:
         """Keep the objects of the raster."""

@@ -107,7 +107,7 @@ class StripFolder:
     def _read_strip(self, row: int, col: int, name: str) -> list[NDArray[Any]]:
         """Read the arrays of a strip; their checksum is taken in memory, so that the file is read once."""
         path = self.file(row, col, name)
-        digest = (self._journal.read((row, col)) or {}).get(self._name(path))
+        digest = self._journal.digest(path, (row, col))
         try:
             with path.open("rb") as file:
                 arrays = [np.load(file, allow_pickle=False) for _ in range(3 if name == "draft" else 1)]

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
@@ -32,7 +32,7 @@ from geoseg.engine import (
     results_of,
     stages_of_run,
 )
-from geoseg.errors import BlockError, OutputError, WorkflowError
+from geoseg.errors import BlockError, DamagedError, OutputError, WorkflowError
 from geoseg.files import local_path
 from geoseg.held import value_of
 from geoseg.options import Polygonizing, read_options
@@ -265,6 +265,21 @@ def _run_on(
     progress: ProgressCallback,
     resumed: bool,
 ) -> PolygonizeResult:
+    """Outline labels; what of an earlier start is found damaged on the way is removed, and made again, once."""
+    with suppress(DamagedError):
+        return _run_once(client, wanted, plan, style, path, progress, resumed)
+    return _run_once(client, wanted, plan, style, path, progress, resumed=True)
+
+
+def _run_once(
+    client: Client,
+    wanted: Polygonizing,
+    plan: OutlinePlan,
+    style: list[StyledClass] | None,
+    path: Path,
+    progress: ProgressCallback,
+    resumed: bool,
+) -> PolygonizeResult:
     """Say that an outline begins, and run it."""
     height, width = plan.raster_shape
     title = f"{'continuing' if resumed else 'outlining'} {width:,} x {height:,} px, {plan.block_count} blocks"
@@ -291,7 +306,8 @@ def _outline(
     outcome = outline(plan, client, retries=wanted.retries, progress=progress)
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))
-        raise BlockError(
+        kind = DamagedError if outcome.is_damaged else BlockError
+        raise kind(
             f"{len(outcome.failed)} blocks failed, the first, {name}, in {reason.rstrip('.')}{outcome.trace_note}; "
             "fix the cause and run the same command again."
         )
