@@ -11,7 +11,7 @@ import warnings
 
 import psutil
 import pytest
-from distributed import Nanny
+from distributed import Client, Nanny
 
 from geoseg.engine import connect, forking
 from geoseg.errors import WorkerError
@@ -38,6 +38,26 @@ def test_workers_of_later_runs_have_the_same_parent_and_the_environment_of_now(m
             assert (variable, arenas, loaded) == (value, "1", True)
     assert len(parents) == 1
     assert parents != {os.getpid()}
+
+
+@forked
+def test_a_server_of_other_variables_is_stopped_once_its_workers_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parent_under(client: Client) -> int:
+        return int(next(iter(client.run(look).values()))[0])
+
+    monkeypatch.setenv("HF_HUB_CACHE", "/first")
+    with connect(None, 1) as first:
+        before = parent_under(first)
+        monkeypatch.setenv("HF_HUB_CACHE", "/second")
+        with connect(None, 1) as second:
+            now = parent_under(second)
+            assert now != before
+            assert parent_under(first) == before
+    monkeypatch.setenv("HF_HUB_CACHE", "/third")
+    with connect(None, 1) as third:
+        assert parent_under(third) not in (before, now)
+        assert not psutil.pid_exists(before)
+        assert not psutil.pid_exists(now)
 
 
 def test_systems_that_cannot_fork_libraries_load_them_in_each_worker(monkeypatch: pytest.MonkeyPatch) -> None:

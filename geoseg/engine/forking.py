@@ -1,8 +1,9 @@
 """Workers are forked from one process that has loaded the libraries: they start at once, and share their memory.
 
 That process is a fork server of geoseg's own: it is started by the first cluster, serves the later ones of the same
-process too, and ends with it. A program that uses multiprocessing keeps the server and the settings that it has. On
-systems where loaded libraries must not be forked the server loads none, and each worker imports them itself.
+process too, and ends with it, or when a later cluster needs another environment. A program that uses multiprocessing
+keeps the server and the settings that it has. On systems where loaded libraries must not be forked the server loads
+none, and each worker imports them itself.
 
 Workers never import the main module of the program, which multiprocessing does otherwise: a script without a main guard
 would start its run again in each of them, and a notebook or a program on the standard input has no file to import.
@@ -17,6 +18,8 @@ from contextlib import contextmanager
 from multiprocessing import context, forkserver, popen_forkserver, process, reduction, spawn, util
 from multiprocessing.context import set_spawning_popen
 from threading import Lock
+
+import psutil
 
 from geoseg.errors import WorkerError
 from geoseg.planning import IS_FORKING
@@ -39,7 +42,7 @@ SAFE = {"PYTHONSAFEPATH": "1"}
 """So that the server imports no ``random.py`` of the current directory; workers search where this process does."""
 
 _lock = Lock()
-_servers: dict[tuple[int, frozenset[tuple[str, str]]], forkserver.ForkServer] = {}
+_servers: dict[tuple[int, frozenset[tuple[str, str]]], _Server] = {}
 """Servers by the process that has started them, as a process that was forked since has none, and by the variables that
 their libraries have read."""
 
@@ -60,6 +63,7 @@ def start_server(environment: Mapping[str, str]) -> dict[str, str]:
     wanted = {name: os.environ.get(name, value) for name, value in environment.items()}
     with _lock, _environment({**wanted, **SAFE}):
         _server().ensure_running()
+        _stop_others()
     return {METHOD: NAME}
 
 
@@ -89,15 +93,35 @@ def _has_directory() -> bool:
     return True
 
 
-def _server() -> forkserver.ForkServer:
+class _Server(forkserver.ForkServer):
+    """A fork server that knows the processes that it has started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pids: set[int] = set()
+        self.set_forkserver_preload(list(LOADED) if IS_FORKING else [])
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all processes that it has started have ended."""
+        return not any(psutil.pid_exists(pid) for pid in self.pids)
+
+
+def _server() -> _Server:
     """The server of this process."""
     read = frozenset(item for item in os.environ.items() if item[0].startswith(READ_AT_IMPORT))
     key = os.getpid(), read
     if key not in _servers:
-        server = forkserver.ForkServer()
-        server.set_forkserver_preload(list(LOADED) if IS_FORKING else [])
-        _servers[key] = server
+        _servers[key] = _Server()
     return _servers[key]
+
+
+def _stop_others() -> None:
+    """Stop servers of other variables that serve no run any more: each holds some hundred MiB."""
+    current = _server()
+    for key, server in list(_servers.items()):
+        if key[0] == os.getpid() and server is not current and server.is_idle:
+            _servers.pop(key)._stop()  # type: ignore[attr-defined]
 
 
 class _Popen(popen_forkserver.Popen):
@@ -112,12 +136,14 @@ class _Popen(popen_forkserver.Popen):
             reduction.dump(process_obj, content)
         finally:
             set_spawning_popen(None)
-        self.sentinel, pipe = _server().connect_to_new_process(self._fds)  # type: ignore[attr-defined]
+        server = _server()
+        self.sentinel, pipe = server.connect_to_new_process(self._fds)  # type: ignore[attr-defined]
         alive = os.dup(pipe)  # the child sees by it that this process has ended
         self.finalizer = util.Finalize(self, util.close_fds, (alive, self.sentinel))  # type: ignore[attr-defined]
         with os.fdopen(pipe, "wb") as file:
             file.write(content.getbuffer())
         self.pid = forkserver.read_signed(self.sentinel)
+        server.pids.add(self.pid)
 
 
 class _Process(context.ForkServerProcess):
