@@ -8,6 +8,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import rioxarray
@@ -137,6 +138,52 @@ def test_the_crs_is_the_stated_one_and_not_a_guess(tmp_path: Path) -> None:
     shifted = "+proj=utm +zone=33 +ellps=intl +towgs84=-104.1,-49.1,-9.9,0.971,-2.917,0.714,-11.68 +units=m +type=crs"
     path = write_raster(tmp_path / "a.tif", noise(1, 20, 20), crs=shifted)
     assert open_raster(rioxarray.open_rasterio(path)).crs == open_raster(path).crs
+
+
+def mapped(mapping: dict[str, Any], **coordinates: Any) -> xr.DataArray:
+    """An array of 10 m pixels whose CRS stands in a grid mapping of the CF conventions, without WKT."""
+    values = {"y": 1_200_000 - np.arange(20) * 10.0, "x": 2_600_000 + np.arange(20) * 10.0} | coordinates
+    place = {**values, "crs": ((), 0, mapping)}
+    return xr.DataArray(np.ones((20, 20), np.uint8), place, ("y", "x"), attrs={"grid_mapping": "crs"})
+
+
+@pytest.mark.parametrize("code", [2056, 27572, 3200, 2225, 2154, 32632, 3035])
+@pytest.mark.filterwarnings("ignore:angle from rectified")
+def test_a_grid_mapping_is_the_crs_of_its_name_whatever_its_parameters_lose(code: int) -> None:
+    mapping = pyproj.CRS.from_epsg(code).to_cf()
+    del mapping["crs_wkt"]
+    assert open_raster(mapped(mapping)).crs == f"EPSG:{code}"
+
+
+def test_a_grid_mapping_without_a_known_name_is_read_by_its_parameters_but_for_a_lost_angle() -> None:
+    mapping = pyproj.CRS.from_epsg(3035).to_cf() | {"projected_crs_name": "mine"}
+    del mapping["crs_wkt"]
+    found = open_raster(mapped(mapping)).crs
+    to_map = pyproj.Transformer.from_crs("EPSG:4258", found.to_wkt(), always_xy=True)
+    np.testing.assert_allclose(to_map.transform(10, 52), (4_321_000, 3_210_000), atol=0.01)
+    skewed = {"grid_mapping_name": "oblique_mercator", "azimuth_of_central_line": 90.0} | {
+        "latitude_of_projection_origin": 46.95, "longitude_of_projection_origin": 7.44,
+        "scale_factor_at_projection_origin": 1.0, "false_easting": 2.6e6, "false_northing": 1.2e6,
+    }  # fmt: skip
+    with pytest.raises(CrsError) as error:
+        open_raster(mapped(skewed))
+    assert str(error.value) == (
+        "'DataArray': its grid mapping 'oblique_mercator' does not say how its axes are turned; write the CRS with "
+        'array.rio.write_crs("EPSG:2056").'
+    )
+
+
+@pytest.mark.parametrize(
+    ("unit", "crs", "own"), [("rad", 32632, "metre"), ("km", 3031, "metre"), ("m", 2225, "US survey foot")]
+)
+def test_coordinates_in_another_unit_than_the_crs_are_refused(unit: str, crs: int, own: str) -> None:
+    axes = {name: xr.Variable(name, np.arange(20) * 10.0 + 100, {"units": unit}) for name in ("y", "x")}
+    with pytest.raises(CrsError) as error:
+        open_raster(mapped({"crs_wkt": pyproj.CRS.from_epsg(crs).to_wkt()}, **axes))
+    assert str(error.value) == (
+        f"'DataArray' has coordinates in {unit}, and its CRS counts in {own}; convert them first, such as "
+        "array.assign_coords(x=array.x * factor, y=array.y * factor)."
+    )
 
 
 def test_degrees_without_a_crs_are_those_of_wgs_84_and_float32_coordinates_are_a_grid() -> None:

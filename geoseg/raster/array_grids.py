@@ -31,6 +31,10 @@ SPATIAL = (
 _WKT = "crs_wkt", "spatial_ref"
 _UNEVEN = 0.1  # px that a coordinate of single precision may be off its place
 _DEGREES = "degrees_north", "degree_north", "degrees_east", "degree_east"
+_METRES = dict.fromkeys(("m", "metre", "metres", "meter", "meters"), 1.0)
+_METRES |= dict.fromkeys(("km", "kilometre", "kilometres", "kilometer", "kilometers"), 1000.0)
+_METRES |= dict.fromkeys(("rad", "radian", "radians"), float("nan"))  # angles of a satellite's scan: no length
+"""Lengths that units of coordinates stand for, m."""
 
 
 def spatial_dims(array: xr.DataArray, given: str) -> tuple[Any, Any]:
@@ -84,7 +88,10 @@ def grid_of_array(
         )
     shape = array.sizes[dims[0]], array.sizes[dims[1]]
     transform = _transform(array, dims, _stated_transform(mapping), given)
-    geobox = grid_of(shape, transform, _crs(array, dims, mapping, given), default, require_crs=require_crs)
+    crs = _crs(array, dims, mapping, given)
+    if crs is not None:
+        _check_units(array, dims, crs, given)
+    geobox = grid_of(shape, transform, crs, default, require_crs=require_crs)
     if geobox is None:
         lacks = "coordinates of rows and columns" if transform.is_identity else "coordinate reference system"
         remedy = (
@@ -111,13 +118,42 @@ def _crs(array: xr.DataArray, dims: tuple[Any, Any], mapping: Mapping[str, Any],
         if text is not None:
             return stated_crs(text) if "[" in text else named_crs(text)
         if "grid_mapping_name" in mapping:
-            return stated_crs(pyproj.CRS.from_cf(dict(mapping)).to_wkt())
+            return _described_crs(mapping)
         if array.attrs.get("crs"):
             return named_crs(str(array.attrs["crs"]))
     except (CrsError, CRSError, KeyError) as error:
         raise CrsError(f"'{given}': {error}") from error
     units = [array.coords[name].attrs.get("units") for name in dims if name in array.coords]
     return named_crs("EPSG:4326") if len(units) == 2 and all(unit in _DEGREES for unit in units) else None
+
+
+def _described_crs(mapping: Mapping[str, Any]) -> CRS:
+    """The CRS of a grid mapping without WKT: the one of its name, because parameters of CF lose scales and units."""
+    name = str(mapping.get("projected_crs_name", ""))
+    try:
+        named = pyproj.CRS.from_user_input(name)
+    except CRSError:
+        named = None
+    if named is not None and named.name == name:
+        return stated_crs(named.to_wkt())
+    if mapping["grid_mapping_name"] == "oblique_mercator":  # pyproj turns its axes by an angle that CF does not know
+        raise CrsError(
+            "its grid mapping 'oblique_mercator' does not say how its axes are turned; "
+            'write the CRS with array.rio.write_crs("EPSG:2056").'
+        )
+    return stated_crs(pyproj.CRS.from_cf(dict(mapping)).to_wkt())
+
+
+def _check_units(array: xr.DataArray, dims: tuple[Any, Any], crs: CRS, given: str) -> None:
+    """Refuse coordinates in another unit than that of the CRS."""
+    axis = crs.proj.axis_info[0]
+    for name in dims:
+        unit = str(array.coords[name].attrs.get("units", "")) if name in array.coords else ""
+        if _METRES.get(unit.lower(), axis.unit_conversion_factor) != axis.unit_conversion_factor:
+            raise CrsError(
+                f"'{given}' has coordinates in {unit}, and its CRS counts in {axis.unit_name}; convert them first, "
+                f"such as array.assign_coords({dims[1]}=array.{dims[1]} * factor, {dims[0]}=array.{dims[0]} * factor)."
+            )
 
 
 def _stated_transform(mapping: Mapping[str, Any]) -> Affine | None:
