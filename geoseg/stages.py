@@ -67,8 +67,8 @@ class Scope:
     ----------
     predicts : bool
         A model labels blocks; otherwise labels are there already.
-    things : bool
-        Objects are told apart.
+    stuff, things : bool
+        Every pixel is labelled with a class; objects are told apart.
     outlines : bool
         Polygons are made.
     sieves : bool
@@ -76,6 +76,7 @@ class Scope:
     """
 
     predicts: bool = False
+    stuff: bool = True
     things: bool = False
     outlines: bool = False
     sieves: bool = False
@@ -156,7 +157,16 @@ TABLE = (
         "borders of tiles are blended",
         "geoseg.tasks:finish",
         over="blocks",
-        when=lambda scope: scope.predicts,
+        when=lambda scope: scope.predicts and scope.stuff,
+        needs=(Need(SAME, ("predict",), is_vital=True), Need(AROUND, ("predict",))),
+        is_dispensable=True,
+    ),
+    Stage(
+        "overlap",
+        "objects are counted where tiles overlap",
+        "geoseg.tasks:overlap",
+        over="blocks",
+        when=lambda scope: scope.things,
         needs=(Need(SAME, ("predict",), is_vital=True), Need(AROUND, ("predict",))),
         is_dispensable=True,
     ),
@@ -166,7 +176,7 @@ TABLE = (
         "geoseg.tasks:unite",
         over="raster",
         when=lambda scope: scope.things,
-        needs=(Need(EVERYWHERE, ("predict", "finish")),),
+        needs=(Need(EVERYWHERE, ("predict", "finish", "overlap")),),
     ),
     Stage(
         "number",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import cached_property, partial
 from typing import Any
 
@@ -40,7 +40,6 @@ from geoseg.segmentation import (
 )
 from geoseg.steps import Step, Written
 from geoseg.store import RunFolder
-from geoseg.store.journal import Digest
 from geoseg.store.strips import OWN_STRIPS
 from geoseg.tree import Place
 from geoseg.versions import instructions as instructions_of
@@ -217,32 +216,22 @@ def predict(job: Job, place: Place, _: Collection[Step]) -> Written:
 
 
 def finish(job: Job, place: Place, missing: Collection[Step]) -> Written:
-    """Complete a block's ramps with its neighbours' strips and store the block; count what its core says of objects.
+    """Complete a block's ramps with its neighbours' strips, and store its labels.
 
     Ramps where a neighbour is missing keep what the other tiles say.
     """
     folder, block = job.folder, job.plan.grid.block(*place)
     lost = {at for _, at in missing}
     sources = {strip: at for strip, at in job.sources_of(block).items() if at not in lost}
-    digests = []
-    if job.plan.has_things:
-        digests.append(folder.objects.write_meeting(block, meet(job.plan.grid, block, _Looking(job, block, lost).look)))
-    if job.plan.has_stuff:
-        digests += _finish_labels(job, block, sources)
-    own = dict.fromkeys(OWN_STRIPS, (block.row, block.col))
-    return Written(digests, [folder.strips.file(*at, strip) for strip, at in {**sources, **own}.items()])
-
-
-def _finish_labels(job: Job, block: Block, sources: Mapping[str, tuple[int, int]]) -> list[Digest]:
-    """Complete a block's ramps, and store its labels."""
-    own = dict.fromkeys(OWN_STRIPS, (block.row, block.col))
-    arrays = job.folder.strips.read({**sources, **own})
+    places = {**sources, **dict.fromkeys(OWN_STRIPS, (block.row, block.col))}
+    arrays = folder.strips.read(places)
     sums = {strip: arrays[strip][0] for strip in (*sources, "top", "left")}
     unused = sums["top"][:0]
     strips = Strips(sums["top"], sums["left"], right=unused, below=unused, corner=unused)
     neighbours = {strip: sums[strip] for strip in sources}
     pixels = finish_block(Prediction(Pixels(*arrays["draft"]), strips), neighbours, job.plan.spec)
-    return job.folder.blocks.write_block(block, _stored(pixels, job.plan, len(strips.top)))
+    digests = folder.blocks.write_block(block, _stored(pixels, job.plan, len(strips.top)))
+    return Written(digests, [folder.strips.file(*at, strip) for strip, at in places.items()])
 
 
 def _stored(pixels: Pixels, plan: Plan, count: int) -> dict[str, NDArray[Any]]:
@@ -255,18 +244,25 @@ def _stored(pixels: Pixels, plan: Plan, count: int) -> dict[str, NDArray[Any]]:
 
 
 class _Looking:
-    """Objects of the tiles around a block, each file of objects read once; those of blocks that are lost have none."""
+    """Objects that count of the tiles around a block, each file read once; those of blocks that are lost have none."""
 
     def __init__(self, job: Job, block: Block, lost: Collection[Place]) -> None:
         self._tiles: dict[tuple[int, int], TileObjects] = {}
         wanted = {(tile.row, tile.col) for tile in job.plan.grid.tiles_around(block)}
         for place in job.around(block):
             if place not in lost:
-                self._tiles |= job.folder.objects.read_tiles(*place, wanted)
+                self._tiles |= job.folder.objects.read_tiles(*place, wanted, min_score=job.plan.min_score)
 
     def look(self, row: int, col: int) -> TileObjects | None:
         """Objects of a tile; None where there are none."""
         return self._tiles.get((row, col))
+
+
+def overlap(job: Job, place: Place, missing: Collection[Step]) -> Written:
+    """Count what a block's core says of the objects of overlapping tiles."""
+    block = job.plan.grid.block(*place)
+    counts = meet(job.plan.grid, block, _Looking(job, block, {at for _, at in missing}).look)
+    return Written([job.folder.objects.write_meeting(block, counts)])
 
 
 def unite(job: Job, _: Place, missing: Collection[Step]) -> Written:
@@ -274,7 +270,7 @@ def unite(job: Job, _: Place, missing: Collection[Step]) -> Written:
     plan, objects = job.plan, job.folder.objects
     blocks = [(block.row, block.col) for block in plan.blocks()]
     united = unite_objects(
-        objects.read_table(plan.grid.cols.tiles, blocks, is_complete=not missing),
+        objects.read_table(plan.grid.cols.tiles, blocks, is_complete=not missing, min_score=plan.min_score),
         objects.read_meeting(blocks, is_complete=not missing),
         min_pixels=plan.min_pixels,
         keep_classes=plan.keep_classes,

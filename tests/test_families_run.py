@@ -239,3 +239,42 @@ def test_objects_are_the_same_after_kill_9_in_the_middle(client: Client, photo: 
     np.testing.assert_array_equal(read(result.instances_path), read(whole.instances_path))
     tables = [pyogrio.read_arrow(item.features_paths[0], layer="land_use")[1] for item in (result, whole)]
     assert tables[0].equals(tables[1])
+
+
+def same_objects(one: geoseg.RunResult, other: geoseg.RunResult) -> None:
+    """Refuse runs whose rasters or polygons differ in anything."""
+    for path, expected in zip(one.rasters, other.rasters, strict=True):
+        np.testing.assert_array_equal(read(path), read(expected))
+    tables = [pyogrio.read_arrow(item.features_paths[0], layer="land_use")[1] for item in (one, other)]
+    assert tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize("family", ["Mask2Former", "Mask R-CNN", "U-Net with watershed"])
+def test_another_min_score_of_a_family_gives_what_a_run_with_it_gives(
+    client: Client, photo: Path, tmp_path: Path, family: str
+) -> None:
+    item = entry(FAMILIES[family][0](tmp_path / "weights"), tmp_path)
+    first = run(client, photo, item, tmp_path / "out")
+    scores = first.features["score"].dropna()
+    min_score = float(scores.median())
+    assert scores.min() < min_score, "no object is left out"
+    later = run(client, photo, item, tmp_path / "out", min_score=min_score)
+    assert not later.outcome.done["predict"]
+    assert 0 < len(later.features["score"].dropna()) < len(scores)
+    same_objects(later, run(client, photo, item, tmp_path / "fresh", min_score=min_score, block_tiles=2))
+
+
+def test_another_min_score_is_obeyed_after_kill_9_in_the_middle(client: Client, photo: Path, tmp_path: Path) -> None:
+    item = entry(mask_rcnn(tmp_path / "weights"), tmp_path)
+    first = run(client, photo, item, tmp_path / "out", block_tiles=1)
+    min_score = float(first.features["score"].median())
+    whole = run(client, photo, item, tmp_path / "whole", block_tiles=1, min_score=min_score)
+    settings = {"model": str(item), "input": str(photo), "output": str(tmp_path / "out"), "workers": 1}
+    for stage, count in (("overlap", 2), ("number", 2)):
+        folder = RunFolder(tmp_path / "out")
+        kill_in_the_middle({**settings, "block_tiles": 1, "min_score": min_score}, folder.state / stage, count)
+        assert len(folder.journal(stage).places()) < first.plan.block_count, "the run was not interrupted in the middle"
+    result = run(client, photo, item, tmp_path / "out", block_tiles=1, min_score=min_score)
+    assert not result.outcome.done["predict"]
+    same_objects(result, whole)
+    same_objects(run(client, photo, item, tmp_path / "out", block_tiles=1), first)

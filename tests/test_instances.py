@@ -338,6 +338,16 @@ def square(y: int, x: int, size: int, shape: tuple[int, int] = (24, 24)) -> NDAr
     return mask
 
 
+@st.composite
+def detected(draw: st.DrawFn) -> tuple[NDArray[np.bool_], int, float]:
+    """A ragged square anywhere in a tile, its class and its score; equal scores are likely."""
+    y, x, size = draw(st.integers(0, 18)), draw(st.integers(0, 18)), draw(st.integers(1, 14))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    mask = np.zeros((24, 24), np.bool_)
+    mask[y : y + size, x : x + size] = True
+    return mask & (rng.random(mask.shape) < 0.8), draw(st.integers(0, 1)), draw(st.integers(0, 10)) / 10
+
+
 def test_the_best_object_takes_its_pixels_first_and_repetitions_go() -> None:
     tile = TileGrid((24, 24), TILING, (1, 1)).tile(0, 0)
     masks = [square(4, 4, 8), square(5, 4, 8), square(11, 4, 8)]
@@ -350,6 +360,28 @@ def test_the_best_object_takes_its_pixels_first_and_repetitions_go() -> None:
     inside = tile.reach.relative_to(tile.read)
     assert (painted.ids == 1).sum() == (masks[1][inside.slices()] & wanted).sum()
     assert not (painted.ids[~wanted]).any()
+
+
+@given(st.lists(detected(), max_size=9), st.sampled_from([n / 10 for n in range(11)]))
+def test_leaving_out_low_scores_is_painting_the_others_alone(
+    found: list[tuple[NDArray[np.bool_], int, float]], min_score: float
+) -> None:
+    """``paint(found).above(s) == paint(found of at least s)``: nothing takes pixels from what is better."""
+    tile = TileGrid((40, 40), TILING, (1, 1)).tile(0, 0)
+    wanted = np.ones(tile.reach.shape, np.bool_)
+    wanted[:3, :7] = False
+
+    def painted(items: list[tuple[NDArray[np.bool_], int, float]]) -> TileObjects:
+        masks, classes, scores = zip(*items, strict=True) if items else ((), (), ())
+        return paint(Detections.of(masks, classes, scores), tile, wanted, VALUES)
+
+    ours, expected = (
+        painted(found).above(min_score),
+        painted([item for item in found if np.float32(item[2]) >= min_score]),
+    )
+    for name in ("ids", "classes", "scores", "prompts"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(expected, name))
+        assert getattr(ours, name).dtype == getattr(expected, name).dtype
 
 
 def test_detections_know_their_boxes_and_drop_empty_masks() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,75 @@ def test_objects_with_a_low_score_are_left_out(client: Client, raster: Path, tmp
     assert gpd.read_file(result.features_paths[0])["name"].tolist() == ["ship"]
 
 
+def guesses(scaled: torch.Tensor, prompts: list[Prompts]) -> list[Detections]:
+    """Blobs, each of them twice more, worn away and moved: scores and pixels are others in each tile."""
+    return [_guessed(found, layer[0].numpy()) for found, layer in zip(blobs(scaled, prompts), scaled, strict=True)]
+
+
+def _guessed(found: Detections, values: NDArray[np.float32]) -> Detections:
+    rng = np.random.default_rng(int(values.sum()))
+    blob_masks = list(_whole(found, torch.Size((1, 1, *values.shape))))
+    guessed = [
+        np.roll(mask, rng.integers(-9, 9, 2), (0, 1)) & (rng.random(mask.shape) < 0.9) for mask in blob_masks * 2
+    ]
+    scores = np.concatenate([found.scores, rng.integers(0, 20, len(guessed)) / 20])
+    return Detections.of([*blob_masks, *guessed], np.tile(found.classes, 3), scores)
+
+
+def guesses_on_land(scaled: torch.Tensor) -> tuple[torch.Tensor, list[Detections]]:
+    scores, _ = land_and_things(scaled)
+    return scores, [replace(found, classes=found.classes + 2) for found in guesses(scaled, [])]
+
+
+@pytest.mark.parametrize(
+    ("task", "layouts", "min_scores"),
+    [
+        ("instance-segmentation", (1, 2), (0.9, 0.55, 0.7)),
+        ("panoptic-segmentation", (2, 1), (0.6, 0.751, 0.0)),
+        ("panoptic-segmentation", (1, 3), (0.45, 0.45, 0.8)),
+    ],
+)
+def test_another_min_score_gives_what_a_run_with_it_gives_and_predicts_nothing(
+    client: Client,
+    raster: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    task: str,
+    layouts: tuple[int, int],
+    min_scores: tuple[float, ...],
+) -> None:
+    monkeypatch.setitem(NETWORKS, "instance-segmentation", guesses)
+    monkeypatch.setitem(NETWORKS, "panoptic-segmentation", guesses_on_land)
+    first, other = ({"block_tiles": layout, "outputs": ["confidence"]} for layout in layouts)
+    lowest = min(0.5, *min_scores)  # down to the model's own they are kept without being asked for
+    before = run(client, raster, task, tmp_path / "a", min_score=lowest if lowest < 0.5 else None, **first)
+    for min_score in min_scores:
+        later = run(client, raster, task, tmp_path / "a", min_score=min_score, **first)
+        done = {stage for stage, count in later.outcome.done.items() if count}
+        assert done == ({"overlap", "unite", "number", "trace", "join"} if min_score != lowest else set())
+        fresh = run(client, raster, task, tmp_path / f"b{min_score}", min_score=min_score, overwrite=True, **other)
+        for path, expected in zip(later.rasters, fresh.rasters, strict=True):
+            np.testing.assert_array_equal(read(path), read(expected))
+        tables = [pyogrio.read_arrow(item.features_paths[0])[1] for item in (later, fresh)]
+        assert tables[0].equals(tables[1])
+        lowest = min_score
+    assert not np.array_equal(read(before.output / "instances.tif"), truth())
+
+
+def test_a_lower_min_score_than_what_was_kept_is_refused_and_planned_as_a_whole_run(
+    client: Client, raster: Path, tmp_path: Path
+) -> None:
+    made = run(client, raster, "instance-segmentation", tmp_path / "out", min_score=0.8).plan
+    wanted = {"model": str(write_model(tmp_path, "instance-segmentation")), "input": str(raster)}
+    wanted |= {"output": str(tmp_path / "out")}
+    assert geoseg.plan(wanted, min_score=0.5).tiles_to_predict == 0
+    assert geoseg.plan(wanted, min_score=0.49).tiles_to_predict == made.tile_count
+    with pytest.raises(FingerprintError, match=r"holds another run: min_score \(0.5 before, 0.49 now\)\. "):
+        run(client, raster, "instance-segmentation", tmp_path / "out", min_score=0.49)
+    run(client, raster, "instance-segmentation", tmp_path / "out", min_score=0.49, overwrite=True)
+    assert geoseg.plan(wanted).tiles_to_predict == 0  # more is kept than the model's own asks for
+
+
 def test_a_run_that_finds_nothing_leaves_empty_layers(client: Client, raster: Path, tmp_path: Path) -> None:
     names = ["objects.gpkg", "objects.parquet", "objects.shp"]
     result = run(client, raster, "instance-segmentation", tmp_path / "out", min_score=1.0, features=names)
@@ -295,10 +365,10 @@ def _holds_other_bytes(path: Path) -> None:
         ("0-1.tiles.npz", set()),
         ("1-0.meeting.npz", set()),
         ("0-1.tiles.npz ../unite/0-0", {"predict", "unite", "number"}),
-        ("1-0.meeting.npz ../unite/0-0", {"predict", "finish", "unite", "number"}),
+        ("1-0.meeting.npz ../unite/0-0", {"overlap", "unite", "number"}),
         ("united/scores.npy", {"unite", "number"}),
         ("../unite/0-0", {"unite", "number"}),
-        ("settings.json", {"unite", "number"}),
+        ("settings.json", {"overlap", "unite", "number"}),
     ],
 )
 @pytest.mark.parametrize("damage", [Path.unlink, _is_cut_off])

@@ -41,6 +41,7 @@ def stages_of_run(plan: Plan | None, outlines: OutlinePlan | None) -> tuple[Stag
     return stages_of(
         Scope(
             predicts=plan is not None,
+            stuff=plan is None or plan.has_stuff,
             things=plan is not None and plan.has_things,
             outlines=outlines is not None,
             sieves=outlines is not None and outlines.is_sifted,

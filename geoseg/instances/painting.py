@@ -44,6 +44,19 @@ class TileObjects:
     def __len__(self) -> int:
         return len(self.classes)
 
+    def above(self, min_score: float) -> TileObjects:
+        """Leave out objects with a lower score: what `paint` gives of the others alone.
+
+        A better object takes pixels from a worse one and never the other way, so the pixels of those that stay are the
+        same.
+        """
+        keep = self.scores >= min_score
+        if keep.all():
+            return self
+        numbers = np.zeros(len(self) + 1, np.int32)
+        numbers[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
+        return TileObjects(numbers[self.ids], self.classes[keep], self.scores[keep], self.prompts[keep])
+
 
 def paint(found: Detections, tile: Tile, wanted: Mask, values: NDArray[np.uint8]) -> TileObjects:
     """Give each pixel of a tile's reach to the best object that claims it.

@@ -51,9 +51,10 @@ if TYPE_CHECKING:
 SPEECH = (
     *("name", "weights", "checksum", "obtain", "parts", "description", "license", "metrics", "value_range"),
     *("halo", "ramp", "fixed_size", "edge_errors", "activation_bytes", "seconds_per_mpx"),
-    *("trust_model", "weights_bytes"),
+    *("trust_model", "weights_bytes", "min_score"),
 )
-"""Fields of a spec that do not decide labels, or are decided elsewhere: by the grid, and a digest of the weights."""
+"""Fields of a spec that do not decide labels, or are decided elsewhere: by the grid, a digest of the weights, and
+the lowest score of the objects that are kept."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,9 @@ class Plan:
         Objects with fewer pixels are left out; whoever changes it does not predict anew.
     keep_classes : frozenset of int
         Labels of classes whose objects stay whatever their size.
+    min_score : float
+        Objects with a lower score are left out; the run folder keeps those down to the spec's ``min_score``, so whoever
+        changes it within these does not predict anew.
     is_local : bool
         Whether all workers are on this machine; those of a cluster may share it with nobody.
     values : Values or None
@@ -115,6 +119,7 @@ class Plan:
     min_pixels: int = 1
     areas: PixelAreas | None = None
     keep_classes: frozenset[int] = frozenset()
+    min_score: float = 0.0
     is_local: bool = True
     values: Values | None = None
     network: SentNetwork | None = None
@@ -389,6 +394,7 @@ class Plan:
             "prompts": self.prompts.digest() if self.prompts else None,
             "words": [weights_digest(item) for item in self.word_models()],
             "keep_probabilities": self.keep_probabilities,
+            "min_score": self.spec.min_score if self.has_things else None,
             "versions": self.versions,
         }
 

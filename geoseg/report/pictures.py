@@ -74,7 +74,7 @@ def read_confidence(record: RunRecord, frame: Frame) -> tuple[Picture, NDArray[n
     grid, folder = record.grid, record.folder
     if grid is None or not (folder.state / "blocks.zarr").is_dir():
         return None
-    places = sorted(folder.journal("finish").places())
+    places = sorted(folder.journal("finish").places() or folder.journal("number").places())  # of objects alone
     step = max(1, math.ceil(math.sqrt(len(places) / MOST_BLOCKS)))
     coarse = frame
     while step > 1 and coarse.factor < step * max(grid.rows.chunk, grid.cols.chunk):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import DamagedError, OutputError
-from geoseg.files import remove
+from geoseg.files import clear, remove
 from geoseg.files import unfinished as unfinished_name
 from geoseg.grid import Block
 from geoseg.instances import InstanceTable, Meeting, MergedInstances, TileObjects
@@ -29,7 +29,7 @@ from geoseg.store.journal import Digest, Journal, missing
 
 Place = tuple[int, int]
 
-WRITER = {"tiles": "predict", "meeting": "finish"}
+WRITER = {"tiles": "predict", "meeting": "overlap"}
 """The stage that writes each kind of file."""
 
 COLUMNS = ("classes", "scores", "prompts")
@@ -57,7 +57,9 @@ class ObjectFolder:
         }
         return write_arrays(self._file((block.row, block.col), "tiles"), self.path.parent, arrays, compress=True)
 
-    def read_tiles(self, row: int, col: int, wanted: set[Place] | None = None) -> dict[Place, TileObjects]:
+    def read_tiles(
+        self, row: int, col: int, wanted: set[Place] | None = None, *, min_score: float = 0.0
+    ) -> dict[Place, TileObjects]:
         """Read objects of the tiles of the block at a position.
 
         Parameters
@@ -66,6 +68,8 @@ class ObjectFolder:
             The block.
         wanted : set, optional
             Rows and columns of the only tiles to read.
+        min_score : float
+            Objects with a lower score are left out.
 
         Raises
         ------
@@ -73,10 +77,11 @@ class ObjectFolder:
             They are missing or damaged.
         """
         arrays = self._read((row, col), "tiles", lambda name: wanted is None or _place(_tile_of(name)) in wanted)
-        return {
+        tiles = {
             _place(name): TileObjects(*(arrays[f"{name}.{field.name}"] for field in fields(TileObjects)))
             for name in dict.fromkeys(map(_tile_of, arrays))
         }
+        return {place: objects.above(min_score) for place, objects in tiles.items()}
 
     def has_tiles(self, row: int, col: int) -> bool:
         """Say whether the block at a position was predicted."""
@@ -105,7 +110,9 @@ class ObjectFolder:
         files = self._files("meeting", blocks, is_complete=is_complete)
         return Meeting.of([Meeting(*(arrays[field.name] for field in fields(Meeting))) for arrays in files])
 
-    def read_table(self, tiles_across: int, blocks: Iterable[Place], *, is_complete: bool) -> InstanceTable:
+    def read_table(
+        self, tiles_across: int, blocks: Iterable[Place], *, is_complete: bool, min_score: float = 0.0
+    ) -> InstanceTable:
         """All objects of all tiles; tiles are counted in raster order.
 
         Parameters
@@ -114,6 +121,8 @@ class ObjectFolder:
             Tiles of a row.
         blocks, is_complete
             As in `read_meeting`.
+        min_score : float
+            As in `read_tiles`.
 
         Raises
         ------
@@ -121,7 +130,7 @@ class ObjectFolder:
             A file is missing or damaged.
         """
         files = self._files("tiles", blocks, is_complete=is_complete, columns=COLUMNS)
-        return InstanceTable.of(tiles_across, (item for arrays in files for item in _columns(arrays)))
+        return InstanceTable.of(tiles_across, (item for arrays in files for item in _columns(arrays, min_score)))
 
     def _files(
         self, kind: str, blocks: Iterable[Place], *, is_complete: bool, columns: Collection[str] | None = None
@@ -135,6 +144,11 @@ class ObjectFolder:
         """Arrays of a block, as the marker of the stage that wrote them knows them."""
         path, root = self._file(place, kind), self.path.parent
         return read_arrays(path, Journal(root, root / WRITER[kind]).digest(path, place), chosen)
+
+    def forget_meetings(self) -> None:
+        """Remove what cores say about objects that count no more, or of which others count now."""
+        for path in self.path.glob("*.meeting.npz"):
+            clear(path)
 
     def write_united(self, objects: MergedInstances) -> list[Digest]:
         """Keep the objects of the raster."""
@@ -177,10 +191,11 @@ class ObjectFolder:
         return self.path / f"{place[0]}-{place[1]}.{kind}.npz"
 
 
-def _columns(arrays: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Place, tuple[Any, Any, Any]]]:
+def _columns(arrays: Mapping[str, NDArray[Any]], min_score: float) -> Iterator[tuple[Place, tuple[Any, Any, Any]]]:
     """What the table of all objects needs of each tile of a block."""
     for name in dict.fromkeys(map(_tile_of, arrays)):
-        classes, scores, prompts = (arrays[f"{name}.{column}"] for column in COLUMNS)
+        keep = arrays[f"{name}.scores"] >= min_score
+        classes, scores, prompts = (arrays[f"{name}.{column}"][keep] for column in COLUMNS)
         yield _place(name), (classes, scores, prompts)
 
 

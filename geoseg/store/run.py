@@ -172,13 +172,17 @@ class RunFolder:
         Parameters
         ----------
         settings : dict
-            All that decides it, as JSON values.
+            All that decides it, as JSON values; another ``min_score`` decides what overlaps too.
         """
         path = self.objects.path / "settings.json"
-        if read_json(path) == settings:
+        before = read_json(path)
+        if before == settings:
             return
-        for stage in ("unite", "number"):
+        is_counted = isinstance(before, dict) and before.get("min_score") == settings["min_score"]
+        for stage in ("unite", "number") if is_counted else ("unite", "number", "overlap"):
             self.journal(stage).keep(set())
+        if not is_counted:
+            self.objects.forget_meetings()
         write_json(path, settings)
 
     def _sweep(self) -> None:
@@ -193,7 +197,7 @@ class RunFolder:
     def _forget_damaged(self, grid: TileGrid, *, has_objects: bool) -> None:
         """Remove markers whose files are not there as they were written, and strips that no block waits for."""
         is_united = self.journal("unite").has(RASTER)
-        spent = {"predict": "strips/", **({"finish": "objects/"} if is_united else {})}  # what others have taken in
+        spent = {"predict": "strips/", **({"overlap": "objects/"} if is_united else {})}  # what others have taken in
         for stage in BLOCK_STAGES if has_objects else ("finish",):
             journal, counts = self.journal(stage), partial(_is_needed, spent=spent.get(stage))
             for place in journal.places():

@@ -71,7 +71,8 @@ def outlines_of_run(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> Ou
         places=made.places,
     )
     labelling = None if made.background is None else asdict(made.background)
-    plan.folder.prepare(fingerprint_of(wanted, made.raster, names) | {"labelling": labelling})
+    decided = {"labelling": labelling, "min_score": objects_of(made).get("min_score")}
+    plan.folder.prepare(fingerprint_of(wanted, made.raster, names) | decided)
     return plan
 
 
@@ -129,7 +130,8 @@ def objects_of(made: Plan) -> dict[str, Any]:
     if not made.has_things:
         return {}
     place = {} if made.min_pixels == 1 else {"crs": str(made.raster.crs)}
-    return {"min_pixels": made.min_pixels, "keep_classes": sorted(made.keep_classes), **place}
+    settings = {"min_pixels": made.min_pixels, "keep_classes": sorted(made.keep_classes), "min_score": made.min_score}
+    return settings | place
 
 
 def shaping_of(wanted: OutlineOptions, transform: Any, *, is_clipped: bool) -> Shaping:

@@ -81,10 +81,13 @@ def plan(
 
 
 def as_kept(made: Plan, folder: RunFolder) -> Plan:
-    """Go on keeping what a run folder has kept so far, also where nobody asks for it now."""
-    return replace(
-        made, keep_probabilities=made.keep_probabilities or bool(folder.fingerprint.get("keep_probabilities"))
-    )
+    """Go on keeping what a run folder has kept so far, also where nobody asks for it now: it may be asked for later."""
+    before = folder.fingerprint
+    kept, keeps = before.get("min_score"), made.keep_probabilities or bool(before.get("keep_probabilities"))
+    spec = made.spec
+    if made.has_things and isinstance(kept, int | float) and kept <= made.min_score:
+        spec = with_min_score(spec, kept)
+    return replace(made, spec=spec, keep_probabilities=keeps)
 
 
 def with_progress(made: Plan, folder: RunFolder) -> Plan:
@@ -117,6 +120,7 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
         min_pixels=min_pixels,
         areas=areas,
         keep_classes=values_of(wanted.keep_classes, names) or frozenset(),
+        min_score=spec.min_score if wanted.min_score is None else wanted.min_score,
         is_local=wanted.scheduler is None and client is None,
         network=None if model.network is None else SentNetwork.of(model.network),
         keep_probabilities=_keeps_probabilities(wanted, spec),
@@ -178,7 +182,9 @@ def _find_spec(wanted: Workflow, model: OwnModel) -> ModelSpec:
     if wanted.things is not None:
         spec = combine(spec, replace(find_model(wanted.things), tta=spec.tta, trust_model=wanted.trust_model))
     require_trust(spec)
-    return spec if wanted.min_score is None else with_min_score(spec, wanted.min_score)
+    if wanted.min_score is None or wanted.min_score >= spec.min_score:
+        return spec
+    return with_min_score(spec, wanted.min_score)
 
 
 def with_min_score(spec: ModelSpec, min_score: float) -> ModelSpec:
