@@ -35,18 +35,20 @@ from geoseg.imagery import open_imagery
 from geoseg.imagery.checking import check_values
 from geoseg.instances import InstanceTable, Meeting, MergedInstances, TileObjects, meet, paint_core, unite
 from geoseg.models import load_model, require_trust, wrap
-from geoseg.models.background import with_background
+from geoseg.models.background import probable_classes, with_background
 from geoseg.models.changing import changed
 from geoseg.models.own import ModelLike, OwnModel, own_model
 from geoseg.models.running import Precision
 from geoseg.models.spec import NODATA, ModelSpec, class_attributes
 from geoseg.options import ImageryOptions, read_options
 from geoseg.planning import RegionMask, tiling_of
+from geoseg.probabilities import as_floats
 from geoseg.raster import LOCAL, Raster
 from geoseg.raster.arrays import ImageryLike
 from geoseg.raster.options import configured
 from geoseg.segmentation import (
     Prediction,
+    by_class,
     detect_block,
     finish_block,
     label_block,
@@ -88,6 +90,7 @@ OUTPUTS: Mapping[str, Output] = {
     "labels": Output("uint8", NODATA, "any"),
     "confidence": Output("uint8", 0, "any"),
     "instances": Output("uint32", 0, "things"),
+    "probabilities": Output("float32", np.nan, "stuff"),
 }
 """All rasters by name; `segment` and its graph read this table."""
 
@@ -126,8 +129,8 @@ def segment(
     model : str, path, ModelSpec, torch.nn.Module or callable
         A name in the catalog, the path of an MLM item, a spec, or a network of your own.
     outputs : str or sequence of str, optional
-        What to give: ``"labels"``, ``"confidence"``, ``"instances"``. Labels unless given, and instances of a model
-        that finds nothing but objects.
+        What to give: ``"labels"``, ``"confidence"``, ``"instances"``, ``"probabilities"``. Labels unless given, and
+        instances of a model that finds nothing but objects.
     spec : ModelSpec, optional
         What a network of your own promises; required with one.
     bands : list of str or int, optional
@@ -160,7 +163,8 @@ def segment(
     xarray.DataArray, or xarray.Dataset of several outputs
         With coordinates and CRS (none where pixels are plain), the same numbers as `geoseg.run` writes: ``labels``
         uint8 (y, x), 255 = nodata, with names and colours of the classes; ``confidence`` uint8, 255 = 1.0, 0 = nodata;
-        ``instances`` uint32, 0 = none.
+        ``instances`` uint32, 0 = none; ``probabilities`` float32 (class, y, x), of the integers that `geoseg.run`
+        writes, NaN = nodata.
 
     Raises
     ------
@@ -203,7 +207,8 @@ def segment(
     grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
     settings = device, precision, compile
     key = tokenize(promised, *settings) if network is None else uuid.uuid4().hex
-    arrays = _arrays(_Recipe(opened, grid, batch_size, place, promised, settings, network, key), wanted)
+    keep = "probabilities" in wanted
+    arrays = _arrays(_Recipe(opened, grid, batch_size, place, promised, settings, network, key, keep), wanted)
     return arrays[wanted[0]] if len(wanted) == 1 else xr.Dataset(arrays)
 
 
@@ -225,6 +230,8 @@ def _wanted(outputs: str | Sequence[str] | None, spec: ModelSpec) -> list[str]:
             raise WorkflowError(f"outputs has '{name}', which segment does not give; {nearest(name, list(OUTPUTS))}")
         if OUTPUTS[name].of == "things" and not spec.things:
             raise ModelError(f"model '{spec.name}' does {spec.task}, which tells no objects apart; leave '{name}' out.")
+        if OUTPUTS[name].of == "stuff" and not spec.stuff:
+            raise ModelError(f"model '{spec.name}' finds objects, and no pixel has {name}; leave '{name}' out.")
     if not names:
         raise WorkflowError("outputs is empty; name at least one, such as labels.")
     return names
@@ -258,7 +265,7 @@ class _Recipe:
     """What a computation begins with; a network of one's own stands here, and in no other task.
 
     ``settings`` are device, precision, and whether to compile; ``key`` names it: a network of one's own is like no
-    other.
+    other; ``keep_probabilities`` is as in `geoseg.segmentation.predict_block`.
     """
 
     raster: Raster
@@ -269,6 +276,7 @@ class _Recipe:
     settings: tuple[str, Precision, bool]
     network: Network | None
     key: str
+    keep_probabilities: bool
 
 
 class _Source:
@@ -300,16 +308,19 @@ def _arrays(recipe: _Recipe, wanted: Sequence[str]) -> dict[str, xr.DataArray]:
     chunks = tuple(
         tuple(end - start for start, end in map(axis.block_core, range(axis.blocks))) for axis in (grid.rows, grid.cols)
     )
-    arrays = {}
+    places, arrays = [(block.row, block.col) for block in grid.blocks()], {}
     for output in wanted:
         kind, layer = OUTPUTS[output], f"{output}-{name}"
-        graph = tasks | {
-            (layer, block.row, block.col): (_part, (f"finish-{name}", block.row, block.col), output)
-            for block in grid.blocks()
-        }
-        pixels = da.Array(HighLevelGraph.from_collections(layer, graph), layer, chunks, dtype=np.dtype(kind.dtype))
+        classes = [item.name for item in probable_classes(spec)] if output == "probabilities" else []
+        bands = ((len(classes),),) if classes else ()
+        parts = {(layer, *(0 for _ in bands), *place): (_part, (f"finish-{name}", *place), output) for place in places}
+        graph = HighLevelGraph.from_collections(layer, tasks | parts)
+        pixels = da.Array(graph, layer, bands + chunks, dtype=np.dtype(kind.dtype))
         attributes = class_attributes(spec) if output == "labels" else {}
-        arrays[output] = wrap_xr(pixels, geobox, nodata=kind.nodata, **attributes).rename(output)
+        axes: dict[str, Any] = {"axis": 1, "dims": ("class", *geobox.dimensions)} if classes else {}
+        arrays[output] = wrap_xr(pixels, geobox, nodata=kind.nodata, **axes, **attributes).rename(output)
+        if classes:
+            arrays[output] = arrays[output].assign_coords({"class": classes})
     return arrays
 
 
@@ -317,7 +328,8 @@ def _tasks(recipe: _Recipe) -> tuple[str, dict[Any, Any]]:
     """Build the graph: one task that holds what all need, and two a block, or four where objects are told apart."""
     grid, spec = recipe.grid, recipe.spec
     shape = None if recipe.region is None else recipe.region.region.geometry.wkb_hex
-    name = f"segment-{tokenize(recipe.raster, recipe.key, grid, recipe.batch_size, shape)}"
+    keep = recipe.keep_probabilities
+    name = f"segment-{tokenize(recipe.raster, recipe.key, grid, recipe.batch_size, shape, keep)}"
     source, united = f"source-{name}", f"unite-{name}"
     graph: dict[Any, Any] = {source: (_Source, recipe)}
     for block in grid.blocks():
@@ -329,7 +341,7 @@ def _tasks(recipe: _Recipe) -> tuple[str, dict[Any, Any]]:
         if spec.things:
             graph[(f"meet-{name}", *place)] = (_meet, grid, place, around)
         things = (grid, place, united, around) if spec.things else ()
-        graph[(f"finish-{name}", *place)] = (_finish, around[0], list(sources), strips, spec, *things)
+        graph[(f"finish-{name}", *place)] = (_finish, around[0], list(sources), strips, spec, keep, *things)
     if spec.things:
         _check_size(recipe)
         places = [(block.row, block.col) for block in grid.blocks()]
@@ -360,11 +372,12 @@ def _predict(source: _Source, place: Place) -> _Predicted:
     recipe = source.recipe
     where = recipe.raster, source.open(), recipe.grid, recipe.grid.block(*place)
     how: dict[str, Any] = {"region": recipe.region, "batch_size": recipe.batch_size}
+    if not recipe.spec.stuff:
+        return _Predicted(None, detect_block(*where, **how))
+    how["keep_probabilities"] = recipe.keep_probabilities
     if not recipe.spec.things:
         return _Predicted(predict_block(*where, **how), {})
-    return (
-        _Predicted(*parse_block(*where, **how)) if recipe.spec.stuff else _Predicted(None, detect_block(*where, **how))
-    )
+    return _Predicted(*parse_block(*where, **how))
 
 
 def _strip(predicted: _Predicted, name: str) -> Sums | None:
@@ -397,6 +410,7 @@ def _finish(
     names: list[str],
     strips: list[Any],
     spec: ModelSpec,
+    keep_probabilities: bool,
     grid: TileGrid | None = None,
     place: Place = (0, 0),
     united: MergedInstances | None = None,
@@ -407,6 +421,8 @@ def _finish(
     if predicted.stuff is not None:
         pixels = finish_block(predicted.stuff, dict(zip(names, strips, strict=True)), spec)
         parts["labels"], parts["confidence"] = label_block(pixels, spec, len(predicted.stuff.strips.top))
+        if keep_probabilities:
+            parts["probabilities"] = as_floats(by_class(pixels, spec))
     if grid is None or united is None or around is None:
         return parts
     numbers = united.numbered(paint_core(grid, grid.block(*place), _look(around)))

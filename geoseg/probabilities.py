@@ -31,6 +31,13 @@ Stored = NDArray[np.uint16]
 """Integers, 0 to `SCALE`, or `NO_INTEGER`."""
 
 
+def as_floats(stored: Stored) -> NDArray[np.float32]:
+    """Probabilities of stored integers, float32 of the same shape, NaN where there is no data."""
+    probabilities = stored.astype(np.float32) * np.float32(1 / SCALE)
+    probabilities[stored == NO_INTEGER] = np.nan
+    return probabilities
+
+
 @dataclass(frozen=True)
 class Background:
     """What a pixel is when no probability is above a threshold.

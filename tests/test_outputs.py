@@ -19,7 +19,9 @@ from odc.geo.xr import xr_coords  # noqa: F401 - gives arrays the accessor odc
 import geoseg
 from geoseg.cli import main
 from geoseg.engine import connect
-from geoseg.errors import FingerprintError, WorkflowError
+from geoseg.errors import FingerprintError, ModelError, WorkflowError
+from geoseg.store import RunFolder
+from tests.killing import kill_in_the_middle
 from tests.networks import Box, Constant, write_model
 from tests.rasters import noise, write_raster
 
@@ -162,6 +164,51 @@ def test_probabilities_that_were_kept_are_written_again_without_the_network(
 def test_a_raster_that_no_run_writes_is_refused(scene: Path, box: Path, outputs: list[str], tmp_path: Path) -> None:
     with pytest.raises(WorkflowError, match=f"outputs has '{outputs[0]}'"):
         geoseg.plan(settings(scene, box, tmp_path, outputs=outputs))
+
+
+@pytest.mark.parametrize("model", ["box", "roofs"])
+def test_the_lazy_result_has_the_probabilities_of_a_run(
+    scene: Path, model: str, client: Client, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    item, names = request.getfixturevalue(model), ["labels", "confidence", "probabilities"]
+    with rasterio.open(scene) as source:
+        left, top = source.transform @ (90, 20)
+        region = f"{left},{top - 400},{left + 300},{top},EPSG:32618"
+    given = {"ramp": 8, "region": region, "tile_size": 32}
+    result = geoseg.run(settings(scene, item, tmp_path, outputs=names, features=[], **given), client=client)
+    maps = geoseg.segment(scene, str(item), outputs=names, block_tiles=2, **given)
+    found = maps.probabilities.compute(scheduler="synchronous")
+    xr.testing.assert_equal(found, result.probabilities.compute())
+    assert found.dtype == np.float32
+    is_known = found.notnull().all("class").values
+    assert is_known[20:60, 90:120].any()
+    np.testing.assert_array_equal(is_known, maps.labels.compute(scheduler="synchronous") != 255)
+    assert not is_known[:, :64].any(), "blocks outside of the region"
+    alone = geoseg.segment(scene, str(item), outputs="probabilities", ramp=8)
+    assert alone.dims == ("class", *maps.labels.dims)
+
+
+def test_a_model_of_objects_has_no_probabilities_in_the_lazy_result(scene: Path) -> None:
+    spec = geoseg.ModelSpec("own", "instance-segmentation", (geoseg.Band("a"),), (geoseg.ClassSpec(1, "roof"),))
+    with pytest.raises(ModelError, match="'own' finds objects, and no pixel has probabilities; leave 'probabilities'"):
+        geoseg.segment(scene, lambda pixels: pixels, spec=spec, bands=[1], outputs=["instances", "probabilities"])
+
+
+def test_after_kill_9_probabilities_labels_and_features_are_those_of_a_run_that_never_stopped(
+    scene: Path, box: Path, reference: Path, client: Client, tmp_path: Path
+) -> None:
+    wanted = settings(scene, box, tmp_path / "out", outputs=BOTH, block_tiles=1, tile_size=32)
+    folder = RunFolder(tmp_path / "out")
+    kill_in_the_middle({**wanted, "workers": 1}, folder.state / "finish", 8)
+    finished = len(folder.journal("finish").places())
+    result = geoseg.run(wanted, client=client)
+    assert 8 <= finished < result.plan.block_count, "the run was not interrupted in the middle"
+    assert result.outcome.kept["finish"] >= finished
+    for name in ("labels", "confidence", "probabilities"):
+        np.testing.assert_array_equal(bands_of(tmp_path / "out" / f"{name}.tif"), bands_of(reference / f"{name}.tif"))
+    stores = [xr.open_zarr(folder / "probabilities.zarr").probabilities for folder in (tmp_path / "out", reference)]
+    xr.testing.assert_identical(*(store.compute() for store in stores))
+    assert features_of(tmp_path / "out") == features_of(reference)
 
 
 # What changes after a run

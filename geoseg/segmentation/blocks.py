@@ -167,7 +167,9 @@ def by_class(pixels: Pixels, spec: ModelSpec) -> Stored:
     Background that the network does not score gets what the best class leaves of 1.
     """
     probabilities, classes = pixels.probabilities, probable_classes(spec)
-    if len(probabilities) in (0, len(classes)):
+    if not len(probabilities):  # no tile has data
+        return Pixels.empty(pixels.labels.shape, len(classes)).probabilities
+    if len(probabilities) == len(classes):
         return probabilities
     rest = np.where(pixels.labels == NODATA, pixels.best, SCALE - pixels.best)
     place = classes.index(find_background(spec))

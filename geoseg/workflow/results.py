@@ -23,6 +23,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geoseg.errors import InputNotFoundError, RasterReadError
+from geoseg.probabilities import as_floats
 from geoseg.raster.handles import lent
 from geoseg.raster.header import read_header
 from geoseg.raster.options import configured
@@ -60,13 +61,13 @@ def read_raster(path: Path, name: str, attributes: Mapping[str, Any]) -> xr.Data
         return array.rename(name)
     header = read_header(str(path), str(path), require_crs=False)
     with lent(str(path)) as opened:
-        bands, dtype, scale = opened.count, np.dtype(opened.dtypes[0]), opened.scales[0]
+        bands, dtype = opened.count, np.dtype(opened.dtypes[0])
         nodata, names = opened.nodata, [text or "" for text in opened.descriptions]
     is_several = name == "probabilities"
     shape = (bands, *header.geobox.shape) if is_several else tuple(header.geobox.shape)
     chunks = normalize_chunks((*((-1,) if is_several else ()), CHUNK, CHUNK), shape, dtype=dtype)
     pixels = da.map_blocks(
-        _read, str(path), scale if is_several else None, nodata, chunks=chunks,
+        _read, str(path), chunks=chunks,
         dtype=np.dtype(np.float32) if is_several else dtype, meta=np.empty((0,) * len(shape), dtype),
         name=f"{name}-{tokenize(str(path.absolute()), path.stat().st_mtime_ns, path.stat().st_size)}",
     )  # fmt: skip
@@ -84,20 +85,16 @@ def _grid(geobox: GeoBox) -> GeoBox:
     return GeoBox(geobox.shape, geobox.transform, None) if is_local else geobox
 
 
-def _read(path: str, scale: float | None, nodata: float | None, block_info: Any = None) -> NDArray[Any]:
-    """Pixels of a chunk."""
-    (top, bottom), (left, right) = block_info[None]["array-location"][-2:]
+def _read(path: str, block_info: Any = None) -> NDArray[Any]:
+    """Pixels of a chunk, of one band or of probabilities."""
+    *bands, (top, bottom), (left, right) = block_info[None]["array-location"]
     window = Window(left, top, right - left, bottom - top)
     try:
         with lent(path) as opened:
-            pixels: NDArray[Any] = opened.read(1 if scale is None else None, window=window)
+            pixels: NDArray[Any] = opened.read(None if bands else 1, window=window)
     except RasterioError as error:
         raise RasterReadError(f"'{path}' cannot be read ({error}); has it been moved? Run it again.") from error
-    if scale is None:
-        return pixels
-    values = pixels.astype(np.float32) * np.float32(scale)
-    values[pixels == nodata] = np.nan
-    return values
+    return as_floats(pixels) if bands else pixels
 
 
 def read_features(paths: Sequence[Path]) -> gpd.GeoDataFrame:
