@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import geopandas as gpd
@@ -24,7 +25,9 @@ from geoseg.evaluation import evaluate
 from geoseg.held import Held
 from geoseg.models import Band, ClassSpec, ModelSpec
 from geoseg.models.own import SentNetwork, digest_of
+from geoseg.report.naming import subject_of
 from geoseg.workflow import Workflow
+from geoseg.workflow.settings import held_imagery
 from tests.rasters import TEN_METRES, noise, write_raster
 from tests.test_scripts import as_a_file
 
@@ -221,6 +224,20 @@ def test_outputs_that_are_none_are_told(scene: Path) -> None:
         geoseg.segment(scene, Own(), spec=SPEC, outputs="lables")
     with pytest.raises(ModelError, match="tells no objects apart; leave 'instances' out"):
         geoseg.segment(scene, Own(), spec=SPEC, outputs=["labels", "instances"])
+
+
+@pytest.mark.parametrize(
+    ("given", "title"),
+    [
+        (xr.DataArray(name="ndvi of May"), "ndvi of May"),
+        (xr.DataArray(), "Imagery in memory"),
+        ({"red": xr.DataArray(name="a"), "nir": "nir.tif"}, "Imagery in memory"),
+        ({"red": xr.DataArray(name="a")}, "Imagery in memory"),
+    ],
+)
+def test_pictures_and_reports_of_an_array_have_a_plain_title(given: Any, title: str) -> None:
+    record: Any = SimpleNamespace(workflow={"input": repr(held_imagery(given))})
+    assert subject_of(record) == title
 
 
 def test_held_objects_are_in_no_schema_and_are_text_in_files() -> None:

@@ -166,9 +166,18 @@ def test_a_mistyped_option_is_answered_with_the_nearest_one_everywhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "map.yaml").write_text("model: buildings\ntreshold: 0.5\n")
-    for wrong in (lambda: read_workflow(tmp_path / "map.yaml"), lambda: geoseg.run("land_use", treshold=0.5)):
+    for wrong in (
+        lambda: read_workflow(tmp_path / "map.yaml"),
+        lambda: geoseg.run("land_use", treshold=0.5),
+        lambda: geoseg.Workflow(model="buildings", treshold=0.5),
+    ):
         with pytest.raises(WorkflowError, match=r"has an unknown key 'treshold'; did you mean 'threshold'\?"):
             wrong()
+    with pytest.raises(WorkflowError) as caught:
+        geoseg.Workflow(model="buildings", mosaic="frist")
+    assert str(caught.value) == "Workflow has mosaic: 'frist'; did you mean 'first'?"
+    with pytest.raises(WorkflowError, match=r"^Workflow does not say 'model'; add that key\.$"):
+        geoseg.Workflow()
     (tmp_path / "workflow.yaml").write_text("model: buildings\n")
     calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], str]] = [
         (geoseg.plan, ("land_use",), {"worker": None}, "workers"),

@@ -182,9 +182,12 @@ def read_options(kind: type[Table], values: Mapping[str, Any], name: str, *, bes
     """
     try:
         return kind(**given_options(kind, values))
-    except ValidationError as error:
-        place = "the run" if error.errors()[0]["loc"][0] in beside else name
-        raise WorkflowError(sentence(error, place, kind)) from error
+    except (ValidationError, WorkflowError) as error:
+        cause = error.__cause__ or error  # a Workflow says it in its own name
+        if not isinstance(cause, ValidationError):
+            raise
+        place = "the run" if cause.errors()[0]["loc"][0] in beside else name
+        raise WorkflowError(sentence(cause, place, kind)) from cause
 
 
 def sentence(error: ValidationError, name: str, kind: type[Options]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, FiniteFloat, PositiveInt
+from pydantic import BeforeValidator, Field, FiniteFloat, PositiveInt, ValidationError
 
+from geoseg.errors import WorkflowError
 from geoseg.held import Held
-from geoseg.options.table import Options
+from geoseg.options.table import Options, sentence
 from geoseg.options.values import Legend, Names, PathText, PathTexts, RegionText, Words, Written, whole, words
 
 DASHBOARD = "127.0.0.1:8787"
@@ -255,6 +256,15 @@ class Workflow(
     """A run from imagery to maps and polygons; each key is an option of geoseg run and an argument of geoseg.run."""
 
     panel: ClassVar[str] = ""
+
+    if not TYPE_CHECKING:  # type checkers know the fields
+
+        def __init__(self, **values: Any) -> None:
+            """Check values; what is wrong is one sentence, as where they are read from a file."""
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise WorkflowError(sentence(error, "Workflow", Workflow)) from error
 
 
 RESUMABLE = ("input", "workers", "scheduler", "dashboard", "retries", "report", "performance_report")

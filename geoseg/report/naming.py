@@ -6,13 +6,18 @@ from pathlib import Path
 
 from geoseg.catalog import find_imagery
 from geoseg.errors import CatalogError
+from geoseg.held import MEMORY, is_lost
 from geoseg.report import wording
 from geoseg.report.record import RunRecord
 
 
 def subject_of(record: RunRecord) -> str:
-    """What was mapped, in a few words: the imagery's name, or its files."""
+    """What was mapped, in a few words: the imagery's name, its files, or the name of an array."""
     given = record.workflow.get("input")
+    if is_lost(given):
+        kind, _, name = str(given).removeprefix(MEMORY).partition(" ")
+        is_one = not kind.endswith(":") and "," not in str(given)
+        return name if name and is_one else "Imagery in memory"
     if isinstance(given, str):
         return Path(given).stem or given
     paths = list(given.values()) if isinstance(given, dict) else list(given or [])
