@@ -24,8 +24,11 @@ PREDICTING = (
 )
 """Modules of geoseg that decide labels."""
 
-OUTLINING = ("arcs", "vectorize", "outlines", "footprints", "vector/clipping.py")
-"""Modules that decide polygons of given labels."""
+OUTLINING = (
+    *("tree.py", "workflow/outlines.py", "vector/clipping.py"),
+    *("raster", "arcs", "vectorize", "outlines", "footprints"),
+)
+"""Modules that decide polygons of given labels, and how they are read."""
 
 IDLE = (
     "addresses.py",

@@ -27,7 +27,7 @@ from geoseg.models.spec import Band, ClassSpec, ModelSpec
 from geoseg.raster import content, open_raster, unsigned
 from geoseg.raster.addresses import real_address
 from geoseg.raster.fingerprints import SAMPLE_BYTES, SAMPLES, file_digest, is_sampled
-from geoseg.versions import HOME, deciding_versions, source_digest
+from geoseg.versions import HOME, OUTLINING, PREDICTING, deciding_versions, source_digest
 from tests.networks import Box, write_model
 from tests.rasters import noise, write_raster
 
@@ -360,21 +360,29 @@ def test_packages_of_both_parts_decide() -> None:
     assert packages_of(both) == ("onnxruntime", "torchvision")
 
 
-def test_an_upgrade_of_geoseg_that_predicts_alike_is_the_same_and_another_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("parts", "files"),
+    [
+        (PREDICTING, {"report/page.py": False, "raster/cog.py": False, "blending/ramps.py": True}),
+        (OUTLINING, {"raster/cog.py": False, "raster/pixel_areas.py": True, "raster/source.py": True, "tree.py": True}),
+    ],
+)
+def test_an_upgrade_of_geoseg_that_computes_alike_is_the_same_and_another_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: tuple[str, ...], files: dict[str, bool]
 ) -> None:
     shutil.copytree(HOME, tmp_path / "geoseg", ignore=shutil.ignore_patterns("__pycache__", "catalogs"))
     monkeypatch.setattr("geoseg.versions.HOME", tmp_path / "geoseg")
 
     def digest() -> str:
         source_digest.cache_clear()
-        return deciding_versions(spec(), is_resampled=False)["geoseg"]
+        return source_digest(parts)
 
     before = digest()
-    for name, decides in {"report/page.py": False, "raster/cog.py": False, "blending/ramps.py": True}.items():
+    for name, decides in files.items():
         with (tmp_path / "geoseg" / name).open("a") as file:
             file.write("\n# changed\n")
         assert (digest() != before) == decides, name
+        before = digest()
     source_digest.cache_clear()
 
 
