@@ -15,7 +15,8 @@ from pathlib import Path
 
 from distributed import Client
 
-_SELF = Path("/proc/self")
+SELF = Path("/proc/self")
+"""What Linux tells of this process."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def read_peaks(client: Client) -> Peaks:
 def _forget() -> None:
     """Set the peak to what is resident now (``5`` in proc(5), clear_refs); where that cannot be, it stays."""
     try:
-        (_SELF / "clear_refs").write_text("5")
+        (SELF / "clear_refs").write_text("5")
     except OSError:
         return
 
@@ -73,17 +74,17 @@ def _peak() -> tuple[str, int]:
     """
     name = f"{socket.gethostname()}:{os.getpid()}"
     try:
-        peak = _kibibytes("status")["VmHWM"]
+        peak = sizes("status")["VmHWM"]
     except (OSError, KeyError):
         return name, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     try:
-        now = _kibibytes("smaps_rollup")
-        return name, (peak - now["Rss"] + now["Pss"]) * 1024
+        now = sizes("smaps_rollup")
+        return name, peak - now["Rss"] + now["Pss"]
     except (OSError, KeyError):
-        return name, peak * 1024
+        return name, peak
 
 
-def _kibibytes(file: str) -> dict[str, int]:
-    """Sizes that the system tells of this process, KiB by name."""
-    lines = (line.split() for line in (_SELF / file).read_text().splitlines())
-    return {words[0].rstrip(":"): int(words[1]) for words in lines if words[-1:] == ["kB"]}
+def sizes(file: str) -> dict[str, int]:
+    """Sizes that Linux tells of this process, bytes by name; proc(5)."""
+    lines = (line.split() for line in (SELF / file).read_text().splitlines())
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if words[-1:] == ["kB"]}

@@ -6,9 +6,10 @@ It is loaded by workers; it knows nothing of runs.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from distributed import Worker, WorkerPlugin
+
+from geoseg.engine.memory import SELF, sizes
 
 METRIC = "geoseg-memory"
 """What it is called among a worker's metrics, bytes."""
@@ -18,8 +19,6 @@ LOOKS = 30.0
 
 GROWTH = 0.1
 """Share by which the resident set changes before that: another look is due."""
-
-_SELF = Path("/proc/self")
 
 
 class Gauge(WorkerPlugin):
@@ -31,7 +30,7 @@ class Gauge(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Begin; where a system does not tell what is shared, the worker's own measure stands."""
         self._shared, self._seen, self._looked = 0, 0, float("-inf")
-        if (_SELF / "smaps_rollup").exists():
+        if (SELF / "smaps_rollup").exists():
             worker.metrics[METRIC] = self.measure
 
     def teardown(self, worker: Worker) -> None:
@@ -45,9 +44,3 @@ class Gauge(WorkerPlugin):
             rollup = sizes("smaps_rollup")
             self._shared, self._seen, self._looked = rollup["Rss"] - rollup["Pss"], resident, time.monotonic()
         return max(0, resident - self._shared)
-
-
-def sizes(file: str) -> dict[str, int]:
-    """Sizes that Linux tells of this process, bytes by name; proc(5)."""
-    lines = (line.split() for line in (_SELF / file).read_text().splitlines())
-    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if words[-1:] == ["kB"]}

@@ -14,20 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import WorkflowError
+from geoseg.models.expression import COMPARE
 
 ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: np.divide,
-}
-COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
 }
 
 
@@ -96,10 +89,10 @@ def _evaluate(node: ast.expr, bands: Mapping[str, NDArray[np.float64]], conditio
     if isinstance(node, ast.BoolOp):
         parts = [_evaluate(part, bands, condition) for part in node.values]
         return np.logical_and.reduce(parts) if isinstance(node.op, ast.And) else np.logical_or.reduce(parts)
-    if isinstance(node, ast.Compare) and all(type(comparison) in COMPARISONS for comparison in node.ops):
+    if isinstance(node, ast.Compare) and all(type(comparison) in COMPARE for comparison in node.ops):
         sides = [_evaluate(side, bands, condition) for side in (node.left, *node.comparators)]
         pairs = zip(node.ops, sides[:-1], sides[1:], strict=True)
-        return np.logical_and.reduce([COMPARISONS[type(sign)](left, right) for sign, left, right in pairs])
+        return np.logical_and.reduce([COMPARE[type(sign)](left, right) for sign, left, right in pairs])
     raise WorkflowError(
         f"condition '{condition}' has '{ast.unparse(node)}'; "
         "use names of bands, numbers, + - * /, comparisons, and, or, not"
