@@ -25,7 +25,7 @@ from geoseg.catalog import resolve_input
 from geoseg.cli import main
 from geoseg.engine import Writing, connect
 from geoseg.errors import ContinuationWarning, FingerprintError, InputNotFoundError, WorkflowError
-from geoseg.evaluation.sides import find_side
+from geoseg.evaluation.inputs import find_input
 from geoseg.workflow.settings import read_workflow, write_workflow
 from tests.networks import Box, write_model
 from tests.rasters import noise, write_raster
@@ -271,9 +271,9 @@ def test_another_layer_takes_the_place_of_the_one_before_unless_somebody_has_cha
 
 
 def test_evaluate_takes_only_what_the_manifest_of_a_run_names(run: Run) -> None:
-    assert find_side(run.output, "prediction").instances is None
+    assert find_input(run.output, "prediction").instances is None
     write_raster(run.output / "instances.tif", np.ones((1, 150, 140), np.uint32))
-    assert find_side(run.output, "prediction").instances is None
+    assert find_input(run.output, "prediction").instances is None
 
 
 # A second start

@@ -20,7 +20,7 @@ from shapely.affinity import affine_transform, rotate, translate
 from shapely.geometry import Point, Polygon
 
 from geoseg.errors import CrsError, EvaluationError, InputNotFoundError
-from geoseg.evaluation import evaluate, ground, match_instances
+from geoseg.evaluation import evaluate, grid, match_instances
 from geoseg.evaluation.coco import ObjectAttributes, coco_scores
 from geoseg.evaluation.overlaps import NOTHING, VOID, Overlaps, Tally, overlaps_of, runs_of
 from geoseg.grid import Window
@@ -32,7 +32,7 @@ from tests.test_evaluate_coco import official, scene, segments
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of 61 px, which cut most objects."""
-    monkeypatch.setattr(ground, "SIDE", 61)
+    monkeypatch.setattr(grid, "SIDE", 61)
 
 
 def summary_of(*paths: Path, **settings: Any) -> dict[str, Any]:
@@ -346,7 +346,7 @@ def test_a_tally_keeps_one_row_for_each_key(monkeypatch: pytest.MonkeyPatch) -> 
 def test_real_buildings_agree_with_pycocotools(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ground, "SIDE", 400)
+    monkeypatch.setattr(grid, "SIDE", 400)
     path = shared_data / "buildings" / "val" / "kampala_ug_instances.tif"
     if not path.is_file():
         pytest.skip("needs buildings that do not ship with geoseg")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from geoseg.errors import EvaluationError
-from geoseg.evaluation import IGNORE, evaluate, ground
+from geoseg.evaluation import IGNORE, evaluate, grid
 from tests.rasters import write_raster
 from tests.test_evaluation import quality_of, scene
 
@@ -19,7 +19,7 @@ THINGS = [1, 2]
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of 13 px, which cut all segments."""
-    monkeypatch.setattr(ground, "SIDE", 13)
+    monkeypatch.setattr(grid, "SIDE", 13)
 
 
 def write_side(folder: Path, labels: np.ndarray, objects: np.ndarray, nodata: int | None = 255) -> Path:

@@ -15,7 +15,7 @@ from rasterio.warp import Resampling, calculate_default_transform, reproject
 from shapely.geometry import box
 
 from geoseg.errors import CrsError, EvaluationError, GeosegError, OutputError, RegionError
-from geoseg.evaluation import BoundaryScores, count_boundaries, evaluate, ground
+from geoseg.evaluation import BoundaryScores, count_boundaries, evaluate, grid
 from geoseg.grid import Window
 from geoseg.raster import write_cog
 from tests.rasters import TEN_METRES, write_raster
@@ -26,7 +26,7 @@ metrics = pytest.importorskip("sklearn.metrics")
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of 37 px, so that small rasters have many."""
-    monkeypatch.setattr(ground, "SIDE", 37)
+    monkeypatch.setattr(grid, "SIDE", 37)
 
 
 def maps(seed: int = 0, shape: tuple[int, int] = (90, 110), classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -346,7 +346,7 @@ def test_two_layers_are_compared_by_class_on_a_grid_that_is_named(tmp_path: Path
 
 
 def test_memory_does_not_grow_with_the_raster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ground, "SIDE", 256)
+    monkeypatch.setattr(grid, "SIDE", 256)
     options = {"tiled": True, "blockxsize": 256, "blockysize": 256}
     peaks = []
     for size in (512, 2048):
@@ -390,7 +390,7 @@ def test_the_confusion_is_drawn(tmp_path: Path) -> None:
 def test_real_labels_without_a_place_agree_with_scikit_learn(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ground, "SIDE", 500)
+    monkeypatch.setattr(grid, "SIDE", 500)
     path = shared_data / "dubai" / "val" / "tile4_labels.tif"
     if not path.is_file():
         pytest.skip("needs labels that do not ship with geoseg")

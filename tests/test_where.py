@@ -57,7 +57,7 @@ from geoseg.options import Workflow
 from geoseg.vector import write_features
 from geoseg.workflow.result_item import FORMATS
 from geoseg.report.record import READABLE
-from geoseg.evaluation.sides import LAYERS
+from geoseg.evaluation.inputs import LAYERS
 
 def refusal(call):
     try:

@@ -3,7 +3,7 @@
 Pixels (`classes`), boundaries, objects (`matching`, `coco`), both (`panoptic`), outlines (`shapes`), and `seams` of
 tiles know arrays and class names only; where they came from, and which pixels may be compared, is the caller's
 business: pixels of value 255 are left out. Counts add up over windows, where the functions that count say how; scores
-are taken of the sums. All else brings files onto one ground and hands windows of them to these.
+are taken of the sums. All else brings files onto one grid and hands windows of them to these.
 """
 
 from geoseg.evaluation.boundaries import BoundaryScores, count_boundaries

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.errors import CrsError
 from geoseg.evaluation.features import Features
-from geoseg.evaluation.ground import is_placed
+from geoseg.evaluation.grid import is_placed
 from geoseg.grid import Window
 from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT
 from geoseg.vector.pixels import spans_inside

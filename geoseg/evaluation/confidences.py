@@ -13,8 +13,8 @@ import pyogrio
 
 from geoseg.errors import EvaluationError, InputNotFoundError
 from geoseg.evaluation.features import INSTANCE, SCORE
+from geoseg.evaluation.inputs import EvaluationInput
 from geoseg.evaluation.overlaps import Floats, Integers
-from geoseg.evaluation.sides import Side
 from geoseg.options import EvaluationOptions
 
 LAST = 0.0
@@ -24,7 +24,9 @@ UNSCORED = "the prediction has no scores, so there is no average precision; read
 """What a person should know who looks for it."""
 
 
-def find_scores(side: Side, numbers: Integers, settings: EvaluationOptions) -> tuple[Floats | None, list[str]]:
+def find_scores(
+    side: EvaluationInput, numbers: Integers, settings: EvaluationOptions
+) -> tuple[Floats | None, list[str]]:
     """Find the scores of the objects of a raster.
 
     They come from the table that the settings name; else from the features of the same run; else from a CSV file with
@@ -32,7 +34,7 @@ def find_scores(side: Side, numbers: Integers, settings: EvaluationOptions) -> t
 
     Parameters
     ----------
-    side : Side
+    side : EvaluationInput
         The prediction.
     numbers : NDArray
         int64, shape (object,): numbers of the objects.
@@ -77,7 +79,7 @@ def find_scores(side: Side, numbers: Integers, settings: EvaluationOptions) -> t
     return known.reindex(numbers, fill_value=LAST).to_numpy(np.float64), notes
 
 
-def _beside(side: Side) -> Path | None:
+def _beside(side: EvaluationInput) -> Path | None:
     """The file in which scores of a raster's objects are looked for; None where there is none."""
     if isinstance(side.layer, Path):
         return side.layer

@@ -1,6 +1,6 @@
 """Entry point of evaluation: opens prediction and ground truth, chooses the task, and runs it.
 
-It knows sides and tasks; how a task is judged is the matter of its own module.
+It knows inputs and tasks; each task has its own module.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from odc.geo.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
 from geoseg.errors import EvaluationError
+from geoseg.evaluation.inputs import EvaluationInput, EvaluationInputLike, find_input
 from geoseg.evaluation.instance_maps import evaluate_instances
 from geoseg.evaluation.kinds import look_at
 from geoseg.evaluation.objects import Progress
@@ -27,7 +28,6 @@ from geoseg.evaluation.picture import save_confusion
 from geoseg.evaluation.polygon_layers import evaluate_layers
 from geoseg.evaluation.report import Scored, Table, plain
 from geoseg.evaluation.semantic_maps import SemanticScores, evaluate_semantic
-from geoseg.evaluation.sides import Side, SideLike, find_side
 from geoseg.files import local_path, plain_value, write_file
 from geoseg.options import EvaluationOptions, read_options
 from geoseg.raster.options import configured
@@ -120,7 +120,7 @@ def _shown(row: Sequence[Any]) -> list[str]:
     return ["" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
 
 
-Evaluate = Callable[[Side, Side, EvaluationOptions, Region | None, Progress | None], Scored]
+Evaluate = Callable[[EvaluationInput, EvaluationInput, EvaluationOptions, Region | None, Progress | None], Scored]
 """Truth, prediction, options, region and progress to scores."""
 
 _TASKS: Mapping[str, Evaluate] = MappingProxyType(
@@ -135,8 +135,8 @@ _TASKS: Mapping[str, Evaluate] = MappingProxyType(
 
 @configured()
 def evaluate(
-    prediction: SideLike,
-    truth: SideLike,
+    prediction: EvaluationInputLike,
+    truth: EvaluationInputLike,
     *,
     progress: Progress | None = None,
     **settings: Unpack[EvaluateArguments],
@@ -169,8 +169,8 @@ def evaluate(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         sides = (
-            find_side(truth, "truth", wanted.truth_instances),
-            find_side(prediction, "prediction", wanted.instances),
+            find_input(truth, "truth", wanted.truth_instances),
+            find_input(prediction, "prediction", wanted.instances),
         )
         region = None if wanted.region is None else read_region(wanted.region, crs=_bare_crs(wanted.region, *sides))
         task = wanted.task or find_task(*sides)
@@ -183,14 +183,14 @@ def _plain(key: str, value: Any) -> Any:
     return region_text(value) if key == "region" and value is not None else plain_value(value, key)
 
 
-def _bare_crs(region: RegionLike, *sides: Side) -> CRS | None:
+def _bare_crs(region: RegionLike, *sides: EvaluationInput) -> CRS | None:
     """The CRS of a geometry that says none: that of the first raster, the truth's before the prediction's."""
     rasters = (raster for side in sides for raster in (side.labels, side.instances) if raster is not None)
     return next((raster.crs for raster in rasters), None) if is_bare(region) else None
 
 
-def find_task(truth: Side, prediction: Side) -> str:
-    """Find the task that two sides are meant for.
+def find_task(truth: EvaluationInput, prediction: EvaluationInput) -> str:
+    """Find the task that two inputs are meant for.
 
     Both with labels and instances: panoptic. Features, and something that has features: polygons. Objects without
     labels: instance. Else names and values of the rasters say whether they hold classes or numbers of objects.

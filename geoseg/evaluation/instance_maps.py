@@ -1,6 +1,6 @@
 """The task instance: how well objects are found, from rasters of numbers and from polygons, counted in windows.
 
-It brings sides onto one ground; what is counted there, and how it is scored, stands elsewhere.
+It brings inputs onto one grid; what is counted there, and how it is scored, stands elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from geoseg.errors import EvaluationError
 from geoseg.evaluation.burning import Burnt
 from geoseg.evaluation.confidences import UNSCORED, find_scores
 from geoseg.evaluation.features import Features, read_features
-from geoseg.evaluation.ground import Ground, bring_onto, make_ground
+from geoseg.evaluation.grid import EvaluationGrid, bring_onto, make_evaluation_grid
+from geoseg.evaluation.inputs import EvaluationInput
 from geoseg.evaluation.object_classes import Classed, judge_classes
 from geoseg.evaluation.object_scores import ObjectScores, score_objects
 from geoseg.evaluation.objects import (
@@ -29,7 +30,6 @@ from geoseg.evaluation.objects import (
 from geoseg.evaluation.overlaps import Floats, Integers
 from geoseg.evaluation.polygon_layers import evaluate_layers
 from geoseg.evaluation.report import Table
-from geoseg.evaluation.sides import Side
 from geoseg.options import EvaluationOptions
 from geoseg.raster import Raster, read_legend
 from geoseg.vector import Region
@@ -66,17 +66,17 @@ class InstanceScores:
 
 @dataclass(frozen=True, eq=False)
 class _Given:
-    """A side on the ground."""
+    """An input on the grid."""
 
-    side: Side
+    side: EvaluationInput
     source: ObjectSource
     features: Features | None
     labels: Raster | None
 
 
 def evaluate_instances(
-    truth: Side,
-    prediction: Side,
+    truth: EvaluationInput,
+    prediction: EvaluationInput,
     settings: EvaluationOptions,
     region: Region | None = None,
     progress: Progress | None = None,
@@ -85,7 +85,7 @@ def evaluate_instances(
 
     Parameters
     ----------
-    truth, prediction : Side
+    truth, prediction : EvaluationInput
         With instances or features.
     settings : EvaluationOptions
         Options.
@@ -105,23 +105,23 @@ def evaluate_instances(
         return InstanceScores(layers.objects, 0, 0, layers.notes)
     geobox = rasters[0].geobox
     one, other = (_given(side, truth, geobox, settings) for side in (truth, prediction))
-    ground = make_ground(geobox, rasters, region)
-    counts = count_objects(one.source, other.source, ground, ignore=_numbers(settings, truth), progress=progress)
+    grid = make_evaluation_grid(geobox, rasters, region)
+    counts = count_objects(one.source, other.source, grid, ignore=_numbers(settings, truth), progress=progress)
     overlaps = counts.overlaps
-    scale = 1.0 if ground.pixel_size is None else ground.pixel_size**2
+    scale = 1.0 if grid.pixel_size is None else grid.pixel_size**2
     classed = (
-        _classed(one, overlaps.trues, overlaps.true_areas * scale, ground),
-        _classed(other, overlaps.found, overlaps.found_areas * scale, ground),
+        _classed(one, overlaps.trues, overlaps.true_areas * scale, grid),
+        _classed(other, overlaps.found, overlaps.found_areas * scale, grid),
     )
     scores, remarks = _scores(other, overlaps.found, settings)
     judged, notes = judge_classes(overlaps, classed, scores, settings)
-    unit = "px" if ground.pixel_size is None else "m2"
+    unit = "px" if grid.pixel_size is None else "m2"
     objects = score_objects(judged, counts.both / counts.either if counts.either else math.nan, settings.sizes, unit)
     return InstanceScores(objects, counts.known, counts.compared, (*notes, *remarks))
 
 
-def _given(side: Side, truth: Side, geobox: GeoBox, settings: EvaluationOptions) -> _Given:
-    """Bring the objects of a side onto the grid."""
+def _given(side: EvaluationInput, truth: EvaluationInput, geobox: GeoBox, settings: EvaluationOptions) -> _Given:
+    """Bring the objects of an input onto the grid."""
     if side.instances is None:
         if side.layer is None:
             raise EvaluationError(f"{side.name} has neither an instance raster nor features; give one")
@@ -134,14 +134,14 @@ def _given(side: Side, truth: Side, geobox: GeoBox, settings: EvaluationOptions)
     return _Given(side, RasterObjects.of(placed), None, labels)
 
 
-def _classed(given: _Given, numbers: Integers, sizes: Floats, ground: Ground) -> Classed:
-    """What classes the objects of a side have."""
+def _classed(given: _Given, numbers: Integers, sizes: Floats, grid: EvaluationGrid) -> Classed:
+    """What classes the objects of an input have."""
     if given.features is not None:
         values = None if given.features.classes is None else given.features.classes[numbers - 1]
         return Classed(given.side, sizes, values, given.features.names, given.features.worded)
     if given.labels is None:
         return Classed(given.side, sizes)
-    values = count_labels(given.source, given.labels, ground, numbers)
+    values = count_labels(given.source, given.labels, grid, numbers)
     return Classed(given.side, sizes, values, read_legend(given.labels).names)
 
 
@@ -152,8 +152,8 @@ def _scores(given: _Given, numbers: Integers, settings: EvaluationOptions) -> tu
     return (None, [UNSCORED]) if given.features.scores is None else (given.features.scores[numbers - 1], [])
 
 
-def _numbers(settings: EvaluationOptions, truth: Side) -> tuple[int, ...]:
-    """Numbers of the truth that stand for unknown ground."""
+def _numbers(settings: EvaluationOptions, truth: EvaluationInput) -> tuple[int, ...]:
+    """Numbers of the truth that stand for unknown pixels."""
     for entry in settings.ignore:
         if not isinstance(entry, int) or truth.instances is None:
             raise EvaluationError(

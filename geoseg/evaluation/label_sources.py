@@ -1,6 +1,6 @@
 """Classes of an input, read by window: a raster's values, or those of polygons that are burnt onto the grid.
 
-It knows sides, grids and windows; which values are one class stands elsewhere.
+It knows inputs, grids and windows; which values are one class stands elsewhere.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from odc.geo.geobox import GeoBox
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.burning import Burnt
 from geoseg.evaluation.features import NO_CLASS, Features, read_features
-from geoseg.evaluation.ground import Ground, bring_onto, make_ground, without_nodata
+from geoseg.evaluation.grid import EvaluationGrid, bring_onto, make_evaluation_grid, without_nodata
+from geoseg.evaluation.inputs import EvaluationInput
 from geoseg.evaluation.metric import metric_features
 from geoseg.evaluation.naming import PREDICTION, TRUTH, Naming
-from geoseg.evaluation.sides import Side
 from geoseg.grid import Window
 from geoseg.options import EvaluationOptions
 from geoseg.raster import Raster, read_labels, read_legend
@@ -38,7 +38,7 @@ class ClassReader(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class RasterValues:
-    """Values of a raster that lies on the ground."""
+    """Values of a raster that lies on the grid."""
 
     raster: Raster
 
@@ -85,21 +85,23 @@ class BurntValues:
 
 @dataclass(frozen=True, eq=False)
 class LabelPair:
-    """Classes of two sides on one ground."""
+    """Classes of two inputs on one grid."""
 
-    ground: Ground
+    grid: EvaluationGrid
     truth: ClassReader
     prediction: ClassReader
     naming: Naming
 
 
-def pair_labels(truth: Side, prediction: Side, settings: EvaluationOptions, region: Region | None) -> LabelPair:
-    """Bring the classes of two sides onto one ground: the truth's grid, or the prediction's where that is the raster.
+def pair_labels(
+    truth: EvaluationInput, prediction: EvaluationInput, settings: EvaluationOptions, region: Region | None
+) -> LabelPair:
+    """Bring the classes of two inputs onto one grid: the truth's grid, or the prediction's where that is the raster.
 
     Raises
     ------
     EvaluationError
-        A side has no classes, two vector files come without a resolution, or classes cannot be told to be alike.
+        An input has no classes, two vector files come without a resolution, or classes cannot be told to be alike.
     """
     sides = [_given(side, settings) for side in (truth, prediction)]
     geobox = _grid_of(sides[0], sides[1], settings)
@@ -107,16 +109,16 @@ def pair_labels(truth: Side, prediction: Side, settings: EvaluationOptions, regi
         bring_onto(given, geobox, (side.name, truth.name)) if isinstance(given, Raster) else given
         for given, side in zip(sides, (truth, prediction), strict=True)
     ]
-    ground = make_ground(geobox, [item for item in placed if isinstance(item, Raster)], region)
+    grid = make_evaluation_grid(geobox, [item for item in placed if isinstance(item, Raster)], region)
     one = _source(placed[TRUTH], geobox, settings.background, fills=False)
     other = _source(placed[PREDICTION], geobox, settings.background, fills=True)
     names = [read_legend(item).names if isinstance(item, Raster) else item.names for item in placed]
     naming = Naming(names[0], names[1], settings.classes, settings.ignore)
     check_words(naming, truth, prediction, [isinstance(item, Features) and item.worded for item in placed])
-    return LabelPair(ground, one, other, naming)
+    return LabelPair(grid, one, other, naming)
 
 
-def check_words(naming: Naming, truth: Side, prediction: Side, worded: list[bool]) -> None:
+def check_words(naming: Naming, truth: EvaluationInput, prediction: EvaluationInput, worded: list[bool]) -> None:
     """Refuse classes that are words on one side and numbers without names on the other."""
     if any(worded) and not naming.by_name:
         one, other = (truth, prediction) if worded[0] else (prediction, truth)
@@ -126,7 +128,7 @@ def check_words(naming: Naming, truth: Side, prediction: Side, worded: list[bool
         )
 
 
-def _given(side: Side, settings: EvaluationOptions) -> Raster | Features:
+def _given(side: EvaluationInput, settings: EvaluationOptions) -> Raster | Features:
     """The labels of a side, or its features."""
     if side.labels is not None:
         return side.labels
@@ -154,7 +156,7 @@ def _grid_of(truth: Raster | Features, prediction: Raster | Features, settings: 
 
 
 def _source(given: Raster | Features, geobox: GeoBox, background: int | None, *, fills: bool) -> ClassReader:
-    """Values of a side; a background is for pixels of no polygon, and fills a prediction's raster."""
+    """Values of an input; a background is for pixels of no polygon, and fills a prediction's raster."""
     if isinstance(given, Raster):
         return RasterValues(given) if background is None or not fills else FilledValues.of(given, background)
     classes = given.classes

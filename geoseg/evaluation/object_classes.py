@@ -13,12 +13,12 @@ from geoseg.errors import EvaluationError
 from geoseg.evaluation.classes import IGNORE
 from geoseg.evaluation.coco import ObjectAttributes
 from geoseg.evaluation.features import NO_CLASS
+from geoseg.evaluation.inputs import EvaluationInput
 from geoseg.evaluation.label_sources import check_words
 from geoseg.evaluation.naming import PREDICTION, TRUTH, Naming
 from geoseg.evaluation.object_scores import Judged
 from geoseg.evaluation.overlaps import Bools, Floats, Integers, Overlaps
 from geoseg.evaluation.semantic_maps import unique_names
-from geoseg.evaluation.sides import Side
 from geoseg.options import EvaluationOptions
 
 EVERY = ("objects",)
@@ -31,7 +31,7 @@ class Classed:
 
     Attributes
     ----------
-    side : Side
+    side : EvaluationInput
         Where they come from, for messages.
     sizes : NDArray
         float64, shape (object,): areas, in the unit of the sizes.
@@ -43,7 +43,7 @@ class Classed:
         Whether the values mean nothing without their names.
     """
 
-    side: Side
+    side: EvaluationInput
     sizes: Floats
     values: Integers | None = None
     names: dict[int, str] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Objects of both inputs on the evaluation grid: how they overlap, what class each has, and how much was compared.
 
-A side is a raster of numbers or a set of polygons, which may lie over each other. It knows windows and numbers; scores
-are taken elsewhere.
+An input is a raster of numbers or a set of polygons, which may lie over each other. It knows windows and numbers;
+scores are taken elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from geoseg.evaluation.burning import Burnt
 from geoseg.evaluation.features import NO_CLASS
-from geoseg.evaluation.ground import Ground, without_nodata
+from geoseg.evaluation.grid import EvaluationGrid, without_nodata
 from geoseg.evaluation.overlaps import NOTHING, VOID, Integers, Overlaps, Tally, runs_of
 from geoseg.grid import Window
 from geoseg.raster import Raster, read_labels
@@ -48,7 +48,7 @@ class ObjectSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class RasterObjects:
-    """Objects of a raster that lies on the ground; a declared nodata of 0 says that there is none."""
+    """Objects of a raster that lies on the grid; a declared nodata of 0 says that there is none."""
 
     raster: Raster
     is_laid: ClassVar[bool] = False
@@ -113,7 +113,7 @@ class ObjectCounts:
 def count_objects(
     truth: ObjectSource,
     prediction: ObjectSource,
-    ground: Ground,
+    grid: EvaluationGrid,
     *,
     ignore: tuple[int, ...] = (),
     progress: Progress | None = None,
@@ -123,8 +123,8 @@ def count_objects(
     Parameters
     ----------
     truth, prediction : ObjectSource
-        On the ground.
-    ground : Ground
+        On the grid.
+    grid : EvaluationGrid
         Where they are compared.
     ignore : tuple of int
         Numbers of the truth that stand for places of which it is not known.
@@ -133,11 +133,11 @@ def count_objects(
     """
     pairs, trues, found = Tally(2), Tally(1), Tally(1)
     sums = np.zeros(4, np.int64)
-    windows = ground.windows()
+    windows = grid.windows()
     for done, window in enumerate(windows, 1):
         one, known = truth.read(window)
         other, judged = prediction.read(window)
-        inside = ground.inside(window)
+        inside = grid.inside(window)
         one[~known | np.isin(one, ignore)] = VOID
         judged &= inside
         sums += _count_pixels(one, other, inside, judged)
@@ -160,7 +160,7 @@ def count_objects(
     return ObjectCounts(overlaps, both, either, total, compared)
 
 
-def count_labels(source: ObjectSource, labels: Raster, ground: Ground, numbers: Integers) -> Integers:
+def count_labels(source: ObjectSource, labels: Raster, grid: EvaluationGrid, numbers: Integers) -> Integers:
     """Find the class of each object: the label of most of its pixels.
 
     Parameters
@@ -168,8 +168,8 @@ def count_labels(source: ObjectSource, labels: Raster, ground: Ground, numbers: 
     source : ObjectSource
         The objects.
     labels : Raster
-        On the ground.
-    ground : Ground
+        On the grid.
+    grid : EvaluationGrid
         Where they are compared.
     numbers : NDArray
         int64, shape (object,): numbers of the objects, ascending.
@@ -180,10 +180,10 @@ def count_labels(source: ObjectSource, labels: Raster, ground: Ground, numbers: 
         int64, shape (object,): the value of each one's class, -1 = none.
     """
     tally = Tally(2)
-    for window in ground.windows():
+    for window in grid.windows():
         values, mask = read_labels(labels, window)
         objects = source.read(window)[0]
-        chosen = mask & ground.inside(window) & (objects > NOTHING)
+        chosen = mask & grid.inside(window) & (objects > NOTHING)
         tally.add(*runs_of(objects[chosen], values[chosen]))
     (owners, classes), areas = tally.total()
     order = np.lexsort((-classes, areas, owners))  # the last of each object is its largest, and of these the lowest

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.classes import IGNORE
-from geoseg.evaluation.ground import Ground, bring_onto, make_ground, without_nodata
+from geoseg.evaluation.grid import EvaluationGrid, bring_onto, make_evaluation_grid, without_nodata
+from geoseg.evaluation.inputs import EvaluationInput
 from geoseg.evaluation.naming import PREDICTION, TRUTH, Naming
 from geoseg.evaluation.objects import Progress, RasterObjects
 from geoseg.evaluation.overlaps import NOTHING, VOID, Integers, Overlaps, Tally, runs_of
 from geoseg.evaluation.panoptic import BITS, PanopticScores, count_segments, dense
 from geoseg.evaluation.report import Cell, Table
 from geoseg.evaluation.semantic_maps import unique_names
-from geoseg.evaluation.sides import Side
 from geoseg.grid import Window
 from geoseg.options import EvaluationOptions
 from geoseg.raster import Raster, read_labels, read_legend
@@ -99,15 +99,15 @@ class PanopticMapScores:
 
 @dataclass(frozen=True, eq=False)
 class _Panoptic:
-    """Labels and objects of a side on the ground, and the labels as if no file declared nodata."""
+    """Labels and objects of an input on the grid, and the labels as if no file declared nodata."""
 
     labels: Raster
     objects: RasterObjects
     whole: Raster
 
     @classmethod
-    def of(cls, side: Side, truth: Side) -> _Panoptic:
-        """Bring a side onto the truth's grid."""
+    def of(cls, side: EvaluationInput, truth: EvaluationInput) -> _Panoptic:
+        """Bring an input onto the truth's grid."""
         if side.labels is None or side.instances is None or side.is_file or truth.labels is None:
             flag = "--truth-instances" if side.role == "truth" else "--instances"
             raise EvaluationError(
@@ -127,8 +127,8 @@ class _Panoptic:
 
 
 def evaluate_panoptic(
-    truth: Side,
-    prediction: Side,
+    truth: EvaluationInput,
+    prediction: EvaluationInput,
     settings: EvaluationOptions,
     region: Region | None = None,
     progress: Progress | None = None,
@@ -137,7 +137,7 @@ def evaluate_panoptic(
 
     Parameters
     ----------
-    truth, prediction : Side
+    truth, prediction : EvaluationInput
         With labels and instances.
     settings : EvaluationOptions
         Options.
@@ -154,9 +154,9 @@ def evaluate_panoptic(
     if settings.classes is not None and not hasattr(settings.classes, "keys"):
         raise EvaluationError("panoptic quality covers all classes; omit --classes, or give names: 1=water")
     one, other = _Panoptic.of(truth, truth), _Panoptic.of(prediction, truth)
-    ground = make_ground(one.labels.geobox, [one.labels, other.labels], region)
+    grid = make_evaluation_grid(one.labels.geobox, [one.labels, other.labels], region)
     naming = Naming(read_legend(one.labels).names, read_legend(other.labels).names, settings.classes, settings.ignore)
-    tally, known, compared = _count(one, other, ground, naming, progress)
+    tally, known, compared = _count(one, other, grid, naming, progress)
     if not compared:
         raise EvaluationError(
             f"{prediction.name} does not cover the pixels where {truth.name} has classes; give two of the same area"
@@ -170,15 +170,15 @@ def evaluate_panoptic(
 
 
 def _count(
-    one: _Panoptic, other: _Panoptic, ground: Ground, naming: Naming, progress: Progress | None
+    one: _Panoptic, other: _Panoptic, grid: EvaluationGrid, naming: Naming, progress: Progress | None
 ) -> tuple[Tally, int, int]:
     """Areas by true class, true object, predicted class and predicted object; pixels of known truth, and compared."""
     tally, known, compared = Tally(4), 0, 0
-    windows = ground.windows()
+    windows = grid.windows()
     for done, window in enumerate(windows, 1):
         true, true_objects, _ = one.read(window, naming, TRUTH)
         found, found_objects, reach = other.read(window, naming, PREDICTION)
-        inside = ground.inside(window)
+        inside = grid.inside(window)
         judged = inside & reach
         known += int(np.count_nonzero((true != IGNORE) & inside))
         compared += int(np.count_nonzero((true != IGNORE) & judged))

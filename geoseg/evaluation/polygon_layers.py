@@ -17,13 +17,13 @@ from scipy.sparse.csgraph import connected_components
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.confidences import UNSCORED
 from geoseg.evaluation.features import Features, areal, read_features
+from geoseg.evaluation.inputs import EvaluationInput
 from geoseg.evaluation.metric import metric_features
 from geoseg.evaluation.object_classes import Classed, judge_classes
 from geoseg.evaluation.object_scores import ObjectScores, score_objects
 from geoseg.evaluation.overlaps import Floats, Integers, Overlaps
 from geoseg.evaluation.report import Table
 from geoseg.evaluation.shapes import Shapes, hausdorff_distances, polis_distances
-from geoseg.evaluation.sides import Side
 from geoseg.options import EvaluationOptions
 from geoseg.vector import Region
 
@@ -114,13 +114,13 @@ LABELS = {
 
 
 def evaluate_layers(
-    truth: Side, prediction: Side, settings: EvaluationOptions, region: Region | None = None
+    truth: EvaluationInput, prediction: EvaluationInput, settings: EvaluationOptions, region: Region | None = None
 ) -> PolygonScores:
     """Judge a layer of polygons.
 
     Parameters
     ----------
-    truth, prediction : Side
+    truth, prediction : EvaluationInput
         With features.
     settings : EvaluationOptions
         Options.
@@ -130,7 +130,7 @@ def evaluate_layers(
     Raises
     ------
     EvaluationError
-        A side has no features, or they cannot be compared.
+        An input has no features, or they cannot be compared.
     """
     if settings.ignore:
         raise EvaluationError(f"features of {truth.name} cannot be ignored; leave them out, or choose by --classes")
@@ -180,7 +180,7 @@ def overlap_shapes(trues: Shapes, found: Shapes) -> Overlaps:
     )
 
 
-def _read(side: Side, settings: EvaluationOptions) -> Features:
+def _read(side: EvaluationInput, settings: EvaluationOptions) -> Features:
     if side.layer is None:
         raise EvaluationError(f"{side.name} has no features; give a vector file, or the task 'instance'")
     return read_features(side.layer, side.role, class_column=settings.class_column, score_column=settings.score_column)

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.boundaries import BoundaryScores, count_boundaries
 from geoseg.evaluation.classes import IGNORE, Scores, confusion, ratio
-from geoseg.evaluation.ground import Ground
+from geoseg.evaluation.grid import EvaluationGrid
+from geoseg.evaluation.inputs import EvaluationInput
 from geoseg.evaluation.label_sources import LabelPair, pair_labels
 from geoseg.evaluation.naming import CAPACITY, PREDICTION, TRUTH, Naming
 from geoseg.evaluation.objects import Progress
 from geoseg.evaluation.report import Table
-from geoseg.evaluation.sides import Side
 from geoseg.grid import Window
 from geoseg.options import EvaluationOptions
 from geoseg.vector import Region
@@ -42,7 +42,7 @@ class SemanticScores:
     tolerance : float
         Px that boundaries may be apart.
     pixel_size : float or None
-        Side of a pixel, m.
+        EvaluationInput of a pixel, m.
     known, compared : int
         Pixels of known truth, and those among them that have a prediction.
     notes : tuple of str
@@ -172,8 +172,8 @@ WIDEST = 10
 
 
 def evaluate_semantic(
-    truth: Side,
-    prediction: Side,
+    truth: EvaluationInput,
+    prediction: EvaluationInput,
     settings: EvaluationOptions,
     region: Region | None = None,
     progress: Progress | None = None,
@@ -182,7 +182,7 @@ def evaluate_semantic(
 
     Parameters
     ----------
-    truth, prediction : Side
+    truth, prediction : EvaluationInput
         With labels, or features that are burnt onto the other's grid.
     settings : EvaluationOptions
         Options.
@@ -197,10 +197,10 @@ def evaluate_semantic(
         They cannot be compared.
     """
     pair = pair_labels(truth, prediction, settings, region)
-    tolerance = _pixels(settings, pair.ground)
+    tolerance = _pixels(settings, pair.grid)
     counts, edges = np.zeros((CAPACITY, CAPACITY), np.int64), np.zeros((CAPACITY, 4), np.int64)
     known = 0
-    windows = pair.ground.windows()
+    windows = pair.grid.windows()
     for done, window in enumerate(windows, 1):
         true, found, core = _read(pair, window, int(tolerance) + 1)
         place = core.slices()
@@ -221,7 +221,7 @@ def evaluate_semantic(
         BoundaryScores(edges[order], names),
         tuple(naming.value(index) for index in order),
         tolerance,
-        pair.ground.pixel_size,
+        pair.grid.pixel_size,
         known,
         compared,
         naming.notes,
@@ -240,8 +240,8 @@ def unique_names(naming: Naming, order: list[int]) -> tuple[str, ...]:
 def _read(pair: LabelPair, window: Window, margin: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Window]:
     """Class indices of a window and its surroundings, and where the window lies in them."""
     wide = Window(window.y - margin, window.x - margin, window.height + 2 * margin, window.width + 2 * margin)
-    seen = wide.intersect(pair.ground.whole)
-    inside = pair.ground.inside(seen)
+    seen = wide.intersect(pair.grid.whole)
+    inside = pair.grid.inside(seen)
     sides = []
     for side, source in ((TRUTH, pair.truth), (PREDICTION, pair.prediction)):
         values, mask = source.read(seen)
@@ -249,13 +249,13 @@ def _read(pair: LabelPair, window: Window, margin: int) -> tuple[NDArray[np.uint
     return sides[0], sides[1], window.relative_to(seen)
 
 
-def _pixels(settings: EvaluationOptions, ground: Ground) -> float:
-    """The tolerance in px of the ground."""
+def _pixels(settings: EvaluationOptions, grid: EvaluationGrid) -> float:
+    """The tolerance in px of the grid."""
     length, unit = settings.length()
     if unit == "px":
         return length
-    if ground.pixel_size is None:
+    if grid.pixel_size is None:
         raise EvaluationError(
             f"a tolerance of {length:g} m cannot be converted to px without a CRS; give pixels, such as 2px"
         )
-    return length / ground.pixel_size
+    return length / grid.pixel_size

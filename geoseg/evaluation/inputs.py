@@ -33,12 +33,12 @@ class Mapped(Protocol):
         """The run's folder."""
 
 
-SideLike: TypeAlias = "ImageryLike | gpd.GeoDataFrame | gpd.GeoSeries | Mapped"
+EvaluationInputLike: TypeAlias = "ImageryLike | gpd.GeoDataFrame | gpd.GeoSeries | Mapped"
 """What is taken as prediction or truth."""
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class EvaluationInput:
     """Prediction or truth.
 
     Attributes
@@ -80,7 +80,7 @@ class Side:
         return not self.is_file and self.labels is not None and self.instances is not None
 
 
-def find_side(given: Any, role: str, instances: Any = None) -> Side:
+def find_input(given: Any, role: str, instances: Any = None) -> EvaluationInput:
     """Find out what is given.
 
     Parameters
@@ -109,12 +109,12 @@ def find_side(given: Any, role: str, instances: Any = None) -> Side:
     return replace(side, instances=_open(instances, role))
 
 
-def _found(given: Any, role: str) -> Side:
+def _found(given: Any, role: str) -> EvaluationInput:
     """Labels, instances and features of what is given."""
     if isinstance(given, gpd.GeoSeries):
         given = given.to_frame("geometry").set_geometry("geometry")
     if isinstance(given, gpd.GeoDataFrame):
-        return Side(role, named(given), layer=given)
+        return EvaluationInput(role, named(given), layer=given)
     if isinstance(given, str | os.PathLike):
         path = Path(given).expanduser()
         if path.is_dir() and (found := _in_folder(path, str(given), role)):
@@ -122,12 +122,12 @@ def _found(given: Any, role: str) -> Side:
         if path.suffix.lower() in LAYERS:
             if not path.exists():
                 raise InputNotFoundError(f"the {role} '{given}' does not exist; correct the path")
-            return Side(role, str(given), layer=path)
+            return EvaluationInput(role, str(given), layer=path)
     raster = _open(given, role)
-    return Side(role, named(given), raster, raster)
+    return EvaluationInput(role, named(given), raster, raster)
 
 
-def _in_folder(folder: Path, given: str, role: str) -> Side | None:
+def _in_folder(folder: Path, given: str, role: str) -> EvaluationInput | None:
     """The results in the folder of a run; None where there are none."""
     results = _results(folder)
     names = [name if not results or name in results else None for name in (LABELS, INSTANCES)]
@@ -135,7 +135,7 @@ def _in_folder(folder: Path, given: str, role: str) -> Side | None:
         _open(folder / name, role) if name is not None and (folder / name).is_file() else None for name in names
     )
     layer = next(iter(_layers(folder)), None)
-    return Side(role, given, labels, instances, layer) if labels or instances or layer else None
+    return EvaluationInput(role, given, labels, instances, layer) if labels or instances or layer else None
 
 
 def _layers(folder: Path) -> list[Path]:

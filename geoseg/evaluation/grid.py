@@ -26,7 +26,7 @@ SIDE = 2048
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class EvaluationGrid:
     """A grid, and what of it counts.
 
     Attributes
@@ -76,8 +76,8 @@ class Ground:
         return self.region.mask(window, self.geobox.affine)
 
 
-def make_ground(geobox: GeoBox, rasters: list[Raster], region: Region | None) -> Ground:
-    """Make the ground of rasters that lie on a grid.
+def make_evaluation_grid(geobox: GeoBox, rasters: list[Raster], region: Region | None) -> EvaluationGrid:
+    """Make the evaluation grid of rasters that lie on a grid.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def make_ground(geobox: GeoBox, rasters: list[Raster], region: Region | None) ->
                 "the rasters have no coordinate reference system, so a region cannot be located in them; omit it"
             )
         region = place_region(region, geobox)
-    return Ground(geobox, region, any(map(_is_striped, rasters)))
+    return EvaluationGrid(geobox, region, any(map(_is_striped, rasters)))
 
 
 def is_placed(geobox: GeoBox) -> bool:
