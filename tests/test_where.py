@@ -27,7 +27,7 @@ NAMED = re.findall(r"`(\w+)`(?: or `(\w+)`)? (?:in|of) `(geoseg/[\w/]+\.py)`", P
 CHANGES = {
     "geoseg/options/workflow.py": [('"least_cloudy", "median"]', '"least_cloudy", "median", "oldest"]')],
     "geoseg/imagery/opening.py": [
-        ("RULES: Mapping[Mosaic, Rule] = {", '{} "oldest": Rule(lambda shot: (shot.taken.timestamp(), shot.name)),')
+        ("RULES: Mapping[Mosaic, Rule] = {", '{} "oldest": Rule(lambda scene: (scene.taken.timestamp(), scene.name)),')
     ],
     "geoseg/vector/writing.py": [
         (

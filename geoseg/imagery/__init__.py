@@ -5,8 +5,8 @@ It reads descriptions and headers, and of pixels a few windows; how files are re
 
 from __future__ import annotations
 
-from geoseg.imagery.masking import Masking, read_masking
 from geoseg.imagery.opening import open_imagery
+from geoseg.imagery.qa_mask import QaMaskRule, read_qa_mask_rule
 from geoseg.imagery.searching import Search
 
-__all__ = ["Masking", "Search", "open_imagery", "read_masking"]
+__all__ = ["QaMaskRule", "Search", "open_imagery", "read_qa_mask_rule"]

@@ -36,7 +36,7 @@ _FAR = 1e9  # m; resolution of assets that say none
 
 
 @dataclass(frozen=True)
-class Offer:
+class BandAsset:
     """One band that an item offers.
 
     Attributes
@@ -75,23 +75,25 @@ class Offer:
         return self.name or self.common_name or self.asset
 
 
-def list_offers(item: Json) -> list[Offer]:
+def list_band_assets(item: Json) -> list[BandAsset]:
     """List the bands of an item's data, of each asset in the order of its file."""
     assets: Json = item["assets"]
     data = {key: asset for key, asset in assets.items() if _is_data(key, asset)}
     chosen = {key: asset for key, asset in data.items() if "data" in (asset.get("roles") or [])} or data
-    return [offer for number, (key, asset) in enumerate(chosen.items()) for offer in _offers(item, key, asset, number)]
+    return [
+        entry for number, (key, asset) in enumerate(chosen.items()) for entry in _band_assets(item, key, asset, number)
+    ]
 
 
-def choose(item: Json, offers: Sequence[Offer], wanted: Sequence[BandRequest] | None) -> list[Offer]:
+def choose(item: Json, entries: Sequence[BandAsset], wanted: Sequence[BandRequest] | None) -> list[BandAsset]:
     """Find the wanted bands among those that an item offers.
 
     Parameters
     ----------
     item : mapping
         For the message.
-    offers : sequence of Offer
-        From `list_offers`.
+    entries : sequence of BandAsset
+        From `list_band_assets`.
     wanted : sequence, optional
         Names, numbers from 1, or bands of a model; everything when None.
 
@@ -101,11 +103,11 @@ def choose(item: Json, offers: Sequence[Offer], wanted: Sequence[BandRequest] | 
         One of them is not there, or its name fits different bands.
     """
     if wanted is None:
-        return list(offers)
-    return [_choose_one(item, offers, request) for request in wanted]
+        return list(entries)
+    return [_choose_one(item, entries, request) for request in wanted]
 
 
-def find_asset(item: Json, name: str) -> Offer:
+def find_asset(item: Json, name: str) -> BandAsset:
     """Find the classification that a mask names: an asset by its key, or a band by its name.
 
     Raises
@@ -115,8 +117,8 @@ def find_asset(item: Json, name: str) -> Offer:
     """
     assets: Json = item["assets"]
     if name in assets:
-        return _offers(item, name, assets[name], 0)[0]
-    return _choose_one(item, [offer for key in assets for offer in _offers(item, key, assets[key], 0)], name)
+        return _band_assets(item, name, assets[name], 0)[0]
+    return _choose_one(item, [entry for key in assets for entry in _band_assets(item, key, assets[key], 0)], name)
 
 
 def grid_of(item: Json, key: str) -> GeoBox | None:
@@ -152,18 +154,18 @@ def _is_data(key: str, asset: Json) -> bool:
     return not words & set(PICTURES) and not words & {"metadata"} and (not kind or kind.startswith(_RASTERS))
 
 
-def _offers(item: Json, key: str, asset: Json, number: int) -> list[Offer]:
+def _band_assets(item: Json, key: str, asset: Json, number: int) -> list[BandAsset]:
     """The bands of one asset; one without a name where it lists none."""
     raster = asset.get("raster:bands") or []
     named = asset.get("bands") or asset.get("eo:bands") or [{}] * max(1, len(raster))
     rank = _rank(item, asset, [*named, *raster])
     return [
-        _offer(item, key, {**(raster[index] if index < len(raster) else {}), **band}, index + 1, (*rank, number))
+        _band_asset(item, key, {**(raster[index] if index < len(raster) else {}), **band}, index + 1, (*rank, number))
         for index, band in enumerate(named)
     ]
 
 
-def _offer(item: Json, key: str, band: Json, index: int, rank: tuple[int, float, int]) -> Offer:
+def _band_asset(item: Json, key: str, band: Json, index: int, rank: tuple[int, float, int]) -> BandAsset:
     asset: Json = item["assets"][key]
     properties: Json = item.get("properties") or {}
 
@@ -174,7 +176,7 @@ def _offer(item: Json, key: str, band: Json, index: int, rank: tuple[int, float,
     name = str(band.get("name") or "")
     common_name = str(band.get("eo:common_name") or band.get("common_name") or "")
     sensor = sensor_of(str(properties.get("platform") or ""), str(properties.get("constellation") or ""))
-    return Offer(
+    return BandAsset(
         asset=key,
         index=index,
         name=name,
@@ -214,15 +216,15 @@ def _rank(item: Json, asset: Json, bands: Sequence[Json]) -> tuple[int, float]:
     return (0 if any(word in kind for word in _TIFF) else 1), float(own[0] if own else properties.get("gsd") or _FAR)
 
 
-def _choose_one(item: Json, offers: Sequence[Offer], request: BandRequest) -> Offer:
+def _choose_one(item: Json, entries: Sequence[BandAsset], request: BandRequest) -> BandAsset:
     if isinstance(request, int):
-        found = [offers[request - 1]] if 1 <= request <= len(offers) else []
+        found = [entries[request - 1]] if 1 <= request <= len(entries) else []
     else:
-        found = [offer for offer in offers if offer.asset == request] or _named(offers, request)
-    different = {offer.label.lower() for offer in found}
+        found = [entry for entry in entries if entry.asset == request] or _named(entries, request)
+    different = {entry.label.lower() for entry in found}
     if len(different) == 1:
-        return min(found, key=lambda offer: offer.rank)
-    listed = ", ".join(f"{offer.label} ({offer.asset})" if offer.name else offer.asset for offer in offers[:24])
+        return min(found, key=lambda entry: entry.rank)
+    listed = ", ".join(f"{entry.label} ({entry.asset})" if entry.name else entry.asset for entry in entries[:24])
     problem = "has no band" if not found else f"has {len(different)} bands that are called"
     raise BandError(
         f"item '{item.get('id')}' {problem} {spoken(request)}: it has {listed or 'none'}; name the bands in the "
@@ -230,19 +232,22 @@ def _choose_one(item: Json, offers: Sequence[Offer], request: BandRequest) -> Of
     )
 
 
-def _named(offers: Sequence[Offer], request: Any) -> list[Offer]:
-    """The offers that a name fits: the sensor's name, the common name, or the asset's key."""
+def _named(entries: Sequence[BandAsset], request: Any) -> list[BandAsset]:
+    """The bands that a name fits: the sensor's name, the common name, or the asset's key."""
     named = [
         FileBand(
-            number, ", ".join(filter(None, (offer.name, offer.common_name))) or offer.asset, "undefined", offer.common
+            number,
+            ", ".join(filter(None, (entry.name, entry.common_name))) or entry.asset,
+            "undefined",
+            entry.common,
         )
-        for number, offer in enumerate(offers)
+        for number, entry in enumerate(entries)
     ]
     found = find_bands(request, named)
     if not found:
-        keys = [FileBand(number, offer.asset, "undefined", offer.common) for number, offer in enumerate(offers)]
+        keys = [FileBand(number, entry.asset, "undefined", entry.common) for number, entry in enumerate(entries)]
         found = find_bands(request, keys)
-    return [offers[number] for number in found]
+    return [entries[number] for number in found]
 
 
 def _dtype(name: Any) -> np.dtype[Any] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import CatalogError, RasterError, WorkflowError
-from geoseg.imagery.masking import Masking, read_masking
+from geoseg.imagery.qa_mask import QaMaskRule, read_qa_mask_rule
 from geoseg.options import Mosaic
 from geoseg.raster import Raster, open_raster
 from geoseg.raster.arrays import given_imagery
@@ -20,11 +20,11 @@ from geoseg.raster.header import read_header
 from geoseg.raster.mosaic import PlacedSource
 from geoseg.raster.opening import list_files
 from geoseg.raster.overlay import Order
-from geoseg.raster.scenes import Scene, Scenes, Screen
+from geoseg.raster.scenes import QaMask, Scene, Scenes
 from geoseg.vector import Region
 
 if TYPE_CHECKING:
-    from geoseg.imagery.shots import Reading, Shot
+    from geoseg.imagery.item_reader import ItemReader, ItemScene
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Rule:
         What a pixel is where several scenes are valid.
     """
 
-    key: Callable[[Shot], Any] | None = None
+    key: Callable[[ItemScene], Any] | None = None
     order: Order = "first"
 
 
 RULES: Mapping[Mosaic, Rule] = {
     "first": Rule(),
-    "newest": Rule(lambda shot: (-shot.taken.timestamp(), shot.name)),
-    "least_cloudy": Rule(lambda shot: (shot.cloud_cover, -shot.taken.timestamp(), shot.name)),
+    "newest": Rule(lambda scene: (-scene.taken.timestamp(), scene.name)),
+    "least_cloudy": Rule(lambda scene: (scene.cloud_cover, -scene.taken.timestamp(), scene.name)),
     "median": Rule(order="median"),
 }
 """The table of mosaic rules, by the names that the option has."""
@@ -61,7 +61,7 @@ def open_imagery(
     region: Region | None = None,
     crs: str | int | None = None,
     mosaic: Mosaic = "first",
-    mask: Masking | str | Mapping[str, Any] | None = None,
+    mask: QaMaskRule | str | Mapping[str, Any] | None = None,
     collections: Sequence[str] | str | None = None,
     datetime: str | None = None,
     query: Any = None,
@@ -89,7 +89,7 @@ def open_imagery(
         CRS of rasters that have none; see `geoseg.raster.open_raster`.
     mosaic : str
         Name of a rule of `RULES`.
-    mask : Masking, str or mapping, optional
+    mask : QaMaskRule, str or mapping, optional
         Which pixels of each scene are not used, by a classification: ``"scl:3,8,9,10"``.
     collections, datetime, query : optional
         What of a catalog is wanted; see `geoseg.imagery.searching`.
@@ -122,30 +122,30 @@ def open_imagery(
     """
     from geoseg.catalog import resolve_input
     from geoseg.imagery.documents import is_document, read_items, well_formed
+    from geoseg.imagery.item_reader import ItemReader
     from geoseg.imagery.searching import Search, read_query
-    from geoseg.imagery.shots import Reading
 
     if mosaic not in RULES:
         raise WorkflowError(f"mosaic '{mosaic}' is not known; use {', '.join(RULES)}.")
-    masking = mask if mask is None or isinstance(mask, Masking) else read_masking(mask)
+    qa_rule = mask if mask is None or isinstance(mask, QaMaskRule) else read_qa_mask_rule(mask)
     wanted = [collections] if isinstance(collections, str) else list(collections or ())
     search = Search(tuple(wanted), datetime, read_query(query), region)
     calibration = Calibration(scale, offset, nodata, tuple(units))
     given = resolve_input(given_imagery(input))
     if is_document(given):
-        reading = Reading(bands, masking, remove_offset, calibration, Attempts(on_error))
+        reader = ItemReader(bands, qa_rule, remove_offset, calibration, Attempts(on_error))
         with well_formed(f"an item of '{given}'"):
-            return _open_items(read_items(given, search), reading, resolution, region, mosaic)
+            return _open_items(read_items(given, search), reader, resolution, region, mosaic)
     if not search.is_empty:
         raise WorkflowError(
             f"'{given}' is not a STAC catalog or API; give STAC, or leave collections, datetime and query out."
         )
-    return _open_files(given, bands, resolution, crs, mosaic, masking, calibration, on_error)
+    return _open_files(given, bands, resolution, crs, mosaic, qa_rule, calibration, on_error)
 
 
 def _open_items(
     items: Sequence[Mapping[str, Any]],
-    reading: Reading,
+    reader: ItemReader,
     resolution: float | None,
     region: Region | None,
     mosaic: Mosaic,
@@ -153,24 +153,24 @@ def _open_items(
     """Lay the scenes of many items onto one grid."""
     from geoseg.imagery.gridding import common_grid
 
-    shots, masking = reading.read(items), reading.masking
-    geobox = common_grid([file.geobox for shot in shots for file in shot.files], resolution, region)
+    item_scenes, qa_rule = reader.read(items), reader.qa_rule
+    geobox = common_grid([file.geobox for item in item_scenes for file in item.files], resolution, region)
     rule = RULES[mosaic]
     if rule.key is not None:
-        shots.sort(key=rule.key)
+        item_scenes.sort(key=rule.key)
 
-    def scene(shot: Shot) -> Scene:
-        screen = None
-        if shot.screen is not None and masking is not None:
-            screen = Screen(PlacedSource.of(shot.screen, geobox, "nearest"), masking.exclude, masking.bit_mask)
-        pieces = tuple(PlacedSource.of(file, geobox) for file in shot.files)
-        return Scene(shot.name, pieces, shot.positions, shot.files[0].dtype, screen, shot.href, _said(shot.taken))
+    def scene(item: ItemScene) -> Scene:
+        qa_mask = None
+        if item.qa_mask is not None and qa_rule is not None:
+            qa_mask = QaMask(PlacedSource.of(item.qa_mask, geobox, "nearest"), qa_rule.exclude, qa_rule.bit_mask)
+        pieces = tuple(PlacedSource.of(file, geobox) for file in item.files)
+        return Scene(item.name, pieces, item.positions, item.files[0].dtype, qa_mask, item.href, _said(item.taken))
 
-    scenes = tuple(found for found in map(scene, shots) if found.extent.area)
+    scenes = tuple(found for found in map(scene, item_scenes) if found.extent.area)
     if not scenes:
         raise CatalogError("no scene that was found has pixels in the region; ask for other scenes or another region.")
-    skipped = tuple(reading.attempts.skipped)
-    raster = Raster(geobox, shots[0].names, scenes[0].dtype, (), Scenes(scenes, rule.order), skipped)
+    skipped = tuple(reader.attempts.skipped)
+    raster = Raster(geobox, item_scenes[0].names, scenes[0].dtype, (), Scenes(scenes, rule.order), skipped)
     raster.check_filled()
     return raster
 
@@ -181,7 +181,7 @@ def _open_files(
     resolution: float | None,
     crs: str | int | None,
     mosaic: Mosaic,
-    masking: Masking | None,
+    qa_rule: QaMaskRule | None,
     calibration: Calibration,
     on_error: OnError,
 ) -> Raster:
@@ -193,7 +193,7 @@ def _open_files(
             f"catalog add`, or use {' or '.join(of_files)}."
         )
     files = dict(given) if isinstance(given, Mapping) else given
-    if masking is None:
+    if qa_rule is None:
         return open_raster(
             files,
             bands=bands,
@@ -203,22 +203,22 @@ def _open_files(
             calibration=calibration,
             on_error=on_error,
         )
-    if not isinstance(files, dict) or masking.asset not in files:
+    if not isinstance(files, dict) or qa_rule.asset not in files:
         raise WorkflowError(
-            f"mask names '{masking.asset}', which the input does not have; give STAC items with that asset, or name "
+            f"mask names '{qa_rule.asset}', which the input does not have; give STAC items with that asset, or name "
             "its file among the bands: `input: {red: ..., scl: ...}`."
         )
-    paths = list_files(files.pop(masking.asset))
+    paths = list_files(files.pop(qa_rule.asset))
     raster = open_raster(files, bands=bands, resolution=resolution, crs=crs, calibration=calibration)
     if len(paths) != 1 or any(len(layer.pieces) != 1 for layer in raster.layers):
         raise WorkflowError("mask goes with one file a band; describe several scenes first with `geoseg catalog add`.")
     classes, _ = read_header(paths[0][1], paths[0][0]).select([1])
     if classes.dtype.kind not in "iu":
         raise RasterError(f"'{paths[0][0]}' holds {classes.dtype} numbers, not classes; a mask needs whole numbers.")
-    screen = Screen(PlacedSource.of(classes, raster.geobox, "nearest"), masking.exclude, masking.bit_mask)
+    qa_mask = QaMask(PlacedSource.of(classes, raster.geobox, "nearest"), qa_rule.exclude, qa_rule.bit_mask)
     positions = tuple(layer.positions for layer in raster.layers)
     pieces = tuple(layer.pieces[0] for layer in raster.layers)
-    scene = Scene(Path(pieces[0].source.given).stem, pieces, positions, raster.dtype, screen)
+    scene = Scene(Path(pieces[0].source.given).stem, pieces, positions, raster.dtype, qa_mask)
     return replace(raster, layers=(), scenes=Scenes((scene,)))
 
 

@@ -309,10 +309,10 @@ class Raster:
         The CRS is part of it only where it decides pixels: where files are brought onto another grid.
         """
         scenes = () if self.scenes is None else self.scenes.scenes
-        screen = next((scene.screen for scene in scenes if scene.screen is not None), None)
+        qa_mask = next((scene.qa_mask for scene in scenes if scene.qa_mask is not None), None)
         return {
             **({} if self.order == "first" else {"mosaic": self.order}),
-            **({} if screen is None else {"exclude": list(screen.exclude), "bits": screen.bits}),
+            **({} if qa_mask is None else {"exclude": list(qa_mask.exclude), "bits": qa_mask.bits}),
             **_readings(self.pieces),
         }
 

@@ -20,7 +20,7 @@ from geoseg.raster.source import Source
 
 
 @dataclass(frozen=True)
-class Screen:
+class QaMask:
     """A classification of a scene's pixels, which says which of them not to use.
 
     Attributes
@@ -65,7 +65,7 @@ class Scene:
         Which bands of the raster each file has, counted from 0.
     dtype : numpy dtype
         Type of the pixels.
-    screen : Screen or None
+    qa_mask : QaMask or None
         Says which pixels may be used.
     href : str
         Where it is described; empty when it is not.
@@ -77,7 +77,7 @@ class Scene:
     pieces: tuple[PlacedSource, ...]
     positions: tuple[tuple[int, ...], ...]
     dtype: np.dtype[Any]
-    screen: Screen | None = None
+    qa_mask: QaMask | None = None
     href: str = ""
     taken: str = ""
 
@@ -89,14 +89,14 @@ class Scene:
     @property
     def all_pieces(self) -> tuple[PlacedSource, ...]:
         """The files, that of the screen last."""
-        return self.pieces if self.screen is None else (*self.pieces, self.screen.piece)
+        return self.pieces if self.qa_mask is None else (*self.pieces, self.qa_mask.piece)
 
     def read(self, window: Window) -> Pixels:
         """Read a window that lies within ``extent``; where every pixel is screened, no other file is opened."""
         bands = sum(map(len, self.positions))
         pixels, mask = np.zeros((bands, *window.shape), self.dtype), np.ones(window.shape, np.bool_)
-        if self.screen is not None:
-            mask &= self.screen.read(window)
+        if self.qa_mask is not None:
+            mask &= self.qa_mask.read(window)
         for positions, piece in zip(self.positions, self.pieces, strict=True):
             if not mask.any():
                 break
@@ -134,10 +134,10 @@ class Scenes:
         """Return the same scenes with each source changed."""
 
         def changed(scene: Scene) -> Scene:
-            screen = (
-                None if scene.screen is None else replace(scene.screen, piece=scene.screen.piece.with_source(change))
+            qa_mask = (
+                None if scene.qa_mask is None else replace(scene.qa_mask, piece=scene.qa_mask.piece.with_source(change))
             )
-            return replace(scene, pieces=tuple(piece.with_source(change) for piece in scene.pieces), screen=screen)
+            return replace(scene, pieces=tuple(piece.with_source(change) for piece in scene.pieces), qa_mask=qa_mask)
 
         return replace(self, scenes=tuple(map(changed, self.scenes)))
 

@@ -22,7 +22,7 @@ from rasterio.warp import reproject
 from geoseg.grid import Window
 from geoseg.raster import Raster
 from geoseg.raster.mosaic import PlacedSource
-from geoseg.raster.scenes import Scene, Screen
+from geoseg.raster.scenes import QaMask, Scene
 from geoseg.report.framing import Frame
 from geoseg.report.thinning import Pixels, thin
 
@@ -112,12 +112,12 @@ class _Sheet:
     ----------
     bands : tuple of (int, Piece, int)
         For a band of the picture: its place, the file, and which of the file's bands it is.
-    screen : Screen or None
+    qa_mask : QaMask or None
         Says which pixels are not used.
     """
 
     bands: tuple[tuple[int, PlacedSource, int], ...]
-    screen: Screen | None = None
+    qa_mask: QaMask | None = None
 
     @property
     def extent(self) -> Window:
@@ -148,7 +148,7 @@ def _sheet_of(scene: Scene, positions: Sequence[int]) -> _Sheet:
         for held, piece in files
         if position in held
     ]
-    return _Sheet(tuple(bands), scene.screen)
+    return _Sheet(tuple(bands), scene.qa_mask)
 
 
 def _lay_all(sheets: Sequence[_Sheet], frame: Frame, imagery: ImageryPicture) -> None:
@@ -176,19 +176,19 @@ def _lay(sheet: _Sheet, frame: Frame, imagery: ImageryPicture) -> None:
         return
     crop = _Crop(frame, inside, (cols.start, rows.start), missing.shape[1:])
     found = np.stack([crop.read(piece, band, imagery) for _, piece, band in sheet.bands])
-    if sheet.screen is not None:
-        classes = crop.read(sheet.screen.piece, 0, imagery, is_class=True)
-        found[:, ~_usable(classes, sheet.screen)] = np.nan
+    if sheet.qa_mask is not None:
+        classes = crop.read(sheet.qa_mask.piece, 0, imagery, is_class=True)
+        found[:, ~_usable(classes, sheet.qa_mask)] = np.nan
     found[:, np.isnan(found).any(axis=0)] = np.nan
     for number, place in enumerate(sheet.places):
         np.copyto(target[place], found[number], where=missing[number])
 
 
-def _usable(classes: Pixels, screen: Screen) -> NDArray[np.bool_]:
+def _usable(classes: Pixels, qa_mask: QaMask) -> NDArray[np.bool_]:
     """Where a classification lets pixels be used; what is not classified may not be."""
     known = ~np.isnan(classes)
     values = np.where(known, classes, 0).astype(np.int64)
-    usable: NDArray[np.bool_] = known & ~np.isin(values, screen.exclude) & ((values & screen.bits) == 0)
+    usable: NDArray[np.bool_] = known & ~np.isin(values, qa_mask.exclude) & ((values & qa_mask.bits) == 0)
     return usable
 
 

@@ -12,7 +12,7 @@ FORM = "write `mask: {asset: scl, exclude: [3, 8, 9, 10]}`, or scl:3,8,9,10"
 
 
 @dataclass(frozen=True)
-class Masking:
+class QaMaskRule:
     """A classification or quality band, and what of it is not used.
 
     Attributes
@@ -35,8 +35,8 @@ class Masking:
         return sum(1 << bit for bit in set(self.bits))
 
 
-def read_masking(given: str | Mapping[str, Any]) -> Masking:
-    """Read what a person wrote: the fields of `Masking`, or ``asset:value,value``.
+def read_qa_mask_rule(given: str | Mapping[str, Any]) -> QaMaskRule:
+    """Read what a person wrote: the fields of `QaMaskRule`, or ``asset:value,value``.
 
     Raises
     ------
@@ -50,15 +50,15 @@ def read_masking(given: str | Mapping[str, Any]) -> Masking:
     if unknown:
         raise WorkflowError(f"mask has an unknown key '{unknown[0]}'; {FORM}.")
     try:
-        masking = Masking(
+        rule = QaMaskRule(
             str(given["asset"]).strip(),
             tuple(int(value) for value in given.get("exclude") or ()),
             tuple(int(bit) for bit in given.get("bits") or ()),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WorkflowError(f"mask {given!r} cannot be used; {FORM}.") from error
-    if not masking.asset or not (masking.exclude or masking.bits):
+    if not rule.asset or not (rule.exclude or rule.bits):
         raise WorkflowError(f"mask {given!r} names no asset or excludes no values; {FORM}.")
-    if not all(0 <= bit < 63 for bit in masking.bits):
-        raise WorkflowError(f"mask has the bits {list(masking.bits)}; count them from 0.")
-    return masking
+    if not all(0 <= bit < 63 for bit in rule.bits):
+        raise WorkflowError(f"mask has the bits {list(rule.bits)}; count them from 0.")
+    return rule

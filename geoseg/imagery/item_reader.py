@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import CatalogError
-from geoseg.imagery.assets import Offer, choose, find_asset, grid_of, list_offers
+from geoseg.imagery.assets import BandAsset, choose, find_asset, grid_of, list_band_assets
 from geoseg.imagery.documents import ADDRESS, refuse_local
-from geoseg.imagery.masking import Masking
+from geoseg.imagery.qa_mask import QaMaskRule
 from geoseg.imagery.searching import read_moment
 from geoseg.raster.asset import Asset
 from geoseg.raster.attempts import Attempts
@@ -34,7 +34,7 @@ _SIGNING = "planetarycomputer.microsoft.com"
 
 
 @dataclass(frozen=True)
-class Shot:
+class ItemScene:
     """What one item describes.
 
     Attributes
@@ -53,7 +53,7 @@ class Shot:
         Which bands of the raster each file has.
     names : tuple of str
         Names of the raster's bands.
-    screen : Asset or None
+    qa_mask : Asset or None
         The classification that says which pixels are not used.
     """
 
@@ -64,18 +64,18 @@ class Shot:
     files: tuple[Asset, ...]
     positions: tuple[tuple[int, ...], ...]
     names: tuple[str, ...]
-    screen: Asset | None = None
+    qa_mask: Asset | None = None
 
 
 @dataclass
-class Reading:
+class ItemReader:
     """How items are read: the same way for all of them, so that what one says holds for those that say nothing.
 
     Attributes
     ----------
     bands : sequence or None
         Which bands are wanted, in the raster's order; all of the first item when None.
-    masking : Masking or None
+    qa_rule : QaMaskRule or None
         What is not used.
     remove_offset : bool
         Whether digital numbers are brought to one unit: that of the calibration, or the first item's without an offset.
@@ -86,7 +86,7 @@ class Reading:
     """
 
     bands: Sequence[BandRequest] | None = None
-    masking: Masking | None = None
+    qa_rule: QaMaskRule | None = None
     remove_offset: bool = True
     calibration: Calibration = field(default_factory=Calibration)
     attempts: Attempts = field(default_factory=Attempts)
@@ -94,7 +94,7 @@ class Reading:
     _types: dict[tuple[str, int], np.dtype[Any]] = field(default_factory=dict)
     _units: dict[int, Line] = field(default_factory=dict)
 
-    def read(self, items: Sequence[Json]) -> list[Shot]:
+    def read(self, items: Sequence[Json]) -> list[ItemScene]:
         """Read items; all files get the common type of their pixels.
 
         Raises
@@ -104,82 +104,82 @@ class Reading:
         CatalogError, RasterError
             A file has no place.
         """
-        shots = self.attempts.each(items, self._shot, lambda item: str(item.get("id")))
-        dtype = reduce(np.promote_types, (file.dtype for shot in shots for file in shot.files))
-        return [replace(shot, files=tuple(replace(file, dtype=dtype) for file in shot.files)) for shot in shots]
+        scenes = self.attempts.each(items, self._scene, lambda item: str(item.get("id")))
+        dtype = reduce(np.promote_types, (file.dtype for scene in scenes for file in scene.files))
+        return [replace(scene, files=tuple(replace(file, dtype=dtype) for file in scene.files)) for scene in scenes]
 
-    def _shot(self, item: Json) -> Shot:
-        offers = self._offers(item)
-        chosen = choose(item, offers, self.bands)
+    def _scene(self, item: Json) -> ItemScene:
+        entries = self._band_assets(item)
+        chosen = choose(item, entries, self.bands)
         if not chosen:
             raise CatalogError(f"item '{item.get('id')}' has no asset with pixels; give an item of imagery.")
         if self.bands is None:
-            self.bands = [offer.label for offer in chosen]
-        keys = list(dict.fromkeys(offer.asset for offer in chosen))
-        groups = [[place for place, offer in enumerate(chosen) if offer.asset == key] for key in keys]
+            self.bands = [entry.label for entry in chosen]
+        keys = list(dict.fromkeys(entry.asset for entry in chosen))
+        groups = [[place for place, entry in enumerate(chosen) if entry.asset == key] for key in keys]
         properties = item.get("properties") or {}
         cloud_cover = properties.get("eo:cloud_cover")
-        screen = None if self.masking is None else self._screen(item, self.masking)
-        return Shot(
+        qa_mask = None if self.qa_rule is None else self._qa_mask(item, self.qa_rule)
+        return ItemScene(
             name=str(item.get("id")),
             href=next((str(link["href"]) for link in item.get("links") or [] if link.get("rel") == "self"), ""),
             taken=_taken(properties),
             cloud_cover=np.inf if cloud_cover is None else float(cloud_cover),
             files=tuple(self._file(item, [chosen[place] for place in group], group) for group in groups),
             positions=tuple(map(tuple, groups)),
-            names=tuple(_name(request, offer) for request, offer in zip(self.bands, chosen, strict=True)),
-            screen=screen,
+            names=tuple(_name(request, entry) for request, entry in zip(self.bands, chosen, strict=True)),
+            qa_mask=qa_mask,
         )
 
-    def _offers(self, item: Json) -> list[Offer]:
+    def _band_assets(self, item: Json) -> list[BandAsset]:
         """The bands of an item; those of a single file that it does not list, by the file's header."""
-        offers = list_offers(item)
-        if len(offers) != 1 or offers[0].name or offers[0].common_name:
-            return offers
-        only = offers[0]
+        entries = list_band_assets(item)
+        if len(entries) != 1 or entries[0].name or entries[0].common_name:
+            return entries
+        only = entries[0]
         bands = [band for band in self._header(item, only.asset).bands if band.color != "alpha"]
         return [replace(only, index=band.index, name="" if len(bands) == 1 else band.label) for band in bands]
 
-    def _screen(self, item: Json, masking: Masking) -> Asset:
-        return self._file(item, [find_asset(item, masking.asset)], None)
+    def _qa_mask(self, item: Json, qa_rule: QaMaskRule) -> Asset:
+        return self._file(item, [find_asset(item, qa_rule.asset)], None)
 
-    def _file(self, item: Json, offers: Sequence[Offer], places: Sequence[int] | None) -> Asset:
+    def _file(self, item: Json, entries: Sequence[BandAsset], places: Sequence[int] | None) -> Asset:
         """A file with some of its bands; opened only where neither its item nor one before says what it is."""
-        key = offers[0].asset
+        key = entries[0].asset
         asset, grid = item["assets"][key], grid_of(item, key)
-        dtypes = [self._dtype(item, offer) for offer in offers]
+        dtypes = [self._dtype(item, entry) for entry in entries]
         file = Asset(
             given=str(asset["href"]),
             path=_openable(item, str(asset["href"])),
             geobox=self._header(item, key).geobox if grid is None else grid,
-            indexes=tuple(offer.index for offer in offers),
+            indexes=tuple(entry.index for entry in entries),
             dtype=reduce(np.promote_types, dtypes),
-            nodata=tuple(usable_nodata(offer.nodata, dtype) for offer, dtype in zip(offers, dtypes, strict=True)),
+            nodata=tuple(usable_nodata(entry.nodata, dtype) for entry, dtype in zip(entries, dtypes, strict=True)),
             alpha=None,
             masked=(),
-            units=tuple(offer.unit for offer in offers) if any(offer.unit for offer in offers) else (),
-            named=tuple(offer.index for offer in list_offers(item) if offer.asset == key and _is_named(offer)),
+            units=tuple(entry.unit for entry in entries) if any(entry.unit for entry in entries) else (),
+            named=tuple(entry.index for entry in list_band_assets(item) if entry.asset == key and _is_named(entry)),
             stamp=tuple((name, str(value)) for name in _STAMPS if (value := _said(item, asset, name)) is not None),
         )
-        return file if places is None else file.calibrated(self._calibration_at(offers, places), places)
+        return file if places is None else file.calibrated(self._calibration_at(entries, places), places)
 
-    def _dtype(self, item: Json, offer: Offer) -> np.dtype[Any]:
+    def _dtype(self, item: Json, entry: BandAsset) -> np.dtype[Any]:
         """The type of a band; as that of the same band of an item before, when the item does not say."""
-        place = offer.asset, offer.index
-        if offer.dtype is not None:
-            self._types.setdefault(place, offer.dtype)
-            return offer.dtype
+        place = entry.asset, entry.index
+        if entry.dtype is not None:
+            self._types.setdefault(place, entry.dtype)
+            return entry.dtype
         if place not in self._types:
-            self._types[place] = self._header(item, offer.asset).dtypes[offer.index - 1]
+            self._types[place] = self._header(item, entry.asset).dtypes[entry.index - 1]
         return self._types[place]
 
-    def _calibration_at(self, offers: Sequence[Offer], places: Sequence[int]) -> Calibration:
+    def _calibration_at(self, entries: Sequence[BandAsset], places: Sequence[int]) -> Calibration:
         """How a file's bands are read: in the units that are asked for, or in those of the first item that has some."""
         if not self.remove_offset:
             return replace(self.calibration, units=())
-        for place, offer in zip(places, offers, strict=True):
-            if offer.unit is not None:
-                self._units.setdefault(place, (offer.unit[0], 0.0))
+        for place, entry in zip(places, entries, strict=True):
+            if entry.unit is not None:
+                self._units.setdefault(place, (entry.unit[0], 0.0))
         asked = self.calibration.units
         count = max((*places, len(asked) - 1, *self._units)) + 1
         units = tuple(
@@ -194,15 +194,15 @@ class Reading:
         return self._headers[href]
 
 
-def _is_named(offer: Offer) -> bool:
+def _is_named(entry: BandAsset) -> bool:
     """Say whether an item says what a band of a file shows; a number, or alpha, says nothing."""
-    name = offer.name or offer.common_name
+    name = entry.name or entry.common_name
     return bool(name) and not is_alpha("alpha", name)
 
 
-def _name(request: BandRequest, offer: Offer) -> str:
+def _name(request: BandRequest, entry: BandAsset) -> str:
     if isinstance(request, int):
-        return offer.label
+        return entry.label
     return request if isinstance(request, str) else request.name
 
 
