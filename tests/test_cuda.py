@@ -28,19 +28,19 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 def test_a_network_learns_in_mixed_precision(fields: Path) -> None:  # noqa: F811
     trained = fit_recipe(parse_recipe(recipe_content(fields, device="cuda", loaders=2)))
-    assert trained.judgement.scores.mean_iou > 0.9
+    assert trained.evaluation.scores.mean_iou > 0.9
     assert all(tensor.device.type == "cpu" for tensor in trained.weights.values())
 
 
 def test_float16_with_a_scaled_loss_learns_too(fields: Path) -> None:  # noqa: F811
     trained = fit_recipe(parse_recipe(recipe_content(fields, device="cuda", precision="float16")))
-    assert trained.judgement.scores.mean_iou > 0.9
+    assert trained.evaluation.scores.mean_iou > 0.9
 
 
 def test_objects_are_learnt(town: Path) -> None:  # noqa: F811
     trained = fit_recipe(parse_recipe(objects.recipe_content(town, device="cuda", loaders=2)))
-    assert trained.judgement.objects is not None
-    assert trained.judgement.objects.f1 > 0.8
+    assert trained.evaluation.objects is not None
+    assert trained.evaluation.objects.f1 > 0.8
 
 
 def test_a_mask_rcnn_takes_steps(village: Path) -> None:  # noqa: F811
@@ -59,7 +59,7 @@ def test_an_interrupted_run_goes_on(fields: Path, tmp_path: Path) -> None:  # no
         train(recipe, output=tmp_path / "entry", progress=interrupt)
     result = train(recipe, output=tmp_path / "entry")
     assert [epoch.step for epoch in result.log] == [40, 80]
-    assert result.judgement.scores.mean_iou > 0.9
+    assert result.evaluation.scores.mean_iou > 0.9
     assert read_state(Path(str(result.spec.weights)))
 
 

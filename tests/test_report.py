@@ -994,15 +994,15 @@ def test_a_folder_that_is_no_run_is_refused_in_one_sentence(tmp_path: Path) -> N
 PEAKS = """
 import json
 from distributed import Client
-from geoseg.engine.memory import forget_peaks, read_peaks
+from geoseg.engine.memory import reset_peak_memory, read_peaks
 
 with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
-    forget_peaks(client)
+    reset_peak_memory(client)
     before = read_peaks(client)
     block = bytearray(b"x") * (300 * 2**20)
     del block
     used = read_peaks(client)
-    forget_peaks(client)
+    reset_peak_memory(client)
     print(json.dumps([list(before.workers.values()), before.own, used.own, read_peaks(client).own]))
 """
 """In a process of its own: of one that is large and idle the kernel may take more pages than the block has."""

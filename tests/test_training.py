@@ -113,8 +113,8 @@ def recipe_content(folder: Path, **changes: Any) -> dict[str, Any]:
 )
 def test_a_network_learns_from_a_persons_raster_and_labels(fields: Path, layer: dict[str, Any]) -> None:
     trained = fit_recipe(parse_recipe(recipe_content(fields, labels=[layer])))
-    assert trained.judgement.scores.mean_iou > 0.9
-    assert trained.judgement.scores.pixels == SIDE * round(0.34 * SIDE)
+    assert trained.evaluation.scores.mean_iou > 0.9
+    assert trained.evaluation.scores.pixels == SIDE * round(0.34 * SIDE)
 
 
 def test_a_run_leaves_an_entry_that_the_catalog_reads_and_that_maps_the_image(fields: Path) -> None:
@@ -152,8 +152,8 @@ def test_training_can_start_from_a_model_of_the_catalog(fields: Path) -> None:
     start = train(parse_recipe(recipe_content(fields)), output=fields / "entry")
     item = next(start.folder.glob("*.json"))
     again = recipe_content(fields, init=str(item), steps=1, steps_per_epoch=1, learning_rate=1e-9)
-    assert fit_recipe(parse_recipe(again)).judgement.scores.mean_iou == pytest.approx(
-        start.judgement.scores.mean_iou, abs=0.02
+    assert fit_recipe(parse_recipe(again)).evaluation.scores.mean_iou == pytest.approx(
+        start.evaluation.scores.mean_iou, abs=0.02
     )
 
 
@@ -486,8 +486,8 @@ def test_scores_are_shifted_when_training_is_done(fields: Path) -> None:
     assert changed == ["segmentation_head.0.bias"]
     difference = shifted.weights[changed[0]] - plain.weights[changed[0]]
     assert difference.tolist() == pytest.approx([0, -30, 0], abs=1e-5)
-    assert plain.judgement.scores.counts[:, 1].sum() > 0
-    assert shifted.judgement.scores.counts[:, 1].sum() == 0
+    assert plain.evaluation.scores.counts[:, 1].sum() > 0
+    assert shifted.evaluation.scores.counts[:, 1].sum() == 0
 
 
 @pytest.mark.parametrize("architecture", sorted({*smp.ARCHITECTURES} - {"DPT"}))

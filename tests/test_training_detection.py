@@ -111,10 +111,10 @@ def entry(village: Path) -> Any:
 
 
 def test_a_network_learns_to_tell_roofs_apart(entry: Any) -> None:
-    assert entry.judgement.objects.truths == roofs(1)[1].max()
-    assert entry.judgement.objects.f1 > 0.8
-    assert entry.judgement.objects.average_precision > 0.8
-    assert entry.judgement.scores.per_class()["roof"] > 0.6
+    assert entry.evaluation.objects.truths == roofs(1)[1].max()
+    assert entry.evaluation.objects.f1 > 0.8
+    assert entry.evaluation.objects.average_precision > 0.8
+    assert entry.evaluation.scores.per_class()["roof"] > 0.6
     assert entry.spec.watershed is None
     assert (entry.folder / "map.jpg").stat().st_size > 1000
 

@@ -110,7 +110,7 @@ def trained(town: Path) -> Any:
 
 
 def test_a_network_learns_to_tell_houses_apart(trained: Any) -> None:
-    objects = trained.judgement.objects
+    objects = trained.evaluation.objects
     assert objects.truths > 10
     assert objects.f1 > 0.9
     assert dict(trained.spec.metrics)["f1"] == pytest.approx(objects.f1, abs=1e-4)

@@ -35,16 +35,16 @@ class Peaks:
     workers: Mapping[str, int]
 
 
-def forget_peaks(client: Client) -> None:
-    """Let each process count its peak from now on: workers may have worked for others before.
+def reset_peak_memory(client: Client) -> None:
+    """Reset each process's peak to what is resident now: workers may have worked for others before.
 
     Parameters
     ----------
     client : Client
-        Whose workers are asked; its own process counts anew too.
+        Whose workers are asked; its own process is reset too.
     """
-    _forget()
-    client.run(_forget, on_error="ignore")
+    _reset_peak()
+    client.run(_reset_peak, on_error="ignore")
 
 
 def read_peaks(client: Client) -> Peaks:
@@ -58,7 +58,7 @@ def read_peaks(client: Client) -> Peaks:
     return Peaks(_peak()[1], dict(client.run(_peak, on_error="ignore").values()))
 
 
-def _forget() -> None:
+def _reset_peak() -> None:
     """Set the peak to what is resident now (``5`` in proc(5), clear_refs); where that cannot be, it stays."""
     try:
         (SELF / "clear_refs").write_text("5")

@@ -43,7 +43,7 @@ class Evaluation:
     Attributes
     ----------
     task : str
-        What was judged: ``"semantic"``, ``"instance"``, ``"panoptic"`` or ``"polygons"``.
+        What was evaluated: ``"semantic"``, ``"instance"``, ``"panoptic"`` or ``"polygons"``.
     prediction, truth : str
         As they were given.
     scores : SemanticScores, InstanceScores, PanopticMapScores or PolygonScores

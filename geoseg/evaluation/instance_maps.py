@@ -17,7 +17,7 @@ from geoseg.evaluation.confidences import UNSCORED, find_scores
 from geoseg.evaluation.features import Features, read_features
 from geoseg.evaluation.grid import EvaluationGrid, bring_onto, make_evaluation_grid
 from geoseg.evaluation.inputs import EvaluationInput
-from geoseg.evaluation.object_classes import Classed, judge_classes
+from geoseg.evaluation.object_classes import Classed, compare_classes
 from geoseg.evaluation.object_scores import ObjectScores, score_objects
 from geoseg.evaluation.objects import (
     ObjectSource,
@@ -81,7 +81,7 @@ def evaluate_instances(
     region: Region | None = None,
     progress: Progress | None = None,
 ) -> InstanceScores:
-    """Judge a map of objects; two vector files are compared by their exact shapes, without any grid.
+    """Evaluate a map of objects; two vector files are compared by their exact shapes, without any grid.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def evaluate_instances(
         _classed(other, overlaps.found, overlaps.found_areas * scale, grid),
     )
     scores, remarks = _scores(other, overlaps.found, settings)
-    judged, notes = judge_classes(overlaps, classed, scores, settings)
+    judged, notes = compare_classes(overlaps, classed, scores, settings)
     unit = "px" if grid.pixel_size is None else "m2"
     objects = score_objects(judged, counts.both / counts.either if counts.either else math.nan, settings.sizes, unit)
     return InstanceScores(objects, counts.known, counts.compared, (*notes, *remarks))

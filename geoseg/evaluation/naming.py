@@ -39,7 +39,7 @@ class Naming:
     truth, prediction : mapping of int to str
         Names of values, as each side has them; empty where it has none.
     classes : sequence of str or int, or mapping of int to str, optional
-        The only classes that are judged, by value or name, or names for values of sides that have none; every other
+        The only classes that are evaluated, by value or name, or names for values of sides that have none; every other
         class becomes one, ``"other"``.
     ignore : sequence of str or int
         Truth that is no class, by value or name.

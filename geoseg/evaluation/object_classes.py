@@ -16,7 +16,7 @@ from geoseg.evaluation.features import NO_CLASS
 from geoseg.evaluation.inputs import EvaluationInput
 from geoseg.evaluation.label_sources import check_words
 from geoseg.evaluation.naming import PREDICTION, TRUTH, Naming
-from geoseg.evaluation.object_scores import Judged
+from geoseg.evaluation.object_scores import ComparedObjects
 from geoseg.evaluation.overlaps import Bools, Floats, Integers, Overlaps
 from geoseg.evaluation.semantic_maps import unique_names
 from geoseg.options import EvaluationOptions
@@ -50,10 +50,10 @@ class Classed:
     worded: bool = False
 
 
-def judge_classes(
+def compare_classes(
     overlaps: Overlaps, sides: tuple[Classed, Classed], scores: Floats | None, settings: EvaluationOptions
-) -> tuple[Judged, list[str]]:
-    """Sort objects by their classes, where both sides have some, and choose those that are judged.
+) -> tuple[ComparedObjects, list[str]]:
+    """Sort objects by their classes, where both sides have some, and choose those that are evaluated.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def judge_classes(
 
     Returns
     -------
-    judged : Judged
+    judged : ComparedObjects
         The objects.
     notes : list of str
         What a person should know.
@@ -89,13 +89,13 @@ def judge_classes(
         for side, chosen, index in zip(sides, kept, indices, strict=True)
     ]
     chosen_scores = None if scores is None else scores[kept[PREDICTION]]
-    return Judged(overlaps.among(*kept), objects[TRUTH], objects[PREDICTION], chosen_scores, names), notes
+    return ComparedObjects(overlaps.among(*kept), objects[TRUTH], objects[PREDICTION], chosen_scores, names), notes
 
 
 def _indices(
     truth: Classed, prediction: Classed, settings: EvaluationOptions, notes: list[str]
 ) -> tuple[list[Integers], tuple[str, ...]]:
-    """Class index of each object of both sides, 255 = not judged, and the names of the classes."""
+    """Class index of each object of both sides, 255 = not evaluated, and the names of the classes."""
     both = (truth, prediction)
     alone = [np.zeros(len(side.sizes), np.int64) for side in both]
     if all(side.values is None for side in both):

@@ -21,8 +21,8 @@ IOU = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """Objects of both sides that are judged.
+class ComparedObjects:
+    """Objects of both sides that are compared.
 
     Attributes
     ----------
@@ -164,7 +164,7 @@ LABELS = {
 """What measures are called in tables."""
 
 
-def score_objects(judged: Judged, area_iou: float, limits: tuple[float, float], unit: str) -> ObjectScores:
+def score_objects(judged: ComparedObjects, area_iou: float, limits: tuple[float, float], unit: str) -> ObjectScores:
     """Score objects; those of different classes are never a pair."""
     overlaps, truth, predicted = judged.overlaps, judged.truth, judged.predicted
     alike = overlaps.alike(truth.classes, predicted.classes)

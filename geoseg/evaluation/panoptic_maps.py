@@ -133,7 +133,7 @@ def evaluate_panoptic(
     region: Region | None = None,
     progress: Progress | None = None,
 ) -> PanopticMapScores:
-    """Judge a panoptic map; where the prediction has no class, what is true there is missed.
+    """Evaluate a panoptic map; where the prediction has no class, what is true there is missed.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from geoseg.evaluation.confidences import UNSCORED
 from geoseg.evaluation.features import Features, areal, read_features
 from geoseg.evaluation.inputs import EvaluationInput
 from geoseg.evaluation.metric import metric_features
-from geoseg.evaluation.object_classes import Classed, judge_classes
+from geoseg.evaluation.object_classes import Classed, compare_classes
 from geoseg.evaluation.object_scores import ObjectScores, score_objects
 from geoseg.evaluation.overlaps import Floats, Integers, Overlaps
 from geoseg.evaluation.report import Table
@@ -116,7 +116,7 @@ LABELS = {
 def evaluate_layers(
     truth: EvaluationInput, prediction: EvaluationInput, settings: EvaluationOptions, region: Region | None = None
 ) -> PolygonScores:
-    """Judge a layer of polygons.
+    """Evaluate a layer of polygons.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def evaluate_layers(
         Classed(truth, overlaps.true_areas, one.classes, one.names, one.worded),
         Classed(prediction, overlaps.found_areas, other.classes, other.names, other.worded),
     )
-    judged, notes = judge_classes(overlaps, classed, other.scores, settings)
+    judged, notes = compare_classes(overlaps, classed, other.scores, settings)
     length, area = ("px", "px") if one.crs.is_engineering else ("m", "m2")
     trues, found = one.shapes[judged.overlaps.trues - 1], other.shapes[judged.overlaps.found - 1]
     objects = score_objects(judged, _area_iou(trues, found), settings.sizes, area)

@@ -178,7 +178,7 @@ def evaluate_semantic(
     region: Region | None = None,
     progress: Progress | None = None,
 ) -> SemanticScores:
-    """Judge a map of classes.
+    """Evaluate a map of classes.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from geoseg.models.spec import ModelSpec
-    from geoseg.training.goals import Judgement
+    from geoseg.training.goals import HeldOutEvaluation
     from geoseg.training.loop import Epoch
 
 __all__ = ["Recipe", "TrainResult", "load_recipe", "parse_recipe", "train"]
@@ -39,7 +39,7 @@ class TrainResult:
         The catalog entry: item, weights, card, log.
     spec : ModelSpec
         The trained model, as the entry describes it.
-    judgement : Judgement
+    evaluation : HeldOutEvaluation
         Scores on the held-out labels: of pixels, of objects, by image and by label layer.
     layers : tuple of str
         Names of the label layers.
@@ -49,7 +49,7 @@ class TrainResult:
 
     folder: Path
     spec: ModelSpec
-    judgement: Judgement
+    evaluation: HeldOutEvaluation
     layers: tuple[str, ...]
     log: tuple[Epoch, ...]
 

@@ -22,7 +22,7 @@ from geoseg.models.maskrcnn import Finder, in_order
 from geoseg.models.spec import ModelSpec
 from geoseg.planning import tiling_of
 from geoseg.segmentation import detect_block
-from geoseg.training.goals import Found, Judgement, Targets, device_of, judge_objects
+from geoseg.training.goals import Found, HeldOutEvaluation, Targets, device_of, evaluate_objects
 from geoseg.training.recipe import Recipe
 from geoseg.training.sampling import Batch
 from geoseg.training.scenes import BACKGROUND, LabelledImage
@@ -63,14 +63,14 @@ class MaskRCNNGoal:
         losses: dict[str, Tensor] = network(list(shown), placed)
         return torch.stack([loss.float() for loss in losses.values()]).sum()
 
-    def judge(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> Judgement:
-        """See `Goal.judge`: tiles, painting and merging are those of a run; the score is that of `judge_objects`."""
+    def evaluate(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> HeldOutEvaluation:
+        """See `Goal.judge`: tiles, painting and merging are those of a run; the score is that of `evaluate_objects`."""
         model = wrap(Finder(self._spec.name, network, in_order(self._spec)), self._spec, device_of(network))
 
         def find(scene: LabelledImage, judged: NDArray[np.bool_]) -> Found:
             return detect_image(model, scene.pixels, scene.mask, judged)
 
-        return judge_objects(self._spec, scenes, find)
+        return evaluate_objects(self._spec, scenes, find)
 
 
 def targets_of(labels: NDArray[np.uint8], instances: NDArray[np.uint32], classes: int) -> dict[str, Tensor]:

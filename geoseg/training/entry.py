@@ -19,7 +19,7 @@ from geoseg.evaluation import Scores
 from geoseg.files import write_file
 from geoseg.models.running import find_device
 from geoseg.models.spec import ModelSpec
-from geoseg.training.goals import Judgement
+from geoseg.training.goals import HeldOutEvaluation
 from geoseg.training.picture import CAPTIONS, PICTURE
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import TeacherLabels
@@ -52,19 +52,19 @@ class Origin:
 
 
 def write_card(
-    recipe: Recipe, spec: ModelSpec, judgement: Judgement, layers: Sequence[str], path: Path, origin: Origin
+    recipe: Recipe, spec: ModelSpec, evaluation: HeldOutEvaluation, layers: Sequence[str], path: Path, origin: Origin
 ) -> None:
-    """Write the card: what the model is, what it was judged by, and what that does not say.
+    """Write the card: what the model is, what it was evaluated by, and what that does not say.
 
     A picture `PICTURE` in the same folder is shown.
     """
     parts = [f"# {recipe.title or recipe.name}", recipe.description.strip()]
     if (path.parent / PICTURE).exists():
         parts.append(f"![{CAPTIONS[recipe.picture]}]({PICTURE})")
-    parts += [_facts(spec), "## Scores", _what_it_means(recipe, judgement), _class_table(judgement.scores)]
-    parts += ["By image:", _site_table(judgement)]
+    parts += [_facts(spec), "## Scores", _what_it_means(recipe, evaluation), _class_table(evaluation.scores)]
+    parts += ["By image:", _site_table(evaluation)]
     if len(layers) > 1:
-        parts += ["By source of the label:", _layer_table(layers, judgement)]
+        parts += ["By source of the label:", _layer_table(layers, evaluation)]
     if recipe.failures.strip():
         parts += ["## Known failures", recipe.failures.strip()]
     if recipe.provenance.strip():
@@ -89,9 +89,9 @@ def _facts(spec: ModelSpec) -> str:
     return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows)])
 
 
-def _what_it_means(recipe: Recipe, judgement: Judgement) -> str:
+def _what_it_means(recipe: Recipe, evaluation: HeldOutEvaluation) -> str:
     """Say in words what the figures are, by where the labels come from."""
-    scores, objects = judgement.scores, judgement.objects
+    scores, objects = evaluation.scores, evaluation.objects
     text = f"On {scores.pixels:,} labelled pixels that were held out, {scores.accuracy:.1%} have the label's class"
     if objects is None:
         text += f"; mean IoU of the classes that occur there: {scores.mean_iou:.3f}."
@@ -146,13 +146,13 @@ def _git(*arguments: str, folder: Path) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own
 
 
-def _site_table(judgement: Judgement) -> str:
+def _site_table(evaluation: HeldOutEvaluation) -> str:
     """One row an image: IoU of each class that occurs, and F1 of objects."""
-    names = judgement.scores.names
-    counted = [item for item in judgement.sites if item.objects is not None]
+    names = evaluation.scores.names
+    counted = [item for item in evaluation.sites if item.objects is not None]
     head = ["image", *(f"IoU {name}" for name in names), *(["objects", "F1 of objects"] if counted else [])]
     rows = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
-    for site in judgement.sites:
+    for site in evaluation.sites:
         occurs = site.scores.counts.sum(axis=1) > 0
         figures = [f"{iou:.3f}" if here else "-" for iou, here in zip(site.scores.iou, occurs, strict=True)]
         found = site.objects
@@ -170,9 +170,9 @@ def _class_table(scores: Scores) -> str:
     return "\n".join(rows)
 
 
-def _layer_table(layers: Sequence[str], judgement: Judgement) -> str:
+def _layer_table(layers: Sequence[str], evaluation: HeldOutEvaluation) -> str:
     """One row a label layer: held-out pixels and the share with the label's class."""
     rows = ["| labels | held-out pixels | same class |", "| --- | ---: | ---: |"]
-    named = zip(layers, judgement.by_layer, strict=False)
+    named = zip(layers, evaluation.by_layer, strict=False)
     rows += [f"| {name} | {item.pixels:,} | {item.accuracy:.1%} |" for name, item in named if item.pixels]
     return "\n".join(rows)

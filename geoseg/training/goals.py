@@ -57,7 +57,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class HeldOutEvaluation:
     """How good a network is on held-out labels.
 
     Attributes
@@ -98,7 +98,7 @@ class Goal(Protocol):
     def loss(self, network: nn.Module, inputs: Tensor, targets: Targets) -> Tensor:
         """How wrong the network is on windows whose scaled pixels are ``inputs``, on its device."""
 
-    def judge(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> Judgement:
+    def evaluate(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> HeldOutEvaluation:
         """How good the network, in evaluation mode, is on held-out labels."""
 
 
@@ -126,7 +126,7 @@ class SemanticGoal:
         weights = class_weights(self._recipe, inputs.device)
         return segmentation_loss(network(inputs).float(), truth, self._recipe.loss, weights)
 
-    def judge(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> Judgement:
+    def evaluate(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> HeldOutEvaluation:
         """See `Goal.judge`: the score is the mean IoU of all held-out pixels."""
         model, count = wrap(network, self._spec, device_of(network)), len(self._spec.classes)
         names, sites = tuple(self._spec.class_names), []
@@ -138,7 +138,7 @@ class SemanticGoal:
                 here = judged & (scene.layers == layer)
                 counts += confusion(scene.labels[here], classes[here], count)
         scores = Scores(np.sum([site.scores.counts for site in sites], axis=0), names)
-        return Judgement(scores.mean_iou, scores, tuple(sites), tuple(Scores(item, names) for item in by_layer))
+        return HeldOutEvaluation(scores.mean_iou, scores, tuple(sites), tuple(Scores(item, names) for item in by_layer))
 
 
 class ObjectGoal:
@@ -168,21 +168,21 @@ class ObjectGoal:
         weights = torch.cat([objects, objects.new_tensor([self._recipe.loss.edges])])
         return object_loss(network(inputs).float(), truth, known, self._recipe.loss, weights)
 
-    def judge(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> Judgement:
-        """See `Goal.judge`: the score is that of `judge_objects`."""
+    def evaluate(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> HeldOutEvaluation:
+        """See `Goal.judge`: the score is that of `evaluate_objects`."""
         model = wrap(network, scoring_spec(self._spec), device_of(network))
         settings = self._spec.watershed or Watershed()
 
         def find(scene: LabelledImage, judged: NDArray[np.bool_]) -> Found:
             return paint_objects(predict_scores(model, scene.pixels, scene.mask, judged), settings)
 
-        return judge_objects(self._spec, scenes, find)
+        return evaluate_objects(self._spec, scenes, find)
 
 
-def judge_objects(
+def evaluate_objects(
     spec: ModelSpec, scenes: Sequence[LabelledImage], find: Callable[[LabelledImage, NDArray[np.bool_]], Found]
-) -> Judgement:
-    """Judge what finds objects: the score is the mean over images of IoU of pixels and F1 of objects, half each.
+) -> HeldOutEvaluation:
+    """Evaluate what finds objects: the score is the mean over images of IoU of pixels and F1 of objects, half each.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def judge_objects(
     scenes : sequence of LabelledImage
         Those without held-out labels are left out.
     find : callable
-        Scene and its pixels that are judged, bool (y, x) -> its objects.
+        Scene and its pixels that are evaluated, bool (y, x) -> its objects.
     """
     names, sites = (*spec.class_names, "none"), list[Site]()
     by_layer = [np.zeros((len(names), len(names)), np.int64) for _ in range(_layers(scenes))]
@@ -211,7 +211,7 @@ def judge_objects(
             sums += confusion(truth[here], labels[here], len(names))
     scores = Scores(np.sum([site.scores.counts for site in sites], axis=0), names)
     score = float(np.mean([(np.nanmean(s.scores.iou[:-1]) + s.objects.f1) / 2 for s in sites if s.objects]))
-    return Judgement(score, scores, tuple(sites), tuple(Scores(item, names) for item in by_layer))
+    return HeldOutEvaluation(score, scores, tuple(sites), tuple(Scores(item, names) for item in by_layer))
 
 
 def object_targets(batch: Batch, classes: int, edge: int) -> NDArray[np.bool_]:

@@ -156,7 +156,7 @@ LAYERS: dict[str, type[TeacherLabels] | type[RasterLabels] | type[PolygonLabels]
 
 
 class Validation(Options):
-    """Where the network is judged and never trained; exactly one key.
+    """Where the network is evaluated and never trained; exactly one key.
 
     A fraction of the image at one side, ``bounds`` (left, bottom, right, top; CRS of the image), a ``region`` file
     of polygons, or other ``images`` (label rasters then list one file for each image, training images first).

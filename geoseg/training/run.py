@@ -38,7 +38,7 @@ from geoseg.training.detection import probed
 from geoseg.training.encoders import load_encoder
 from geoseg.training.entry import origin_of, write_card, write_weights
 from geoseg.training.families import family_of
-from geoseg.training.goals import Judgement
+from geoseg.training.goals import HeldOutEvaluation
 from geoseg.training.labels import LabelMap, check_layers, check_polygons, check_shown, make_labels
 from geoseg.training.loading import batches
 from geoseg.training.log import Log
@@ -63,7 +63,7 @@ class Trained:
         The model, without weights file.
     weights : dict of str to Tensor
         Averaged weights of the best epoch, on the CPU.
-    judgement : Judgement
+    evaluation : HeldOutEvaluation
         On the held-out labelled pixels.
     layers : tuple of str
         Names of the label layers.
@@ -75,7 +75,7 @@ class Trained:
 
     spec: ModelSpec
     weights: dict[str, Tensor]
-    judgement: Judgement
+    evaluation: HeldOutEvaluation
     layers: tuple[str, ...]
     log: tuple[Epoch, ...]
     scenes: tuple[LabelledImage, ...]
@@ -96,9 +96,9 @@ def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainR
     spec = measured(trained.spec.with_weights(path), trained, recipe)
     write_model_item(spec, folder, **_extent(trained.scenes))
     write_picture(recipe, trained.scenes, spec, folder / PICTURE)
-    write_card(recipe, spec, trained.judgement, trained.layers, folder / "README.md", origin)
+    write_card(recipe, spec, trained.evaluation, trained.layers, folder / "README.md", origin)
     checkpoints.remove()
-    return TrainResult(folder, spec, trained.judgement, trained.layers, trained.log)
+    return TrainResult(folder, spec, trained.evaluation, trained.layers, trained.log)
 
 
 def measured(spec: ModelSpec, trained: Trained, recipe: Recipe) -> ModelSpec:
@@ -117,7 +117,7 @@ def measured(spec: ModelSpec, trained: Trained, recipe: Recipe) -> ModelSpec:
     halo = widest if edge.halo is None else min(widest, -(-edge.halo // spec.multiple) * spec.multiple)
     return replace(
         spec,
-        metrics=tuple((name, round(value, 4)) for name, value in metrics_of(trained.judgement).items()),
+        metrics=tuple((name, round(value, 4)) for name, value in metrics_of(trained.evaluation).items()),
         halo=halo,
         edge_errors=tuple((distance, float(f"{error:.2g}")) for distance, error in edge.errors.items()),
         activation_bytes=round(cost.activation_bytes, 1),
@@ -125,9 +125,9 @@ def measured(spec: ModelSpec, trained: Trained, recipe: Recipe) -> ModelSpec:
     )
 
 
-def metrics_of(judgement: Judgement) -> dict[str, float]:
+def metrics_of(evaluation: HeldOutEvaluation) -> dict[str, float]:
     """The scores that stand in an entry."""
-    scores, objects = judgement.scores, judgement.objects
+    scores, objects = evaluation.scores, evaluation.objects
     if objects is None:
         found = {"mean_iou": scores.mean_iou, "agreement": scores.accuracy}
         return found | {f"iou_{name}": value for name, value in scores.per_class().items()}
@@ -189,15 +189,15 @@ def fit_recipe(
 
         numbers = range(fitting.step, recipe.steps)
         drawn = batches(sampler, goal, size=recipe.batch_size, numbers=numbers, loaders=recipe.loaders)
-        weights = fit(fitting, drawn, lambda average: goal.judge(average, scenes).score, report)
+        weights = fit(fitting, drawn, lambda average: goal.evaluate(average, scenes).score, report)
         network.load_state_dict(weights)
         if recipe.logit_adjustment:
             shifts = [recipe.logit_adjustment.get(item.name, 0.0) for item in recipe.classes]
             smp.shift_scores(network, torch.tensor(shifts, device=device))
-        judgement = goal.judge(network.eval(), scenes)
+        evaluation = goal.evaluate(network.eval(), scenes)
     layers = tuple(layer_name(recipe, number) for number in range(len(recipe.labels)))
     cpu = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
-    return Trained(spec, cpu, judgement, layers, tuple(epochs), scenes)
+    return Trained(spec, cpu, evaluation, layers, tuple(epochs), scenes)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from geoseg.engine import (
     results_of,
     stages_of_run,
 )
-from geoseg.engine.memory import forget_peaks, read_peaks
+from geoseg.engine.memory import read_peaks, reset_peak_memory
 from geoseg.errors import BlockError, ContinuationWarning, DamagedError, InputNotFoundError, WorkflowError
 from geoseg.held import is_lost
 from geoseg.models.background import probable_classes
@@ -307,7 +307,7 @@ def _map(
 ) -> RunResult:
     """Run the blocks, then write the results that are missing."""
     made, folder = work.plan, work.folder
-    forget_peaks(client)
+    reset_peak_memory(client)
     outcome = execute(made, shared, client, outlines=outlines, retries=wanted.retries, progress=progress)
     done = time.perf_counter()
     outputs = work.outputs
