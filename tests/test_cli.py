@@ -85,6 +85,7 @@ def test_a_plan_says_blocks_tiles_memory_and_time_and_computes_nothing(
     printed = capsys.readouterr().out
     for word in ("tiles", "blocks", "memory", "time", "MiB"):
         assert word in printed
+    assert "\nresolution   10 m; the model names none, so give --resolution if it was trained at another\n" in printed
     assert not (tmp_path / "out").exists()
 
 

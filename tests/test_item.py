@@ -445,3 +445,12 @@ def test_a_raster_without_a_band_of_the_model_says_what_it_has(tmp_path: Path) -
     file = [FileBand(1, "red", "red"), FileBand(2, "green", "green"), FileBand(3, "nir", "undefined")]
     with pytest.raises(BandError, match=r"the band 'B02' \(blue\): it has 3 bands: 1 \(red\), 2 \(green\), 3 \(nir\)"):
         match_bands(spec.bands, file, file="scene.tif")
+
+
+def test_every_field_of_an_entry_that_is_read_is_documented() -> None:
+    root = Path(__file__).parents[1]
+    sources = [path.read_text() for path in (root / "geoseg" / "models").glob("*.py")]
+    page = (root / "docs" / "models.md").read_text()
+    fields = {field for source in sources for field in re.findall(r'"(geoseg:[a-z_]+)"', source)}
+    assert len(fields) > 15
+    assert [field for field in sorted(fields) if f"`{field}" not in page] == []

@@ -88,12 +88,17 @@ def plan(workflow: Sequence[str], json: bool, **settings: Any) -> None:
 
 def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     """The plan for people: a heading and what stands beside it."""
+    from geoseg.raster import ground_resolution
+
     (height, width), tiling = plan.raster.shape, plan.grid.tiling
     rows, cols = plan.grid.rows, plan.grid.cols
     yield "raster", f"{width:,} x {height:,} px, {plan.raster.summary()['crs']}, bands {' '.join(plan.raster.bands)}"
     if plan.raster.skipped:
         yield "skipped", f"{len(plan.raster.skipped)} files or scenes that cannot be opened"
     yield "model", f"{plan.spec.name}: {len(plan.spec.classes)} classes"
+    if plan.spec.resolution is None and not plan.raster.is_plain:
+        pixel = ground_resolution(plan.raster.geobox)[1]
+        yield "resolution", f"{pixel:g} m; the model names none, so give --resolution if it was trained at another"
     overlap = f"halo {tiling.halo}, ramp {tiling.ramp}, stride {tiling.stride}"
     rest = f"; {plan.tiles_to_predict:,} tiles to predict" if plan.predicted else ""
     yield "tiles", f"{plan.tile_count:,} of {tiling.size} px, {overlap}{rest}"

@@ -198,7 +198,7 @@ def _card(model: Mapping[str, Any], more: Mapping[str, str] | None = None) -> Se
             "Licence": model.get("license") or "none given",
             "Classes": ", ".join(spoken(item["name"]) for item in model.get("classes") or []),
             "Bands": bands,
-            "Resolution": "any" if resolution is None else f"{resolution:g} m",
+            "Resolution": "not stated" if resolution is None else f"{resolution:g} m",
             "Network": network,
             "Weights": weights,
             **(more or {}),
