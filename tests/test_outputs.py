@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -279,10 +280,29 @@ def test_a_legend_that_cannot_be_used_is_refused(
 def test_the_plan_says_that_no_tile_is_to_be_predicted(
     scene: Path, roofs: Path, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    geoseg.run(settings(scene, roofs, tmp_path, features=[]), client=client)
-    command = ["plan", str(scene), "--model", str(roofs), "--output", str(tmp_path), "--ramp", "8"]
-    assert main([*command, "--threshold", "0.3"]) == 0
-    assert "0 tiles to predict" in capsys.readouterr().out
+    wanted = settings(scene, roofs, tmp_path, block_tiles=1, tile_size=64)
+    fresh = geoseg.plan(wanted)
+    assert all(left == every > 0 for left, every in fresh.steps.values())
+    assert list(fresh.steps) == ["predict", "finish", "trace", "join"]
+    geoseg.run(wanted, client=client)
+    command = ["plan", str(scene), "--model", str(roofs), "--output", str(tmp_path), "--ramp", "8", "--tile-size", "64"]
+    assert main([*command, "--threshold", "0.3", "--block-tiles", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "0 tiles to predict" in printed
+    blocks, nodes = fresh.block_count, fresh.steps["join"][1]
+    assert re.search(rf"^  0/{blocks} +predict: the model looks at tiles$", printed, re.MULTILINE)
+    assert re.search(rf"^  {blocks}/{blocks} +trace: labels become arcs$", printed, re.MULTILINE)
+    done = {"predict": (0, blocks), "finish": (0, blocks), "trace": (0, blocks), "join": (0, nodes)}
+    assert geoseg.plan(wanted).steps == done
+    sieved = geoseg.plan(wanted, min_area=900).steps
+    assert [left for left, _ in sieved.values()] == [0, 0, blocks, nodes, blocks, blocks, nodes]
+    assert f"predict 0/{blocks}, finish 0/{blocks}, survey {blocks}/{blocks}" in repr(geoseg.plan(wanted, min_area=900))
+    assert geoseg.plan(wanted, features=[]).summary()["steps"]["finish"] == {"left": 0, "all": blocks}
+    max((tmp_path / "state" / "finish").iterdir()).unlink()
+    planned = geoseg.plan(wanted).steps
+    again = geoseg.run(wanted, client=client, features=["features.gpkg", "b.gpkg"]).outcome.done
+    assert {stage: left for stage, (left, _) in planned.items()} == {stage: again[stage] for stage in planned}
+    assert again["predict"] > again["finish"] == 1
 
 
 SETTINGS = {
@@ -306,6 +326,7 @@ def test_a_setting_decides_predictions_only_where_it_comes_before_labels(
     scene: Path, box: Path, tmp_path: Path, stage: str, key: str
 ) -> None:
     before, now = (
-        geoseg.plan(settings(scene, box, tmp_path, **more)).fingerprint() for more in ({}, {key: SETTINGS[stage][key]})
+        geoseg.plan(settings(scene, box, tmp_path, **{"features": [], **more})).fingerprint()
+        for more in ({}, {key: SETTINGS[stage][key]})
     )
     assert (before != now) == (stage == "predict")

@@ -12,6 +12,7 @@ from geoseg.cli.command import Command, argument, given, json, quiet
 from geoseg.cli.console import console, public, say
 from geoseg.cli.watching import told, watched
 from geoseg.errors import PART_FAILED
+from geoseg.stages import STAGES
 
 if TYPE_CHECKING:
     from geoseg.monitor import Monitor
@@ -104,6 +105,9 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "tiles", f"{plan.tile_count:,} of {tiling.size} px, {overlap}{rest}"
     down, across = plan.grid.block_tiles
     yield "blocks", f"{plan.block_count:,} of {rows.blocks} x {cols.blocks}, {down} x {across} tiles each"
+    yield "steps", "still to do:"
+    for name, (left, every) in plan.steps.items():
+        yield f"  {left:,}/{every:,}", f"{name}: {STAGES[name].does}"
     crew = plan.crew
     feeding = f", {crew.threads} threads each" if crew.threads > 1 else ""
     assisting = f", and {crew.assistants} processes for what follows the network" if crew.assistants else ""

@@ -27,17 +27,33 @@ def kept_blocks(plan: Plan, folder: RunFolder, stages: Sequence[Stage]) -> Kept:
         All that the run has.
     """
     own = [stage for stage in stages if stage.folder == RUN]
-    kept = {stage.name: folder.journal(stage.name).places() for stage in own}
-    if plan.has_stuff:
-        lost = {place for place in kept["predict"] if not _has_strips(plan, folder, place, kept["finish"])}
-        kept["predict"] -= lost
+    kept = _marked(plan, folder, own)
     if plan.has_things and not folder.journal("unite").is_whole(RASTER):
         kept |= {"unite": set(), "number": set()}  # numbers are those of the objects of the raster
     for stage in own:
         folder.journal(stage.name).keep(kept[stage.name])
-    if any(kept.values()):
-        kept["predict"] |= unneeded(own[0], plan.tree, own, kept)
+    return _with_unneeded(plan, own, kept)
+
+
+def predicted_blocks(plan: Plan, folder: RunFolder, stages: Sequence[Stage]) -> set[Place]:
+    """Blocks that need no prediction any more, by what markers say; arguments as of `kept_blocks`, changes nothing."""
+    own = [stage for stage in stages if stage.folder == RUN]
+    return _with_unneeded(plan, own, _marked(plan, folder, own))["predict"]
+
+
+def _marked(plan: Plan, folder: RunFolder, own: Sequence[Stage]) -> Kept:
+    """Steps that have a marker, without predictions whose strips somebody waits for and that are gone."""
+    kept = {stage.name: folder.journal(stage.name).places() for stage in own}
+    if plan.has_stuff:
+        kept["predict"] -= {place for place in kept["predict"] if not _has_strips(plan, folder, place, kept["finish"])}
     return kept
+
+
+def _with_unneeded(plan: Plan, own: Sequence[Stage], kept: Kept) -> Kept:
+    """The same with predictions that nobody waits for."""
+    if not any(kept.values()):
+        return kept
+    return kept | {"predict": kept["predict"] | unneeded(own[0], plan.tree, own, kept)}
 
 
 def _has_strips(plan: Plan, folder: RunFolder, place: Place, finished: set[Place]) -> bool:

@@ -64,13 +64,21 @@ class OutlineFolder:
         OutputError
             It cannot be written.
         """
-        recorded = self.path / "fingerprint.json"
-        if read_json(recorded) == json.loads(json.dumps(fingerprint)):
+        if self.is_made_from(fingerprint):
             sweep(self.path)
             return True
         clear(self.path)
-        write_json(recorded, fingerprint)
+        write_json(self._fingerprint, fingerprint)
         return False
+
+    def is_made_from(self, fingerprint: dict[str, Any]) -> bool:
+        """Say whether what is there was made with these settings."""
+        recorded: Any = read_json(self._fingerprint)
+        return bool(recorded == json.loads(json.dumps(fingerprint)))
+
+    @property
+    def _fingerprint(self) -> Path:
+        return self.path / "fingerprint.json"
 
     def journal(self, stage: str) -> Journal:
         """Markers of a stage."""

@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import PurePath
@@ -104,6 +104,8 @@ class Plan:
         The model's classes as results show them; as the model has them unless given.
     predicted : frozenset of (int, int)
         Rows and columns of the blocks whose predictions an earlier start has left.
+    steps : mapping of str to (int, int)
+        Steps that are still to do and all steps of each stage, in order; nothing where nobody has asked the run folder.
     """
 
     raster: Raster
@@ -126,6 +128,7 @@ class Plan:
     keep_probabilities: bool = False
     legend: tuple[ClassSpec, ...] = ()
     predicted: frozenset[tuple[int, int]] = frozenset()
+    steps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Plan({'; '.join(text for _, text in self._facts)})"
@@ -135,11 +138,12 @@ class Plan:
 
     @property
     def _facts(self) -> list[tuple[str, str]]:
-        height, width = self.raster.shape
+        (height, width), steps = self.raster.shape, self.steps.items()
         seconds = "not known" if self.estimate is None else f"about {self.estimate.seconds:,.0f} s"
         return [
             ("map", f"{width:,} x {height:,} px by {self.spec.name}"),
             ("blocks", f"{self.block_count:,} blocks, {self.tile_count:,} tiles of {self.grid.tiling.size} px"),
+            *([("steps", ", ".join(f"{name} {left:,}/{every:,}" for name, (left, every) in steps))] if steps else []),
             ("workers", f"{self.workers} workers on {self.device}"),
             ("memory", f"{self.total_bytes / MIB:,.0f} MiB at most"),
             ("disk", f"{(self.state_bytes + self.result_bytes) / MIB:,.0f} MiB on disk"),
@@ -304,6 +308,7 @@ class Plan:
             "blocks": self.block_count,
             "tiles": self.tile_count,
             "tiles_to_predict": self.tiles_to_predict,
+            "steps": {name: {"left": left, "all": every} for name, (left, every) in self.steps.items()},
             "batch_size": self.batch_size,
             "device": self.device,
             "precision": self.precision,

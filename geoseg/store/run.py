@@ -174,16 +174,25 @@ class RunFolder:
         settings : dict
             All that decides it, as JSON values; another ``min_score`` decides what overlaps too.
         """
-        path = self.objects.path / "settings.json"
-        before = read_json(path)
-        if before == settings:
-            return
-        is_counted = isinstance(before, dict) and before.get("min_score") == settings["min_score"]
-        for stage in ("unite", "number") if is_counted else ("unite", "number", "overlap"):
+        repeated = self.repeated_stages(settings)
+        for stage in repeated:
             self.journal(stage).keep(set())
-        if not is_counted:
+        if "overlap" in repeated:
             self.objects.forget_meetings()
-        write_json(path, settings)
+        if repeated:
+            write_json(self._uniting, settings)
+
+    def repeated_stages(self, settings: dict[str, Any]) -> tuple[str, ...]:
+        """Stages that `prepare_objects` forgets."""
+        before = read_json(self._uniting)
+        if before == settings:
+            return ()
+        is_counted = isinstance(before, dict) and before.get("min_score") == settings["min_score"]
+        return ("unite", "number") if is_counted else ("unite", "number", "overlap")
+
+    @property
+    def _uniting(self) -> Path:
+        return self.objects.path / "settings.json"
 
     def _sweep(self) -> None:
         """Remove what a killed process was writing; nobody else writes here, the folder is locked."""

@@ -35,7 +35,14 @@ WALLS = 1.5
 
 
 def outlines_of_run(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> OutlinePlan:
-    """Plan the polygons of a run, and make their folder ready.
+    """Plan the polygons of a run, and make their folder ready; arguments as of `plan_outlines`."""
+    plan, decided = plan_outlines(wanted, made, folder)
+    plan.folder.prepare(decided)
+    return plan
+
+
+def plan_outlines(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> tuple[OutlinePlan, dict[str, Any]]:
+    """Plan the polygons of a run; with all that decides them, as JSON values.
 
     Parameters
     ----------
@@ -72,8 +79,7 @@ def outlines_of_run(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> Ou
     )
     labelling = None if made.background is None else asdict(made.background)
     decided = {"labelling": labelling, "min_score": objects_of(made).get("min_score")}
-    plan.folder.prepare(fingerprint_of(wanted, made.raster, names) | decided)
-    return plan
+    return plan, fingerprint_of(wanted, made.raster, names) | decided
 
 
 def names_of(made: Plan) -> dict[int, str]:

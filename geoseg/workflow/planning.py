@@ -10,6 +10,8 @@ from typing import Unpack
 from distributed import Client
 
 from geoseg.catalog import find_model
+from geoseg.engine import stages_of_run
+from geoseg.engine.kept import predicted_blocks
 from geoseg.errors import BandError, ModelError, RegionError, WorkflowError
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.held import value_of
@@ -23,17 +25,19 @@ from geoseg.models.own import OwnModel, SentNetwork
 from geoseg.models.spec import ModelSpec
 from geoseg.models.streams import IN_FLIGHT
 from geoseg.options import Workflow
+from geoseg.outlines import OutlineFolder
 from geoseg.planning import Plan, RegionMask, core_count, tiling_of
 from geoseg.planning.sharing import Crew, crew_of
 from geoseg.prompting import PromptLayer, read_prompts
 from geoseg.raster import LOCAL, Raster
 from geoseg.raster.options import configured
 from geoseg.signatures import RunArguments
+from geoseg.stages import RUN
 from geoseg.store import RunFolder
 from geoseg.vector import Region, is_bare, read_region
 from geoseg.workflow.hardware import Hardware, hardware_of
 from geoseg.workflow.legend import apply_legend
-from geoseg.workflow.outlines import smallest, values_of
+from geoseg.workflow.outlines import objects_of, plan_outlines, smallest, values_of
 from geoseg.workflow.settings import WorkflowSource, output_file, read_workflow
 
 MANY_TILES = 64
@@ -74,10 +78,10 @@ def plan(
     wanted = read_workflow(workflow, spec=spec, **settings)
     made, folder = make_plan(wanted, client=client), RunFolder(Path(wanted.output))
     if wanted.overwrite or not folder.fingerprint:
-        return made
+        return _with_steps(wanted, made)
     made = as_kept(made, folder)
     is_kept = json.loads(json.dumps(made.fingerprint())) == folder.fingerprint
-    return with_progress(made, folder) if is_kept else made
+    return _with_steps(wanted, with_progress(made, folder), folder) if is_kept else _with_steps(wanted, made)
 
 
 def as_kept(made: Plan, folder: RunFolder) -> Plan:
@@ -91,9 +95,25 @@ def as_kept(made: Plan, folder: RunFolder) -> Plan:
 
 
 def with_progress(made: Plan, folder: RunFolder) -> Plan:
-    """The same plan, which knows the blocks that are predicted."""
-    is_done = folder.journal("predict" if made.has_things else "finish").places()
-    return replace(made, predicted=frozenset((row, col) for row, col in is_done))
+    """The same plan, which knows the blocks that are predicted, or whose predictions nobody waits for any more."""
+    predicted = predicted_blocks(made, folder, stages_of_run(made, None))
+    return replace(made, predicted=frozenset((row, col) for row, col in predicted))
+
+
+def _with_steps(wanted: Workflow, made: Plan, kept: RunFolder | None = None) -> Plan:
+    """The same plan, which knows how many steps each stage has and has still to do in a folder that is kept."""
+    folder = kept or RunFolder(Path(wanted.output))
+    outlines, decided = plan_outlines(wanted, made, folder) if wanted.features else (None, {})
+    repeated = folder.repeated_stages(objects_of(made)) if made.has_things else ()
+    has_nodes = outlines is not None and outlines.folder.is_made_from(decided)
+    steps = {}
+    for stage in stages_of_run(made, outlines):
+        home = folder if stage.folder == RUN else OutlineFolder(folder.outlines)
+        is_there = kept is not None and stage.name not in repeated and (stage.folder == RUN or has_nodes)
+        done = made.predicted if stage.name == "predict" else home.journal(stage.name).places()
+        count = stage.count(made.tree)
+        steps[stage.name] = (count - len(done) if is_there else count, count)
+    return replace(made, steps=steps)
 
 
 def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
