@@ -121,12 +121,19 @@ def test_an_event_loop_maps(run: str, tmp_path: Path) -> None:
     assert as_a_file(tmp_path, textwrap.dedent(program)) == "finished 4\n"
 
 
-def test_a_notebook_maps(run: str) -> None:
-    cells = [nbformat.v4.new_code_cell(source) for source in ("import geoseg", run)]
+def test_a_notebook_maps_and_shows_its_progress_unless_told_not_to(run: str, tmp_path: Path) -> None:
+    quiet = run.replace(").outcome", f", output={str(tmp_path / 'second')!r}, progress=False).outcome")
+    cells = [nbformat.v4.new_code_cell(source) for source in ("import geoseg", run, quiet)]
     notebook = nbformat.v4.new_notebook(cells=cells)
     NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3").execute()
-    (output,) = (item for item in notebook.cells[1].outputs if item["name"] == "stdout")
-    assert output["text"] == "finished 4\n"
+    for cell in notebook.cells[1:]:
+        (output,) = (item for item in cell.outputs if item.get("name") == "stdout")
+        assert output["text"] == "finished 4\n"
+    (shown,) = (item for item in notebook.cells[1].outputs if item["output_type"] == "display_data")
+    page = shown["data"]["text/html"]
+    for text in ("mapping with box", "finish", "4 of 4", "done"):
+        assert text in page
+    assert not [item for item in notebook.cells[2].outputs if item["output_type"] == "display_data"]
 
 
 def test_a_worker_of_another_cluster_maps(run: str, tmp_path: Path) -> None:

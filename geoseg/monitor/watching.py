@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol
 
 from rich.console import Console
 
-from geoseg.engine import Ended, ProgressEvent, Started
+from geoseg.engine import Ended, ProgressCallback, ProgressEvent, Started, ignore
 from geoseg.monitor.feed import Feed
 from geoseg.monitor.lines import JsonLines, ProgressLines, Silence
+from geoseg.monitor.notebook import Notebook
 from geoseg.monitor.state import RunState
 from geoseg.monitor.terminal import Terminal
 
 Form = Literal["auto", "json", "quiet"]
-"""A picture in a terminal and lines elsewhere; JSON lines; nothing."""
+"""A picture in a terminal, a card in a notebook, lines elsewhere; JSON lines; nothing."""
+
+
+Progress = ProgressCallback | bool | None
+"""What a caller gives: a callback; whether to show a `Monitor`; or nothing, which shows one in notebooks alone."""
+
+
+@contextmanager
+def shown(progress: Progress) -> Iterator[ProgressCallback]:
+    """Watch a run as its caller wants."""
+    if callable(progress):
+        yield progress
+    elif progress or (progress is None and Console().is_jupyter):
+        with Monitor() as monitor:
+            yield monitor
+    else:
+        yield ignore
 
 
 class Display(Protocol):
@@ -107,4 +125,6 @@ def _display(console: Console, state: RunState, form: Form) -> Display:
         return Silence()
     if form == "json":
         return JsonLines(console, state)
+    if console.is_jupyter:
+        return Notebook(state)
     return Terminal(console, state) if console.is_terminal else ProgressLines(console, state)

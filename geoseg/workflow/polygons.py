@@ -27,7 +27,6 @@ from geoseg.engine import (
     attempt,
     connect,
     connected,
-    ignore,
     outline,
     results_of,
     stages_of_run,
@@ -35,6 +34,7 @@ from geoseg.engine import (
 from geoseg.errors import BlockError, DamagedError, OutputError, WorkflowError
 from geoseg.files import local_path
 from geoseg.held import value_of
+from geoseg.monitor.watching import Progress, shown
 from geoseg.options import Polygonizing, read_options
 from geoseg.outlines import LabelRaster, OutlineFolder, OutlinePlan, write_outlines
 from geoseg.planning import RegionMask, core_count
@@ -82,7 +82,7 @@ def polygonize(
     input: Any,
     output: None = None,
     *,
-    progress: ProgressCallback = ...,
+    progress: Progress = ...,
     client: Client | None = ...,
     **settings: Unpack[PolygonizeArguments],
 ) -> gpd.GeoDataFrame: ...
@@ -93,7 +93,7 @@ def polygonize(
     input: Any,
     output: str | os.PathLike[str],
     *,
-    progress: ProgressCallback = ...,
+    progress: Progress = ...,
     client: Client | None = ...,
     **settings: Unpack[PolygonizeArguments],
 ) -> PolygonizeResult: ...
@@ -104,7 +104,7 @@ def polygonize(
     input: ImageryLike,  # noqa: A002
     output: str | os.PathLike[str] | None = None,
     *,
-    progress: ProgressCallback = ignore,
+    progress: Progress = None,
     client: Client | None = None,
     **settings: Unpack[PolygonizeArguments],
 ) -> PolygonizeResult | gpd.GeoDataFrame:
@@ -119,8 +119,8 @@ def polygonize(
         A raster of whole numbers in one band, or several that lie on one grid.
     output : path, optional
         The vector file; its ending chooses the format. Without one the polygons are returned.
-    progress : callable, optional
-        Called with each event, from `Started` to `Ended`; `geoseg.monitor.Monitor` shows it.
+    progress : callable or bool, optional
+        As in `geoseg.run`.
     client : distributed.Client, optional
         Workers that are already there.
     **settings
@@ -156,14 +156,15 @@ def polygonize(
     check_labels(raster, f"'{named(given)}'")
     started = time.perf_counter()
     folder = RunFolder(path.with_name(f".{path.name}.geoseg"))
-    with folder.locked(), _kept_while_needed(folder), sendable(raster, folder.path / "arrays") as sent:
+    arrays = sendable(raster, folder.path / "arrays")
+    with folder.locked(), _kept_while_needed(folder), arrays as sent, shown(progress) as callback:
         plan, style, resumed = _plan(wanted, raster, sent, folder)
         if client is not None:
-            result = _run_on(client, wanted, plan, style, path, progress, resumed)
+            result = _run_on(client, wanted, plan, style, path, callback, resumed)
         else:
             count = min(wanted.workers or core_count(), plan.block_count)
             with connect(wanted.scheduler, max(1, count), wanted.dashboard) as own:
-                result = _run_on(own, wanted, plan, style, path, progress, resumed)
+                result = _run_on(own, wanted, plan, style, path, callback, resumed)
         result.seconds["total"] = time.perf_counter() - started
     return result
 

@@ -26,7 +26,6 @@ from geoseg.engine import (
     connect,
     connected,
     execute,
-    ignore,
     prepare_workers,
     results_of,
     stages_of_run,
@@ -37,6 +36,7 @@ from geoseg.held import is_lost
 from geoseg.models.background import probable_classes
 from geoseg.models.own import ModelLike
 from geoseg.models.spec import ModelSpec
+from geoseg.monitor.watching import Progress, shown
 from geoseg.options import RESUMABLE, Workflow, given_options
 from geoseg.outlines import OutlinePlan, write_outlines
 from geoseg.planning import Plan
@@ -61,7 +61,7 @@ from geoseg.workflow.work import Work
 def run(
     workflow: WorkflowSource | None = None,
     *,
-    progress: ProgressCallback = ignore,
+    progress: Progress = None,
     client: Client | None = None,
     spec: ModelSpec | None = None,
     **settings: Unpack[RunArguments],
@@ -74,8 +74,9 @@ def run(
     ----------
     workflow, **settings
         As in `read_workflow`; any key of `Workflow`, such as ``input=`` and ``output=``.
-    progress : callable, optional
-        Called with each event, from `Started` to `Ended`; `geoseg.monitor.Monitor` shows it.
+    progress : callable or bool, optional
+        Called with each event, from `Started` to `Ended`; `geoseg.monitor.Monitor` shows it. True shows one, False
+        nothing; unless given, one is shown in a notebook.
     client : distributed.Client, optional
         Workers that are already there.
     spec : ModelSpec, optional
@@ -105,7 +106,7 @@ def run(
     for name in wanted.features:
         check_format(Path(name), made.raster.crs)
         check_layer(Path(wanted.output) / name, wanted.layer)
-    with folder.locked():
+    with folder.locked(), shown(progress) as callback:
         started = time.perf_counter()
         work, manifest, resumed = _prepare(wanted, made, folder)
         if not work.missing:
@@ -114,7 +115,7 @@ def run(
             made.check_memory()
         manifest.write("running")
         write_workflow(wanted, folder.path / RECORD, **_resolved(made))
-        result, work = _mended(work, wanted, progress, client, resumed)
+        result, work = _mended(work, wanted, callback, client, resumed)
         result.seconds["total"] = time.perf_counter() - started
         result = _conclude(work, wanted, manifest, result)
     _raise_failures(result)
@@ -175,7 +176,7 @@ def _mended(
 def resume(
     folder: str | os.PathLike[str],
     *,
-    progress: ProgressCallback = ignore,
+    progress: Progress = None,
     client: Client | None = None,
     model: ModelLike | None = None,
     spec: ModelSpec | None = None,
