@@ -11,6 +11,7 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+import rasterio.shutil
 import rioxarray
 import xarray as xr
 from affine import Affine
@@ -90,8 +91,13 @@ def test_a_dataset_has_its_variables_as_bands(scene: Path, tmp_path: Path) -> No
 def test_an_open_dataset_is_read_as_its_file(scene: Path, tmp_path: Path) -> None:
     with rasterio.open(scene) as dataset:
         assert_same(open_raster(dataset), open_raster(scene))
-        with WarpedVRT(dataset, crs="EPSG:3857") as view, pytest.raises(InputTypeError, match="is no file of its own"):
+        with WarpedVRT(dataset, crs="EPSG:3857") as view, pytest.raises(InputTypeError) as error:
             open_raster(view)
+        assert str(error.value) == (
+            f"the dataset 'WarpedVRT({scene})' is no file of its own; write it to one first, such as "
+            "rasterio.shutil.copy(dataset, 'imagery.vrt', driver='VRT'), and open a WarpedVRT with add_alpha=True, "
+            "because it loses masks else."
+        )
     with rasterio.open(scene, "r+") as dataset:
         dataset.build_overviews([2])
     with rasterio.open(scene, overview_level=0) as dataset, pytest.raises(InputTypeError, match="such as an overview"):
@@ -103,6 +109,15 @@ def test_an_open_dataset_is_read_as_its_file(scene: Path, tmp_path: Path) -> Non
             assert_same(pickle.loads(pickle.dumps(sent)), open_raster(scene))
             assert sent.sources[0].path.startswith(str(tmp_path))
     assert not (tmp_path / "sent").exists()
+
+
+def test_a_warped_view_that_is_written_as_its_refusal_says_keeps_the_mask(tmp_path: Path) -> None:
+    path, view = write_raster(tmp_path / "a.tif", noise(1, 40, 50)), tmp_path / "imagery.vrt"
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as raster:
+        raster.write_mask(np.tri(40, 50, dtype=bool))
+    with rasterio.open(path) as raster, WarpedVRT(raster, add_alpha=True) as warped:
+        rasterio.shutil.copy(warped, view, driver="VRT")
+    assert_same(open_raster(view), open_raster(path))
 
 
 @given(st.data())

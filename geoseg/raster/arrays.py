@@ -315,7 +315,7 @@ def _path_of(dataset: rasterio.DatasetReader) -> str:
     if type(dataset).__name__ == "WarpedVRT" or not name or dataset.mode != "r":
         raise InputTypeError(
             f"the dataset '{name}' is no file of its own; write it to one first, such as rasterio.shutil.copy(dataset, "
-            "'imagery.vrt', driver='VRT')."
+            "'imagery.vrt', driver='VRT'), and open a WarpedVRT with add_alpha=True, because it loses masks else."
         )
     if Path(name).exists():
         name = str(Path(name).absolute())
