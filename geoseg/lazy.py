@@ -177,31 +177,12 @@ def segment(
     GeosegError
         As `geoseg.run`, for whatever does not fit.
     """
-    options: dict[str, Any] = read_options(ImageryOptions, dict(imagery), "segment").model_dump(exclude_unset=True)
-    if isinstance(raster, Raster):
-        _refuse({**options, "bands": bands, "crs": crs, "resolution": resolution})
-    given = own_model(model, spec)
-    network = given.network if isinstance(given, OwnModel) else None
-    if network is not None and weights is not None:
-        raise WorkflowError("weights belong to a model of the catalog, and model is a network; load them into it.")
-    promised = changed(
-        find_model(given) if isinstance(given, str) else given.spec,
-        weights=None if weights is None else os.fspath(weights),
-        refine=refine,
-        tta=tta,
-        threshold=threshold,
-        trust_model=trust_model,
-    )
-    promised = with_background(promised)
+    imagery_given = read_options(ImageryOptions, dict(imagery), "segment").model_dump(exclude_unset=True)
+    imagery_given |= {"bands": bands, "crs": crs, "resolution": resolution}
+    changes = {"refine": refine, "tta": tta, "threshold": threshold, "trust_model": trust_model}
+    network, promised = _described(own_model(model, spec), weights, changes)
     wanted = _wanted(outputs, promised)
-    if network is None:
-        require_trust(promised)
-    if not isinstance(raster, Raster):
-        near = None if region is None or is_bare(region) or crs == LOCAL else read_region(region)
-        options |= {"bands": bands, "crs": crs, "resolution": resolution, "region": near}
-    opened = raster if isinstance(raster, Raster) else _open(raster, promised, options)
-    is_given = raster is opened or "scale" in options or "offset" in options
-    check_values(opened, promised, is_given=is_given)
+    opened = _opened(raster, promised, imagery_given, region)
     place = None if region is None else RegionMask.of(region, opened)
     tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)
     grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
@@ -210,6 +191,49 @@ def segment(
     keep = "probabilities" in wanted
     arrays = _arrays(_Recipe(opened, grid, batch_size, place, promised, settings, network, key, keep), wanted)
     return arrays[wanted[0]] if len(wanted) == 1 else xr.Dataset(arrays)
+
+
+def _described(
+    given: str | OwnModel, weights: str | os.PathLike[str] | None, changes: Mapping[str, Any]
+) -> tuple[Network | None, ModelSpec]:
+    """A network of one's own, and the spec of the model with its changes.
+
+    Raises
+    ------
+    WorkflowError
+        Weights for a network of one's own.
+    ModelError
+        The model has to be trusted first.
+    """
+    network = given.network if isinstance(given, OwnModel) else None
+    if network is not None and weights is not None:
+        raise WorkflowError("weights belong to a model of the catalog, and model is a network; load them into it.")
+    spec = find_model(given) if isinstance(given, str) else given.spec
+    spec = with_background(changed(spec, weights=None if weights is None else os.fspath(weights), **changes))
+    if network is None:
+        require_trust(spec)
+    return network, spec
+
+
+def _opened(
+    raster: Raster | ImageryLike, spec: ModelSpec, imagery: Mapping[str, Any], region: RegionLike | None
+) -> Raster:
+    """Open imagery at the model's resolution, with its bands and in its units, unless said otherwise; check its values.
+
+    Raises
+    ------
+    WorkflowError
+        Options beside a raster that is opened already.
+    """
+    if isinstance(raster, Raster):
+        _refuse(imagery)
+        opened = raster
+    else:
+        near = None if region is None or is_bare(region) or imagery["crs"] == LOCAL else read_region(region)
+        chosen = {"bands": imagery["bands"] or spec.bands, "resolution": imagery["resolution"] or spec.resolution}
+        opened = open_imagery(raster, units=spec.units, **{**imagery, **chosen, "region": near})
+    check_values(opened, spec, is_given=raster is opened or "scale" in imagery or "offset" in imagery)
+    return opened
 
 
 def _wanted(outputs: str | Sequence[str] | None, spec: ModelSpec) -> list[str]:
@@ -235,12 +259,6 @@ def _wanted(outputs: str | Sequence[str] | None, spec: ModelSpec) -> list[str]:
     if not names:
         raise WorkflowError("outputs is empty; name at least one, such as labels.")
     return names
-
-
-def _open(raster: Any, spec: ModelSpec, imagery: Mapping[str, Any]) -> Raster:
-    """Open imagery at the model's resolution, with its bands and in its units, unless said otherwise."""
-    chosen = {"bands": imagery["bands"] or spec.bands, "resolution": imagery["resolution"] or spec.resolution}
-    return open_imagery(raster, units=spec.units, **{**imagery, **chosen})
 
 
 def _refuse(imagery: Mapping[str, Any]) -> None:
