@@ -179,6 +179,14 @@ def test_a_page_that_is_gone_is_made_again_without_a_worker(
     assert json.loads((run.output / "run.json").read_text())["blocks"] == record["blocks"]
 
 
+@pytest.mark.parametrize("name", ["run.json", "workflow.yaml"])
+def test_a_record_that_is_gone_is_written_again(run: Run, name: str) -> None:
+    (run.output / name).unlink()
+    assert run.start() == Started(set(), set())
+    assert json.loads((run.output / "run.json").read_text())["status"] == "finished"
+    assert geoseg.resume(run.output).is_unchanged
+
+
 # What is refused
 
 

@@ -109,7 +109,7 @@ def run(
     with folder.locked(), shown(progress) as callback:
         started = time.perf_counter()
         work, manifest, resumed = _prepare(wanted, made, folder)
-        if not work.missing:
+        if not work.missing and _seems_finished(folder) and (folder.path / RECORD).is_file():
             return work.unchanged(time.perf_counter() - started)
         if is_own and not is_begun:
             made.check_memory()
