@@ -91,7 +91,7 @@ def plain_value(value: Any, key: str) -> Any:
 
 
 def unfinished(path: Path) -> Path:
-    """A name beside a file, ``STEM.HOST-PID-RANDOM.tmp.SUFFIX``, that nobody else writes to."""
+    """A name beside a file, ``STEM.HOST-PID-RANDOM.tmp.SUFFIX``, that no other process writes to."""
     return path.with_name(f"{path.stem}.{_mine()}{path.suffix}")
 
 
@@ -224,7 +224,7 @@ def _remove_abandoned(folder: Path, pattern: str) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes were writing in a folder; only where nobody else writes. It need not be there."""
+    """Remove unfinished files of killed processes in a folder; only where no other process writes. It need not exist."""
     with suppress(FileNotFoundError, NotADirectoryError):
         for path in folder.iterdir():
             if _OWNER.search(path.name):

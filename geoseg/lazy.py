@@ -4,7 +4,7 @@ The graph is the engine's, without a run folder: ``predict`` of a block, then ``
 where objects are told apart, ``unite`` those of all blocks, then ``number`` each block. Nothing but a few windows is
 read, and no model is opened, until an array is computed, by any Dask scheduler; the model is opened once a process, and
 goes when the computation has ended. The allocator's settings of `geoseg.engine.WORKER_ENVIRONMENT` are read when a
-process starts, so it is for whoever starts it to give them; large tiles gain 1.3 to 2 times the speed.
+process starts, so they are set by the caller; large tiles gain 1.3 to 2 times the speed.
 """
 
 from __future__ import annotations

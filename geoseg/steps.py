@@ -1,4 +1,4 @@
-"""One step of a stage on a worker: the stage's function, then its marker, then the files that nobody needs any more.
+"""One step of a stage on a worker: the stage's function, then its marker, then the files that are not needed any more.
 
 Tasks exchange nothing but places; pixels, strips, labels and polygons go through files, so work stealing moves no data.
 Every step is safe to repeat: what is marked is not done again, and what rests on something that is missing is not
@@ -39,7 +39,7 @@ class Written:
     digests : iterable of Digest
         What its marker speaks of.
     spent : iterable of Path
-        Files that it took in, and that nobody needs once it is marked.
+        Input files that are not needed once it is marked.
     """
 
     digests: Iterable[Digest] = ()

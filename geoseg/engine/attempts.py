@@ -96,7 +96,7 @@ class FailedTry(Exception):  # noqa: N818 - not an error that anybody sees, but 
 
 
 def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a task; what cannot pass is returned as a `Failure`, so that nobody repeats it.
+    """Run a task; a permanent error is returned as a `Failure`, which is not retried.
 
     Raises
     ------

@@ -100,7 +100,7 @@ def connect(scheduler: str | None, workers: int | Crew, dashboard: str = DASHBOA
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Leave out that nobody waits for results any more, and that connections are closed: Ctrl-C wants that."""
+    """Leave out log records of closed connections and dropped results, which Ctrl-C causes."""
     if record.exc_info is not None and isinstance(record.exc_info[1], CommClosedError):
         return False
     return not any(words in record.getMessage() for words in ("Couldn't gather keys", "broadcast to"))

@@ -66,7 +66,7 @@ class Started:
     layout : Layout, optional
         Its blocks.
     client : Client, optional
-        Where it runs, for whoever asks how workers are.
+        Where it runs, for queries about workers.
     planned_bytes : int, optional
         Peak memory of one worker, as planned.
     estimated_seconds : float, optional

@@ -87,7 +87,7 @@ def execute(
     WorkerError
         A worker has other versions, or does not see the folder.
     """
-    # Tasks of blocks load torch, which whoever only outlines does not need.
+    # Tasks of blocks load torch, which outlining alone does not need.
     from geoseg import tasks
 
     flow = Flow(client, retries, progress, folder.state)

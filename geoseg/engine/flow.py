@@ -2,7 +2,7 @@
 
 The client holds no future longer than its task runs, so a dead worker repeats only what it was doing. Whatever asks for
 tasks, no more than a window of them are with the scheduler; the others wait here, the latest stage first. It knows
-functions and keys; whoever submits says what happens next.
+functions and keys; the caller says what happens next.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class Flow:
             self._count(task, result[task.stage])
             task.done(task.place)
             return
-        if isinstance(result, BaseException):  # cancelled: nobody but a scheduler that knows it no more does that
+        if isinstance(result, BaseException):  # cancelled, by a scheduler that has lost it
             raise result
         self._report(task, result if isinstance(result, Failure) else Failure.of_dask(result[1]))
         task.failed(task.place)

@@ -1,4 +1,4 @@
-"""What an earlier start has left of a run, and still is what it was; markers of what is not are removed."""
+"""Intact results of an earlier start of a run; markers of damaged or missing ones are removed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Kept = dict[str, set[Place]]
 
 
 def kept_blocks(plan: Plan, folder: RunFolder, stages: Sequence[Stage]) -> Kept:
-    """Steps whose files are on disk, of the stages that come before polygons; and predictions that nobody waits for.
+    """Steps whose files are on disk, of the stages that come before polygons; and predictions without a consumer.
 
     Parameters
     ----------

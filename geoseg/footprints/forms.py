@@ -135,7 +135,7 @@ class Forms:
 
     @cached_property
     def outer(self) -> Floats:
-        """Length of the arcs of each face that it shares with nobody, in the plane."""
+        """Length of the unshared arcs of each face, in the plane."""
         faces = self.network.faces
         is_alone = (faces[:, 1] == NOBODY) & (self.network.hold == LOOSE)
         return np.bincount(faces[is_alone, 0], self.length[is_alone], minlength=len(self.network)).astype(np.float64)

@@ -100,7 +100,7 @@ class _State:
         node_level = np.full(len(network.node_xy), NOBODY)
         np.maximum.at(node_level, node, self.level[face])
         is_movable = (node_level >= RIGHT) & (node_level <= NARROW)
-        # Faces lie on the left of their arcs. Only walls that nobody shares are pushed.
+        # Faces lie on the left of their arcs. Only unshared walls are pushed.
         shift = np.where(network.faces[:, 1] == NOBODY, -self.push[network.faces[:, 0]], 0.0)
         self.lines, self.nodes = self.forms.draw(arc_level, is_movable, shift)
         self._compare(faces)
@@ -155,7 +155,7 @@ class _State:
         return again | giving
 
     def _push(self, faces: Integers) -> None:
-        """Shift the walls of faces that nobody shares, outwards or inwards, so that areas are within bounds."""
+        """Shift unshared walls of faces, outwards or inwards, so that areas are within bounds."""
         excess = self.gain[faces] - np.sign(self.gain[faces]) * WITHIN
         self.push[faces] = -excess * self.area[faces] / np.maximum(self.forms.outer[faces], self.forms.tolerance)
         self.is_pushed[faces] = True

@@ -17,7 +17,7 @@ from geoseg.errors import ModelError
 from geoseg.grid import Window
 
 UNPROMPTED = -1
-"""The prompt of an object that nobody asked for."""
+"""The prompt of an unprompted object."""
 
 Mask = NDArray[np.bool_]
 Integers = NDArray[np.int64]

@@ -1,6 +1,6 @@
 """What marks objects in one tile: points, boxes, masks and words.
 
-Plain data between whoever reads a layer of prompts and the models that can be prompted; it knows pixels of a tile.
+Plain data between the reader of a layer of prompts and promptable models; it knows pixels of a tile.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def in_flight(device: torch.device) -> Iterator[None]:
 
 @cache
 def _streams(device: torch.device) -> LifoQueue[torch.cuda.Stream]:
-    """The streams of a device that nobody uses now."""
+    """The idle streams of a device."""
     import torch
 
     streams: LifoQueue[torch.cuda.Stream] = LifoQueue()

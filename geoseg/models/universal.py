@@ -13,7 +13,7 @@ task of the spec decides what is made of the queries here:
 The library's own image processors do the same but for this: Mask2Former's resamples masks to 384 px whatever the input,
 and here it is to the input's size; MaskFormer's gives objects the blocky edges of its small masks; all may make several
 objects of one query, of which at most one scores above a half; and panoptic ones cut away where objects overlap, which
-is left to whoever joins the tiles.
+is left to the merge of tiles.
 """
 
 from __future__ import annotations

@@ -287,7 +287,7 @@ def _at_hand(spec: ModelSpec) -> Path | None:
     if name is not None:
         try:
             return _snapshot(name, local_files_only=True)
-        except (OSError, ValueError):  # neither fetched nor a name: whoever opens the model says so
+        except (OSError, ValueError):  # neither fetched nor a name: opening the model says so
             return None
     if urlsplit(spec.weights or "").scheme in ("http", "https"):
         return _cached(str(spec.weights))

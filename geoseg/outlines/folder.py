@@ -1,6 +1,6 @@
 """Where an outline keeps what it has: features of each node, and what waits to be joined.
 
-Features are Arrow files, sorted by key, so that whoever merges them reads only the slice he needs. A piece is removed
+Features are Arrow files, sorted by key, so that merging reads only the slice it needs. A piece is removed
 when the marker of the node that took it in is there. It knows files, tables and arrays, not what is in them. A place is
 ``R-C``, row and column of a block, or ``L-R-C`` of a node.
 

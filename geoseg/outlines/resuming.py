@@ -1,4 +1,4 @@
-"""What an earlier start has left of an outline, and still is what it was; markers of what is not are removed."""
+"""Intact results of an earlier start of an outline; markers of damaged or missing ones are removed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Kept = dict[str, set[Place]]
 
 
 def kept_nodes(plan: OutlinePlan) -> Kept:
-    """Places whose files are there, by stage, and those whose files nobody needs.
+    """Places whose files are there, by stage, and those whose files are not needed.
 
     A node needs the pieces of its children until it is joined. So from the root downwards: of a node that is kept the
     pieces below may be gone, and go; of one that is not they have to be there, or those nodes are made again too.

@@ -86,7 +86,7 @@ class Plan:
     areas : PixelAreas or None
         What each pixel counts where ``min_pixels`` is an area; 1 elsewhere.
     min_pixels : int
-        Objects with fewer pixels are left out; whoever changes it does not predict anew.
+        Objects with fewer pixels are left out; another value does not predict anew.
     keep_classes : frozenset of int
         Labels of classes whose objects stay whatever their size.
     min_score : float

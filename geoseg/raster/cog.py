@@ -1,6 +1,6 @@
 """Rasters to a Cloud Optimized GeoTIFF, streamed: colours, class names, bands, nodata, overviews.
 
-It knows arrays and windows; whence they come is not its matter.
+It knows arrays and windows, not their source.
 
 The file is made in two steps, because a COG's overviews stand before its pixels: windows go to an uncompressed
 tiled GeoTIFF beside the target, overviews are reduced from it level by level, then GDAL's COG driver compresses both
@@ -144,7 +144,7 @@ def write_cog(
                 _reduce(draft, level, overview_resampling)
             rasterio.shutil.copy(draft, final, **_COG, **_predicted(dtype))
             _publish(final, path, categories)
-    except GeosegError:  # of whoever reads the windows
+    except GeosegError:  # raised by the reader of the windows
         raise
     except (OSError, RasterioError) as error:
         reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")

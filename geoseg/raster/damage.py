@@ -66,7 +66,7 @@ _everyone: list[list[str]] = []
 
 
 class _Collector(logging.Filter):
-    """Take messages off a channel of rasterio; whoever reads logs sees what he saw before."""
+    """Take messages off a channel of rasterio; logs stay as they were."""
 
     def __init__(self, channel: logging.Logger) -> None:
         super().__init__()

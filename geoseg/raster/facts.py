@@ -1,6 +1,6 @@
 """What a band of an opened file says of its own validity, in the types of its pixels.
 
-It is asked when headers are read, and again by whoever opens a file of which only a catalog has spoken.
+It is asked when headers are read, and again when a file that only a catalog describes is opened.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def configured_with(options: Mapping[str, str]) -> Iterator[None]:
 
 
 def _put(options: Mapping[str, str]) -> list[str]:
-    """Set the options that geoseg has set itself, or nobody has; return their names."""
+    """Set the options that geoseg has set itself or that are unset; return their names."""
     with _process.lock:
         own = {name: value for name, value in _process.values.items() if not (hasenv() and name in getenv())}
         own |= _thread.values

@@ -88,7 +88,7 @@ class PixelAreas:
 
 def nominal_area(geobox: GeoBox) -> float:
     """Area of a pixel as its CRS counts it, m2: one of 10 m has 100; plain pixels as their transform says."""
-    unit: float = geobox.crs.proj.axis_info[0].unit_conversion_factor or 1.0  # type: ignore[union-attr]  # whoever asks has looked
+    unit: float = geobox.crs.proj.axis_info[0].unit_conversion_factor or 1.0  # type: ignore[union-attr]  # callers check it
     return abs(float(geobox.transform.determinant)) * unit**2
 
 
@@ -134,7 +134,7 @@ def _lattice(geobox: GeoBox) -> Floats:
 
 def _in_space(rows: Floats, cols: Floats, geobox: GeoBox) -> Floats:
     """Places on the ellipsoid, m, shape (y, x, 3)."""
-    proj: pyproj.CRS = geobox.crs.proj  # type: ignore[union-attr]  # whoever asks has looked
+    proj: pyproj.CRS = geobox.crs.proj  # type: ignore[union-attr]  # callers check it
     geodetic, geod = proj.geodetic_crs or proj, proj.get_geod() or pyproj.Geod(ellps="WGS84")
     unit = geodetic.axis_info[0].unit_conversion_factor
     lat, lon = pixel_positions(rows, cols, geobox, GeoBox((1, 1), Affine.identity(), CRS(geodetic)))

@@ -38,7 +38,7 @@ class QaMask:
     bits: int = 0
 
     def read(self, window: Window) -> NDArray[np.bool_]:
-        """Bool (y, x), True = may be used; what is not classified may not."""
+        """Bool (y, x), True = usable; unclassified pixels are not."""
         usable = np.zeros(window.shape, np.bool_)
         shared = self.piece.extent.intersect(window)
         if shared.area:

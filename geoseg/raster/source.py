@@ -48,7 +48,7 @@ class Source:
     masked : tuple of int
         The bands whose masks are read.
     units : tuple of (Line or None)
-        What the numbers of each of these bands mean, as far as somebody says it; empty when nobody does.
+        What the numbers of each of these bands mean, as far as it is declared; else empty.
     lines : tuple of Line
         Gain and shift of each of these bands: a stored pixel x is read as ``gain * x + shift``; empty: as it is.
     notes : tuple of str
@@ -89,7 +89,7 @@ class Source:
 
     @property
     def version(self) -> dict[str, str] | None:
-        """What a catalog says that changes with the file's content; None for a file that nobody describes."""
+        """What a catalog says that changes with the file's content; None for a file without a description."""
         return None
 
     @property

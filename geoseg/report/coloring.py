@@ -1,6 +1,6 @@
 """Pixels to colours, and pictures to bytes that are no more than they may be.
 
-It knows arrays and classes; not whence they come nor where they go.
+It knows arrays and classes, not files.
 """
 
 from __future__ import annotations

@@ -143,5 +143,5 @@ class Frame:
     @cached_property
     def _to_earth(self) -> Transformer:
         """From CRS units to longitude and latitude, degrees."""
-        assert self.crs is not None  # noqa: S101 - asked by whoever calls
+        assert self.crs is not None  # noqa: S101 - callers ask first
         return Transformer.from_crs(self.crs, self.crs.geodetic_crs, always_xy=True)

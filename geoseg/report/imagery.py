@@ -185,7 +185,7 @@ def _lay(sheet: _Sheet, frame: Frame, imagery: ImageryPicture) -> None:
 
 
 def _usable(classes: Pixels, qa_mask: QaMask) -> NDArray[np.bool_]:
-    """Where a classification lets pixels be used; what is not classified may not be."""
+    """Where a classification lets pixels be used; unclassified pixels may not be."""
     known = ~np.isnan(classes)
     values = np.where(known, classes, 0).astype(np.int64)
     usable: NDArray[np.bool_] = known & ~np.isin(values, qa_mask.exclude) & ((values & qa_mask.bits) == 0)

@@ -27,7 +27,7 @@ GRID_BYTES = 1_200_000
 """Most bytes of labels, and of confidence, before they are made coarser."""
 
 LEVELS = 32
-"""Steps of confidence on the map: more cost bytes, and nobody sees them."""
+"""Steps of confidence on the map: more cost bytes and are not visible."""
 
 
 def map_data(record: RunRecord, findings: Findings, classes: Sequence[LegendClass]) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def thin(source: Source, band: int, crop: GeoBox, factor: int) -> Thinned | None
 
 
 def _thin_array(source: ArraySource, band: int, needed: Window, zoom: float) -> Thinned:
-    """Every so manieth pixel of an array; a lazy one is computed block by block for it."""
+    """Every n-th pixel of an array; a lazy array is computed block by block."""
     step = max(1, int(zoom / FINER))
     rows, columns = (slice(item.start + (step - 1) // 2, item.stop, step) for item in needed.slices())
     pixels = source.array.take([source.indexes[band] - 1], rows, columns)[0].astype(np.float32)

@@ -180,7 +180,7 @@ def _at_both_ends(arcs: Arcs, flags: Flags, combine: np.ufunc) -> Flags:
 
 
 def _touched(count: int, indices: list[Coordinates]) -> Flags:
-    """Flags of the parts that are named; negative names are nobody's."""
+    """Flags of the parts that are named; negative names belong to no part."""
     found = np.zeros(count, bool)
     for index in indices:
         found[index[index >= 0]] = True

@@ -205,7 +205,7 @@ def survey(
 
 
 def merge(parts: Sequence[Survey], window: Window, max_bytes: int | None = None) -> tuple[Survey, list[Fates]]:
-    """Merge the surveys of a rectangle's parts, and decide on what is not open any more.
+    """Merge the surveys of a rectangle's parts, and decide on closed faces.
 
     Parameters
     ----------
@@ -353,7 +353,7 @@ def _is_inner(window: Window, side: str, raster_shape: tuple[int, int]) -> bool:
 
 
 def _renumbered(side: Coordinates, number: Integers) -> Coordinates:
-    """Replace the faces of a side by their numbers; nobody stays nobody."""
+    """Replace the faces of a side by their numbers; `NOBODY` stays."""
     renumbered: Coordinates = np.append(number, NOBODY).astype(np.int32)[side]
     return renumbered
 

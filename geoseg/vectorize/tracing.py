@@ -42,7 +42,7 @@ def polygonize(
     confidence : uint8, shape (y, x), optional
         How sure each pixel is, 255 = certain; without it every pixel is.
     mask : bool, shape (y, x), optional
-        True = valid; what is not is no face.
+        True = valid; invalid pixels belong to no face.
     nodata : int, optional
         The label that is never a face.
     classes : collection of int, optional
