@@ -224,7 +224,7 @@ def _remove_abandoned(folder: Path, pattern: str) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove unfinished files of killed processes in a folder; only where no other process writes. It need not exist."""
+    """Remove unfinished files of killed processes in a folder, if it exists; only where no other process writes."""
     with suppress(FileNotFoundError, NotADirectoryError):
         for path in folder.iterdir():
             if _OWNER.search(path.name):

@@ -23,7 +23,45 @@ EVERY_JSON = 5.0
 """The same, for programs."""
 
 
-class ProgressLines:
+class Display:
+    """A way to show a run; this one shows nothing: errors are printed by the caller."""
+
+    def begin(self, started: Started, page: str | None, problem: str) -> None:
+        """Show that a run begins, and where its page is, or why there is none."""
+
+    def say(self, event: ProgressEvent) -> None:
+        """Show what happens."""
+
+    def result(self, files: Sequence[Path], seconds: float, note: str) -> None:
+        """Show where the results are."""
+
+    def close(self) -> None:
+        """Show no more."""
+
+
+class PrintingDisplay(Display):
+    """Prints lines of text.
+
+    Parameters
+    ----------
+    console : Console
+        Where to print.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def result(self, files: Sequence[Path], seconds: float, note: str) -> None:
+        """Say where the results are."""
+        for path in files:
+            self._print(str(path))
+        self._print(f"{note} in {seconds:.1f} s")
+
+    def _print(self, line: str, style: str | None = None) -> None:
+        self._console.print(line, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+class ProgressLines(PrintingDisplay):
     """What happens to a run, a line each, and now and then how far it is.
 
     Parameters
@@ -37,8 +75,8 @@ class ProgressLines:
     """
 
     def __init__(self, console: Console, state: RunState, every: float = EVERY) -> None:
-        self._console, self._state = console, state
-        self._ticker = Ticker(every, self._progress)
+        super().__init__(console)
+        self._state, self._ticker = state, Ticker(every, self._progress)
 
     def begin(self, started: Started, page: str | None, problem: str) -> None:
         """Say what begins, and where it can be watched."""
@@ -60,12 +98,6 @@ class ProgressLines:
             if isinstance(event.error, KeyboardInterrupt):
                 self._print(STOPPING)
 
-    def result(self, files: Sequence[Path], seconds: float, note: str) -> None:
-        """Say where the results are."""
-        for path in files:
-            self._print(str(path))
-        self._print(f"{note} in {seconds:.1f} s")
-
     def close(self) -> None:
         """Say no more."""
         self._ticker.stop()
@@ -75,11 +107,8 @@ class ProgressLines:
         stages = (f"{stage} {work.total - work.left}/{work.total}" for stage, work in summary.stages.items())
         self._print(f"{duration(summary.elapsed)}: {', '.join([*stages, *facts(summary)])}")
 
-    def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
-
-class JsonLines:
+class JsonLines(Display):
     """Every event as a JSON object in a line of its own; docs/watching.md says which there are.
 
     Parameters
@@ -145,22 +174,6 @@ class JsonLines:
         with self._lock:
             self._file.write(f"{line}\n")
             self._file.flush()
-
-
-class Silence:
-    """Nothing at all: what goes wrong is said by whoever ran it."""
-
-    def begin(self, started: Started, page: str | None, problem: str) -> None:
-        """Say nothing."""
-
-    def say(self, event: ProgressEvent) -> None:
-        """Say nothing."""
-
-    def result(self, files: Sequence[Path], seconds: float, note: str) -> None:
-        """Say nothing."""
-
-    def close(self) -> None:
-        """Say nothing."""
 
 
 class Ticker:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.engine import Ended, Event, ProgressEvent, Started
+from geoseg.monitor.lines import Display
 from geoseg.monitor.state import RunState
 from geoseg.monitor.words import duration, facts, failure, opening
 from geoseg.showing import card
@@ -19,7 +20,7 @@ EVERY = 1.0
 """Seconds between cards."""
 
 
-class Notebook:
+class Notebook(Display):
     """Stages with their steps, speed, time left, memory and failures.
 
     Parameters

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -12,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from geoseg.engine import Ended, Event, ProgressEvent, Started, Writing
+from geoseg.monitor.lines import PrintingDisplay
 from geoseg.monitor.state import RunState, Summary
 from geoseg.monitor.words import STOPPING, duration, facts, failure, opening
 
@@ -19,7 +17,7 @@ REFRESH = 1.0
 """Pictures a second; drawing takes time from the workers."""
 
 
-class Terminal:
+class Terminal(PrintingDisplay):
     """A bar a stage, speed, time left, memory and failures.
 
     Parameters
@@ -31,7 +29,8 @@ class Terminal:
     """
 
     def __init__(self, console: Console, state: RunState) -> None:
-        self._console, self._state = console, state
+        super().__init__(console)
+        self._state = state
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=REFRESH)
 
     def begin(self, started: Started, page: str | None, problem: str) -> None:
@@ -51,18 +50,9 @@ class Terminal:
             if isinstance(event.error, KeyboardInterrupt):
                 self._print(STOPPING, "yellow")
 
-    def result(self, files: Sequence[Path], seconds: float, note: str) -> None:
-        """Say where the results are."""
-        for path in files:
-            self._print(str(path))
-        self._print(f"{note} in {seconds:.1f} s")
-
     def close(self) -> None:
         """Leave the last picture."""
         self._live.stop()
-
-    def _print(self, line: str, style: str | None = None) -> None:
-        self._console.print(line, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def _draw(self) -> RenderableType:
         summary = self._state.summary()

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Literal
 
 from rich.console import Console
 
 from geoseg.engine import Ended, ProgressCallback, ProgressEvent, Started, ignore
 from geoseg.monitor.feed import Feed
-from geoseg.monitor.lines import JsonLines, ProgressLines, Silence
+from geoseg.monitor.lines import Display, JsonLines, ProgressLines
 from geoseg.monitor.notebook import Notebook
 from geoseg.monitor.state import RunState
 from geoseg.monitor.terminal import Terminal
@@ -35,22 +35,6 @@ def shown(progress: Progress) -> Iterator[ProgressCallback]:
             yield monitor
     else:
         yield ignore
-
-
-class Display(Protocol):
-    """A way to show a run."""
-
-    def begin(self, started: Started, page: str | None, problem: str) -> None:
-        """Show that a run begins, and where its page is, or why there is none."""
-
-    def say(self, event: ProgressEvent) -> None:
-        """Show what happens."""
-
-    def result(self, files: Sequence[Path], seconds: float, note: str) -> None:
-        """Show where the results are."""
-
-    def close(self) -> None:
-        """Show no more."""
 
 
 class Monitor:
@@ -122,7 +106,7 @@ class Monitor:
 
 def _display(console: Console, state: RunState, form: Form) -> Display:
     if form == "quiet":
-        return Silence()
+        return Display()
     if form == "json":
         return JsonLines(console, state)
     if console.is_jupyter:
