@@ -106,12 +106,12 @@ def _with_steps(wanted: Workflow, made: Plan, kept: RunFolder | None = None) -> 
     outlines, decided = plan_outlines(wanted, made, folder) if wanted.features else (None, {})
     repeated = folder.repeated_stages(objects_of(made)) if made.has_things else ()
     has_nodes = outlines is not None and outlines.folder.is_made_from(decided)
-    steps = {}
+    tree, steps = made.tree, {}
     for stage in stages_of_run(made, outlines):
         home = folder if stage.folder == RUN else OutlineFolder(folder.outlines)
         is_there = kept is not None and stage.name not in repeated and (stage.folder == RUN or has_nodes)
         done = made.predicted if stage.name == "predict" else home.journal(stage.name).places()
-        count = stage.count(made.tree)
+        count = stage.count(tree)
         steps[stage.name] = (count - len(done) if is_there else count, count)
     return replace(made, steps=steps)
 
