@@ -27,13 +27,13 @@ from playwright.sync_api import Browser, Page, expect
 
 import geoseg
 from geoseg.engine import Ended, Opened, Writing, connect
-from geoseg.engine.memory import sizes
 from geoseg.errors import WorkerError
 from geoseg.monitor import Monitor
 from geoseg.monitor.feed import Feed, page_address
 from geoseg.monitor.gauge import LOOKS, Gauge
 from geoseg.monitor.page import CHANGES, FILES, RUNS, Message, RunView
 from geoseg.monitor.state import RunState
+from geoseg.peak_memory import sizes
 from tests.browsing import Watched, chromium
 from tests.networks import Box, write_model
 from tests.rasters import write_raster

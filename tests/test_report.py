@@ -30,9 +30,9 @@ from pyproj import Geod, Transformer
 import geoseg
 from geoseg.cli import main
 from geoseg.engine import connect
-from geoseg.engine.memory import read_peaks
 from geoseg.errors import InputNotFoundError, ReportError, ReportWarning
 from geoseg.grid import TileGrid, Tiling, Window
+from geoseg.peak_memory import read_peaks
 from geoseg.raster import open_raster
 from geoseg.raster.placing import PLAIN_PIXELS
 from geoseg.report import pictures, read_record, thinning, write_report
@@ -994,7 +994,7 @@ def test_a_folder_that_is_no_run_is_refused_in_one_sentence(tmp_path: Path) -> N
 PEAKS = """
 import json
 from distributed import Client
-from geoseg.engine.memory import reset_peak_memory, read_peaks
+from geoseg.peak_memory import reset_peak_memory, read_peaks
 
 with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
     reset_peak_memory(client)

@@ -9,7 +9,7 @@ import time
 
 from distributed import Worker, WorkerPlugin
 
-from geoseg.engine.memory import SELF, sizes
+from geoseg.peak_memory import SELF, sizes
 
 METRIC = "geoseg-memory"
 """What it is called among a worker's metrics, bytes."""

@@ -17,11 +17,11 @@ import geopandas as gpd
 import xarray as xr
 
 from geoseg.engine import Outcome
-from geoseg.engine.memory import Peaks
 from geoseg.errors import GeosegError, InputNotFoundError
 from geoseg.files import write_json
 from geoseg.models.spec import class_attributes
 from geoseg.options import Workflow
+from geoseg.peak_memory import Peaks
 from geoseg.planning import Plan
 from geoseg.raster import is_sampled, unsigned
 from geoseg.showing import card

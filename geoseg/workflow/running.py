@@ -30,7 +30,6 @@ from geoseg.engine import (
     results_of,
     stages_of_run,
 )
-from geoseg.engine.memory import read_peaks, reset_peak_memory
 from geoseg.errors import BlockError, ContinuationWarning, DamagedError, InputNotFoundError, WorkflowError
 from geoseg.held import is_lost
 from geoseg.models.background import probable_classes
@@ -39,6 +38,7 @@ from geoseg.models.spec import ModelSpec
 from geoseg.monitor.watching import Progress, shown
 from geoseg.options import RESUMABLE, Workflow, given_options
 from geoseg.outlines import OutlinePlan, write_outlines
+from geoseg.peak_memory import read_peaks, reset_peak_memory
 from geoseg.planning import Plan
 from geoseg.raster.arrays import sendable
 from geoseg.raster.options import configured
