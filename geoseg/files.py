@@ -116,9 +116,11 @@ def write_file(path: Path, write: Callable[[Path], object], *, durable: bool = T
     Raises
     ------
     OutputError
-        The disk refuses.
+        The disk refuses, or a folder lies where what is durable goes.
     """
     temporary = unfinished(path)
+    if durable:
+        refuse_folder(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if durable:
@@ -131,6 +133,18 @@ def write_file(path: Path, write: Callable[[Path], object], *, durable: bool = T
         with suppress(OSError):  # what cannot be removed was never there
             temporary.unlink()
         raise _unwritable(path, error) from error
+
+
+def refuse_folder(path: Path) -> None:
+    """Refuse to write a file where a folder lies, which may be somebody's.
+
+    Raises
+    ------
+    OutputError
+        There is one.
+    """
+    if path.is_dir():
+        raise OutputError(f"'{path}' is a folder; remove it, or choose another name or folder for the output.")
 
 
 def make_folder(path: Path) -> None:

@@ -127,6 +127,7 @@ def test_tables_show_what_is_written(folder: Path, capsys: pytest.CaptureFixture
         (3, ["buildings.geojson", "labels.tif", "--instances", "instances.tif"], "has no labels that the instances"),
         (3, ["instances.tif", "instances.tif", "--confusion", "c.png"], "the task 'instance' has no confusion"),
         (5, ["labels.tif", "labels.tif", "--json", "labels.tif/a.json"], "labels.tif/a.json cannot be written (File"),
+        (5, ["labels.tif", "labels.tif", "--json", "classes"], "'classes' is a folder; remove it, or choose another"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("folder")

@@ -188,6 +188,15 @@ def test_a_place_that_cannot_be_written_is_one_sentence_with_the_remedy(tmp_path
         assert "\n" not in str(caught.value)
 
 
+def test_a_folder_where_the_file_goes_is_refused_before_any_pixel_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "labels.tif"
+    path.mkdir()
+    with pytest.raises(OutputError) as caught:
+        write_cog(path, (4, 4), TEN_METRES, None, iter(()))
+    assert str(caught.value) == f"'{path}' is a folder; remove it, or choose another name or folder for the output."
+    assert [item.name for item in tmp_path.iterdir()] == ["labels.tif"]
+
+
 def test_a_full_disk_is_one_sentence_with_the_remedy(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     import signal

@@ -27,7 +27,7 @@ from rasterio.enums import Resampling as GdalResampling
 from rasterio.errors import RasterioError
 
 from geoseg.errors import GeosegError, OutputError, WindowError
-from geoseg.files import move_into_place, working_folder
+from geoseg.files import move_into_place, refuse_folder, working_folder
 from geoseg.grid import Window
 from geoseg.raster.handles import unplaced_allowed
 from geoseg.raster.options import configured
@@ -120,13 +120,14 @@ def write_cog(
     Raises
     ------
     OutputError
-        When it cannot be written.
+        When it cannot be written, or a folder lies there.
     GeosegError
         Whatever reading the windows raises.
     WindowError
         When a window leaves the raster or its array has another shape.
     """
     path = Path(path)
+    refuse_folder(path)
     profile = {
         "driver": "GTiff", "height": shape[0], "width": shape[1], "count": max(1, len(bands)), "dtype": dtype,
         "nodata": nodata,

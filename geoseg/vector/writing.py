@@ -19,7 +19,7 @@ import pyogrio
 from pyproj import CRS
 
 from geoseg.errors import CrsError, FormatError, GeosegError, OutputError, VectorError
-from geoseg.files import move_into_place, working_folder
+from geoseg.files import move_into_place, refuse_folder, working_folder
 from geoseg.vector import styles
 from geoseg.vector.gdal import EARTHLY, earth_transformer, write_geojson, write_layer, write_shapefile
 from geoseg.vector.geopackage import check_layer, holds_something, put_layer
@@ -214,8 +214,7 @@ def write_features(
 @contextmanager
 def _whole_or_not_at_all(path: Path, put: Callable[[Path, Path], None]) -> Iterator[Path]:
     """Give a path to write to, in a hidden folder beside the file; when all went well, rename or put what is there."""
-    if path.is_dir():
-        raise OutputError(f"'{path}' is a folder; choose another name for the file")
+    refuse_folder(path)
     try:
         with working_folder(path) as hidden:
             yield hidden / path.name
