@@ -101,7 +101,8 @@ class Tiling:
         if self.size % self.multiple or self.stride % self.multiple:
             raise GridError(
                 f"tile_size {self.size} and stride {self.stride} px (tile_size - 2 x halo - ramp) must be multiples "
-                f"of the network's down-sampling {self.multiple}; make tile_size and 2 x halo + ramp multiples of it."
+                f"of the network's down-sampling {self.multiple} (multiple of the model's spec); make tile_size and "
+                "2 x halo + ramp multiples of it."
             )
 
     @property

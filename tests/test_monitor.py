@@ -258,6 +258,12 @@ def test_share_done_lies_between_none_and_all(tasks: list[tuple[int, int, float]
     assert share_done(finished) == 1.0
 
 
+def test_no_time_is_promised_when_the_plan_s_is_over() -> None:
+    stages = {"predict": StageProgress(total=4), "finish": StageProgress(total=4)}
+    assert seconds_left(stages, 5.0, 20.0) == 15.0
+    assert seconds_left(stages, 25.0, 20.0) is None
+
+
 # ---- the map of blocks
 
 edges = st.lists(st.integers(1, 9), min_size=1, max_size=12).map(lambda sizes: tuple(np.cumsum([0, *sizes]).tolist()))

@@ -77,7 +77,7 @@ def test_scenes_of_unknown_cloud_cover_come_last_and_the_newest_of_equal_ones_fi
 def test_files_know_no_dates_but_medians(tmp_path: Path) -> None:
     paths = [write_raster(tmp_path / f"{value}.tif", np.full((8, 8), value, np.uint8)) for value in (7, 1, 5)]
     for mosaic in ("newest", "least_cloudy"):
-        with pytest.raises(WorkflowError, match=rf"mosaic: {mosaic} needs dates .* `geoseg catalog add`"):
+        with pytest.raises(WorkflowError, match=rf"mosaic: {mosaic} sorts scenes .* `geoseg catalog add`"):
             open_imagery([str(path) for path in paths], mosaic=mosaic)
     with pytest.raises(WorkflowError, match="mosaic 'best' is not known; use first, newest"):
         open_imagery(str(paths[0]), mosaic="best")

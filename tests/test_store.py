@@ -145,6 +145,17 @@ def test_what_an_overwritten_run_leaves_is_never_taken_for_the_new_one(
         folder.prepare(GRID, {**FINGERPRINT, "model": "other"}, overwrite=True)
 
 
+def test_a_stage_whose_file_is_gone_repeats_its_step_whatever_the_model(folder: RunFolder) -> None:
+    path = folder.state / "counts.json"
+    path.write_text("{}")
+    folder.journal("overlap").put((0, 1), [Digest.of(path, folder.state)])
+    assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
+    assert folder.journal("overlap").places() == {(0, 1)}
+    path.unlink()
+    assert folder.prepare(GRID, FINGERPRINT, overwrite=False)
+    assert not folder.journal("overlap").places()
+
+
 def test_folders_in_place_of_files_are_replaced(folder: RunFolder) -> None:
     block = GRID.block(0, 0)
     digests = folder.blocks.write_block(

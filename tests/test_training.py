@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from geoseg.models import Band, ClassSpec, ModelSpec, load_model, smp
 from geoseg.training import load_recipe, parse_recipe, train
 from geoseg.training.augmentation import augment
 from geoseg.training.conditions import holds
+from geoseg.training.families import FAMILIES
 from geoseg.training.loop import learning_rate
 from geoseg.training.losses import segmentation_loss, soft_dice
 from geoseg.training.recipe_parts import Augmentation, Loss
@@ -464,6 +466,12 @@ def test_a_process_that_draws_ahead_and_dies_is_told_in_one_sentence(
     monkeypatch.setattr(Sampler, "batch", die)
     with pytest.raises(TrainingError, match=r"one of 2 processes that draw windows has died.*give fewer loaders, or 0"):
         fit_recipe(parse_recipe(recipe_content(fields, loaders=2)))
+
+
+def test_shifts_of_scores_are_refused_where_a_family_knows_none(fields: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, "smp.*", replace(FAMILIES["smp.*"], shift_scores=None))
+    with pytest.raises(TrainingError, match=r"'logit_adjustment' does not apply to smp\.Unet; leave it out"):
+        fit_recipe(parse_recipe(recipe_content(fields, logit_adjustment={"wood": 1.0})))
 
 
 def test_a_batch_depends_on_its_number_alone(fields: Path) -> None:

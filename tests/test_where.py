@@ -141,7 +141,7 @@ def test_a_rule_a_format_and_a_metric_are_everywhere_once_they_stand_in_their_ta
     assert seen["signatures"] == 1  # of segment, and of runs, whose base it is
     assert "mosaic 'best' is not known" in seen["unknown rule"]
     assert "oldest" in seen["unknown rule"]
-    assert "mosaic: oldest needs dates" in seen["rule of files"]
+    assert "mosaic: oldest sorts scenes of STAC items" in seen["rule of files"]
     assert ".gml" in seen["unknown format"]
     assert seen["read again"] == [True, True, "application/gml+xml"]
     assert pyogrio.read_info(copy / "land.gml", force_feature_count=True)["features"] == 1

@@ -34,8 +34,8 @@ class Rule:
     Attributes
     ----------
     key : callable or None
-        What scenes are sorted by, the first on top; in the order in which they are given when None. Files have neither
-        dates nor clouds, so they know only rules without one.
+        What scenes are sorted by, the first on top; in the order in which they are given when None. Files are no
+        scenes of STAC items, so they know only rules without one.
     order : str
         What a pixel is where several scenes are valid.
     """
@@ -189,8 +189,8 @@ def _open_files(
     if RULES[mosaic].key is not None:
         of_files = [name for name, rule in RULES.items() if rule.key is None]
         raise WorkflowError(
-            f"mosaic: {mosaic} needs dates or cloud cover, which files do not have; describe them first with `geoseg "
-            f"catalog add`, or use {' or '.join(of_files)}."
+            f"mosaic: {mosaic} sorts scenes of STAC items, and files are none; describe them first with "
+            f"`geoseg catalog add`, or use {' or '.join(of_files)}."
         )
     files = dict(given) if isinstance(given, Mapping) else given
     if qa_rule is None:

@@ -90,7 +90,7 @@ def seconds_left(stages: Mapping[str, StageProgress], elapsed: float, estimate: 
     elapsed : float
         Since the blocks began, s.
     estimate : float, optional
-        What the plan says of the whole, s; it counts until the first task is done.
+        What the plan says of the whole, s; it counts until the first task is done or the time is over.
 
     Returns
     -------
@@ -102,7 +102,8 @@ def seconds_left(stages: Mapping[str, StageProgress], elapsed: float, estimate: 
         first = next(iter(stages.values()), None)
         if estimate is None or first is None or first.total == 0:
             return None
-        return max(0.0, estimate * first.left / first.total - elapsed)
+        rest = estimate * first.left / first.total - elapsed
+        return rest if rest > 0 else None
     return sum((work.mean or 0.0) * work.left for work in stages.values()) * elapsed / spent
 
 

@@ -207,7 +207,9 @@ class RunFolder:
         """Remove markers whose files are not there as they were written, and strips that no block waits for."""
         is_united = self.journal("unite").has(RASTER)
         spent = {"predict": "strips/", **({"overlap": "objects/"} if is_united else {})}  # what others have taken in
-        for stage in BLOCK_STAGES if has_objects else ("finish",):
+        for stage in BLOCK_STAGES:
+            if stage == "predict" and not has_objects:
+                continue  # its files are strips alone, which are compared where a block needs them
             journal, counts = self.journal(stage), partial(_is_needed, spent=spent.get(stage))
             for place in journal.places():
                 for path in journal.differing(place, counts):

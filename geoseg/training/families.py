@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+import torch
 from torch import nn
 
 from geoseg.errors import TrainingError
@@ -36,11 +37,14 @@ class Family:
         What the network is trained for, by its task.
     detects : bool
         Whether it finds objects itself, rather than scoring pixels.
+    shift_scores : callable, optional
+        Adds a number, float32 (class,), to the scores of a network; without it `logit_adjustment` is refused.
     """
 
     build: Callable[[ModelSpec], nn.Module]
     goals: Mapping[str, Callable[[Recipe, ModelSpec], Goal]]
     detects: bool = False
+    shift_scores: Callable[[nn.Module, torch.Tensor], None] | None = None
 
 
 def _build_scoring(spec: ModelSpec) -> nn.Module:
@@ -51,7 +55,11 @@ def _build_scoring(spec: ModelSpec) -> nn.Module:
 DETECTOR = Family(maskrcnn.build, {OBJECTS: MaskRCNNGoal}, detects=True)
 
 FAMILIES = {
-    "smp.*": Family(_build_scoring, {"semantic-segmentation": SemanticGoal, OBJECTS: ObjectGoal}),
+    "smp.*": Family(
+        _build_scoring,
+        {"semantic-segmentation": SemanticGoal, OBJECTS: ObjectGoal},
+        shift_scores=smp.shift_scores,
+    ),
     "torchvision.MaskRCNN": DETECTOR,
     "torchvision.maskrcnn_*": DETECTOR,
 }
@@ -75,6 +83,8 @@ def family_of(recipe: Recipe, architecture: str) -> Family:
         raise TrainingError(
             f"architecture '{architecture}' cannot be trained for {recipe.task}; set `task: {next(iter(family.goals))}`"
         )
+    if recipe.logit_adjustment and family.shift_scores is None:
+        raise TrainingError(f"recipe key 'logit_adjustment' does not apply to {architecture}; leave it out")
     if family.detects:
         _check_detector(recipe, architecture)
     return family

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from geoseg.catalog import find_model, write_model_item
 from geoseg.errors import OutputError, RegionError, TrainingError
 from geoseg.evaluation import IGNORE
-from geoseg.models import load_model, smp
+from geoseg.models import load_model
 from geoseg.models.probe import measure_cost, measure_edge
 from geoseg.models.running import find_device
 from geoseg.models.scaling import Scaler
@@ -169,7 +169,8 @@ def fit_recipe(
         sampler = Sampler(
             training, recipe.window, recipe.balance, recipe.augmentation, recipe.seed, recipe.scene_balance
         )
-        goal = family_of(recipe, spec.architecture).goals[recipe.task](recipe, spec)
+        family = family_of(recipe, spec.architecture)
+        goal = family.goals[recipe.task](recipe, spec)
         fitting = TrainingState(network, recipe, goal, Scaler(spec, device, torch.channels_last))
         state = checkpoints.read() if checkpoints else None
         if state is not None:
@@ -191,9 +192,9 @@ def fit_recipe(
         drawn = batches(sampler, goal, size=recipe.batch_size, numbers=numbers, loaders=recipe.loaders)
         weights = fit(fitting, drawn, lambda average: goal.evaluate(average, scenes).score, report)
         network.load_state_dict(weights)
-        if recipe.logit_adjustment:
+        if recipe.logit_adjustment and family.shift_scores is not None:
             shifts = [recipe.logit_adjustment.get(item.name, 0.0) for item in recipe.classes]
-            smp.shift_scores(network, torch.tensor(shifts, device=device))
+            family.shift_scores(network, torch.tensor(shifts, device=device))
         evaluation = goal.evaluate(network.eval(), scenes)
     layers = tuple(layer_name(recipe, number) for number in range(len(recipe.labels)))
     cpu = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
