@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pyogrio
 import pytest
 import rasterio
 import xarray as xr
+from affine import Affine
 from distributed import Client
 from numpy.typing import NDArray
 from odc.geo.xr import xr_coords  # noqa: F401 - gives arrays the accessor odc
@@ -20,7 +23,9 @@ from odc.geo.xr import xr_coords  # noqa: F401 - gives arrays the accessor odc
 import geoseg
 from geoseg.cli import main
 from geoseg.engine import connect
-from geoseg.errors import FingerprintError, ModelError, WorkflowError
+from geoseg.errors import FingerprintError, ModelError, OutputError, WorkflowError
+from geoseg.grid import Window
+from geoseg.raster.zarr import write_zarr
 from geoseg.store import RunFolder
 from tests.killing import kill_in_the_middle
 from tests.networks import Box, Constant, write_model
@@ -159,6 +164,29 @@ def test_probabilities_that_were_kept_are_written_again_without_the_network(
     again = geoseg.run(wanted, client=client)
     assert not again.outcome.done
     assert (tmp_path / "probabilities.tif").read_bytes() == before
+
+
+def test_a_store_replaces_its_former_self_and_nothing_of_somebody(tmp_path: Path) -> None:
+    def write(value: int) -> None:
+        pixels = np.full((20, 30), value, np.uint8)
+        windows = [(Window(0, 0, 20, 30), pixels)]
+        place = path, (20, 30), Affine(10, 0, 5e5, 0, -10, 4e6), "EPSG:32618"
+        write_zarr(*place, windows, description="confidence", dtype="uint8", nodata=0)
+
+    path = tmp_path / "confidence.zarr"
+    for value in (3, 7):
+        write(value)
+        assert (xr.open_zarr(path, consolidated=False, mask_and_scale=False).confidence == value).all()
+    assert os.listdir(tmp_path) == ["confidence.zarr"]
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"confidence.zarr' is a folder that holds 'notes.txt'; remove it, or choose"):
+        write(9)
+    assert (path / "notes.txt").read_text() == "mine"
+    shutil.rmtree(path)
+    path.write_text("mine")
+    with pytest.raises(OutputError, match=r"confidence.zarr' is a file; remove it, or choose another folder for the"):
+        write(9)
+    assert path.read_text() == "mine"
 
 
 @pytest.mark.parametrize("outputs", [["confidense"], ["confidence.png"], ["labels.zarr"]])

@@ -6,7 +6,6 @@ writes whole shards. Format 3 of Zarr; coordinates and grid mapping by the CF co
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,8 +73,9 @@ def write_zarr(
     Raises
     ------
     OutputError
-        It cannot be written.
+        It cannot be written, or a file or a folder with other content lies there.
     """
+    _refuse_others(path, {description, "class", "y", "x", GRID_MAPPING})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with working_folder(path) as folder:
@@ -95,7 +95,8 @@ def write_zarr(
             )
             for window, pixels in windows:
                 array[(..., *window.slices())] = pixels
-            shutil.rmtree(path, ignore_errors=True)
+            if path.exists():
+                path.rename(folder / "former")
             (folder / "store").rename(path)
     except OSError as error:
         raise OutputError(
@@ -103,6 +104,14 @@ def write_zarr(
             "has space."
         ) from error
     return path
+
+
+def _refuse_others(path: Path, names: set[str]) -> None:
+    """Refuse to replace what is no store of these arrays, and may be somebody's."""
+    others = {entry.name for entry in path.iterdir()} - {"zarr.json", *names} if path.is_dir() else set()
+    if others or path.is_file():
+        kind = f"a folder that holds '{min(others)}'" if others else "a file"
+        raise OutputError(f"'{path}' is {kind}; remove it, or choose another folder for the output.")
 
 
 def _describe(group: zarr.Group, shape: tuple[int, int], transform: Affine, crs: Any, bands: Sequence[str]) -> None:
