@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import signal
@@ -18,8 +19,10 @@ import numpy as np
 import psutil
 import pytest
 import rasterio
+from distributed.comm import CommClosedError
 
 from geoseg.cli import main
+from geoseg.engine.cluster import _is_news
 from geoseg.engine.connection import Presence
 from geoseg.engine.flow import Flow
 from tests.networks import Box, write_model
@@ -145,6 +148,15 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(arguments: list[str], tmp_path: Path,
         shlex.join(["geoseg", *arguments]),
     ]
     assert ended.seconds < 60
+
+
+def test_records_of_connections_that_a_stop_closes_are_no_news() -> None:
+    def record(error: Exception) -> logging.LogRecord:
+        return logging.LogRecord("tornado.application", logging.ERROR, "", 1, "failed", (), (type(error), error, None))
+
+    assert not _is_news(record(CommClosedError("closed")))
+    assert not _is_news(record(RuntimeError("ConnectionPool is closed")))
+    assert _is_news(record(RuntimeError("no space")))
 
 
 def test_a_command_that_nobody_watches_says_that_it_was_stopped() -> None:

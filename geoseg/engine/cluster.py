@@ -101,7 +101,8 @@ def connect(scheduler: str | None, workers: int | Crew, dashboard: str = DASHBOA
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Leave out log records of closed connections and dropped results, which Ctrl-C causes."""
-    if record.exc_info is not None and isinstance(record.exc_info[1], CommClosedError):
+    error = record.exc_info[1] if record.exc_info is not None else None
+    if isinstance(error, CommClosedError) or str(error) == "ConnectionPool is closed":
         return False
     return not any(words in record.getMessage() for words in ("Couldn't gather keys", "broadcast to"))
 
