@@ -42,7 +42,7 @@ from geoseg.report.findings import geobox_of
 from geoseg.report.framing import Frame
 from geoseg.report.imagery import choose_bands, read_imagery
 from geoseg.report.pictures import _Means, read_confidence, read_labels
-from geoseg.report.shapes import SUBPIXEL, Limits, _tamed, encode, read_shapes
+from geoseg.report.shapes import SUBPIXEL, Limits, _simplified, _tamed, encode, read_shapes
 from geoseg.report.thinning import thin
 from geoseg.report.wording import area, duration, number, percent, unit_for
 from geoseg.workflow import make_report
@@ -358,6 +358,52 @@ def test_the_largest_polygons_are_kept_within_the_limits(tmp_path: Path) -> None
     assert least is not None
     assert 10 <= (everything.columns["area_m2"] >= least).sum() <= 14
     assert smallest_of_largest(sizes, 10**6) is None
+
+
+def test_the_largest_polygons_are_the_same_however_they_are_batched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = smooth_labels((300, 400))
+    make_folder(tmp_path, labels, imagery=False)
+    file, frame, limits = FeatureFile(tmp_path / "features.gpkg", "land_use"), frame_of(labels.shape), Limits(25, 2_000)
+    whole = read_shapes(file, frame, limits)
+    monkeypatch.setattr("geoseg.report.features.BATCH", 7)
+    monkeypatch.setattr("geoseg.report.shapes.AT_ONCE", 3)
+    parts = read_shapes(file, frame, limits)
+    assert sorted(map(shapely.to_wkb, parts.polygons)) == sorted(map(shapely.to_wkb, whole.polygons))
+    np.testing.assert_array_equal(parts.columns["area_m2"], whole.columns["area_m2"])
+
+
+def test_simplified_polygons_keep_what_lies_beyond_a_narrow_neck_and_narrow_rivers() -> None:
+    left = [(20, 10), (20, 0), (0, 0), (0, 20), (20, 20), (20, 10.1)]
+    lakes = shapely.Polygon([*left, (40, 10), (40, 20), (60, 20), (60, 0), (40, 0), (40, 9.9)])
+    river = shapely.LineString([(x, 5 * np.sin(x / 9)) for x in range(0, 300, 2)]).buffer(0.1)
+    field = shapely.Point(0, 0).buffer(50, 64)
+    polygons = np.array([lakes, river, field], object)
+    simple = _simplified(polygons, 0.35)
+    assert shapely.is_valid(simple).all()
+    assert simple[0].area == pytest.approx(lakes.area, rel=0.05)
+    assert simple[0].bounds == lakes.bounds
+    assert simple[1].bounds == pytest.approx(river.bounds, abs=0.5)
+    assert simple[1].hausdorff_distance(river) < 1
+    assert shapely.get_num_coordinates(simple[2]) < shapely.get_num_coordinates(field) / 3
+    assert simple[2].hausdorff_distance(field) < 0.4
+
+
+@pytest.mark.parametrize("name", ["features.gpkg", "features.geojson"])
+def test_boundaries_on_a_coarse_picture_stray_less_than_half_a_pixel(name: str, tmp_path: Path) -> None:
+    labels = smooth_labels((300, 400))
+    make_folder(tmp_path, labels, features=name, imagery=False)
+    file, fine, coarse = (
+        FeatureFile(tmp_path / name, "land_use"),
+        frame_of(labels.shape),
+        frame_of((300, 400), factor=4),
+    )
+    exact, seen = (read_shapes(file, frame, Limits(30, 10**6)) for frame in (fine, coarse))
+    assert shapely.get_num_coordinates(seen.polygons).sum() < shapely.get_num_coordinates(exact.polygons).sum() / 3
+    for one, other in zip(exact.polygons, seen.polygons, strict=True):
+        scaled = shapely.affinity.scale(one, 0.25, 0.25, origin=(0, 0))
+        assert other.boundary.hausdorff_distance(scaled.boundary) < 0.5
 
 
 def test_noise_is_simplified_to_its_shells_and_larger_holes() -> None:
