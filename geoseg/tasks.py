@@ -1,7 +1,7 @@
 """What runs on a worker to label blocks: one function a stage, each of them safe to repeat.
 
 The plan reaches each worker once, with a plugin, also workers that join later. The model is opened once a worker, at
-its first block.
+its first block; torch is loaded then and not before, because only predicting needs it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import torch
 from distributed import Worker
 from numpy.typing import NDArray
 
@@ -88,6 +87,8 @@ class Job(steps.Job):
 
     def open(self) -> Any:
         """Return the model, opened once; one thread inside an operation, because a network's bits depend on it."""
+        import torch
+
         torch.set_num_threads(1)
         with self._opening:
             return self._opened[0]
@@ -110,6 +111,8 @@ class Job(steps.Job):
         return model, sentences
 
     def _load(self) -> AnyModel:
+        import torch
+
         plan = self.plan
         device = own_device(plan.device, self._name, torch.cuda.device_count()) if plan.is_local else plan.device
         opener = load_model if plan.network is None else partial(wrap, plan.network.open())
@@ -176,6 +179,8 @@ def is_assistant(worker: Worker) -> bool:
 
 def _try_model(model: Any, plan: Plan) -> None:
     """Have a model predict a tile of zeros."""
+    import torch
+
     compile_loops()
     size = plan.grid.tiling.size
     pixels = np.zeros((plan.batch_size, len(plan.spec.bands), size, size), plan.raster.dtype)

@@ -13,7 +13,8 @@ import psutil
 import pytest
 from distributed import Client, Nanny
 
-from geoseg.engine import connect, forking
+from geoseg import forking
+from geoseg.engine import connect
 from geoseg.errors import WorkerError
 
 forked = pytest.mark.skipif(not forking.IS_FORKING, reason="workers are forked on Linux alone")
@@ -38,6 +39,27 @@ def test_workers_of_later_runs_have_the_same_parent_and_the_environment_of_now(m
             assert (variable, arenas, loaded) == (value, "1", True)
     assert len(parents) == 1
     assert parents != {os.getpid()}
+
+
+def has_torch() -> bool:
+    """Whether a worker has torch without having asked for it."""
+    return "torch" in sys.modules
+
+
+@forked
+def test_workers_that_predict_nothing_come_without_torch_unless_a_server_has_it_already() -> None:
+    code = textwrap.dedent(
+        """
+        from geoseg.engine import connect
+        from tests.test_forking import has_torch
+
+        for predicting in (False, True, False):
+            with connect(None, 1, predicting=predicting) as client:
+                print(*client.run(has_torch).values())
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True"]
 
 
 @forked

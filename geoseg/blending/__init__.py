@@ -1,17 +1,17 @@
 """Blending: how overlapping tiles become one seamless map.
 
-`integers` turns scores into integers and labels what one tile predicts alone, `fetching` does it on devices; `ramps`
-sums what several tiles predict. All know arrays of tiles and blocks, nothing of rasters, models or files.
+`integers` turns scores into integers and labels what one tile predicts alone, `fetching` does it on devices; `scores`
+chooses; `ramps` sums what several tiles predict. All know arrays of tiles and blocks, nothing of rasters, models or
+files.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from geoseg.blending.fetching import HostScores, TileScores, tile_scores
 from geoseg.blending.integers import Mask, label, quantise
 from geoseg.blending.ramps import ONE, BlockSums, Strips, Sums, axis_weights, complete, label_ramp, ramp_weights
+from geoseg.blending.scores import HostScores, TileScores, tile_scores
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.probabilities import Pixels, apply_threshold
 
@@ -36,6 +36,8 @@ __all__ = [
 
 def compile_loops() -> None:
     """Compile what is compiled, or load it from the cache on disk, ahead of the first tile."""
+    import torch
+
     grid = TileGrid((1, 3), Tiling(2, 0, 1), (1, 1))
     sums, scores = BlockSums(grid, grid.block(0, 0), 1), torch.zeros(1, 1, 2)
     values, wanted, pixels = np.zeros(1, np.uint8), np.ones((1, 2), np.bool_), Pixels.empty((1, 2))

@@ -1,4 +1,4 @@
-"""Scores of tiles, wherever they were computed: on a device they become labels there, so that only these leave it.
+"""Scores of tiles on a device: they become labels there, so that only these leave it.
 
 A batch of scores is several times as large as its labels and ramps, and a device makes integers of it in no time. The
 arithmetic is that of the compiled pass (`geoseg.blending.integers`), one rounded operation after another, so both give
@@ -10,53 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from geoseg.blending import integers as compiled
-from geoseg.blending.integers import NOT_FINITE, Integers, Mask, label, quantise
+from geoseg.blending.integers import NOT_FINITE, Integers, Mask
+from geoseg.blending.scores import TileScores
 from geoseg.grid import Tiling, Window
 from geoseg.probabilities import SCALE, Labels, Pixels, Stored
 
 PIECE = 2**26
 """Scores that are quantised together on a device: what is kept beside them takes some 20 bytes each."""
-
-
-class TileScores(Protocol):
-    """What a model says of a tile, over its reach."""
-
-    def label(self, shape: tuple[int, int], wanted: Mask, pixels: Pixels, corner: tuple[int, int]) -> None:
-        """Label the tile's core, of a shape in px, at a corner of pixels; see `geoseg.blending.label`."""
-
-    def across(self, y: int) -> Integers:
-        """Integers of the ramp that begins at a row, int16 (class, ramp, x), over the whole width or more."""
-
-    def down(self, x: int) -> Integers:
-        """Integers of the ramp that begins at a column, int16 (class, y, ramp), over the whole height or more."""
-
-
-@dataclass(frozen=True)
-class HostScores:
-    """See `TileScores`: scores in memory, float32 (class, y, x), which the compiled pass reads as they are needed."""
-
-    scores: torch.Tensor
-    activation: str
-    ramp: int
-    values: Labels
-
-    def label(self, shape: tuple[int, int], wanted: Mask, pixels: Pixels, corner: tuple[int, int]) -> None:
-        """See `TileScores`."""
-        label(self.scores, self.activation, Window(0, 0, *shape), self.values, wanted, pixels, corner)
-
-    def across(self, y: int) -> Integers:
-        """See `TileScores`."""
-        return quantise(self.scores[:, y : y + self.ramp], self.activation)
-
-    def down(self, x: int) -> Integers:
-        """See `TileScores`."""
-        return quantise(self.scores[:, :, x : x + self.ramp], self.activation)
 
 
 @dataclass(frozen=True)
@@ -94,48 +59,6 @@ class FetchedScores:
         return self.cols[x > 0]
 
 
-def tile_scores(
-    scores: torch.Tensor,
-    activation: str,
-    tiling: Tiling,
-    reaches: Sequence[Window],
-    values: Labels,
-    *,
-    keep_all: bool = False,
-) -> list[TileScores]:
-    """Take over the scores of a batch.
-
-    Parameters
-    ----------
-    scores : torch.Tensor
-        float32, shape (n, class, y, x) over what tiles read.
-    activation : str
-        See `geoseg.blending.quantise`.
-    tiling : Tiling
-        Where ramps are.
-    reaches : sequence of Window
-        What each tile predicts, counted from the first pixel that it reads.
-    values : uint8 array
-        Shape (class,): the label of each class.
-    keep_all : bool
-        Whether the probabilities of all classes are wanted, not only that of the best.
-
-    Returns
-    -------
-    list of TileScores
-        One a tile.
-
-    Raises
-    ------
-    FloatingPointError
-        Scores on a device are not finite; those in memory are looked at when they are used.
-    """
-    if scores.device.type == "cpu":
-        found = (item[(slice(None), *reach.slices())] for item, reach in zip(scores, reaches, strict=True))
-        return [HostScores(item, activation, tiling.ramp, values) for item in found]
-    return fetch(scores, activation, tiling, reaches, values, keep_all=keep_all)
-
-
 def fetch(
     scores: torch.Tensor,
     activation: str,
@@ -145,7 +68,7 @@ def fetch(
     *,
     keep_all: bool = False,
 ) -> list[TileScores]:
-    """Quantise and label scores on their device, whatever it is; arguments as in `tile_scores`."""
+    """Quantise and label scores on their device, whatever it is; arguments as in `geoseg.blending.tile_scores`."""
     tiles: list[TileScores] = []
     for (y, x), run in groupby(reaches, lambda reach: (reach.y, reach.x)):  # all but the last of a raster begin alike
         own = scores[len(tiles) : len(tiles) + len(list(run)), :, y:, x:]

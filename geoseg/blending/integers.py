@@ -16,13 +16,17 @@ threshold makes other labels of the same predictions: `geoseg.probabilities`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
 from geoseg.probabilities import SCALE, Labels, Pixels, Stored
+
+if TYPE_CHECKING:
+    import torch
 
 Integers = NDArray[np.int16]
 Mask = NDArray[np.bool_]

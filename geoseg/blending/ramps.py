@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.blending.fetching import TileScores
 from geoseg.blending.integers import Integers, Mask
+from geoseg.blending.scores import TileScores
 from geoseg.grid import Axis, Block, Tile, TileGrid, Window
 from geoseg.probabilities import Labels, Pixels, Stored
 

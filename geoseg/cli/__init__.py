@@ -7,11 +7,13 @@ or dask are imported by the commands that need them, and tables of options where
 
 from __future__ import annotations
 
+import atexit
 import os
 import shlex
 import signal
 import sys
 import warnings
+from contextlib import suppress
 from importlib import metadata
 
 import click
@@ -69,12 +71,28 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.showwarning = _warn
     warnings.filterwarnings("default", category=GeosegWarning)  # notes are said however Python's own are set
     command.set(shlex.join(["geoseg", *(sys.argv[1:] if arguments is None else arguments)]))
-    if arguments is None:
-        end_on_sigterm()
-    code = _run(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None and code in (INTERRUPTED, TERMINATED):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever presses again while Python ends changes nothing
-    return code
+    if arguments is not None:
+        return _run(arguments)
+    end_on_sigterm()
+    leaving = _Leaving()
+    atexit.register(leaving.end)  # the first that is registered is the last that is called
+    leaving.code = _run(sys.argv[1:])
+    if leaving.code in (INTERRUPTED, TERMINATED):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressing again while Python ends changes nothing
+    return leaving.code
+
+
+class _Leaving:
+    """The end of this process, after everything that libraries do then: Python would take a second to free torch."""
+
+    code = 1  # of an error that geoseg does not know, and Python has printed
+
+    def end(self) -> None:
+        """Leave with the exit code."""
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(self.code)
 
 
 def _run(arguments: list[str]) -> int:

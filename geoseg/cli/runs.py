@@ -10,8 +10,10 @@ import click
 
 from geoseg.cli.command import Command, argument, given, json, quiet
 from geoseg.cli.console import console, public, say
+from geoseg.cli.starting import start_early
 from geoseg.cli.watching import told, watched
 from geoseg.errors import PART_FAILED
+from geoseg.forking import prepare_workers
 from geoseg.stages import STAGES
 
 if TYPE_CHECKING:
@@ -37,10 +39,12 @@ source = argument(
 @json
 def run(workflow: Sequence[str], quiet: bool, json: bool, **settings: Any) -> None:
     """Map imagery: labels, polygons and a report in the output folder."""
+    options = given(settings)
+    start_early(options)
     from geoseg import workflow as runs
 
     with watched(quiet=quiet, json=json) as monitor:
-        result = runs.run(workflow, progress=monitor, **given(settings))
+        result = runs.run(workflow, progress=monitor, **options)
         _show(result, monitor)
     if result.plan.raster.skipped:
         raise click.exceptions.Exit(PART_FAILED)
@@ -135,6 +139,8 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
 @json
 def polygonize(input: Sequence[str], output: str, quiet: bool, json: bool, **settings: Any) -> None:  # noqa: A002
     """Turn a classified raster into polygons."""
+    if settings.get("scheduler") is None:
+        prepare_workers(predicting=False)
     from geoseg import workflow as runs
 
     with watched(quiet=quiet, json=json) as monitor:

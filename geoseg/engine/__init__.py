@@ -4,7 +4,7 @@ It knows which task needs which, and that results go through files; it does not 
 """
 
 from geoseg.engine.attempts import attempt, each_worker, results_of
-from geoseg.engine.cluster import WORKER_ENVIRONMENT, connect, prepare_workers
+from geoseg.engine.cluster import connect
 from geoseg.engine.connection import connected
 from geoseg.engine.events import (
     Compiling,
@@ -21,6 +21,7 @@ from geoseg.engine.events import (
     ignore,
 )
 from geoseg.engine.execution import execute, outline, stages_of_run
+from geoseg.forking import WORKER_ENVIRONMENT, prepare_workers
 
 __all__ = [
     "WORKER_ENVIRONMENT",

@@ -4,49 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
 
 import dask
 from distributed import Client, LocalCluster
 from distributed.comm.core import CommClosedError
 
-from geoseg.engine.forking import check_process, start_server
 from geoseg.errors import WorkerError
+from geoseg.forking import interrupts_wait, prepare_workers
 from geoseg.options import DASHBOARD
 from geoseg.planning.sharing import ASSISTING, PREDICTING, Crew
 
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    # glibc gives big buffers back to the system on every call otherwise, and every forward pass pays for it. Tasks run
-    # in a thread, and only the main arena can keep buffers of more than 64 MiB: let every thread use that one.
-    "MALLOC_ARENA_MAX": "1",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # huge pages where the system offers them: forward passes gain 4 %
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**31),
-}
-
-
-def prepare_workers() -> dict[str, str]:
-    """Load what workers of this machine need, while this process does something else; `connect` starts them sooner.
-
-    Returns
-    -------
-    dict
-        Dask's configuration for them.
-    """
-    check_process()
-    with _interrupts_wait():
-        return start_server(WORKER_ENVIRONMENT)
-
 
 @contextmanager
-def connect(scheduler: str | None, workers: int | Crew, dashboard: str = DASHBOARD) -> Iterator[Client]:
+def connect(
+    scheduler: str | None, workers: int | Crew, dashboard: str = DASHBOARD, *, predicting: bool = True
+) -> Iterator[Client]:
     """Connect to a scheduler, or start workers on this machine.
 
     Parameters
@@ -57,6 +32,8 @@ def connect(scheduler: str | None, workers: int | Crew, dashboard: str = DASHBOA
         Processes of the local cluster; as many of one thread each where it is a number.
     dashboard : str
         Address and port of the local cluster's dashboard; another port when that one is taken.
+    predicting : bool
+        Whether workers of the local cluster are to predict; without it they start in half the time.
 
     Raises
     ------
@@ -74,7 +51,7 @@ def connect(scheduler: str | None, workers: int | Crew, dashboard: str = DASHBOA
             yield client
         return
     configuration = {
-        **prepare_workers(),
+        **prepare_workers(predicting=predicting),
         "distributed.nanny.pre-spawn-environ": {},  # the server's is theirs; Dask would put these into this process
         # Each process looks at itself many times a second, which takes a twentieth of a core from the workers.
         "distributed.worker.profile.interval": "100ms",
@@ -109,7 +86,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def _local_cluster(crew: Crew, dashboard: str) -> LocalCluster:
     """Start workers that leave Ctrl-C to this process."""
-    with _interrupts_wait(), warnings.catch_warnings():
+    with interrupts_wait(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*Port \d+ is already in use")  # the address that it has is printed
         try:
             cluster = LocalCluster(
@@ -157,20 +134,3 @@ def _same_environment() -> Iterator[None]:
     finally:
         for name in {"PYTHONHASHSEED"} - before.keys():
             os.environ.pop(name, None)
-
-
-@contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Let threads and processes that are started here never see Ctrl-C and SIGTERM; this thread sees them afterwards.
-
-    A terminal and a batch system send the signal to every process of the run. Workers that die of it would each print
-    a traceback, and be started again, while this process is about to close them. A blocked signal is inherited, also by
-    what is started from a thread that was started here, and by every later worker. The tracker of multiprocessing's
-    resources has to run before, because the thread that starts it lets the signal through from then on.
-    """
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -11,6 +11,7 @@ from itertools import chain
 
 from distributed import Client
 
+from geoseg import tasks
 from geoseg.engine.attempts import on_each_worker
 from geoseg.engine.events import Compiling, Opened, Outcome, ProgressCallback, ignore
 from geoseg.engine.flow import Flow
@@ -87,9 +88,6 @@ def execute(
     WorkerError
         A worker has other versions, or does not see the folder.
     """
-    # Tasks of blocks load torch, which outlining alone does not need.
-    from geoseg import tasks
-
     flow = Flow(client, retries, progress, folder.state)
     stages = stages_of_run(plan, outlines)
     kept = kept_blocks(plan, folder, stages)

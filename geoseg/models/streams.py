@@ -23,17 +23,19 @@ IN_FLIGHT = 2
 def in_flight(device: torch.device) -> Iterator[None]:
     """Have a batch on a device: what is computed in this block is in the order of one stream, and has its turn.
 
-    Whatever is needed of it has to be brought over within the block. A CPU computes as many as there are threads.
+    No gradients are kept. Whatever is needed of it has to be brought over within the block. A CPU computes as many as
+    there are threads.
     """
-    if device.type != "cuda":
-        yield
-        return
     import torch
 
+    if device.type != "cuda":
+        with torch.inference_mode():
+            yield
+        return
     streams = _streams(device)
     stream = streams.get()
     try:
-        with torch.cuda.stream(stream):
+        with torch.inference_mode(), torch.cuda.stream(stream):
             yield
     finally:
         streams.put(stream)

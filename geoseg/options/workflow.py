@@ -267,6 +267,9 @@ class Workflow(
                 raise WorkflowError(sentence(error, "Workflow", Workflow)) from error
 
 
+RECORD, RUN_FILE = "workflow.yaml", "run.json"
+"""Files of an output folder: the workflow that it was made by, and what ran."""
+
 RESUMABLE = ("input", "workers", "scheduler", "dashboard", "retries", "report", "performance_report")
 """Keys of a workflow that may be others when a run is continued: they decide no label. Imagery is known by its content,
 wherever it is now."""

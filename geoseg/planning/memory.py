@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from geoseg.forking import IS_FORKING
 from geoseg.models import is_promptable
 from geoseg.models.weights import UNKNOWN_BYTES, expected_size
 from geoseg.raster import CACHE_BYTES, READ_BYTES
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from geoseg.planning.plan import Plan
 
 MIB = 2**20
-
-IS_FORKING = sys.platform == "linux"
-"""Whether workers of this machine are forked from a process that has loaded their libraries, and share its memory."""
 
 OWN_BYTES = 560 * MIB
 """Memory of a worker that was started by itself, before model and blocks, without files of libraries. Loops that

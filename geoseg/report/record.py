@@ -15,6 +15,7 @@ from typing import Any
 
 from geoseg.errors import InputNotFoundError, ReportError
 from geoseg.grid import TileGrid, Tiling, Window
+from geoseg.options import RUN_FILE
 from geoseg.store import RunFolder
 from geoseg.vector import FORMATS
 
@@ -152,7 +153,7 @@ def read_record(folder: str | Path) -> RunRecord:
     """
     path = Path(folder)
     try:
-        content = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        content = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
         record = RunRecord(RunFolder(path), content)
         _ = record.status, record.workflow, record.raster["shape"], record.raster["transform"]
     except OSError as error:

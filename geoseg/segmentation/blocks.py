@@ -11,19 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from geoseg.blending import BlockSums, Strips, Sums, TileScores, complete, label_ramp, tile_scores
 from geoseg.grid import Block, TileGrid, Window
 from geoseg.models import Model
 from geoseg.models.background import background_of, find_background, probable_classes, scored_classes
-from geoseg.models.semantic import not_finite
 from geoseg.models.spec import ModelSpec
 from geoseg.models.streams import in_flight
 from geoseg.probabilities import NODATA, SCALE, Background, Labels, Pixels, Stored, apply_threshold
 from geoseg.segmentation.tiles import MaskSource, PixelSource, TileInput, batches, read_wanted, stack
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def predict_block(
     draft = Draft(grid, block, model.spec, keep_probabilities=keep_probabilities)
     for batch in batches(read_wanted(raster, grid, block, region), batch_size):
         pixels = stack(batch, batch_size)
-        with in_flight(model.device), torch.inference_mode():
+        with in_flight(model.device):
             scores = draft.take(batch, model.score(*pixels))
         draft.add(batch, scores)
     return draft.prediction()
@@ -118,6 +120,8 @@ class Draft:
         try:
             yield
         except FloatingPointError as error:
+            from geoseg.models.semantic import not_finite  # it needs torch
+
             raise not_finite(self._spec) from error
 
     def prediction(self) -> Prediction:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from geoseg.grid import Block, Tile, TileGrid, Window
 from geoseg.instances import TileObjects, paint
@@ -102,7 +101,7 @@ def parse_block(
     tiles: dict[Place, TileObjects] = {}
     for batch in batches(read_wanted(raster, grid, block, region), batch_size):
         pixels = stack(batch, batch_size)
-        with in_flight(model.device), torch.inference_mode():
+        with in_flight(model.device):
             scores, found = model.predict(*pixels)
             stuff = draft.take(batch, scores)
         draft.add(batch, stuff)

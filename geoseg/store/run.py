@@ -30,6 +30,7 @@ from typing import Any
 from geoseg.errors import FingerprintError
 from geoseg.files import clear, make_folder, read_json, remove, sweep, write_json
 from geoseg.grid import TileGrid
+from geoseg.options import RUN_FILE
 from geoseg.probabilities import Background
 from geoseg.stages import RASTER, RUN, TABLE
 from geoseg.store.differences import differences
@@ -66,7 +67,7 @@ class RunFolder:
     @property
     def run_file(self) -> Path:
         """The run's manifest, ``run.json``."""
-        return self.path / "run.json"
+        return self.path / RUN_FILE
 
     def prepare(
         self,

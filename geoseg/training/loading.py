@@ -13,7 +13,7 @@ from torch import Generator, Tensor, from_numpy
 from torch.utils.data import DataLoader, Dataset
 
 from geoseg.errors import TrainingError
-from geoseg.planning import IS_FORKING
+from geoseg.forking import IS_FORKING
 from geoseg.training.goals import Goal, Targets
 from geoseg.training.sampling import Sampler
 

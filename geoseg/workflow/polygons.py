@@ -163,7 +163,7 @@ def polygonize(
             result = _run_on(client, wanted, plan, style, path, callback, resumed)
         else:
             count = min(wanted.workers or core_count(), plan.block_count)
-            with connect(wanted.scheduler, max(1, count), wanted.dashboard) as own:
+            with connect(wanted.scheduler, max(1, count), wanted.dashboard, predicting=False) as own:
                 result = _run_on(own, wanted, plan, style, path, callback, resumed)
         result.seconds["total"] = time.perf_counter() - started
     return result

@@ -36,7 +36,7 @@ from geoseg.models.background import probable_classes
 from geoseg.models.own import ModelLike
 from geoseg.models.spec import ModelSpec
 from geoseg.monitor.watching import Progress, shown
-from geoseg.options import RESUMABLE, Workflow, given_options
+from geoseg.options import RECORD, RESUMABLE, Workflow, given_options
 from geoseg.outlines import OutlinePlan, write_outlines
 from geoseg.peak_memory import read_peaks, reset_peak_memory
 from geoseg.planning import Plan
@@ -50,10 +50,10 @@ from geoseg.workflow.layout import layout_of_run
 from geoseg.workflow.manifest import Manifest, RunResult
 from geoseg.workflow.outlines import objects_of, outlines_of_run, styled_classes
 from geoseg.workflow.outputs import PERFORMANCE, REPORT, Outputs
-from geoseg.workflow.planning import as_kept, make_plan, with_progress
+from geoseg.workflow.planning import as_kept, make_plan
 from geoseg.workflow.reporting import performance, try_report
 from geoseg.workflow.result_item import try_result_item
-from geoseg.workflow.settings import RECORD, WorkflowSource, read_workflow, write_workflow
+from geoseg.workflow.settings import WorkflowSource, read_workflow, write_workflow
 from geoseg.workflow.work import Work
 
 
@@ -118,6 +118,7 @@ def run(
         result, work = _mended(work, wanted, callback, client, resumed)
         result.seconds["total"] = time.perf_counter() - started
         result = _conclude(work, wanted, manifest, result)
+        result.seconds["total"] = time.perf_counter() - started  # with the report, which tells the time up to itself
     _raise_failures(result)
     return result
 
@@ -263,7 +264,8 @@ def _compute(
     """Do what is missing: on workers, unless it is pages alone."""
     if not work.files:
         return replace(work.unchanged(0.0), is_unchanged=False)
-    own = connect(wanted.scheduler, work.plan.crew, wanted.dashboard)
+    is_predicting = work.tiles_to_predict > 0
+    own = connect(wanted.scheduler, work.plan.crew, wanted.dashboard, predicting=is_predicting)
     with (
         sendable(work.plan.raster, work.folder.state.absolute() / "arrays") as raster,
         nullcontext(client) if client is not None else own as workers,
@@ -277,15 +279,16 @@ def _run_on(client: Client, wanted: Workflow, work: Work, progress: ProgressCall
     """Say that a run begins, and run it."""
     shared = RunFolder(work.folder.path.absolute())  # a worker may have another current directory
     outlines = outlines_of_run(wanted, work.plan, shared) if work.is_outlining else None
-    with announced(progress, _started(client, work.plan, shared, outlines, resumed)), connected(client):
+    with announced(progress, _started(client, work, shared, outlines, resumed)), connected(client):
         return _map(client, wanted, work, shared, outlines, progress)
 
 
-def _started(client: Client, made: Plan, shared: RunFolder, outlines: OutlinePlan | None, resumed: bool) -> Started:
+def _started(client: Client, work: Work, shared: RunFolder, outlines: OutlinePlan | None, resumed: bool) -> Started:
     """What is said when a run begins."""
+    made = work.plan
     verb, (height, width) = "continuing" if resumed else "mapping", made.raster.shape
     size = f"{width:,} x {height:,} px, {made.block_count} blocks, {made.workers} workers"
-    if resumed and not (tiles := with_progress(made, shared).tiles_to_predict):
+    if resumed and not (tiles := work.tiles_to_predict):
         size += f", {tiles} tiles to predict"
     return Started(
         f"{verb} with {made.spec.name}: {size}",

@@ -18,7 +18,7 @@ from geoseg.files import local_path, plain_value, write_file
 from geoseg.held import Held
 from geoseg.models.own import OwnModel, own_model
 from geoseg.models.spec import ModelSpec
-from geoseg.options import Workflow, given_options, read_options
+from geoseg.options import RECORD, Workflow, given_options, read_options
 from geoseg.prompting import prompts_text
 from geoseg.raster import unsigned
 from geoseg.raster.arrays import ImageryLike, given_imagery, holds_arrays, is_imagery_object, named
@@ -144,10 +144,6 @@ def _content(workflow: Any, given: Mapping[str, Any]) -> tuple[Mapping[str, Any]
     if file is None:
         return _imagery_workflow([first, *imagery], given), "the run"
     return {**_home_of(file), **_read_yaml(file), **_input_of(imagery, given)}, str(file)
-
-
-RECORD = "workflow.yaml"
-"""What ran, in the folder of a run."""
 
 
 def _home_of(file: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from geoseg.stages import OUTLINES, RASTER, RUN, TABLE
 from geoseg.store import RunFolder
 from geoseg.workflow.manifest import RunResult
 from geoseg.workflow.outputs import REPORT, Outputs
+from geoseg.workflow.planning import with_progress
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Work:
     def of(cls, plan: Plan, folder: RunFolder, outputs: Outputs) -> Work:
         """Find out what there is to do."""
         return cls(plan, folder, outputs, _is_labelled(plan, folder))
+
+    @cached_property
+    def tiles_to_predict(self) -> int:
+        """Tiles that the model has still to see."""
+        return with_progress(self.plan, self.folder).tiles_to_predict
 
     @cached_property
     def missing(self) -> set[Path]:

@@ -3,7 +3,8 @@
 That process is a fork server of geoseg's own: it is started by the first cluster, serves the later ones of the same
 process too, and ends with it, or when a later cluster needs another environment. A program that uses multiprocessing
 keeps the server and the settings that it has. On systems where loaded libraries must not be forked the server loads
-none, and each worker imports them itself.
+none, and each worker imports them itself. Only predicting needs torch, which takes most of the time to load: a server
+for workers that predict nothing leaves it out, and one that has it serves these too.
 
 Workers never import the main module of the program, which multiprocessing does otherwise: a script without a main guard
 would start its run again in each of them, and a notebook or a program on the standard input has no file to import.
@@ -13,19 +14,50 @@ from __future__ import annotations
 
 import io
 import os
+import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import context, forkserver, popen_forkserver, process, reduction, spawn, util
+from multiprocessing import (
+    context,
+    forkserver,
+    popen_forkserver,
+    process,
+    reduction,
+    resource_tracker,
+    spawn,
+    util,
+)
 from multiprocessing.context import set_spawning_popen
 from threading import Lock
 
 import psutil
 
 from geoseg.errors import WorkerError
-from geoseg.planning import IS_FORKING
 
-LOADED = ("distributed", "geoseg.tasks", "geoseg.models.smp", "geoseg.engine.frozen")
+IS_FORKING = sys.platform == "linux"
+"""Whether workers of this machine are forked from a process that has loaded their libraries, and share its memory."""
+
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # glibc gives big buffers back to the system on every call otherwise, and every forward pass pays for it. Tasks run
+    # in a thread, and only the main arena can keep buffers of more than 64 MiB: let every thread use that one.
+    "MALLOC_ARENA_MAX": "1",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # huge pages where the system offers them: forward passes gain 4 %
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**31),
+}
+
+LOADED = ("distributed", "geoseg.tasks", "geoseg.outlines.tasks", "geoseg.outlines.sifting", "geoseg.export")
 """What the server imports before it forks: what workers need, whatever they are asked for."""
+
+PREDICTING = ("torch", "geoseg.models.smp")
+"""What it imports besides where workers predict."""
+
+FREEZE = "geoseg.engine.frozen"
+"""What it imports last."""
 
 METHOD = "distributed.worker.multiprocessing-method"
 
@@ -42,32 +74,56 @@ SAFE = {"PYTHONSAFEPATH": "1"}
 """So that the server imports no ``random.py`` of the current directory; workers search where this process does."""
 
 _lock = Lock()
-_servers: dict[tuple[int, frozenset[tuple[str, str]]], _Server] = {}
-"""Servers by the process that has started them, as a process that was forked since has none, and by the variables that
-their libraries have read."""
+_servers: dict[tuple[int, frozenset[tuple[str, str]], bool], _Server] = {}
+"""Servers by the process that has started them, as a process that was forked since has none, by the variables that
+their libraries have read, and by whether their workers can predict."""
 
 
-def start_server(environment: Mapping[str, str]) -> dict[str, str]:
+def prepare_workers(*, predicting: bool = True) -> dict[str, str]:
     """Start the server unless it runs; its imports go on while this process does something else.
 
     Parameters
     ----------
-    environment : mapping
-        Variables that a process reads when it starts, such as those of its allocator.
+    predicting : bool
+        Whether its workers are to predict.
 
     Returns
     -------
     dict
         Dask's configuration for nannies whose workers are to be forked.
+
+    Raises
+    ------
+    WorkerError
+        No worker can be started in this process.
     """
-    wanted = {name: os.environ.get(name, value) for name, value in environment.items()}
-    with _lock, _environment({**wanted, **SAFE}):
-        _server().ensure_running()
-        _stop_others()
+    _check_process()
+    wanted = {name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()}
+    with _lock, interrupts_wait(), _environment({**wanted, **SAFE}):
+        server = _server(predicting=predicting)
+        server.ensure_running()
+        _stop_others(server)
     return {METHOD: NAME}
 
 
-def check_process() -> None:
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let threads and processes that are started here never see Ctrl-C and SIGTERM; this thread sees them afterwards.
+
+    A terminal and a batch system send the signal to every process of the run. Workers that die of it would each print
+    a traceback, and be started again, while this process is about to close them. A blocked signal is inherited, also by
+    what is started from a thread that was started here, and by every later worker. The tracker of multiprocessing's
+    resources has to run before, because the thread that starts it lets the signal through from then on.
+    """
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _check_process() -> None:
     """Refuse a process in which no worker can be started.
 
     Raises
@@ -77,7 +133,7 @@ def check_process() -> None:
     """
     if not _has_directory():
         raise WorkerError("the current directory was removed, and no process starts in it; change to another one.")
-    if _servers and all(owner != os.getpid() for owner, _ in _servers):
+    if _servers and all(owner != os.getpid() for owner, *_ in _servers):
         raise WorkerError(
             f"process {os.getpid()} was forked from one that has already started workers, and Dask's threads are not "
             "in it; start it with multiprocessing.get_context('spawn'), or before the first run."
@@ -96,10 +152,11 @@ def _has_directory() -> bool:
 class _Server(forkserver.ForkServer):
     """A fork server that knows the processes that it has started."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, predicting: bool) -> None:
         super().__init__()
         self.pids: set[int] = set()
-        self.set_forkserver_preload(list(LOADED) if IS_FORKING else [])
+        modules = [*LOADED, *(PREDICTING if predicting else ()), FREEZE]
+        self.set_forkserver_preload(modules if IS_FORKING else [])
 
     @property
     def is_idle(self) -> bool:
@@ -107,18 +164,18 @@ class _Server(forkserver.ForkServer):
         return not any(psutil.pid_exists(pid) for pid in self.pids)
 
 
-def _server() -> _Server:
-    """The server of this process."""
+def _server(*, predicting: bool = False) -> _Server:
+    """The server of this process; one whose workers can predict, where there is one or has to be."""
     read = frozenset(item for item in os.environ.items() if item[0].startswith(READ_AT_IMPORT))
-    key = os.getpid(), read
+    able = os.getpid(), read, True
+    key = able if predicting or able in _servers else (os.getpid(), read, False)
     if key not in _servers:
-        _servers[key] = _Server()
+        _servers[key] = _Server(predicting=key[-1])
     return _servers[key]
 
 
-def _stop_others() -> None:
-    """Stop servers of other variables that serve no run any more: each holds some hundred MiB."""
-    current = _server()
+def _stop_others(current: _Server) -> None:
+    """Stop servers that serve no run any more, such as those of other variables: each holds some hundred MiB."""
     for key, server in list(_servers.items()):
         if key[0] == os.getpid() and server is not current and server.is_idle:
             _servers.pop(key)._stop()  # type: ignore[attr-defined]
