@@ -6,7 +6,9 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import geopandas as gpd
@@ -26,7 +28,7 @@ from scipy import ndimage
 import geoseg
 from geoseg import tasks
 from geoseg.engine import Event
-from geoseg.errors import BlockError, DamagedError, FingerprintError, WorkflowError
+from geoseg.errors import BlockError, DamagedError, FingerprintError, WorkerError, WorkflowError
 from geoseg.grid import TileGrid, Tiling
 from geoseg.instances import TileObjects
 from geoseg.models import Detections, ModelSpec, Prompts, wrap
@@ -482,3 +484,25 @@ def test_objects_in_degrees_stay_by_their_area_on_the_ground(client: Client, tmp
         np.testing.assert_array_equal(rows, np.concatenate([np.arange(top, top + side) for top in kept]))
         table = gpd.read_file(result.features_paths[0])
         np.testing.assert_allclose(table["area_m2"], [area(top) for top in kept], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["export.write_raster", "write_outlines"])
+def test_writing_a_result_is_tried_again_as_a_block_is(
+    client: Client, raster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write, tries = resolve_name(f"geoseg.workflow.running:{name}"), tmp_path / "tries"
+
+    def fail(*arguments: Any, times: int) -> Any:
+        tries.mkdir(exist_ok=True)
+        if (count := len(list(tries.iterdir()))) < times:
+            (tries / str(count)).touch()
+            raise SystemError("it may pass")
+        return write(*arguments)
+
+    monkeypatch.setattr(f"geoseg.workflow.running.{name}", partial(fail, times=2))
+    result = run(client, raster, "panoptic-segmentation", tmp_path / "out")
+    assert len(list(tries.iterdir())) == 2
+    assert len(result.features)
+    monkeypatch.setattr(f"geoseg.workflow.running.{name}", partial(fail, times=9))
+    with pytest.raises(WorkerError, match="a worker fails"):
+        run(client, raster, "panoptic-segmentation", tmp_path / "other")

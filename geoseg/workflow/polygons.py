@@ -314,6 +314,7 @@ def _outline(
         )
     done = time.perf_counter()
     progress(Writing(path))
-    (count,) = results_of(client, [client.submit(attempt, write_outlines, plan, path, wanted.layer, style, pure=False)])
+    writing = attempt, write_outlines, plan, path, wanted.layer, style
+    (count,) = results_of(client, [client.submit(*writing, pure=False, retries=wanted.retries)])
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
     return PolygonizeResult(path, int(count), outcome, seconds)

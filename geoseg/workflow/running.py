@@ -319,7 +319,7 @@ def _map(
     for path in files:
         progress(Writing(path))
     former = {path: layer for path, layer in outputs.former_layers().items() if path in files}
-    _write(client, made, shared, outlines, files, [*outputs.rasters], wanted.layer)
+    _write(client, wanted, made, shared, outlines, files, [*outputs.rasters])
     for path, layer in former.items():
         drop_layer(path, layer)
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
@@ -343,15 +343,15 @@ def _map(
 
 def _write(
     client: Client,
+    wanted: Workflow,
     made: Plan,
     shared: RunFolder,
     outlines: OutlinePlan | None,
     files: Sequence[Path],
     rasters: Sequence[Path],
-    layer: str,
 ) -> None:
-    """Write results at the same time, each on a worker."""
-    submit: Callable[..., Any] = partial(client.submit, attempt, pure=False)
+    """Write results at the same time, each on a worker, which tries again as it does with blocks."""
+    submit: Callable[..., Any] = partial(client.submit, attempt, pure=False, retries=wanted.retries)
     run = uuid.uuid4().hex[:8]
     style, futures = styled_classes(made), []
     for path in files:
@@ -359,7 +359,7 @@ def _write(
         if path in rasters:
             futures.append(submit(export.write_raster, made, shared, path.absolute(), key=key))
         else:
-            futures.append(submit(write_outlines, outlines, path.absolute(), layer, style, key=key))
+            futures.append(submit(write_outlines, outlines, path.absolute(), wanted.layer, style, key=key))
     results_of(client, futures)
 
 
