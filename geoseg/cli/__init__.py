@@ -8,6 +8,7 @@ or dask are imported by the commands that need them, and tables of options where
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shlex
 import signal
@@ -73,6 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.set(shlex.join(["geoseg", *(sys.argv[1:] if arguments is None else arguments)]))
     if arguments is not None:
         return _run(arguments)
+    gc.set_threshold(50_000)  # libraries make many objects that stay: looking for garbage is a tenth of importing them
     end_on_sigterm()
     leaving = _Leaving()
     atexit.register(leaving.end)  # the first that is registered is the last that is called

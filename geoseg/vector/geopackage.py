@@ -21,6 +21,9 @@ from geoseg.vector.styles import StyledClass
 PATIENCE = 60.0
 """Seconds that another program may be writing to the file."""
 
+CACHE_KIB = 65_536
+"""Pages that SQLite keeps in memory while a layer is replaced: with its own 2 MB it takes half as long again."""
+
 OWN = frozenset({"area_m2", "perimeter_m", "pixels"})
 """Columns by which a layer that geoseg wrote is known; no other layer is ever replaced."""
 
@@ -114,6 +117,7 @@ def _opened(path: Path, mode: str = "") -> Iterator[sqlite3.Connection]:
     address = f"{path.absolute().as_uri()}{mode}"
     try:
         with closing(sqlite3.connect(address, timeout=PATIENCE, isolation_level=None, uri=True)) as connection:
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             yield connection
     except sqlite3.Error as error:
         raise OutputError(f"'{path}' {_reason(str(error))}") from error
