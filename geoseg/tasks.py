@@ -39,7 +39,9 @@ from geoseg.segmentation import (
 )
 from geoseg.steps import Step, Written
 from geoseg.store import RunFolder
+from geoseg.store.arrays import write_arrays
 from geoseg.store.strips import OWN_STRIPS
+from geoseg.thumbnails import Thumbnail
 from geoseg.tree import Place
 from geoseg.versions import instructions as instructions_of
 
@@ -202,7 +204,8 @@ def predict(job: Job, place: Place, _: Collection[Step]) -> Written:
     A block that is finished already is predicted again only for its strips: its labels stay.
     """
     plan, folder, block = job.plan, job.folder, job.plan.grid.block(*place)
-    source = plan.raster, job.open(), plan.grid, block
+    thumbnail = None if plan.picture is None else Thumbnail(plan.picture, plan.raster, block.core)
+    source = thumbnail or plan.raster, job.open(), plan.grid, block
     how: dict[str, Any] = {"region": plan.region, "batch_size": plan.batch_size}
     prediction, tiles = None, None
     if not plan.has_things:
@@ -217,6 +220,8 @@ def predict(job: Job, place: Place, _: Collection[Step]) -> Written:
         if "draft" in waiting:
             digests.append(folder.strips.write_draft(block, prediction.pixels))
         digests += folder.strips.write(block, prediction.strips, waiting - {"draft"})
+    if thumbnail is not None:  # no marker speaks of it: one that is lost repeats no block
+        write_arrays(folder.thumbnail(*place), folder.state, thumbnail.arrays())
     return Written(digests)
 
 

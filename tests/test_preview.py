@@ -37,7 +37,7 @@ WATER, TREES, BUILT = (tuple(bytes.fromhex(color[1:])) for _, color in CLASSES.v
 def drawn(record: RunRecord, path: Path, **options: Any) -> NDArray[np.int64]:
     """The preview of a folder, int (y, x, 3)."""
     raster = open_raster(str(record.path / "scene.tif")) if (record.path / "scene.tif").exists() else None
-    with Image.open(write_preview(record, raster, path, **options)) as picture:
+    with Image.open(write_preview(record, lambda: raster, path, **options)) as picture:
         return np.asarray(picture.convert("RGB")).astype(int)
 
 
@@ -256,11 +256,11 @@ def test_a_picture_is_written_in_the_format_of_its_ending(name: str, tmp_path: P
 def test_a_picture_that_cannot_be_is_refused_in_one_sentence(tmp_path: Path) -> None:
     record = make_folder(tmp_path, smooth_labels((100, 130)), imagery=False)
     with pytest.raises(OutputError, match=r"ending '\.gif'.*\.png"):
-        write_preview(record, None, tmp_path / "out.gif")
+        write_preview(record, lambda: None, tmp_path / "out.gif")
     with pytest.raises(OutputError, match=r"20 px wide.*from 400 to 8000"):
-        write_preview(record, None, tmp_path / "out.png", width=20)
+        write_preview(record, lambda: None, tmp_path / "out.png", width=20)
     with pytest.raises(OutputError, match="cannot be written"):
-        write_preview(record, None, record.labels / "out.png", width=600)
+        write_preview(record, lambda: None, record.labels / "out.png", width=600)
 
 
 @pytest.mark.filterwarnings("default::geoseg.errors.GeosegWarning")

@@ -40,11 +40,12 @@ from geoseg.report.areas import class_areas
 from geoseg.report.features import FeatureFile, count_features, smallest_of_largest
 from geoseg.report.findings import geobox_of
 from geoseg.report.framing import Frame
-from geoseg.report.imagery import choose_bands, read_imagery
+from geoseg.report.imagery import read_imagery
 from geoseg.report.pictures import _Means, read_confidence, read_labels
 from geoseg.report.shapes import SUBPIXEL, Limits, _simplified, _tamed, encode, read_shapes
 from geoseg.report.thinning import thin
 from geoseg.report.wording import area, duration, number, percent, unit_for
+from geoseg.thumbnails import choose_bands
 from geoseg.workflow import make_report
 from tests.browsing import Watched, chromium
 from tests.folders import CLASSES, make_folder, smooth_labels
@@ -552,7 +553,7 @@ def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder made by hand, with its page: what lies where is known."""
     folder = tmp_path_factory.mktemp("made")
     record = make_folder(folder, smooth_labels((300, 400)))
-    write_report(record, open_raster(str(folder / "scene.tif")))
+    write_report(record, lambda: open_raster(str(folder / "scene.tif")))
     return folder
 
 
@@ -760,7 +761,7 @@ def test_confidence_is_a_layer_of_a_real_run(run_folder: Path, watched: Watched)
 def test_plain_pixels_are_counted_and_have_neither_metres_nor_degrees(tmp_path: Path, watched: Watched) -> None:
     labels, crs = smooth_labels((100, 120)), PLAIN_PIXELS.to_wkt()
     record = make_folder(tmp_path, labels, transform=Affine(1, 0, 0, 0, -1, 0), crs=crs)
-    write_report(record, open_raster(str(tmp_path / "scene.tif")))
+    write_report(record, lambda: open_raster(str(tmp_path / "scene.tif")))
     page = watched.open(tmp_path / "report.html")
     assert f"{(labels != 255).sum():,} px²" in page.locator(".areas tfoot").inner_text()
     assert re.fullmatch(r"\d+ px", page.locator(".scale").inner_text().strip())
@@ -787,7 +788,7 @@ def test_names_are_text_whatever_they_hold(tmp_path: Path, watched: Watched) -> 
     classes = {0: (evil, "#419bdf"), 1: ("a & b < c", "#397d49"), 2: ("x", "#c4281b")}
     blocks = {"done": {}, "kept": {}, "failed": {"0-0": f"predict: {evil}"}}
     record = make_folder(tmp_path, smooth_labels((100, 120)), classes=classes, status="incomplete", blocks=blocks)
-    write_report(record, open_raster(str(tmp_path / "scene.tif")))
+    write_report(record, lambda: open_raster(str(tmp_path / "scene.tif")))
     page = watched.open(tmp_path / "report.html")
     page.wait_for_timeout(200)
     assert watched.complaints == []
@@ -814,7 +815,7 @@ def test_a_run_with_failed_blocks_says_so_lists_them_and_shows_where(tmp_path: P
     (tmp_path / "state" / "fingerprint.json").write_text(json.dumps({"grid": described}))
     core = grid.block(1, 2).core
     assert record.failed_windows() == {"1-2": core}
-    write_report(record, open_raster(str(tmp_path / "scene.tif")))
+    write_report(record, lambda: open_raster(str(tmp_path / "scene.tif")))
     page = watched.open(tmp_path / "report.html")
     assert "2 blocks failed" in page.locator(".notice").first.inner_text()
     assert "the disk is on fire" in page.locator("#failures ~ .scroll").inner_text()
@@ -1034,7 +1035,7 @@ def test_a_folder_that_is_no_run_is_refused_in_one_sentence(tmp_path: Path) -> N
     make_folder(tmp_path, smooth_labels((100, 120)))
     (tmp_path / "labels.tif").write_bytes(b"no tiff")
     with pytest.raises(ReportError, match=r"labels\.tif cannot be read"):
-        write_report(read_record(tmp_path), None)
+        write_report(read_record(tmp_path), lambda: None)
 
 
 PEAKS = """

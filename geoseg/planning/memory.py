@@ -80,8 +80,19 @@ def worker_bytes(plan: Plan) -> dict[str, int]:
             if plan.keep_probabilities
             else {}
         ),
+        **_picture_bytes(plan),
         "joining polygons": JOINING_BYTES,
         **_reading_bytes(plan),
+    }
+
+
+def _picture_bytes(plan: Plan) -> dict[str, int]:
+    """What blocks note of the imagery while they are predicted."""
+    if plan.picture is None:
+        return {}
+    return {
+        "a picture of a block": plan.crew.threads
+        * plan.picture.block_bytes(plan.grid.block(0, 0).core, plan.raster.dtype)
     }
 
 

@@ -41,6 +41,7 @@ from geoseg.probabilities import Background
 from geoseg.raster import PixelAreas, Raster, content
 from geoseg.raster.values import Values
 from geoseg.showing import card
+from geoseg.thumbnails import PictureGrid
 from geoseg.tree import BlockTree
 from geoseg.versions import deciding_versions
 
@@ -277,7 +278,15 @@ class Plan:
     @property
     def state_bytes(self) -> int:
         """About the bytes that blocks take on disk until the run folder's ``state`` is deleted."""
-        return round(self._mapped_mpx * 1e6 * (STATE_BYTES + self._probability_bytes))
+        blocks = self.grid.rows.blocks, self.grid.cols.blocks
+        picture = 0 if self.picture is None else self.picture.kept_bytes(blocks, self.raster.dtype)
+        return round(self._mapped_mpx * 1e6 * (STATE_BYTES + self._probability_bytes)) + picture
+
+    @cached_property
+    def picture(self) -> PictureGrid | None:
+        """What blocks keep of the imagery for the report; None where not all of them run."""
+        names = [band.common_name for band in self.spec.bands]
+        return PictureGrid.of(self.raster.shape, names, self.raster.bands) if self.places is None else None
 
     @property
     def result_bytes(self) -> int:

@@ -6,6 +6,7 @@ It gathers; how each is read stands beside it, and how it looks is the page's ma
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +21,16 @@ from geoseg.raster import Raster, open_raster, read_legend
 from geoseg.report.areas import ClassArea, class_areas
 from geoseg.report.features import ClassFeatures, FeatureFile, count_features, smallest_of_largest
 from geoseg.report.framing import Frame
-from geoseg.report.imagery import ImageryPicture, choose_bands, read_imagery
+from geoseg.report.imagery import ImageryPicture, read_imagery, read_seen
 from geoseg.report.pictures import Picture, read_confidence, read_labels
 from geoseg.report.record import LegendClass, RunRecord, spoken
 from geoseg.report.shapes import Limits, Shapes, read_shapes
+from geoseg.thumbnails import choose_bands
 
 CONFIDENCE_BINS = 20
+
+OpenImagery = Callable[[], Raster | None]
+"""Opens the imagery of a run; None where it is not there any more."""
 
 GREY = "#808080"
 """Colour of a class without one."""
@@ -84,15 +89,15 @@ def geobox_of(record: RunRecord) -> GeoBox:
     return GeoBox((height, width), Affine(*record.raster["transform"]), None if crs is None else CRS(crs))
 
 
-def find(record: RunRecord, raster: Raster | None, *, side: int, pixels: float, limits: Limits) -> Findings:
+def find(record: RunRecord, imagery: OpenImagery, *, side: int, pixels: float, limits: Limits) -> Findings:
     """Read what a report shows.
 
     Parameters
     ----------
     record : RunRecord
         The run.
-    raster : Raster, optional
-        Its imagery.
+    imagery : callable
+        Gives its imagery, or None; called where the run folder has no picture of it.
     side, pixels : int
         Largest side and size of pictures, px.
     limits : Limits
@@ -119,7 +124,7 @@ def find(record: RunRecord, raster: Raster | None, *, side: int, pixels: float, 
         areas=class_areas(record.labels, frame),
         features=features,
         shapes=shapes,
-        imagery=find_imagery(record, raster, frame),
+        imagery=find_imagery(record, imagery, frame),
         confidence=None if confidence is None else (small, *confidence),
     )
 
@@ -137,8 +142,11 @@ def find_features(record: RunRecord, frame: Frame, limits: Limits) -> tuple[dict
     return counted, read_shapes(file, frame, limits, smallest_of_largest(sizes, limits.count))
 
 
-def find_imagery(record: RunRecord, raster: Raster | None, frame: Frame) -> ImageryPicture | None:
+def find_imagery(record: RunRecord, imagery: OpenImagery, frame: Frame) -> ImageryPicture | None:
     """Read a run's imagery as a picture; None where it is not there any more."""
+    if (seen := read_seen(record, frame)) is not None:
+        return seen
+    raster = imagery()
     if raster is None:
         return None
     if tuple(raster.shape) != tuple(frame.raster.shape):

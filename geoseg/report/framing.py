@@ -18,6 +18,7 @@ from pyproj import CRS, Transformer
 from geoseg.grid import Window
 from geoseg.raster import ground_resolution
 from geoseg.raster.placing import is_plain
+from geoseg.thumbnails import factor_within
 
 _TURN = 90.0  # degrees of longitude from one point to the next that only happen around a pole
 
@@ -43,10 +44,8 @@ class Frame:
     @classmethod
     def of(cls, raster: GeoBox, *, side: int, pixels: float = math.inf) -> Frame:
         """Return the finest frame whose longer side is within ``side`` px, and that has at most ``pixels`` of them."""
-        factor = 1
-        while max(cls(raster, factor).shape) > side or math.prod(cls(raster, factor).shape) > pixels:
-            factor *= 2
-        return cls(raster, factor)
+        height, width = map(int, raster.shape)
+        return cls(raster, factor_within((height, width), side=side, pixels=pixels))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -1,7 +1,7 @@
-"""The imagery under a map as a small picture: which files lie where, and which is on top.
+"""The imagery under a map as a small picture: what blocks have seen of it, or else which files lie where.
 
-Each file is read thinned and averaged onto the picture, whatever its CRS and angle. It knows the recipe of a raster and
-a frame; nothing of models.
+Each file is read thinned and averaged onto the picture, whatever its CRS and angle, the first on top. It knows a run
+folder, the recipe of a raster and a frame; nothing of models.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import product
 
 import numpy as np
 from affine import Affine
@@ -19,12 +20,16 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.warp import reproject
 
+from geoseg.errors import DamagedError
 from geoseg.grid import Window
 from geoseg.raster import Raster
 from geoseg.raster.mosaic import PlacedSource
 from geoseg.raster.scenes import QaMask, Scene
 from geoseg.report.framing import Frame
+from geoseg.report.record import RunRecord
 from geoseg.report.thinning import Pixels, thin
+from geoseg.store.arrays import read_arrays
+from geoseg.thumbnails import PictureGrid
 
 MAX_FILES = 400
 """Files that one picture is made of, at most; opening more takes minutes and a picture does not show them."""
@@ -56,27 +61,33 @@ class ImageryPicture:
             self.notes.append(sentence)
 
 
-def choose_bands(common_names: Sequence[str | None], names: Sequence[str]) -> tuple[int, ...]:
-    """Choose the bands that a picture shows: red, green, blue; else near infrared, red, green; else the first ones.
+def read_seen(record: RunRecord, frame: Frame) -> ImageryPicture | None:
+    """What the blocks of a run have seen as a picture; None unless each of them has kept it, and as finely."""
+    names, layout = tuple(map(str, record.raster["bands"])), record.grid
+    common = [band.get("common_name") for band in record.model.get("bands") or []]
+    grid = PictureGrid.of((int(frame.raster.shape[0]), int(frame.raster.shape[1])), common, names)
+    times, rest = divmod(frame.factor, grid.factor)
+    if layout is None or rest or not times:
+        return None
+    sums, counts = np.zeros((len(grid.bands), *grid.cells)), np.zeros(grid.cells)
+    try:
+        for place in product(range(layout.rows.blocks), range(layout.cols.blocks)):
+            kept = read_arrays(record.folder.thumbnail(*place), None)
+            if not np.array_equal(kept["grid"], grid.digest):
+                return None
+            grid.add(kept, sums, counts)
+    except (DamagedError, OSError, LookupError):
+        return None
+    sums, counts = (_added(values, times) for values in (sums, counts))
+    pixels = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0).astype(np.float32)
+    return ImageryPicture(np.ascontiguousarray(frame.arrange(pixels)), tuple(names[band] for band in grid.bands))
 
-    Parameters
-    ----------
-    common_names : sequence of (str or None)
-        Of the model's bands, in the raster's order; may be empty.
-    names : sequence of str
-        Of the raster's bands.
 
-    Returns
-    -------
-    tuple of int
-        Three positions, or one.
-    """
-    called = [(name or "").lower() for name in common_names] if len(common_names) == len(names) else []
-    for candidates in (called, [name.lower() for name in names]):
-        for wanted in (("red", "green", "blue"), ("nir", "red", "green")):
-            if set(wanted) <= set(candidates):
-                return tuple(candidates.index(name) for name in wanted)
-    return (0, 1, 2) if len(names) >= 3 else (0,)
+def _added(values: NDArray[np.float64], times: int) -> NDArray[np.float64]:
+    """Sums of squares of so many cells."""
+    for axis in (-2, -1):
+        values = np.add.reduceat(values, np.arange(0, values.shape[axis], times), axis=axis)
+    return values
 
 
 def read_imagery(raster: Raster, positions: Sequence[int], frame: Frame) -> ImageryPicture:

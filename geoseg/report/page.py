@@ -20,36 +20,33 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from geoseg.files import write_file
-from geoseg.raster import Raster
 from geoseg.raster.options import configured
 from geoseg.report import account, results, wording
-from geoseg.report.findings import Findings, find, legend_of
+from geoseg.report.findings import Findings, OpenImagery, find, legend_of
 from geoseg.report.mapping import map_data
 from geoseg.report.naming import subject_of
 from geoseg.report.record import LegendClass, RunRecord
 from geoseg.report.shapes import Limits
 from geoseg.report.values import values_section
 from geoseg.report.viewer import map_section
+from geoseg.thumbnails import PIXELS, SIDE
 
 NAME = "report.html"
-
-SIDE, PIXELS = 2048, 3_000_000
-"""Largest side and size of the map's pictures, px."""
 
 LIMITS = Limits(count=20_000, vertices=250_000)
 """Polygons of the map: about a megabyte, and drawn at once."""
 
 
 @configured()
-def write_report(record: RunRecord, raster: Raster | None) -> Path:
+def write_report(record: RunRecord, imagery: OpenImagery) -> Path:
     """Write the report of a run into its folder.
 
     Parameters
     ----------
     record : RunRecord
         The run.
-    raster : Raster, optional
-        Its imagery; without it the map lacks it.
+    imagery : callable
+        Gives its imagery, or None; called where the run folder has no picture of it.
 
     Returns
     -------
@@ -68,7 +65,7 @@ def write_report(record: RunRecord, raster: Raster | None) -> Path:
     ReportWarning
         Something that the report should show cannot be read.
     """
-    page = _page(record, find(record, raster, side=SIDE, pixels=PIXELS, limits=LIMITS))
+    page = _page(record, find(record, imagery, side=SIDE, pixels=PIXELS, limits=LIMITS))
     path = record.path / NAME
     write_file(path, lambda file: file.write_text(page, encoding="utf-8"))
     return path

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geoseg.models.spec import NODATA
-from geoseg.raster import Raster
 from geoseg.report.cartography import GROUND, draw_polygons
 from geoseg.report.coloring import Colors, palette_of, stretched
-from geoseg.report.findings import find_features, find_imagery, legend_of
+from geoseg.report.findings import OpenImagery, find_features, find_imagery, legend_of
 from geoseg.report.framing import Frame
 from geoseg.report.lettering import Color
 from geoseg.report.pictures import Picture, read_instances, read_labels
@@ -67,7 +66,7 @@ class Panels:
     colors: tuple[Colors, NDArray[np.bool_]] | None
 
     @classmethod
-    def read(cls, record: RunRecord, raster: Raster | None, frame: Frame) -> Panels:
+    def read(cls, record: RunRecord, imagery: OpenImagery, frame: Frame) -> Panels:
         """Read a run; its imagery may be missing.
 
         Raises
@@ -75,7 +74,7 @@ class Panels:
         ReportError
             The run's labels cannot be read.
         """
-        imagery = find_imagery(record, raster, frame)
+        picture = find_imagery(record, imagery, frame)
         features, shapes = find_features(record, frame, LIMITS)
         return cls(
             frame,
@@ -84,7 +83,7 @@ class Panels:
             read_instances(record, frame),
             shapes,
             {value: item.objects for value, item in features.items() if item.objects},
-            None if imagery is None or np.isnan(imagery.pixels).all() else stretched(imagery.pixels),
+            None if picture is None or np.isnan(picture.pixels).all() else stretched(picture.pixels),
         )
 
     def legend(self) -> list[tuple[LegendClass, str]]:

@@ -13,10 +13,9 @@ from PIL import Image, ImageDraw
 
 from geoseg.errors import OutputError
 from geoseg.files import write_file
-from geoseg.raster import Raster
 from geoseg.raster.options import configured
 from geoseg.report.cartography import INK, MUTED, PAPER, draw_north, draw_scale
-from geoseg.report.findings import geobox_of
+from geoseg.report.findings import OpenImagery, geobox_of
 from geoseg.report.framing import Frame
 from geoseg.report.lettering import Lettering
 from geoseg.report.naming import credit_of, subject_of
@@ -52,7 +51,7 @@ MAX_CLASSES = 18
 @configured()
 def write_preview(
     record: RunRecord,
-    raster: Raster | None,
+    imagery: OpenImagery,
     path: Path,
     *,
     width: int = UNIT,
@@ -65,8 +64,8 @@ def write_preview(
     ----------
     record : RunRecord
         The run.
-    raster : Raster, optional
-        Its imagery; without it there is no panel of it.
+    imagery : callable
+        Gives its imagery, or None; called where the run folder has no picture of it.
     path : Path
         The picture; its ending chooses the format.
     width : int
@@ -96,7 +95,7 @@ def write_preview(
     if width not in WIDTHS:
         raise OutputError(f"a picture cannot be {width} px wide; give a width from {WIDTHS[0]} to {WIDTHS[-1]}.")
     geobox = geobox_of(record)
-    panels = Panels.read(record, raster, Frame.of(geobox, side=max(256, 2 * width // 3)))
+    panels = Panels.read(record, imagery, Frame.of(geobox, side=max(256, 2 * width // 3)))
     shown = credit_of(record) if panels.colors is not None else ""
     sheet = _Sheet(panels, width, title or subject_of(record), shown if credit is None else credit)
     kind, options = FORMATS[ending]

@@ -12,6 +12,7 @@ files; it does not know models, dask or why a block runs.
     out/state/blocks.zarr        labels and how probable they are, one chunk or shard a block (Zarr v3)
     out/state/strips/R-C-*.npy   sums waiting for their one consumer, and drafts of blocks waiting to be finished
     out/state/objects/           objects of tiles and blocks, and of the whole raster
+    out/state/thumbnails/R-C.npz what each block has seen of the imagery, as `geoseg.thumbnails` keeps it
     out/state/outlines/          polygons of blocks, and of blocks that were joined
     out/state/STAGE/R-C          markers of the stages that label blocks
     out/state/lock               held by the process that runs
@@ -197,7 +198,7 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove what a killed process was writing; nobody else writes here, the folder is locked."""
-        for folder in (self.path, self.state, self.strips.path, self.objects.path):
+        for folder in (self.path, self.state, self.strips.path, self.objects.path, self.thumbnails):
             sweep(folder)
         for stage in BLOCK_STAGES:
             self.journal(stage).sweep()
@@ -223,7 +224,7 @@ class RunFolder:
         """Remove an earlier run, the fingerprint first: a folder without one holds nothing that counts."""
         for name in ("fingerprint.json", "instructions.json"):
             clear(self.state / name)
-        for name in ("blocks.zarr", "strips", "objects", "outlines", *BLOCK_STAGES):
+        for name in ("blocks.zarr", "strips", "objects", "thumbnails", "outlines", *BLOCK_STAGES):
             clear(self.state / name)
 
     def _create(self, grid: TileGrid, arrays: Collection[str], classes: int) -> None:
@@ -262,6 +263,15 @@ class RunFolder:
     def objects(self) -> ObjectFolder:
         """Where objects of tiles wait to be united."""
         return ObjectFolder(self.state / "objects")
+
+    @property
+    def thumbnails(self) -> Path:
+        """What blocks have seen of the imagery; a report reads the imagery again where one is missing or damaged."""
+        return self.state / "thumbnails"
+
+    def thumbnail(self, row: int, col: int) -> Path:
+        """The file of a block in `thumbnails`."""
+        return self.thumbnails / f"{row}-{col}.npz"
 
     @property
     def outlines(self) -> Path:

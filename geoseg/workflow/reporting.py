@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,7 +41,7 @@ def try_report(folder: Path, raster: Raster) -> Path | None:
         The page; None when there is none.
     """
     try:
-        return write_report(read_record(folder), raster)
+        return write_report(read_record(folder), lambda: raster)
     except Exception as error:  # noqa: BLE001 - no page is worth a run
         reason = (str(error) or type(error).__name__).rstrip(".")
         _warn(f"the report of {folder} was not made ({reason}); 'geoseg report {folder}' tries again.")
@@ -63,7 +64,7 @@ def make_report(folder: str | Path) -> Path:
         The imagery is not there any more.
     """
     record = read_record(folder)
-    return write_report(record, _imagery(record))
+    return write_report(record, partial(_imagery, record))
 
 
 def make_preview(folder: str | Path, path: str | Path, **options: Any) -> Path:
@@ -94,7 +95,7 @@ def make_preview(folder: str | Path, path: str | Path, **options: Any) -> Path:
     """
     picture = local_path(path, "the picture")
     record = read_record(folder)
-    return write_preview(record, _imagery(record), picture, **options)
+    return write_preview(record, partial(_imagery, record), picture, **options)
 
 
 def draw_result(folder: Path, raster: Raster, path: str | os.PathLike[str] | None, *, width: int) -> Image.Image:
@@ -113,7 +114,7 @@ def draw_result(folder: Path, raster: Raster, path: str | os.PathLike[str] | Non
     """
     with TemporaryDirectory() as spare:
         picture = Path(spare) / "map.png" if path is None else local_path(path, "the picture")
-        write_preview(read_record(folder), raster, picture, width=width)
+        write_preview(read_record(folder), lambda: raster, picture, width=width)
         with Image.open(picture) as drawn:
             drawn.load()
             return drawn.copy()
