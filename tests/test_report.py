@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import zlib
@@ -38,7 +39,7 @@ from geoseg.raster.placing import PLAIN_PIXELS
 from geoseg.report import pictures, read_record, thinning, write_report
 from geoseg.report.areas import class_areas
 from geoseg.report.features import FeatureFile, count_features, smallest_of_largest
-from geoseg.report.findings import geobox_of
+from geoseg.report.findings import find, geobox_of
 from geoseg.report.framing import Frame
 from geoseg.report.imagery import read_imagery
 from geoseg.report.pictures import _Means, read_confidence, read_labels
@@ -189,6 +190,33 @@ def test_areas_add_up_over_windows_and_threads(tmp_path: Path, monkeypatch: pyte
     }
     for value, item in parts.items():
         assert item.area == pytest.approx(whole[value].area, rel=1e-6)
+
+
+def test_what_a_run_has_measured_is_shown_until_its_labels_change(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run_folder, tmp_path / "out")
+    record, kept = read_record(tmp_path / "out"), tmp_path / "out" / "state" / "measures.npz"
+
+    def found() -> Any:
+        result = find(record, lambda: None, side=2048, pixels=3e6, limits=Limits(9, 999))
+        assert result.confidence is not None
+        return result.areas, result.confidence[1].tolist(), result.confidence[2].tolist()
+
+    with monkeypatch.context() as patched:
+        for name in ("class_areas", "read_confidence"):
+            patched.setattr(f"geoseg.report.findings.{name}", None)
+        shown = found()
+    content = kept.read_bytes()
+    kept.unlink()
+    assert found() == shown
+    for damaged in (b"", content[:100], content.replace(b"\x00", b"\x01", 1)):
+        kept.write_bytes(damaged)
+        assert found() == shown
+    kept.write_bytes(content)
+    with rasterio.open(record.labels, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as labels:
+        labels.write(np.ones(labels.shape, np.uint8), 1)
+    assert set(found()[0]) == {1}
 
 
 def test_labels_are_read_from_an_overview_and_not_from_all_pixels(tmp_path: Path) -> None:
@@ -954,12 +982,10 @@ def test_confidence_of_very_many_blocks_is_read_from_some_of_them(
             places = {(block.row, block.col) for block in grid.blocks() if block.col < 10}
             return SimpleNamespace(places=lambda: places if stage == "finish" else set())
 
-        def read_labels(self, rows: slice, cols: slice) -> np.ndarray:
+        def read_labels_and_confidence(self, rows: slice, cols: slice) -> tuple[np.ndarray, np.ndarray]:
             asked.append((rows.start, cols.start))
-            return np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.uint8)
-
-        def read_confidence(self, rows: slice, cols: slice) -> np.ndarray:
-            return np.full((rows.stop - rows.start, cols.stop - cols.start), 200 if rows.start < 320 else 100, np.uint8)
+            labels = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.uint8)
+            return labels, labels + np.uint8(200 if rows.start < 320 else 100)
 
     labels = np.zeros((640, 640), np.uint8)
     labels[:, 40:48] = 255

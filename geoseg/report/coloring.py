@@ -81,7 +81,7 @@ def webp_within(colors: Colors, mask: NDArray[np.bool_], limit: int) -> bytes:
     while True:
         for quality in range(86, LOWEST_QUALITY - 1, -15):
             data = io.BytesIO()
-            picture.save(data, "WEBP", quality=quality, method=3)
+            picture.save(data, "WEBP", quality=quality, method=2)
             if data.tell() <= limit or max(picture.size) <= SMALLEST:
                 return data.getvalue()
         picture = picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)), Image.Resampling.BOX)

@@ -6,8 +6,10 @@ It gathers; how each is read stands beside it, and how it looks is the page's ma
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -18,14 +20,16 @@ from odc.geo.geobox import GeoBox
 from geoseg.errors import DamagedError, GeosegError, ReportError, ReportWarning
 from geoseg.models.spec import NODATA
 from geoseg.raster import Raster, open_raster, read_legend
+from geoseg.raster.options import configured
 from geoseg.report.areas import ClassArea, class_areas
 from geoseg.report.features import ClassFeatures, FeatureFile, count_features, smallest_of_largest
 from geoseg.report.framing import Frame
 from geoseg.report.imagery import ImageryPicture, read_imagery, read_seen
 from geoseg.report.pictures import Picture, read_confidence, read_labels
-from geoseg.report.record import LegendClass, RunRecord, spoken
+from geoseg.report.record import LegendClass, RunRecord, read_record, spoken
 from geoseg.report.shapes import Limits, Shapes, read_shapes
-from geoseg.thumbnails import choose_bands
+from geoseg.store.arrays import read_arrays, write_arrays
+from geoseg.thumbnails import PIXELS, SIDE, choose_bands
 
 CONFIDENCE_BINS = 20
 
@@ -116,17 +120,64 @@ def find(record: RunRecord, imagery: OpenImagery, *, side: int, pixels: float, l
     frame = Frame.of(geobox_of(record), side=side, pixels=pixels)
     labels = read_labels(record, frame)
     features, shapes = find_features(record, frame, limits)
-    small = Frame.of(frame.raster, side=side // 2, pixels=pixels / 4)
-    confidence = _find_confidence(record, small)
+    small, kept = _coarse(frame, side, pixels), _kept_measures(record)
+    has_confidence = "confidence" in kept and kept["confidence"].shape == small.shape
+    confidence = (kept["confidence"], kept["mask"]) if has_confidence else _find_confidence(record, small)
+    areas = {int(value): ClassArea(int(count), float(area)) for value, count, area in kept.get("areas", ())}
     return Findings(
         frame=frame,
         labels=labels,
-        areas=class_areas(record.labels, frame),
+        areas=areas or class_areas(record.labels, frame),
         features=features,
         shapes=shapes,
         imagery=find_imagery(record, imagery, frame),
         confidence=None if confidence is None else (small, *confidence),
     )
+
+
+@configured()
+def keep_measures(folder: Path, *_: object) -> None:
+    """Measure areas and confidence once labels are written: of a large raster that takes longer than all else here.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    *_
+        What has to be done before.
+    """
+    record = read_record(folder)
+    frame = Frame(geobox_of(record))
+    areas, confidence = class_areas(record.labels, frame), _find_confidence(record, _coarse(frame, SIDE, PIXELS))
+    columns = np.array([[value, item.pixels, item.area] for value, item in areas.items()]).reshape(-1, 3)
+    arrays = {"labels": _state_of(record.labels), "areas": columns}
+    if confidence is not None:
+        arrays |= dict(zip(("confidence", "mask"), confidence, strict=True))
+    write_arrays(_measures(record), record.folder.state, arrays)
+
+
+def _kept_measures(record: RunRecord) -> Mapping[str, NDArray[Any]]:
+    """What `keep_measures` has left of this very label raster; nothing where it has not, or where it is damaged."""
+    try:
+        kept = read_arrays(_measures(record), None)
+        return kept if np.array_equal(kept["labels"], _state_of(record.labels)) else {}
+    except (DamagedError, OSError, LookupError):
+        return {}
+
+
+def _measures(record: RunRecord) -> Path:
+    return record.folder.state / "measures.npz"
+
+
+def _state_of(path: Path) -> NDArray[np.int64]:
+    """Size and time of change of a file."""
+    status = path.stat()
+    return np.array([status.st_size, status.st_mtime_ns])
+
+
+def _coarse(frame: Frame, side: int, pixels: float) -> Frame:
+    """The frame of confidence, beside one of such limits."""
+    return Frame.of(frame.raster, side=side // 2, pixels=pixels / 4)
 
 
 def find_features(record: RunRecord, frame: Frame, limits: Limits) -> tuple[dict[int, ClassFeatures], Shapes | None]:

@@ -100,10 +100,10 @@ def _rounded(value: float) -> float | None:
 
 def _grid(values: NDArray[np.uint8], own: Frame, frame: Frame) -> dict[str, Any]:
     """A picture of numbers, thinned until it is within its bytes, and where it lies on the map."""
-    data, factor = zlib.compress(values.tobytes(), 9), own.factor
+    data, factor = zlib.compress(values.tobytes()), own.factor
     while len(data) > GRID_BYTES:
         values, factor = values[::2, ::2], factor * 2
-        data = zlib.compress(values.tobytes(), 9)
+        data = zlib.compress(values.tobytes())
     height, width = values.shape
     scale = factor / frame.factor
     # what a coarser picture has beyond the raster lies at the end of its rows, which are turned over with them

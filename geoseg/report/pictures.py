@@ -7,6 +7,9 @@ the picture and the block, never on the raster. It knows a run folder and a fram
 from __future__ import annotations
 
 import math
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +25,15 @@ from geoseg.grid import Window
 from geoseg.models.spec import NODATA
 from geoseg.report.framing import Frame
 from geoseg.report.record import RunRecord
+from geoseg.tree import Place
 
 Picture = NDArray[np.uint8]
 
 MOST_BLOCKS = 1024
 """Blocks whose confidence is read for a picture."""
+
+THREADS = 2
+"""Blocks whose confidence is read at once."""
 
 
 def read_labels(record: RunRecord, frame: Frame) -> Picture:
@@ -80,14 +87,14 @@ def read_confidence(record: RunRecord, frame: Frame) -> tuple[Picture, NDArray[n
     while step > 1 and coarse.factor < step * max(grid.rows.chunk, grid.cols.chunk):
         coarse = replace(coarse, factor=2 * coarse.factor)
     means = _Means(coarse)
-    for row, col in places:
-        if row % step or col % step:
-            continue
-        core = grid.block(row, col).core
-        rows, cols = core.slices()
-        valid = folder.blocks.read_labels(rows, cols) != NODATA
-        if valid.any():
-            means.add(core, folder.blocks.read_confidence(rows, cols), valid)
+
+    def add(place: Place) -> None:
+        core = grid.block(*place).core
+        labels, values = folder.blocks.read_labels_and_confidence(*core.slices())
+        means.add(core, values, labels != NODATA)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        deque(pool.map(add, (place for place in places if not any(index % step for index in place))), maxlen=0)
     confidence = np.rint(means.sums / np.maximum(means.counts, 1)).astype(np.uint8)
     picture, mask = (np.asarray(frame.arrange(_fine(part, coarse, frame))) for part in (confidence, means.counts > 0))
     return picture, mask if step == 1 else mask & (read_labels(record, frame) != NODATA)
@@ -109,9 +116,8 @@ class _Means:
     """
 
     def __init__(self, frame: Frame) -> None:
-        self._factor = frame.factor
-        self.sums = np.zeros(frame.shape, np.float32)
-        self.counts = np.zeros(frame.shape, np.float32)
+        self._factor, self._lock = frame.factor, threading.Lock()
+        self.sums, self.counts = np.zeros(frame.shape), np.zeros(frame.shape)
 
     def add(self, window: Window, values: Picture, valid: NDArray[np.bool_]) -> None:
         """Add the pixels of a window, uint8 (y, x), where they are valid."""
@@ -119,8 +125,10 @@ class _Means:
         cols, left = self._begins(window.x, window.right)
         where = slice(top, top + len(rows)), slice(left, left + len(cols))
         for target, layer in ((self.sums, np.where(valid, values, 0)), (self.counts, valid)):
-            by_row = np.add.reduceat(layer, rows, axis=0, dtype=np.uint32)
-            target[where] += np.add.reduceat(by_row, cols, axis=1)
+            in_rows = np.add.reduceat(layer, cols, axis=1, dtype=np.uint32)
+            by_cell = np.add.reduceat(in_rows, rows, axis=0)
+            with self._lock:
+                target[where] += by_cell
 
     def _begins(self, start: int, stop: int) -> tuple[NDArray[np.int64], int]:
         """Where the picture's pixels begin along an axis of a window, and the first of them."""

@@ -223,7 +223,7 @@ def encode(shapes: Shapes) -> bytes:
     stream = np.insert(zigzag, 2 * first_points, lengths)
     first_rings = np.cumsum(counts) - counts
     heads = 2 * np.append(first_points, len(points))[first_rings] + first_rings
-    return zlib.compress(_variable_length(np.insert(stream, heads, counts)), 9)
+    return zlib.compress(_variable_length(np.insert(stream, heads, counts)))
 
 
 def _variable_length(values: NDArray[np.int64]) -> bytes:

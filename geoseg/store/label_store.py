@@ -118,6 +118,12 @@ class LabelStore:
         confidence = self.read_stuff(rows, cols)[1] if self._has("best") else self._read("confidence", rows, cols)
         return self._with_scores(confidence, self._instances(rows, cols))
 
+    def read_labels_and_confidence(self, rows: slice, cols: slice) -> tuple[Labels, Labels]:
+        """Both of a part of the raster, as `read_labels` and `read_confidence` give them; each array is read once."""
+        labels, confidence = self.read_stuff(rows, cols)
+        instances = self._instances(rows, cols)
+        return self._with_classes(labels, instances), self._with_scores(confidence, instances)
+
     def read_stuff(self, rows: slice, cols: slice) -> tuple[Labels, Labels]:
         """Labels and confidence of what lies under things."""
         labels = self._read("labels", rows, cols)

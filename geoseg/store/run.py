@@ -13,6 +13,7 @@ files; it does not know models, dask or why a block runs.
     out/state/strips/R-C-*.npy   sums waiting for their one consumer, and drafts of blocks waiting to be finished
     out/state/objects/           objects of tiles and blocks, and of the whole raster
     out/state/thumbnails/R-C.npz what each block has seen of the imagery, as `geoseg.thumbnails` keeps it
+    out/state/measures.npz       areas of classes and a picture of confidence, for the report
     out/state/outlines/          polygons of blocks, and of blocks that were joined
     out/state/STAGE/R-C          markers of the stages that label blocks
     out/state/lock               held by the process that runs

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-from distributed import Client
+from distributed import Client, Future
 
 from geoseg import export
 from geoseg.engine import (
@@ -42,6 +42,7 @@ from geoseg.peak_memory import read_peaks, reset_peak_memory
 from geoseg.planning import Plan
 from geoseg.raster.arrays import sendable
 from geoseg.raster.options import configured
+from geoseg.report import keep_measures
 from geoseg.signatures import ResumeArguments, RunArguments
 from geoseg.stages import totals
 from geoseg.store import RunFolder
@@ -319,7 +320,7 @@ def _map(
     for path in files:
         progress(Writing(path))
     former = {path: layer for path, layer in outputs.former_layers().items() if path in files}
-    _write(client, wanted, made, shared, outlines, files, [*outputs.rasters])
+    _write(client, wanted, made, shared, outlines, files, outputs)
     for path, layer in former.items():
         drop_layer(path, layer)
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
@@ -348,19 +349,27 @@ def _write(
     shared: RunFolder,
     outlines: OutlinePlan | None,
     files: Sequence[Path],
-    rasters: Sequence[Path],
+    outputs: Outputs,
 ) -> None:
-    """Write results at the same time, each on a worker, which tries again as it does with blocks."""
+    """Write results at the same time, each on a worker, which tries again as it does with blocks.
+
+    Labels are measured for the report once they are written, while others still are.
+    """
     submit: Callable[..., Any] = partial(client.submit, attempt, pure=False, retries=wanted.retries)
     run = uuid.uuid4().hex[:8]
     style, futures = styled_classes(made), []
+    measured: Future[None] | None = None
     for path in files:
         key = (f"write-{run}", path.name)
-        if path in rasters:
+        if path in outputs.rasters:
             futures.append(submit(export.write_raster, made, shared, path.absolute(), key=key))
         else:
             futures.append(submit(write_outlines, outlines, path.absolute(), wanted.layer, style, key=key))
+        if path == outputs.labels and wanted.report:
+            measured = submit(keep_measures, shared.path, futures[-1], key=f"measure-{run}")
     results_of(client, futures)
+    if measured is not None:
+        measured.exception()  # waits; where it has failed, the report measures itself
 
 
 def _raise_failures(result: RunResult) -> None:
