@@ -10,8 +10,8 @@ START_SECONDS = 12.0
 BLOCK_FACTOR = 1.21
 """Blocks, with reading, blending, tracing and writing, by their forward passes; of `bench_overhead`."""
 
-REPORT_SECONDS_PER_MPX = 0.3
-"""What the report takes; 35 to 44 s were measured over 115 Mpx."""
+REPORT_SECONDS_PER_MPX = 0.025
+"""What the report takes; 2.6 s were measured over 115 Mpx."""
 
 STATE_BYTES = 2.1
 """Bytes a pixel of ``state``, as measured over nine copies of the shipped scene, with 254,000 polygons."""
