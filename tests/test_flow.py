@@ -25,7 +25,7 @@ from distributed.core import error_message
 
 from geoseg.engine import flow as flows
 from geoseg.engine.attempts import Failure, on_each_worker
-from geoseg.engine.connection import connected
+from geoseg.engine.connection import ERRORS, connected, present
 from geoseg.engine.flow import WINDOW, Flow
 from geoseg.engine.schedule import Schedule
 from geoseg.errors import GeosegError, ModelError, OutputError, RasterReadError, WorkerError
@@ -227,8 +227,24 @@ def test_a_full_disk_ends_the_run_after_one_try_and_says_how_to_go_on(workers: C
 
 
 def test_a_folder_that_was_removed_ends_the_run(workers: Client, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="was removed or replaced while the run wrote into it"):
+    with pytest.raises(OutputError, match="or a part of it, was removed or replaced while the run wrote into it"):
         run_one(workers, tmp_path / "state" if (tmp_path / "state").mkdir() is None else tmp_path, deletes_its_folder)
+
+
+def test_whatever_fails_because_a_part_of_a_folder_was_removed_is_told_so(tmp_path: Path) -> None:
+    for name in ("predict", ERRORS):
+        (tmp_path / name).mkdir()
+
+    def fail() -> None:
+        raise OutputError("block 0-0 cannot be written (No such file or directory); free some space.")
+
+    with pytest.raises(OutputError, match="free some space"), present(tmp_path):
+        (tmp_path / ERRORS).rmdir()  # as a run does itself
+        fail()
+    with pytest.raises(OutputError, match="or a part of it, was removed or replaced") as caught, present(tmp_path):
+        (tmp_path / "predict").rmdir()
+        fail()
+    assert "free some space" in str(caught.value.__context__)
 
 
 def rasterio_fails() -> None:

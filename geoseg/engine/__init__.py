@@ -5,7 +5,7 @@ It knows which task needs which, and that results go through files; it does not 
 
 from geoseg.engine.attempts import attempt, each_worker, results_of
 from geoseg.engine.cluster import connect
-from geoseg.engine.connection import connected
+from geoseg.engine.connection import connected, present
 from geoseg.engine.events import (
     Compiling,
     Ended,
@@ -44,6 +44,7 @@ __all__ = [
     "ignore",
     "outline",
     "prepare_workers",
+    "present",
     "results_of",
     "stages_of_run",
 ]

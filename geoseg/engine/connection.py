@@ -20,6 +20,9 @@ from geoseg.planning.sharing import ASSISTING, PREDICTING
 WORKERLESS = 60.0
 """Seconds without a single worker after which a run ends."""
 
+ERRORS = "errors"
+"""Name of the folder of tracebacks, which each start removes."""
+
 GO_ON = "what is done is kept: run the same command again to continue."
 
 _LOST = (CommClosedError, FutureCancelledError, asyncio.CancelledError, concurrent.futures.CancelledError)
@@ -94,8 +97,25 @@ class Workers:
         return count
 
 
+@contextmanager
+def present(folder: Path) -> Iterator[None]:
+    """Name the cause of whatever fails because a folder, or a part of it, was removed.
+
+    Raises
+    ------
+    OutputError
+        It was.
+    """
+    presence = Presence(folder)
+    try:
+        yield
+    except GeosegError:
+        presence.check()
+        raise
+
+
 class Presence:
-    """A folder that a run writes into, and that must stay the one that it was.
+    """A folder that a run writes into, and that must stay the one that it was, with the folders in it.
 
     Parameters
     ----------
@@ -106,19 +126,20 @@ class Presence:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._number = self._look()
+        self._parts = [path for path in folder.glob("*") if path.is_dir() and path.name != ERRORS]
 
     def check(self) -> None:
-        """Say when the folder is another one, or none.
+        """Say when the folder is another one, or none, or a folder in it is gone.
 
         Raises
         ------
         OutputError
             It was removed or replaced: what was written before is lost.
         """
-        if self._look() != self._number:
+        if self._look() != self._number or not all(path.is_dir() for path in self._parts):
             raise OutputError(
-                f"{self.folder} was removed or replaced while the run wrote into it; run the same command again to "
-                "start anew, and leave its folder alone until it ends."
+                f"{self.folder}, or a part of it, was removed or replaced while the run wrote into it; run the same "
+                "command again to start anew, and leave its folder alone until it ends."
             )
 
     def _look(self) -> int | None:

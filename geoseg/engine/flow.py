@@ -21,7 +21,7 @@ from typing import Any
 from distributed import Client, Future, as_completed
 
 from geoseg.engine.attempts import Failure, attempt
-from geoseg.engine.connection import GO_ON, Presence, Workers, is_divided
+from geoseg.engine.connection import ERRORS, GO_ON, Presence, Workers, is_divided
 from geoseg.engine.events import Event, Outcome, ProgressCallback
 from geoseg.engine.interrupts import noticed_interrupts
 from geoseg.errors import DamagedError
@@ -73,7 +73,7 @@ class Flow:
         self.client, self.retries, self.progress = client, retries, progress
         self.name = uuid.uuid4().hex[:8]
         self.outcome = Outcome()
-        self._errors = state / "errors"
+        self._errors = state / ERRORS
         self._presence, self._workers = Presence(state), Workers(client)
         self._waiting: list[_Task] = []
         self._numbers = itertools.count()

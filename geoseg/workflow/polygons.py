@@ -28,6 +28,7 @@ from geoseg.engine import (
     connect,
     connected,
     outline,
+    present,
     results_of,
     stages_of_run,
 )
@@ -291,7 +292,7 @@ def _run_once(
         layout=layout_of_labels(plan, style),
         client=client,
     )
-    with announced(progress, started), connected(client):
+    with announced(progress, started), connected(client), present(plan.folder.path.parent):
         return _outline(client, wanted, plan, style, path, progress)
 
 

@@ -27,6 +27,7 @@ from geoseg.engine import (
     connected,
     execute,
     prepare_workers,
+    present,
     results_of,
     stages_of_run,
 )
@@ -280,7 +281,8 @@ def _run_on(client: Client, wanted: Workflow, work: Work, progress: ProgressCall
     """Say that a run begins, and run it."""
     shared = RunFolder(work.folder.path.absolute())  # a worker may have another current directory
     outlines = outlines_of_run(wanted, work.plan, shared) if work.is_outlining else None
-    with announced(progress, _started(client, work, shared, outlines, resumed)), connected(client):
+    begun = _started(client, work, shared, outlines, resumed)
+    with announced(progress, begun), connected(client), present(shared.state):
         return _map(client, wanted, work, shared, outlines, progress)
 
 
