@@ -59,6 +59,9 @@ PREDICTING = ("torch", "geoseg.models.smp")
 FREEZE = "geoseg.engine.frozen"
 """What it imports last."""
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a run: Ctrl-C, a batch system's or a container's, and that of a terminal that is closed."""
+
 METHOD = "distributed.worker.multiprocessing-method"
 
 NAME = "geoseg"
@@ -102,25 +105,32 @@ def prepare_workers(*, predicting: bool = True) -> dict[str, str]:
     with _lock, interrupts_wait(), _environment({**wanted, **SAFE}):
         server = _server(predicting=predicting)
         server.ensure_running()
+        server.has_failed = False
         _stop_others(server)
     return {METHOD: NAME}
 
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Let threads and processes that are started here never see Ctrl-C and SIGTERM; this thread sees them afterwards.
+    """Let threads and processes that are started here never see `STOPPING` signals; this thread sees them afterwards.
 
     A terminal and a batch system send the signal to every process of the run. Workers that die of it would each print
     a traceback, and be started again, while this process is about to close them. A blocked signal is inherited, also by
     what is started from a thread that was started here, and by every later worker. The tracker of multiprocessing's
-    resources has to run before, because the thread that starts it lets the signal through from then on.
+    resources has to run before, because the thread that starts it lets Ctrl-C and SIGTERM through from then on.
     """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def server_failed() -> bool:
+    """Whether a server has ended instead of starting a worker."""
+    return any(server.has_failed for (owner, *_), server in _servers.items() if owner == os.getpid())
 
 
 def _check_process() -> None:
@@ -155,6 +165,7 @@ class _Server(forkserver.ForkServer):
     def __init__(self, *, predicting: bool) -> None:
         super().__init__()
         self.pids: set[int] = set()
+        self.has_failed = False
         modules = [*LOADED, *(PREDICTING if predicting else ()), FREEZE]
         self.set_forkserver_preload(modules if IS_FORKING else [])
 
@@ -197,9 +208,13 @@ class _Popen(popen_forkserver.Popen):
         self.sentinel, pipe = server.connect_to_new_process(self._fds)  # type: ignore[attr-defined]
         alive = os.dup(pipe)  # the child sees by it that this process has ended
         self.finalizer = util.Finalize(self, util.close_fds, (alive, self.sentinel))  # type: ignore[attr-defined]
-        with os.fdopen(pipe, "wb") as file:
-            file.write(content.getbuffer())
-        self.pid = forkserver.read_signed(self.sentinel)
+        try:
+            with os.fdopen(pipe, "wb") as file:
+                file.write(content.getbuffer())
+            self.pid = forkserver.read_signed(self.sentinel)
+        except (EOFError, ConnectionError):
+            server.has_failed = True  # Dask loses this exception where it cannot end the process that is none
+            raise
         server.pids.add(self.pid)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 
 import psutil
 import pytest
@@ -101,6 +104,46 @@ def test_workers_that_do_not_start_are_no_matter_of_the_dashboard(monkeypatch: p
     ):
         pass
     assert "dashboard" not in str(caught.value)
+
+
+@forked
+def test_libraries_that_cannot_be_loaded_are_the_cause_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "broken_library.py").write_text("raise OSError('libbroken.so.1: cannot open shared object file')")
+    program = textwrap.dedent("""
+        from geoseg import forking
+        from geoseg.engine import connect
+        from geoseg.errors import WorkerError
+        forking.LOADED = ("broken_library",)
+        try:
+            with connect(None, 1, "127.0.0.1:0"):
+                pass
+        except WorkerError as error:
+            print(error)
+    """)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "5s")
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert ended.stdout.startswith("the process that loads libraries for the workers has ended")
+    assert "libbroken.so.1: cannot open" in ended.stderr
+
+
+@forked
+def test_a_worker_that_takes_the_place_of_a_killed_one_is_as_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    with connect(None, 1, "127.0.0.1:0") as client:
+        future = client.submit(os.getpid, pure=False)
+        os.kill(future.result(), signal.SIGKILL)
+        assert client.submit(level_of, "distributed.worker").result(timeout=120) == logging.CRITICAL
+        logging.getLogger("distributed.scheduler").error("Couldn't gather keys: {'one': 'queued'}")
+        logging.getLogger("distributed.scheduler").error("something else")
+    assert "gather" not in caplog.text
+    assert "something else" in caplog.text
+
+
+def level_of(name: str) -> int:
+    """The level of a log in a worker."""
+    return logging.getLogger(name).level
 
 
 @forked

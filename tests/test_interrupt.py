@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pty
 import shlex
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import numpy as np
 import psutil
 import pytest
 import rasterio
+from distributed.client import AllExit
 from distributed.comm import CommClosedError
 
 from geoseg.cli import main
@@ -90,11 +92,13 @@ def interrupt(
         Whether the command alone gets it, and none of its workers.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin deaf to Ctrl-C
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and what nohup has started, to this
     process = subprocess.Popen(
         [sys.executable, "-m", "geoseg", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGHUP, hangup)
     deadline = time.monotonic() + START
     while not when() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -136,12 +140,17 @@ def test_a_run_that_is_stopped_ends_cleanly_and_goes_on_to_the_same_map(argument
     assert counts["kept"]["predict"] + counts["done"]["predict"] == BLOCKS
 
 
-@pytest.mark.parametrize("is_alone", [False, True])
-def test_sigterm_ends_a_run_as_ctrl_c_does(arguments: list[str], tmp_path: Path, is_alone: bool) -> None:
-    """A container's stop reaches the command alone, a batch system's reaches its workers too."""
+@pytest.mark.parametrize(
+    ("number", "is_alone", "code"),
+    [(signal.SIGTERM, False, 143), (signal.SIGTERM, True, 143), (signal.SIGHUP, False, 129)],
+)
+def test_sigterm_and_sighup_end_a_run_as_ctrl_c_does(
+    arguments: list[str], tmp_path: Path, number: signal.Signals, is_alone: bool, code: int
+) -> None:
+    """A container's stop reaches the command alone, those of a batch system and a terminal reach its workers too."""
     when = lambda: markers(tmp_path / "out", "predict") >= 5  # noqa: E731
-    ended = interrupt(arguments, when, number=signal.SIGTERM, is_alone=is_alone, again=0.3)
-    assert ended.code == 143
+    ended = interrupt(arguments, when, number=number, is_alone=is_alone, again=0.3)
+    assert ended.code == code
     assert "Traceback" not in ended.output + ended.errors
     assert ended.errors.splitlines()[-2:] == [
         "stopped; what is done is kept, and the same command goes on from there:",
@@ -151,11 +160,13 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(arguments: list[str], tmp_path: Path,
 
 
 def test_records_of_connections_that_a_stop_closes_are_no_news() -> None:
-    def record(error: Exception) -> logging.LogRecord:
-        return logging.LogRecord("tornado.application", logging.ERROR, "", 1, "failed", (), (type(error), error, None))
+    def record(error: Exception, words: str = "failed") -> logging.LogRecord:
+        return logging.LogRecord("tornado.application", logging.ERROR, "", 1, words, (), (type(error), error, None))
 
     assert not _is_news(record(CommClosedError("closed")))
     assert not _is_news(record(RuntimeError("ConnectionPool is closed")))
+    assert not _is_news(record(AllExit()))
+    assert not _is_news(record(NameError("future"), "Exception in callback partial(<function sync.<locals>.cancel>)"))
     assert _is_news(record(RuntimeError("no space")))
 
 
@@ -168,6 +179,25 @@ def test_a_command_that_nobody_watches_says_that_it_was_stopped() -> None:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 143
     assert ended.stderr.splitlines()[-1] == "stopped; run the same command again to continue."
+
+
+def test_a_terminal_that_is_closed_ends_a_command_that_has_more_to_print() -> None:
+    program = (
+        "import signal, sys, geoseg.training\nfrom geoseg.cli import main\n"
+        "geoseg.training.train = lambda *_, **__: (print('begins', flush=True), signal.pause())\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+        "sys.argv = ['geoseg', 'train', 'recipe.yaml']\nsys.exit(main())\n"
+    )
+    number, terminal = pty.fork()
+    if number == 0:
+        os.execv(sys.executable, [sys.executable, "-c", program])  # noqa: S606 - no shell is wanted
+    printed = b""
+    while b"begins" not in printed:
+        printed += os.read(terminal, 1024)
+    os.close(terminal)
+    _, status = os.waitpid(number, 0)
+    assert os.WIFEXITED(status)
+    assert os.WEXITSTATUS(status) == 129
 
 
 def test_programs_are_told_that_a_run_was_stopped(arguments: list[str], tmp_path: Path) -> None:

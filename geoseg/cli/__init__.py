@@ -1,8 +1,8 @@
 """The command line: arguments in, exit code out.
 
-Exit codes: 0 done, 130 stopped by Ctrl-C, 143 stopped by SIGTERM, and those of `geoseg.errors`. Modules that load torch
-or dask are imported by the commands that need them, and tables of options where options are asked for, so that
-``--help`` answers at once.
+Exit codes: 0 done, 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a terminal that was closed, and those of
+`geoseg.errors`. Modules that load torch or dask are imported by the commands that need them, and tables of options
+where options are asked for, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from click.shell_completion import shell_complete
 from geoseg.cli import catalog, completion, evaluation, models, report, runs, schema, training
 from geoseg.cli.command import Group, usage_sentence
 from geoseg.cli.console import command, complain, note, say
-from geoseg.cli.watching import INTERRUPTED, TERMINATED, code_of, end_on_sigterm
+from geoseg.cli.watching import code_of, end_on_signals
 from geoseg.errors import BAD_USAGE, GeosegError, GeosegWarning
 
 __all__ = ["app", "main"]
@@ -75,11 +75,11 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments is not None:
         return _run(arguments)
     gc.set_threshold(50_000)  # libraries make many objects that stay: looking for garbage is a tenth of importing them
-    end_on_sigterm()
+    end_on_signals()
     leaving = _Leaving()
     atexit.register(leaving.end)  # the first that is registered is the last that is called
     leaving.code = _run(sys.argv[1:])
-    if leaving.code in (INTERRUPTED, TERMINATED):
+    if leaving.code > 128:  # stopped by a signal
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressing again while Python ends changes nothing
     return leaving.code
 

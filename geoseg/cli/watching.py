@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,28 +20,50 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C has stopped, as shells have it: 128 and the signal's number."""
 
-TERMINATED = 143
-"""The exit code of a command that SIGTERM has stopped, as batch systems and containers do."""
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+"""What ends a command as Ctrl-C does: of batch systems and containers, and of a terminal that is closed."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does."""
+    """One of `SIGNALS`, which ends a command as Ctrl-C does.
+
+    Attributes
+    ----------
+    exit_code : int
+        As shells have it: 128 and the signal's number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
 
 
-def end_on_sigterm() -> None:
-    """Let SIGTERM end this command as Ctrl-C does; a second one changes nothing, as it is about to end."""
+def end_on_signals() -> None:
+    """Let `SIGNALS` end this command as Ctrl-C does; a second one changes nothing, as it is about to end."""
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated
+    def handle(number: int, _frame: FrameType | None) -> None:
+        for later in SIGNALS:
+            signal.signal(later, signal.SIG_IGN)
+        if number == signal.SIGHUP:
+            _leave(terminals)
+        raise Terminated(number)
 
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, handle)
+    terminals = [stream for stream in (1, 2) if os.isatty(stream)]
+    for number in SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, handle)
+
+
+def _leave(terminals: Sequence[int]) -> None:
+    """Print no more to streams of a terminal, which refuses what is written to it once it is closed."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in terminals:
+        os.dup2(nowhere, stream)
 
 
 def code_of(error: KeyboardInterrupt) -> int:
     """The exit code of what has stopped a command."""
-    return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+    return error.exit_code if isinstance(error, Terminated) else INTERRUPTED
 
 
 @contextmanager

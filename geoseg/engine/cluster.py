@@ -10,10 +10,12 @@ from contextlib import contextmanager
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.client import AllExit
 from distributed.comm.core import CommClosedError
+from distributed.diagnostics.plugin import WorkerPlugin
 
 from geoseg.errors import WorkerError
-from geoseg.forking import interrupts_wait, prepare_workers
+from geoseg.forking import interrupts_wait, prepare_workers, server_failed
 from geoseg.options import DASHBOARD
 from geoseg.planning.sharing import ASSISTING, PREDICTING, Crew
 
@@ -47,7 +49,7 @@ def connect(
             raise WorkerError(
                 f"no Dask scheduler answers at {scheduler}; start one with 'dask scheduler' or leave --scheduler out."
             ) from error
-        with client:
+        with _only_news(), client:
             yield client
         return
     configuration = {
@@ -60,28 +62,61 @@ def connect(
     }
     with (
         _same_environment(),
+        _only_news(),
         dask.config.set(configuration),
         _local_cluster(Crew(workers) if isinstance(workers, int) else workers, dashboard) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         if cluster.worker_spec:
             client.wait_for_workers(len(cluster.worker_spec))
-        # A failing task is an event, told in one sentence; the traceback of each try would bury it.
-        client.run(logging.getLogger("distributed.worker").setLevel, logging.CRITICAL)
-        try:
-            yield client
-        except KeyboardInterrupt:
-            for name in ("asyncio", "tornado.application", "distributed.scheduler"):
-                logging.getLogger(name).addFilter(_is_news)
-            raise
+        client.register_plugin(_Quiet(), "geoseg-quiet")
+        yield client
+
+
+class _Quiet(WorkerPlugin):
+    """Worker processes, those too that take the place of others, print no tracebacks.
+
+    A failing task is an event, told in one sentence; the traceback of each try would bury it.
+    """
+
+    def setup(self, worker: object) -> None:
+        """Print nothing from now on."""
+        del worker
+        logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def _only_news() -> Iterator[None]:
+    """Leave out log records that are no news; after Ctrl-C for good, because they come until the program has ended."""
+    logs = [logging.getLogger(name) for name in ("asyncio", "tornado.application", "distributed.scheduler")]
+    for log in logs:
+        log.addFilter(_is_news)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        _tell_all(logs)
+        raise
+    _tell_all(logs)
+
+
+def _tell_all(logs: list[logging.Logger]) -> None:
+    """Leave out nothing any more."""
+    for log in logs:
+        log.removeFilter(_is_news)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Leave out log records of closed connections and dropped results, which Ctrl-C causes."""
+    """Leave out log records of closed connections and dropped results: Ctrl-C causes them, and a worker that is killed.
+
+    What was on that worker runs again, and what cannot run is told of.
+    """
     error = record.exc_info[1] if record.exc_info is not None else None
-    if isinstance(error, CommClosedError) or str(error) == "ConnectionPool is closed":
+    if isinstance(error, CommClosedError | AllExit) or str(error) == "ConnectionPool is closed":
         return False
-    return not any(words in record.getMessage() for words in ("Couldn't gather keys", "broadcast to"))
+    words = "Couldn't gather keys", "broadcast to", "sync.<locals>.cancel"
+    return not any(item in record.getMessage() for item in words)
 
 
 def _local_cluster(crew: Crew, dashboard: str) -> LocalCluster:
@@ -110,6 +145,11 @@ def _local_cluster(crew: Crew, dashboard: str) -> LocalCluster:
 
 def _why(error: BaseException, dashboard: str) -> str:
     """Why workers of this machine do not start, in one sentence: what fails first, and not what fails because of it."""
+    if server_failed():
+        return (
+            "the process that loads libraries for the workers has ended; what it printed above names the cause, such "
+            "as a package that cannot be imported: mend that, and run the same command again."
+        )
     first, is_scheduler = error, "Cluster failed" in str(error)
     while first.__cause__ is not None:
         first = first.__cause__

@@ -1,6 +1,6 @@
 """Ctrl-C that is not lost: Python drops a KeyboardInterrupt that arrives in a finalizer, and the run would go on.
 
-The same is true of SIGTERM where a program ends by it as by Ctrl-C.
+The same is true of SIGTERM and SIGHUP where a program ends by them as by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from geoseg.forking import STOPPING
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def noticed_interrupts() -> Iterator[Callable[[], None]]:
             raise caught[0]
 
     is_main = threading.current_thread() is threading.main_thread()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if is_main}
+    handlers = {number: signal.getsignal(number) for number in STOPPING if is_main}
     noticed = {number: noticing(before) for number, before in handlers.items() if callable(before)}
     for number, handle in noticed.items():
         signal.signal(number, handle)
