@@ -114,8 +114,8 @@ class Journal:
         """Say whether all files that a marker speaks of are what they were, every byte; one that is not is removed."""
         digests = self.read(place)
         try:
-            for name in digests or ():
-                self.check(self.root / name, place)
+            for name, digest in (digests or {}).items():
+                compare(self.root / name, digest)
         except DamagedError:
             return False
         return digests is not None
@@ -128,11 +128,7 @@ class Journal:
         DamagedError
             It is missing or differs; what differs is removed, so that the next start makes it again.
         """
-        digest = self.digest(path, place)
-        if not path.exists():
-            raise missing(path)
-        if digest is not None and (_size(path) != digest.size or _crc32(path) != digest.crc32):
-            raise damaged(path, "its checksum differs")
+        compare(path, self.digest(path, place))
 
     def remove(self, place: Place) -> None:
         """Forget that a step is on disk."""
@@ -149,6 +145,14 @@ class Journal:
 
     def _path(self, place: Place) -> Path:
         return self.folder / id_of(place)
+
+
+def compare(path: Path, digest: Digest | None) -> None:
+    """Refuse a file that is not there or not what a digest says; as `Journal.check`."""
+    if not path.exists():
+        raise missing(path)
+    if digest is not None and (_size(path) != digest.size or _crc32(path) != digest.crc32):
+        raise damaged(path, "its checksum differs")
 
 
 def missing(path: Path) -> DamagedError:

@@ -24,7 +24,7 @@ from geoseg.grid import Block, TileGrid
 from geoseg.instances import MergedInstances
 from geoseg.probabilities import LEVELS, NO_INTEGER, NODATA, Background, Labels, Stored, apply_threshold
 from geoseg.store.arrays import DAMAGE
-from geoseg.store.journal import Digest, Journal, damaged
+from geoseg.store.journal import Digest, Journal, compare, damaged
 from geoseg.store.objects import ObjectFolder
 
 ARRAYS: Mapping[str, tuple[type[np.unsignedinteger[Any]], int]] = {
@@ -212,9 +212,9 @@ class LabelStore:
         """Compare a chunk with the marker of the block that owns it; the last blocks own two of an axis."""
         journal = Journal(self.state, self.state / ("number" if name == "instances" else "finish"))
         owners = ((y, x) for y in (row, row - 1) for x in (col, col - 1))
-        owner = next((place for place in owners if journal.digest(chunk, place)), None)
-        if owner is not None:
-            journal.check(chunk, owner)
+        digest = next(filter(None, (journal.digest(chunk, place) for place in owners)), None)
+        if digest is not None:
+            compare(chunk, digest)
 
     def _array(self, name: str) -> Any:
         path = self.path / name

@@ -28,7 +28,6 @@ from geoseg.engine import (
     connect,
     connected,
     outline,
-    present,
     results_of,
     stages_of_run,
 )
@@ -160,12 +159,13 @@ def polygonize(
     arrays = sendable(raster, folder.path / "arrays")
     with folder.locked(), _kept_while_needed(folder), arrays as sent, shown(progress) as callback:
         plan, style, resumed = _plan(wanted, raster, sent, folder)
+        work = _Outlining(wanted, plan, style, path)
         if client is not None:
-            result = _run_on(client, wanted, plan, style, path, callback, resumed)
+            result = _run_on(client, work, callback, resumed)
         else:
             count = min(wanted.workers or core_count(), plan.block_count)
             with connect(wanted.scheduler, max(1, count), wanted.dashboard, predicting=False) as own:
-                result = _run_on(own, wanted, plan, style, path, callback, resumed)
+                result = _run_on(own, work, callback, resumed)
         result.seconds["total"] = time.perf_counter() - started
     return result
 
@@ -258,53 +258,36 @@ def _legend(raster: Raster) -> tuple[dict[int, str], list[StyledClass] | None]:
     return names, style
 
 
-def _run_on(
-    client: Client,
-    wanted: Polygonizing,
-    plan: OutlinePlan,
-    style: list[StyledClass] | None,
-    path: Path,
-    progress: ProgressCallback,
-    resumed: bool,
-) -> PolygonizeResult:
-    """Outline labels; what of an earlier start is found damaged on the way is removed, and made again, once."""
-    with suppress(DamagedError):
-        return _run_once(client, wanted, plan, style, path, progress, resumed)
-    return _run_once(client, wanted, plan, style, path, progress, resumed=True)
+@dataclass(frozen=True)
+class _Outlining:
+    """What is outlined, and where it goes; ``style`` are names and colours of the classes, in the legend's order."""
+
+    wanted: Polygonizing
+    plan: OutlinePlan
+    style: list[StyledClass] | None
+    path: Path
 
 
-def _run_once(
-    client: Client,
-    wanted: Polygonizing,
-    plan: OutlinePlan,
-    style: list[StyledClass] | None,
-    path: Path,
-    progress: ProgressCallback,
-    resumed: bool,
-) -> PolygonizeResult:
-    """Say that an outline begins, and run it."""
-    height, width = plan.raster_shape
+def _run_on(client: Client, work: _Outlining, progress: ProgressCallback, resumed: bool) -> PolygonizeResult:
+    """Say that an outline begins, and run it; what of an earlier start is damaged is removed, and made again, once."""
+    plan, (height, width) = work.plan, work.plan.raster_shape
     title = f"{'continuing' if resumed else 'outlining'} {width:,} x {height:,} px, {plan.block_count} blocks"
     started = Started(
         title,
         client.dashboard_link or "",
         totals(stages_of_run(None, plan), plan.tree),
-        layout=layout_of_labels(plan, style),
+        layout=layout_of_labels(plan, work.style),
         client=client,
     )
-    with announced(progress, started), connected(client), present(plan.folder.path.parent):
-        return _outline(client, wanted, plan, style, path, progress)
+    with announced(progress, started), connected(client):
+        with suppress(DamagedError):
+            return _outline(client, work, progress)
+        return _outline(client, work, progress)
 
 
-def _outline(
-    client: Client,
-    wanted: Polygonizing,
-    plan: OutlinePlan,
-    style: list[StyledClass] | None,
-    path: Path,
-    progress: ProgressCallback,
-) -> PolygonizeResult:
+def _outline(client: Client, work: _Outlining, progress: ProgressCallback) -> PolygonizeResult:
     """Trace and join, then write."""
+    wanted, plan, path = work.wanted, work.plan, work.path
     outcome = outline(plan, client, retries=wanted.retries, progress=progress)
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))
@@ -315,7 +298,7 @@ def _outline(
         )
     done = time.perf_counter()
     progress(Writing(path))
-    writing = attempt, write_outlines, plan, path, wanted.layer, style
+    writing = attempt, write_outlines, plan, path, wanted.layer, work.style
     (count,) = results_of(client, [client.submit(*writing, pure=False, retries=wanted.retries)])
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
     return PolygonizeResult(path, int(count), outcome, seconds)
