@@ -100,6 +100,20 @@ def test_a_stopped_run_says_so_at_once() -> None:
         assert STOPPING in watch(WHOLE_RUN[0], Opened("a"), Ended(KeyboardInterrupt()), force_terminal=is_terminal)
 
 
+@pytest.mark.parametrize("form", ["auto", "json", "quiet"])
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_run_that_mends_what_was_damaged_begins_twice(form: str, is_terminal: bool) -> None:
+    page = io.StringIO()
+    with Monitor(Console(file=page, width=200, force_terminal=is_terminal), form=form) as monitor:  # type: ignore[arg-type]
+        for event in (started(), Ended(None), started(), done("predict", 0, 0), Ended(None)):
+            monitor(event)
+    if form == "json":
+        lines = [json.loads(line)["event"] for line in page.getvalue().splitlines()]
+        assert [lines.count(kind) for kind in ("started", "ended")] == [2, 2]
+    elif form == "auto":
+        assert page.getvalue().count("mapping with box") >= 2
+
+
 def test_a_quiet_monitor_says_nothing_at_all() -> None:
     page = io.StringIO()
     with Monitor(Console(file=page), form="quiet") as monitor:

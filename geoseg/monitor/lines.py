@@ -177,7 +177,7 @@ class JsonLines(Display):
 
 
 class Ticker:
-    """Does something again and again, in a thread of its own.
+    """Does something again and again, in a thread of its own; it may begin anew after it has ended.
 
     Parameters
     ----------
@@ -190,16 +190,18 @@ class Ticker:
     def __init__(self, seconds: float, act: Callable[[], None]) -> None:
         self._seconds, self._act = seconds, act
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="geoseg-lines", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin."""
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name="geoseg-lines", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End, after what is being done."""
         self._stop.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
