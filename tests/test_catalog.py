@@ -370,6 +370,9 @@ def test_the_data_of_an_onnx_model_is_taken_along(tmp_path: Path) -> None:
 def test_an_entry_says_how_large_its_weights_are(tmp_path: Path) -> None:
     path = write_model_item(replace(SPEC, weights="hub:somebody/town", weights_bytes=1000), tmp_path / "item.json")
     assert read_model_item(path).weights_bytes == 1000
+    (tmp_path / "less.json").write_text(path.read_text().replace('"file:size": 1000', '"file:size": -1'))
+    with pytest.raises(CatalogError, match=r"'file:size' .* is -1; give a number of 0 or more"):
+        read_model_item(tmp_path / "less.json")
     content = json.loads(path.read_text())
     del content["assets"]["model"]["file:size"]
     content["properties"]["mlm:total_parameters"] = 300

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import rasterio
+import torch
 from distributed import Client, LocalCluster, Worker
 from distributed.core import error_message
 
@@ -353,14 +354,9 @@ def test_a_disk_that_is_full_ends_a_training_with_one_sentence(tmp_path: Path, m
     checkpoints = Checkpoints(tmp_path / "state.pt", "digest")
     checkpoints.write({"step": 1})
 
-    def refuse(*_: object) -> None:
-        raise RuntimeError("[enforce fail at inline_container.cc] PytorchStreamWriter failed writing file\nmore")
-
-    monkeypatch.setattr("torch.save", refuse)
-    with pytest.raises(
-        OutputError, match=r"state.pt cannot be written \(torch: .*failed writing file\); choose"
-    ) as caught:
-        checkpoints.write({"step": 2})
+    monkeypatch.setattr(Path, "open", lambda _, mode: open("/dev/full", mode))  # noqa: PTH123, SIM115
+    with pytest.raises(OutputError, match=r"state.pt cannot be written \(No space left on device\); choose") as caught:
+        checkpoints.write({"step": 2, "weights": torch.zeros(10**5)})
     assert caught.value.exit_code == 5
     monkeypatch.undo()
     state = checkpoints.read()

@@ -177,6 +177,9 @@ def _weights_bytes(document: Document, asset: Json) -> int | None:
     """The size of the weights: as it stands there, or four bytes a parameter."""
     size = document.need(asset, "file:size", int, 0) or document.optional("file:size", int)
     parameters = document.optional("mlm:total_parameters", int)
+    for name, value in (("file:size", size), ("mlm:total_parameters", parameters)):
+        if value is not None and value < 0:
+            raise document.error(name, f"is {value}; give a number of 0 or more")
     return size or (4 * parameters if parameters else None)
 
 

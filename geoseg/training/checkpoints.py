@@ -55,10 +55,8 @@ class Checkpoints:
         content = {**state, "chance": torch.get_rng_state(), "digest": self.digest}
 
         def save(path: Path) -> None:
-            try:
-                torch.save(content, path)
-            except RuntimeError as error:  # what torch makes of a disk that is full
-                raise OSError(f"torch: {str(error).splitlines()[0]}") from error
+            with path.open("wb") as file:  # torch's own files hide what the disk says
+                torch.save(content, file)
 
         write_file(self.path, save)
 
