@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -166,6 +167,7 @@ def test_records_of_connections_that_a_stop_closes_are_no_news() -> None:
     assert not _is_news(record(CommClosedError("closed")))
     assert not _is_news(record(RuntimeError("ConnectionPool is closed")))
     assert not _is_news(record(AllExit()))
+    assert not _is_news(record(asyncio.CancelledError()))
     assert not _is_news(record(NameError("future"), "Exception in callback partial(<function sync.<locals>.cancel>)"))
     assert _is_news(record(RuntimeError("no space")))
 

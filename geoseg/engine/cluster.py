@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import warnings
@@ -73,6 +74,14 @@ def connect(
         yield client
 
 
+LOGS = ("asyncio", "tornado.application", "distributed.client", "distributed.scheduler")
+"""Logs that tell of connections."""
+
+
+CLOSED = (CommClosedError, AllExit, asyncio.CancelledError)
+"""What is raised where a connection is closed."""
+
+
 class _Quiet(WorkerPlugin):
     """Worker processes, those too that take the place of others, print no tracebacks.
 
@@ -88,7 +97,7 @@ class _Quiet(WorkerPlugin):
 @contextmanager
 def _only_news() -> Iterator[None]:
     """Leave out log records that are no news; after Ctrl-C for good, because they come until the program has ended."""
-    logs = [logging.getLogger(name) for name in ("asyncio", "tornado.application", "distributed.scheduler")]
+    logs = [logging.getLogger(name) for name in LOGS]
     for log in logs:
         log.addFilter(_is_news)
     try:
@@ -113,7 +122,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     What was on that worker runs again, and what cannot run is told of.
     """
     error = record.exc_info[1] if record.exc_info is not None else None
-    if isinstance(error, CommClosedError | AllExit) or str(error) == "ConnectionPool is closed":
+    if isinstance(error, CLOSED) or str(error) == "ConnectionPool is closed":
         return False
     words = "Couldn't gather keys", "broadcast to", "sync.<locals>.cancel"
     return not any(item in record.getMessage() for item in words)
