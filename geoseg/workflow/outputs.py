@@ -18,7 +18,7 @@ from typing import Any
 import pyogrio
 
 from geoseg.export import PRODUCTS
-from geoseg.files import remove, write_json
+from geoseg.files import refuse_folder, remove, write_json
 from geoseg.options import Workflow
 from geoseg.planning import Plan
 from geoseg.raster import file_digest
@@ -149,6 +149,20 @@ def raster_files(wanted: Workflow, made: Plan) -> list[str]:
     """Names of the rasters of a run, each of them once."""
     own = [LABELS, INSTANCES] if made.has_things else [LABELS]
     return list(dict.fromkeys([*own, *map(output_file, wanted.outputs)]))
+
+
+def check_places(wanted: Workflow, made: Plan) -> None:
+    """Refuse a run before it computes anything where a folder has the name of one of its files.
+
+    Raises
+    ------
+    OutputError
+        One has.
+    """
+    folder = Path(wanted.output)
+    rasters = (folder / name for name in raster_files(wanted, made) if not name.endswith(".zarr"))
+    for path in (*rasters, *feature_files(folder, wanted.features)):
+        refuse_folder(path)
 
 
 def _key(folder: RunFolder, path: Path) -> str:

@@ -38,6 +38,7 @@ from geoseg.vector import Region, is_bare, read_region
 from geoseg.workflow.hardware import Hardware, hardware_of
 from geoseg.workflow.legend import apply_legend
 from geoseg.workflow.outlines import objects_of, plan_outlines, smallest, values_of
+from geoseg.workflow.outputs import check_places
 from geoseg.workflow.settings import WorkflowSource, output_file, read_workflow
 
 MANY_TILES = 64
@@ -77,6 +78,7 @@ def plan(
     """
     wanted = read_workflow(workflow, spec=spec, **settings)
     made, folder = make_plan(wanted, client=client), RunFolder(Path(wanted.output))
+    check_places(wanted, made)
     if wanted.overwrite or not folder.fingerprint:
         return _with_steps(wanted, made)
     made = as_kept(made, folder)

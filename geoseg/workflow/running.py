@@ -51,7 +51,7 @@ from geoseg.vector import check_format, check_layer, drop_layer
 from geoseg.workflow.layout import layout_of_run
 from geoseg.workflow.manifest import Manifest, RunResult
 from geoseg.workflow.outlines import objects_of, outlines_of_run, styled_classes
-from geoseg.workflow.outputs import PERFORMANCE, REPORT, Outputs
+from geoseg.workflow.outputs import PERFORMANCE, REPORT, Outputs, check_places
 from geoseg.workflow.planning import as_kept, make_plan
 from geoseg.workflow.reporting import performance, try_report
 from geoseg.workflow.result_item import try_result_item
@@ -108,6 +108,7 @@ def run(
     for name in wanted.features:
         check_format(Path(name), made.raster.crs)
         check_layer(Path(wanted.output) / name, wanted.layer)
+    check_places(wanted, made)
     with folder.locked(), shown(progress) as callback:
         started = time.perf_counter()
         work, manifest, resumed = _prepare(wanted, made, folder)
