@@ -18,6 +18,7 @@ from geoseg.models.background import with_background
 from geoseg.models.item import read_model_item
 from geoseg.models.item_copying import copy_model_item
 from geoseg.models.item_writing import write_model_item
+from geoseg.models.packagings import find_packaging
 from geoseg.models.spec import ModelSpec
 from geoseg.models.stac import absolute, read_json, write_collection
 from geoseg.models.weights import with_own_size
@@ -172,7 +173,8 @@ def find_model(name: str | Path, home: Path | None = None) -> ModelSpec:
     Parameters
     ----------
     name : str or Path
-        A name of the catalog, the path of an item (``.json``), or the path of a folder with one.
+        A name of the catalog, the path of an item (``.json``), the path of a folder with one, or a packaging: an ONNX
+        file or a folder that a library saved (`geoseg.models.packagings`).
     home : Path, optional
         As in `list_models`.
 
@@ -201,7 +203,7 @@ def add_model(item: str | Path, home: Path | None = None, *, overwrite: bool = F
     Parameters
     ----------
     item : str or Path
-        Anyone's MLM item.
+        Anyone's MLM item, or a packaging.
     home : Path, optional
         The catalog's folder; a person's own by default.
     overwrite : bool
@@ -294,6 +296,8 @@ def _find(collection: str, kind: str, name: str | Path, home: Path | None) -> Pa
     path = Path(name)
     if str(name) in known:
         return known[str(name)]
+    if collection == "models" and find_packaging(path) is not None:
+        return path
     if path.is_dir():
         inside = sorted(path.glob("*.json"))
         if len(inside) != 1:

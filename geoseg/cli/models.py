@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
-name = argument("model", "MODEL", "Name in the catalog, or path of a STAC MLM item.")
+name = argument(
+    "model", "MODEL", "Name in the catalog, or path of a STAC MLM item, an ONNX file or a save_pretrained folder."
+)
 
 
 @click.group("models", cls=Group, invoke_without_command=True)
@@ -39,7 +42,7 @@ def app(context: click.Context) -> None:
 
 
 @app.command()
-@argument("item", "ITEM", "STAC MLM item; its local weights are copied too.")
+@argument("item", "ITEM", "STAC MLM item, ONNX file or save_pretrained folder; local weights are copied too.")
 @home
 @click.option("--overwrite", is_flag=True, help="Replace a model of the same name.")
 def add(item: str, home: str | None, overwrite: bool) -> None:
@@ -49,6 +52,20 @@ def add(item: str, home: str | None, overwrite: bool) -> None:
     path = add_model(item, None if home is None else local_path(home, "home"), overwrite=overwrite)
     say(str(path))
     say(f"added as {path.stem}; geoseg models check {path if home else path.stem} tries it")
+
+
+@app.command()
+@argument("source", "SOURCE", "ONNX file, or folder that save_pretrained of a library wrote.")
+@click.option("--output", metavar="PATH", help="File of the item (default: the source's name, in this folder).")
+def new(source: str, output: str | None) -> None:
+    """Write the STAC MLM item of a file or folder, ready to fill in."""
+    from geoseg.models.packagings import write_new_item
+
+    path, unsaid = write_new_item(Path(source), None if output is None else local_path(output, "output"))
+    say(str(path))
+    say(f"not told by {source}: {', '.join(unsaid)}")
+    if "value_scaling" in unsaid:
+        say("fill in value_scaling before you use it")
 
 
 @app.command()
@@ -90,10 +107,16 @@ def check(model: str, weights: str | None, trust_model: bool | None, device: str
 def probe(model: str, weights: str | None, trust_model: bool | None, write: bool) -> None:
     """Measure a model's edge effects and the cost of a forward pass; prints JSON."""
     from geoseg.catalog import find_model, locate_model
+    from geoseg.errors import CatalogError
     from geoseg.models import load_model
+    from geoseg.models.packagings import find_packaging
     from geoseg.models.probe import measure_cost, measure_edge
     from geoseg.models.stac import update_item
 
+    if write and find_packaging(locate_model(model)) is not None:
+        raise CatalogError(
+            f"'{model}' has no entry to write into; write one with `geoseg models new {model}`, and probe it."
+        )
     spec = replace(find_model(model), trust_model=bool(trust_model), refine=None)  # refining adds its own reach
     opened = load_model(spec if weights is None else spec.with_weights(weights))
     cost = asdict(measure_cost(opened))  # first, on a fresh model: memory that torch keeps would not be counted later

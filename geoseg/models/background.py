@@ -141,7 +141,12 @@ def _has_threshold(spec: ModelSpec) -> bool:
 
 
 def _is_named(item: ClassSpec) -> bool:
-    return item.implied or item.name.strip().casefold() in NAMES
+    return item.implied or is_background_name(item.name)
+
+
+def is_background_name(name: str) -> bool:
+    """Say whether a class is called background, also as ``_background``."""
+    return name.strip(" _").casefold() in NAMES
 
 
 def _taken(spec: ModelSpec) -> str | None:

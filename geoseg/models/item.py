@@ -54,7 +54,7 @@ def read_model_item(path: str | Path) -> ModelSpec:
     Parameters
     ----------
     path : str or Path
-        The item's JSON file; relative addresses in it are relative to its folder.
+        The item's JSON file, to whose folder addresses in it are relative; or a packaging (`geoseg.models.packagings`).
 
     Raises
     ------

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from geoseg.errors import OutputError
 from geoseg.files import move_into_place, working_folder
 from geoseg.models.item import find_model_asset, read_model_item
-from geoseg.models.stac import Json, absolute, link_to_collection, read_json, write_json
+from geoseg.models.packagings import read_item
+from geoseg.models.stac import Json, absolute, link_to_collection, write_json
 from geoseg.models.weight_files import list_files
 from geoseg.models.weights import local_weights, weights_digest
 
@@ -42,7 +43,7 @@ def copy_model_item(source: Path, target: Path) -> Path:
     OutputError
         When the copy cannot be written.
     """
-    spec, item = read_model_item(source), read_json(source)
+    spec, item = read_model_item(source), read_item(source)
     weights = local_weights(spec)
     if weights is not None:
         weights_digest(spec)  # refuses what is missing or not what the checksum says

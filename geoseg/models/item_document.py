@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import CatalogError
-from geoseg.models.stac import Json, read_json
+from geoseg.models.packagings import read_item
+from geoseg.models.stac import Json
 
 Kind = type | tuple[type, ...]
 
@@ -24,7 +25,7 @@ class Document:
     Parameters
     ----------
     path : Path
-        The item's file.
+        The item's file, or a packaging that is read as one.
 
     Raises
     ------
@@ -34,7 +35,7 @@ class Document:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.item = read_json(path)
+        self.item = read_item(path)
         if self.item.get("type") != "Feature":
             raise self.error("type", "is not 'Feature'; give a STAC item, not a catalog or collection")
         self.properties: Json = self.need(self.item, "properties", dict)

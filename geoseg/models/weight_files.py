@@ -67,15 +67,23 @@ def _facts(path: Path) -> tuple[tuple[str, ...], int | None]:
     return read(path, (status.st_mtime_ns, status.st_size))
 
 
-@lru_cache(maxsize=64)
-def _read_onnx(path: Path, _version: tuple[int, int]) -> tuple[tuple[str, ...], int | None]:
+def read_graph(path: Path) -> Any:
+    """Read an ONNX file without its external data, as ``onnx.ModelProto``; None when it is no ONNX."""
     import onnx
     from google.protobuf.message import DecodeError
-    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     try:
-        model = onnx.load_model(path, load_external_data=False)
-    except (DecodeError, ValueError):  # no ONNX: what opens the model says so
+        return onnx.load_model(path, load_external_data=False)
+    except (DecodeError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=64)
+def _read_onnx(path: Path, _version: tuple[int, int]) -> tuple[tuple[str, ...], int | None]:
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    model = read_graph(path)
+    if model is None:  # what opens the model says so
         return (), None
     names = {ExternalDataInfo(item).location for item in _tensors(model) if uses_external_data(item)}
     constants = {item.name for item in model.graph.initializer}
@@ -105,9 +113,18 @@ def _side(lengths: Sequence[int]) -> int | None:
     """The side of an input (n, band, y, x) or (n, y, x, band) that takes no other; 0 is an axis that may vary."""
     if len(lengths) != IMAGE_AXES:
         return None
-    is_last = bool(lengths[3]) and lengths[1] == lengths[2] != lengths[3]
-    sides = set(lengths[1:3] if is_last else lengths[2:]) - {0}
+    sides = set(image_axes(lengths)) - {0}
     return sides.pop() if len(sides) == 1 else None
+
+
+def image_axes(lengths: Sequence[int]) -> Sequence[int]:
+    """Height and width of a shape (n, band, y, x) or (n, y, x, band); 0 is an axis that may vary."""
+    return lengths[1:3] if has_bands_last(lengths) else lengths[2:]
+
+
+def has_bands_last(lengths: Sequence[int]) -> bool:
+    """Say whether a shape of four axes is (n, y, x, band)."""
+    return bool(lengths[3]) and lengths[1] == lengths[2] != lengths[3]
 
 
 def _tensors(message: Any) -> Iterator[Any]:

@@ -85,7 +85,8 @@ class ModelOptions(Options):
     panel: ClassVar[str] = "Model"
 
     model: Annotated[str | Held, Written("ModelLike", "PATH")]
-    """Name in the catalog (see: geoseg models), or path of a STAC MLM item; in Python also a network with its spec."""
+    """Name in the catalog (see: geoseg models), or path of a STAC MLM item, an ONNX file or a save_pretrained folder;
+    in Python also a network with its spec."""
 
     things: PathText | None = None
     """Second model, for instances; the map becomes panoptic."""

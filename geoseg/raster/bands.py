@@ -117,12 +117,26 @@ def match_bands(wanted: Sequence[BandRequest], bands: Sequence[FileBand], *, fil
     if not wanted:
         raise BandError(f"no band of '{file}' is asked for; leave bands out to take all, or name at least one.")
     data = [band for band in bands if band.color != "alpha"]
+    positions = _positions(wanted, data)
+    if positions is not None:
+        return tuple(data[position].index for position in positions)
     named = any(band.is_named for band in data)
     if not named and len(data) == len(wanted) and not any(isinstance(item, int) for item in wanted):
         return tuple(band.index for band in data)
     return tuple(_find(item, wanted, bands, file) for item in wanted)
 
 
+def _positions(wanted: Sequence[BandRequest], data: Sequence[FileBand]) -> list[int] | None:
+    """Positions of the bands of a model that numbers them; None where they have names, or the file's may be others."""
+    names = [item.name for item in wanted if not isinstance(item, int | str) and item.common_name is None]
+    count = len(wanted)
+    if len(names) != count or {*names} != {str(number) for number in range(1, count + 1)} or count > len(data):
+        return None
+    is_picture = count >= len(_PICTURE) and tuple(band.color for band in data[: len(_PICTURE)]) == _PICTURE
+    return [int(name) - 1 for name in names] if is_picture or not any(band.is_named for band in data) else None
+
+
+_PICTURE = ("red", "green", "blue")
 _OFFICIAL = (
     "pan", "coastal", "blue", "green", "green05", "yellow", "red", "rededge", "rededge071", "rededge075", "rededge078",
     "nir", "nir08", "nir09", "cirrus", "swir16", "swir22", "lwir", "lwir11", "lwir12",

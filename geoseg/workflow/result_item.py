@@ -166,7 +166,8 @@ def _sources(made: Plan) -> list[dict[str, Any]]:
 def _models(wanted: Workflow) -> list[dict[str, Any]]:
     """By what it was mapped."""
     names = [name for name in (wanted.model, wanted.things) if isinstance(name, str)]
-    links = [_derived(str(locate_model(name).resolve()), "application/geo+json", "model") for name in names]
+    paths = [locate_model(name).resolve() for name in names]
+    links = [_derived(str(path), "application/geo+json" if path.suffix == ".json" else None, "model") for path in paths]
     if wanted.weights is not None and not wanted.weights.startswith(HUB):
         links.append(_derived(str(Path(wanted.weights).resolve()), None, "weights"))
     return links

@@ -1,0 +1,186 @@
+"""Packagings: files and folders that hold a model and tell themselves what it needs, read as if they were its entry.
+
+A row of `PACKAGINGS` turns one kind into the JSON of an MLM item, which `geoseg.models.item` reads like any other. It
+reads JSON and the graph of ONNX files; it loads no tensors and runs nothing. Where a packaging does not tell how pixels
+are scaled, it is asked for: a network that expects 0 to 1 and gets 0 to 255 makes a wrong map.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import CatalogError, GeosegWarning, OutputError
+from geoseg.models.packagings.contents import Contents
+from geoseg.models.packagings.folders import read_config, read_smp, read_transformers
+from geoseg.models.packagings.graph import read_onnx
+from geoseg.models.stac import VERSION, Json, read_json, relative, write_json
+
+EXTENSIONS = (
+    "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
+    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
+)
+"""Extensions that an item of a packaging uses."""
+
+GAP = "FILL IN: scale (value), z-score (mean, stddev), min-max (minimum, maximum) or none"
+"""What a written item has for a scaling that nobody told; no item with it can be used."""
+
+TASK = "semantic-segmentation"
+
+
+@dataclass(frozen=True)
+class Packaging:
+    """One row of the table: whether a path is of this kind, and what it tells."""
+
+    fits: Callable[[Path], bool]
+    read: Callable[[Path], Contents]
+
+
+PACKAGINGS = (
+    Packaging(lambda path: path.suffix.lower() == ".onnx", read_onnx),
+    Packaging(lambda path: "_model_class" in read_config(path), read_smp),
+    Packaging(lambda path: "architectures" in read_config(path), read_transformers),
+)
+"""What is read without an entry; the first row that fits counts."""
+
+
+def find_packaging(path: Path) -> Packaging | None:
+    """The packaging of a file or folder; None for items and whatever else is none.
+
+    Raises
+    ------
+    CatalogError
+        A folder's config.json is not JSON.
+    """
+    return next((row for row in PACKAGINGS if row.fits(path)), None)
+
+
+def read_item(path: Path) -> dict[str, Any]:
+    """Read an item from its file, or a packaging as one.
+
+    Raises
+    ------
+    CatalogError
+        It is neither, or a packaging that does not tell what has to be known.
+
+    Warns
+    -----
+    GeosegWarning
+        What a packaging leaves open, and how it is understood.
+    """
+    packaging = find_packaging(path)
+    if packaging is None:
+        return read_json(path)
+    contents = packaging.read(path)
+    if contents.scaling is None:
+        raise CatalogError(
+            f"'{path}' does not tell how pixels are scaled for its network, and a wrong scaling makes a wrong map; "
+            f"write its entry with `geoseg models new {path}`, fill in value_scaling, and give that entry."
+        )
+    positions = ", ".join(contents.band_names)
+    bands = f"does not name its bands: it gets {positions} of the imagery, unless you give others with bands"
+    for note in (bands, *contents.notes):
+        warnings.warn(f"'{path}' {note}.", GeosegWarning, stacklevel=4)
+    return _item(path, contents, str(path.resolve()))
+
+
+def write_new_item(source: Path, target: Path | None = None) -> tuple[Path, list[str]]:
+    """Write the item of a packaging, ready to fill in.
+
+    Parameters
+    ----------
+    source : Path
+        The packaging.
+    target : Path, optional
+        The item's file, which must not exist; the packaging's name in the current folder by default.
+
+    Returns
+    -------
+    Path
+        The item's file.
+    list of str
+        What the packaging does not tell.
+
+    Raises
+    ------
+    CatalogError
+        The source is no packaging, or is damaged.
+    OutputError
+        The target exists or cannot be written.
+    """
+    packaging = find_packaging(source)
+    if packaging is None:
+        raise CatalogError(
+            f"'{source}' does not describe itself; give an ONNX file (.onnx), or a folder that save_pretrained of "
+            "segmentation-models-pytorch or transformers wrote."
+        )
+    contents, path = packaging.read(source), target or Path(f"{_name(source)}.json")
+    if path.exists():
+        raise OutputError(f"'{path}' exists; remove it, or choose another file with --output.")
+    write_json(path, _item(source, contents, relative(str(source.resolve()), path)))
+    return path, [*(["value_scaling"] if contents.scaling is None else []), "bands", *contents.unsaid]
+
+
+def _name(path: Path) -> str:
+    """What a model is called that has no name: as its file or folder."""
+    path = path.resolve()
+    return path.name if path.is_dir() else path.stem
+
+
+def _item(path: Path, contents: Contents, href: str) -> dict[str, Any]:
+    """The item of a packaging, with its weights at an address."""
+    asset = {"href": href, "title": f"Weights of {_name(path)}", "roles": ["mlm:model", "mlm:weights"]}
+    return {
+        "type": "Feature",
+        "stac_version": VERSION,
+        "stac_extensions": list(EXTENSIONS),
+        "id": _name(path),
+        "geometry": None,
+        "properties": {
+            "datetime": None,
+            "start_datetime": "2015-06-23T00:00:00Z",
+            "end_datetime": "2100-01-01T00:00:00Z",
+            "license": "other",
+            "mlm:name": _name(path),
+            "mlm:architecture": contents.architecture,
+            "mlm:framework": contents.framework,
+            "mlm:tasks": [TASK],
+            "mlm:input": [_input(contents)],
+            "mlm:output": [_output(contents)],
+            **contents.properties,
+        },
+        "assets": {"model": asset},
+        "links": [],
+    }
+
+
+def _input(contents: Contents) -> Json:
+    """The bands and their scaling, or the gap where it belongs."""
+    scaling = [{"type": GAP}] if contents.scaling is None else contents.scaling or None
+    return {
+        "name": "pixels",
+        "bands": contents.band_names,
+        "input": {
+            "shape": [-1, contents.bands, *contents.sides],
+            "dim_order": ["batch", "channel", "height", "width"],
+            "data_type": "float32",
+        },
+        "value_scaling": scaling,
+    }
+
+
+def _output(contents: Contents) -> Json:
+    classes = [{"value": value, "name": name, "description": name} for value, name in contents.classes]
+    return {
+        "name": "scores",
+        "tasks": [TASK],
+        "result": {
+            "shape": [-1, contents.scores, *contents.sides],
+            "dim_order": ["batch", "class", "height", "width"],
+            "data_type": "float32",
+        },
+        "classification:classes": classes,
+    }
