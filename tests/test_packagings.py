@@ -248,6 +248,36 @@ def test_a_folder_of_transformers_labels_as_the_library_does(
     assert_same(labels_of(raster, tmp_path / "saved"), expected)
 
 
+def test_a_folder_of_an_older_version_is_scaled_as_its_class_did(tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    save_transformers(folder, "Segformer")
+    now = find_model(folder)
+    assert now.value_range == ((0, 255),)
+    kept = {"do_normalize": True, "do_resize": True, "image_mean": MEAN, "image_std": DEVIATION, "size": 512}
+    old = kept | {"feature_extractor_type": "SegformerFeatureExtractor", "reduce_labels": True}
+    (folder / "preprocessor_config.json").write_text(json.dumps(old))
+    assert find_model(folder) == now
+    (folder / "preprocessor_config.json").write_text("[" * 100_000)
+    with pytest.raises(CatalogError, match=r"preprocessor_config.json' is not JSON"):
+        find_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("processing", "scaling"),
+    [
+        ({"do_normalize": False}, ("scale", None, None, 255)),
+        ({"do_rescale": False}, ("z-score", 0.485, 0.229, None)),
+        ({"rescale_factor": 1e-4}, ("z-score", 4850, 2290, None)),
+    ],
+)
+def test_scaling_is_what_the_processor_does(
+    tmp_path: Path, processing: Mapping[str, Any], scaling: tuple[Any, ...]
+) -> None:
+    save_transformers(tmp_path / "saved", "Segformer", **processing)
+    first = find_model(tmp_path / "saved").scalings[0]
+    assert (first.type, first.mean, first.stddev, first.value) == pytest.approx(scaling)
+
+
 def save_smp(folder: Path, **arguments: Any) -> Any:
     torch.manual_seed(4)
     network = smp.Unet("resnet18", encoder_weights=None, encoder_depth=3, decoder_channels=(16, 8, 8), **arguments)
@@ -340,6 +370,7 @@ def test_what_is_not_told_is_asked_for(tmp_path: Path) -> None:
         (SEGMENTOR | {"class_names": {0: "a"}}, r"has the class_names \{\"0\": \"a\"\} and an output of 3 scores"),
         (SEGMENTOR | {"class_names": [NAMES, NAMES]}, r"name the classes of one output"),
         (SEGMENTOR | {"resolution": "fine"}, r"has the resolution 'fine', which is not JSON; correct it"),
+        (SEGMENTOR | {"class_names": "[" * 100_000}, r"has the class_names '\[\[.*, which is not JSON; correct it"),
         (SEGMENTOR | {"resolution": [1]}, r"has the resolution \[1\], which is no number"),
         (
             SEGMENTOR | {"standardization_mean": [0.5], "standardization_std": [1, 1, 1]},

@@ -170,7 +170,7 @@ def read_json(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CatalogError(f"catalog entry '{path}' does not exist; give the path of a STAC item (.json).") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CatalogError(f"catalog entry '{path}' is not JSON ({error}); give a STAC item.") from error
     if not isinstance(document, dict):
         raise CatalogError(f"catalog entry '{path}' is not a JSON object; give a STAC item.")

@@ -68,14 +68,23 @@ def _facts(path: Path) -> tuple[tuple[str, ...], int | None]:
 
 
 def read_graph(path: Path) -> Any:
-    """Read an ONNX file without its external data, as ``onnx.ModelProto``; None when it is no ONNX."""
+    """Read an ONNX file without the numbers of its weights, as ``onnx.ModelProto``; None when it is no ONNX."""
+    status = path.stat()
+    return _read_graph(path, (status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=4)
+def _read_graph(path: Path, _version: tuple[int, int]) -> Any:
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        return onnx.load_model(path, load_external_data=False)
+        model = onnx.load_model(path, load_external_data=False)
     except (DecodeError, ValueError):
         return None
+    for tensor in model.graph.initializer:
+        tensor.ClearField("raw_data")  # what is kept has to be small
+    return model
 
 
 @lru_cache(maxsize=64)

@@ -107,6 +107,7 @@ def read_transformers(path: Path) -> Contents:
             "geoseg:activation": "sigmoid" if len(names) == 1 else "softmax",
             **(tiles(size) if size else {}),
             **({"geoseg:fixed_size": True} if size and one_size else {}),
+            **({"geoseg:value_range": [0, BYTES]} if _takes_bytes(processor or {}) else {}),
         },
         unsaid=("resolution",) if "id2label" in config else ("classes", "resolution"),
     )
@@ -132,6 +133,12 @@ def _scaling(processor: Json) -> list[Json] | None:
     if isinstance(mean, list) and isinstance(deviation, list) and len(mean) == len(deviation) > 0:
         return scaled(factor, mean, deviation)
     return None
+
+
+def _takes_bytes(processor: Json) -> bool:
+    """Whether pixels are divided by 255, as bytes are."""
+    factor = processor.get("rescale_factor", 1 / BYTES)
+    return bool(processor.get("do_rescale", True)) and isinstance(factor, int | float) and round(factor * BYTES, 3) == 1
 
 
 def _is_blue_first(processor: Json) -> bool:

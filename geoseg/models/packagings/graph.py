@@ -199,7 +199,7 @@ def _value(path: Path, metadata: Metadata, key: str, default: Any) -> Any:
         return default
     try:
         return json.loads(metadata[key])
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return ast.literal_eval(metadata[key])
