@@ -436,6 +436,34 @@ def test_tiles_hold_the_features_up_to_the_zoom_of_their_pixels(tmp_path: Path) 
     assert sorted(back["name"].unique()) == sorted(table["name"])
 
 
+@pytest.mark.parametrize("crs", ["EPSG:32660", "EPSG:32601", "EPSG:4326", "EPSG:3832"])
+def test_tiles_are_cut_at_the_antimeridian(tmp_path: Path, crs: str) -> None:
+    table = squares(9)
+    degrees = [shapely.box(179.98 + 0.005 * k, 10, 179.984 + 0.005 * k, 10.004) for k in range(9)]
+    degrees[3] = (
+        degrees[3].union(shapely.box(179.99, 10.01, 180.02, 10.05)).difference(shapely.box(180.0, 10.02, 180.01, 10.03))
+    )
+    there = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    own = (
+        degrees
+        if crs == "EPSG:4326"
+        else [shapely.transform(one, there.transform, interleaved=False) for one in degrees]
+    )
+    table = gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=own, crs=crs)
+    path = tmp_path / "land.pmtiles"
+    write_features(path, [arrow(table)], layer="land_use", crs=CRS(crs), geometry_type="MultiPolygon")
+    back = read(path)
+    half = 20_037_508.343
+    left, _, right, _ = back.bounds.to_numpy().T
+    assert left.min() == pytest.approx(-half, abs=5)
+    assert right.max() == pytest.approx(half, abs=5)
+    assert (right - left).max() < 3_000
+    expected = gpd.GeoSeries(degrees).scale(111_319.49, 111_319.49 / np.cos(np.radians(10)), origin=(0, 0)).area
+    found = back.dissolve("class").area
+    np.testing.assert_allclose(found, expected, rtol=0.2)  # a tile has four steps in an edge
+    assert found.sum() == pytest.approx(expected.sum(), rel=0.02)
+
+
 def test_crowded_tiles_are_told_of_in_our_words_and_other_warnings_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,22 +10,24 @@ import gzip
 import json
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from math import ceil, log2, pi
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyogrio
 import shapely
 from numpy.typing import NDArray
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 
 from geoseg.errors import FormatWarning, VectorError
 from geoseg.vector.gdal import EARTHLY, earth_transformer, write_layer
+from geoseg.vector.globe import cut_at_antimeridian
 from geoseg.vector.stream import FeatureStream
-from geoseg.vector.wkb import decode
+from geoseg.vector.wkb import decode, encode
 
 CIRCUMFERENCE = 2 * pi * 6_378_137
 """Width of zoom 0 in EPSG:3857, m."""
@@ -88,12 +90,23 @@ def write_pmtiles(path: Path, stream: FeatureStream, layer: str) -> None:
             path,
             "PMTiles",
             stream.schema,
-            chain([first], batches),
+            _cut(chain([first], batches), stream.crs),
             layer=layer,
             crs=stream.crs,
-            geometry_type=stream.geometry_type,
+            geometry_type="Unknown",
             dataset_options={"MINZOOM": str(smallest), "MAXZOOM": str(largest)},
         )
+
+
+def _cut(batches: Iterable[pa.RecordBatch], crs: CRS) -> Iterator[pa.RecordBatch]:
+    """Features cut at the antimeridian: GDAL would draw what lies on both sides of it around the globe."""
+    to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    for batch in batches:
+        whole = decode(batch.column("geometry"))
+        cut = cut_at_antimeridian(whole, to_degrees)
+        is_same = all(one is other for one, other in zip(whole, cut, strict=True))
+        column = batch.column("geometry") if is_same else encode(cut)
+        yield pa.RecordBatch.from_arrays([*batch.columns[:-1], column], schema=batch.schema)
 
 
 def zooms(polygons: NDArray[np.object_], transformer: Transformer) -> tuple[int, int]:
