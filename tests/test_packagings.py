@@ -314,6 +314,53 @@ def test_a_folder_of_smp_labels_as_the_library_does_once_its_scaling_is_filled_i
     assert_same(labels_of(raster, item), expected[0].argmax(0).numpy())
 
 
+def save_transform(folder: Path, *steps: Mapping[str, Any]) -> Path:
+    """A transform as ``albumentations.Compose([...]).save_pretrained(folder)`` of version 2.0.8 writes it."""
+    listed = [{"__class_fullname__": "Resize", "p": 1.0, "height": 640, "interpolation": 1, "width": 640}, *steps]
+    compose = {"__class_fullname__": "Compose", "p": 1.0, "transforms": listed, "bbox_params": None}
+    document = {"__version__": "2.0.8", "transform": compose}
+    (folder / "albumentations_config_eval.json").write_text(json.dumps(document))
+    return folder
+
+
+NORMALIZE = {
+    "__class_fullname__": "Normalize",
+    "p": 1.0,
+    "max_pixel_value": 255.0,
+    "mean": MEAN,
+    "normalization": "standard",
+    "std": DEVIATION,
+}
+
+
+def test_a_folder_of_smp_with_its_transform_labels_as_the_library_does(
+    tmp_path: Path, raster: str, pixels: NDArray[np.uint8]
+) -> None:
+    network = save_smp(tmp_path / "unet", classes=3)
+    save_transform(tmp_path / "unet", NORMALIZE)
+    mean, deviation = (np.array(values, np.float32)[:, None, None] for values in (MEAN, DEVIATION))
+    with torch.no_grad():
+        expected = network(torch.from_numpy((pixels / np.float32(255) - mean) / deviation)[None])[0].argmax(0).numpy()
+    assert find_model(tmp_path / "unet").value_range == ((0, 255),)
+    assert_same(labels_of(raster, tmp_path / "unet"), expected)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [],
+        [NORMALIZE, NORMALIZE],
+        [{"__class_fullname__": "CLAHE", "p": 1.0}, NORMALIZE],
+        [NORMALIZE | {"normalization": "image"}],
+        [NORMALIZE | {"std": 0.5}],
+    ],
+)
+def test_a_transform_that_does_anything_else_tells_no_scaling(tmp_path: Path, steps: list[dict[str, Any]]) -> None:
+    save_smp(tmp_path / "unet", classes=3)
+    with pytest.raises(CatalogError, match="does not tell how pixels are scaled"):
+        find_model(save_transform(tmp_path / "unet", *steps))
+
+
 def test_one_score_of_smp_is_a_sigmoid(tmp_path: Path) -> None:
     save_smp(tmp_path / "unet", classes=1)
     spec = find_model(filled(write_new_item(tmp_path / "unet", tmp_path / "m.json")[0], [{"type": "none"}]))
@@ -371,7 +418,9 @@ def test_what_is_not_told_is_asked_for(tmp_path: Path) -> None:
         (SEGMENTOR | {"class_names": [NAMES, NAMES]}, r"name the classes of one output"),
         (SEGMENTOR | {"resolution": "fine"}, r"has the resolution 'fine', which is not JSON; correct it"),
         (SEGMENTOR | {"class_names": "[" * 100_000}, r"has the class_names '\[\[.*, which is not JSON; correct it"),
-        (SEGMENTOR | {"resolution": [1]}, r"has the resolution \[1\], which is no number"),
+        (SEGMENTOR | {"resolution": [1]}, r"has the resolution \[1\], which is no number from 0 on"),
+        (SEGMENTOR | {"resolution": "-50"}, r"has the resolution -50, which is no number from 0 on"),
+        (SEGMENTOR | {"resolution": "NaN"}, r"has the resolution NaN, which is no number from 0 on"),
         (
             SEGMENTOR | {"standardization_mean": [0.5], "standardization_std": [1, 1, 1]},
             r"has the standardization_mean \[0.5\] for 3 bands; give one number for each",
@@ -397,6 +446,20 @@ def test_what_cannot_be_opened_is_refused_in_a_sentence(tmp_path: Path) -> None:
         write_new_item(broken_folder(tmp_path / "fpn", {"_model_class": "FPN", "classes": 2, "activation": "argmax"}))
     with pytest.raises(CatalogError, match=r"'.*' does not describe itself; give an ONNX file"):
         write_new_item(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"_model_class": "Unet", "classes": 3, "activation": []},
+        {"architectures": 7},
+        {"architectures": ["BeitForSemanticSegmentation"], "backbone_config": "x"},
+        {"architectures": ["BeitForSemanticSegmentation"], "num_labels": "x"},
+    ],
+)
+def test_fields_of_other_types_are_refused_in_a_sentence(tmp_path: Path, config: Mapping[str, Any]) -> None:
+    with pytest.raises(CatalogError, match=r"does not describe itself as its library does \(.*\); save it again"):
+        find_model(broken_folder(tmp_path / "m", config))
 
 
 def test_a_pickle_in_a_folder_is_never_opened(tmp_path: Path, raster: str) -> None:
@@ -459,7 +522,10 @@ BUILT: dict[str, Callable[[Path], Path]] = {
     "folder of transformers with a pickle (.bin)": lambda folder: save_folder(
         folder / "old", model_safetensors="pytorch_model.bin"
     ),
-    "folder of segmentation-models-pytorch": smp_folder,
+    "folder of segmentation-models-pytorch with albumentations_config_eval.json": lambda folder: save_transform(
+        smp_folder(folder), NORMALIZE
+    ),
+    "folder of segmentation-models-pytorch alone": smp_folder,
     "its entry from `geoseg models new`, filled in": filled_unet,
 }
 PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text()

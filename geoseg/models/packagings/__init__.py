@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import CatalogError, GeosegWarning, OutputError
+from geoseg.errors import CatalogError, GeosegError, GeosegWarning, OutputError
 from geoseg.models.packagings.contents import Contents
 from geoseg.models.packagings.folders import read_config, read_smp, read_transformers
 from geoseg.models.packagings.graph import read_onnx
@@ -74,7 +74,7 @@ def read_item(path: Path) -> dict[str, Any]:
     packaging = find_packaging(path)
     if packaging is None:
         return read_json(path)
-    contents = packaging.read(path)
+    contents = _read(packaging, path)
     if contents.scaling is None:
         raise CatalogError(
             f"'{path}' does not tell how pixels are scaled for its network, and a wrong scaling makes a wrong map; "
@@ -117,11 +117,23 @@ def write_new_item(source: Path, target: Path | None = None) -> tuple[Path, list
             f"'{source}' does not describe itself; give an ONNX file (.onnx), or a folder that save_pretrained of "
             "segmentation-models-pytorch or transformers wrote."
         )
-    contents, path = packaging.read(source), target or Path(f"{_name(source)}.json")
+    contents, path = _read(packaging, source), target or Path(f"{_name(source)}.json")
     if path.exists():
         raise OutputError(f"'{path}' exists; remove it, or choose another file with --output.")
     write_json(path, _item(source, contents, relative(str(source.resolve()), path)))
     return path, [*(["value_scaling"] if contents.scaling is None else []), "bands", *contents.unsaid]
+
+
+def _read(packaging: Packaging, path: Path) -> Contents:
+    """What a packaging tells, or one sentence where its fields are not of the types that its library writes."""
+    try:
+        return packaging.read(path)
+    except GeosegError:
+        raise
+    except (AttributeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise CatalogError(
+            f"'{path}' does not describe itself as its library does ({error}); save it again, or write a STAC MLM item."
+        ) from error
 
 
 def _name(path: Path) -> str:

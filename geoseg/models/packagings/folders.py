@@ -1,7 +1,7 @@
 """Folders that a library's ``save_pretrained`` wrote: segmentation-models-pytorch's and transformers'.
 
-Their config.json tells the network, transformers' preprocessor_config.json how pixels are scaled; of the tensors beside
-them only safetensors are ever opened.
+Their config.json tells the network, and what lies beside it how pixels are scaled: transformers' processor, or the
+transform of albumentations that smp's own models are published with. Of tensors only safetensors are ever opened.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from geoseg.errors import CatalogError
 from geoseg.models.packagings.contents import BYTES, Contents, numbered_classes, scaled, tiles
 from geoseg.models.stac import Json, read_json
 
-CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+CONFIG, PREPROCESSOR, TRANSFORM = "config.json", "preprocessor_config.json", "albumentations_config_eval.json"
+
+SHAPING = ("Resize", "LongestMaxSize", "SmallestMaxSize", "PadIfNeeded", "CenterCrop", "ToTensorV2", "NoOp")
+"""Transforms of albumentations that change no pixel's number; tiles need none of them."""
 
 ACTIVATIONS = {None: None, "identity": None, "sigmoid": "sigmoid", "softmax": "softmax", "softmax2d": "softmax"}
 """What segmentation-models-pytorch lets follow a network, and our word; None leaves it to the number of scores."""
@@ -40,7 +43,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_smp(path: Path) -> Contents:
-    """What a folder of segmentation-models-pytorch tells, which is everything but scaling and names.
+    """What a folder of segmentation-models-pytorch tells; scaling only where a transform lies beside it.
 
     Raises
     ------
@@ -56,22 +59,39 @@ def read_smp(path: Path) -> Contents:
         )
     ours = ("in_channels", "classes", "activation", "aux_params", "encoder_weights")
     word = ACTIVATIONS[activation] or ("sigmoid" if scores == 1 else "softmax")
-    names = numbered_classes(scores)
+    names, transform = numbered_classes(scores), _normalization(path)
     return Contents(
         architecture=f"smp.{config['_model_class']}",
         framework="PyTorch",
         bands=_count(path, config, "in_channels"),
         classes=[(value + 1, f"class {value + 1}") for value in range(scores)] if word == "sigmoid" else names,
         scores=scores,
-        scaling=None,
+        scaling=None if transform is None else scaled(*transform),
         properties={
             "geoseg:activation": word,
+            **({"geoseg:value_range": [0, BYTES]} if transform is not None and transform[0] == 1 / BYTES else {}),
             "mlm:hyperparameters": {
                 key: value for key, value in config.items() if key not in ours and not key.startswith("_")
             },
         },
         unsaid=("classes", "resolution"),
     )
+
+
+def _normalization(path: Path) -> tuple[float, list[float], list[float]] | None:
+    """Factor, mean and deviation of a saved transform; None where it does anything else, or there is none."""
+    if not (path / TRANSFORM).is_file():
+        return None
+    steps = (read_json(path / TRANSFORM).get("transform") or {}).get("transforms") or []
+    kinds = [str(step.get("__class_fullname__")).rpartition(".")[2] for step in steps]
+    changing = [(kind, step) for kind, step in zip(kinds, steps, strict=True) if kind not in SHAPING]
+    if [kind for kind, _ in changing] != ["Normalize"] or changing[0][1].get("normalization", "standard") != "standard":
+        return None
+    (_, step) = changing[0]
+    mean, deviation, highest = step.get("mean"), step.get("std"), step.get("max_pixel_value")
+    if not isinstance(mean, list) or not isinstance(deviation, list) or len(mean) != len(deviation) or not mean:
+        return None
+    return (1 / highest, mean, deviation) if isinstance(highest, int | float) and highest > 0 else None
 
 
 def read_transformers(path: Path) -> Contents:

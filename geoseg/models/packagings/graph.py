@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -178,7 +179,9 @@ def _scaling(path: Path, metadata: Metadata, bands: int) -> list[Any]:
         return scaled(1 / BYTES)
     mean, deviation = (_value(path, metadata, key, None) for key in keys)
     for key, values in zip(keys, (mean, deviation), strict=True):
-        is_list = isinstance(values, list) and all(isinstance(item, int | float) for item in values)
+        is_list = isinstance(values, list) and all(
+            isinstance(item, int | float) and math.isfinite(item) for item in values
+        )
         if not is_list or len(values) != bands or (values is deviation and 0 in values):
             raise CatalogError(f"'{path}' has the {key} {metadata[key]} for {bands} bands; give one number for each.")
     return scaled(1 / BYTES, mean, deviation)
@@ -187,10 +190,10 @@ def _scaling(path: Path, metadata: Metadata, bands: int) -> list[Any]:
 def _number(path: Path, metadata: Metadata, key: str) -> float:
     """A number of the metadata; 0 where there is none."""
     value = _value(path, metadata, key, 0)
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise CatalogError(f"'{path}' has the {key} {metadata[key]}, which is no number; correct it.") from error
+    number = float(value) if isinstance(value, int | float) else math.nan
+    if not 0 <= number < math.inf:
+        raise CatalogError(f"'{path}' has the {key} {metadata[key]}, which is no number from 0 on; correct it.")
+    return number
 
 
 def _value(path: Path, metadata: Metadata, key: str, default: Any) -> Any:
