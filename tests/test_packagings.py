@@ -27,6 +27,7 @@ from geoseg.models.packagings import GAP, write_new_item
 from geoseg.models.spec import Band
 from geoseg.raster.bands import FileBand, match_bands
 from tests.rasters import write_raster
+from tests.test_item import check_schema
 
 SIDE = 64
 NAMES = {0: "_background", 1: "building", 2: "woodland"}
@@ -132,6 +133,8 @@ def test_a_segmentor_of_deepness_labels_as_the_plugin_does(
     metadata = SEGMENTOR | {"standardization_mean": MEAN, "standardization_std": DEVIATION, "seg_thresh": 0.5}
     path = save_onnx(tmp_path / "land.onnx", metadata, activation=torch.nn.Softmax(1))
     spec = find_model(path)
+    assert spec.classes[0].color == "#D9D9D9"
+    assert len({item.color for item in spec.classes}) == 3
     assert (spec.name, spec.class_names, spec.resolution) == ("land", list(NAMES.values()), 0.5)
     assert (spec.tile_size, spec.fixed_size, spec.activation, spec.threshold) == (SIDE, True, "none", 0.5)
     outputs = by_deepness(path, pixels, MEAN, DEVIATION)
@@ -373,6 +376,7 @@ def test_the_written_item_is_the_same_model(tmp_path: Path, monkeypatch: pytest.
     path = save_onnx(tmp_path / "land.onnx", SEGMENTOR)
     item, unsaid = write_new_item(path)
     assert (item, unsaid) == (Path("land.json"), ["bands"])
+    check_schema(json.loads(item.read_text()))
     assert find_model(item) == find_model(path)
     with pytest.raises(OutputError, match=r"'land.json' exists; remove it, or choose another file with --output"):
         write_new_item(path)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from geoseg.errors import CatalogError, GeosegError, GeosegWarning, OutputError
+from geoseg.models.background import ADDED, is_background_name
 from geoseg.models.packagings.contents import Contents
 from geoseg.models.packagings.folders import read_config, read_smp, read_transformers
 from geoseg.models.packagings.graph import read_onnx
@@ -27,6 +29,9 @@ EXTENSIONS = (
 
 GAP = "FILL IN: scale (value), z-score (mean, stddev), min-max (minimum, maximum) or none"
 """What a written item has for a scaling that nobody told; no item with it can be used."""
+
+GOLDEN = (5**0.5 - 1) / 2
+"""Turns of the colour circle from one class to the next, which comes near no former hue for long."""
 
 TASK = "semantic-segmentation"
 
@@ -144,7 +149,14 @@ def _name(path: Path) -> str:
 
 def _item(path: Path, contents: Contents, href: str) -> dict[str, Any]:
     """The item of a packaging, with its weights at an address."""
-    asset = {"href": href, "title": f"Weights of {_name(path)}", "roles": ["mlm:model", "mlm:weights"]}
+    bands = [{"name": name} for name in contents.band_names]
+    asset = {
+        "href": href,
+        "title": f"Weights of {_name(path)}",
+        "roles": ["mlm:model", "mlm:weights"],
+        "mlm:artifact_type": "onnx" if contents.framework == "ONNX" else "safetensors.torch.save_file",
+        "bands": bands,
+    }
     return {
         "type": "Feature",
         "stac_version": VERSION,
@@ -156,6 +168,7 @@ def _item(path: Path, contents: Contents, href: str) -> dict[str, Any]:
             "start_datetime": "2015-06-23T00:00:00Z",
             "end_datetime": "2100-01-01T00:00:00Z",
             "license": "other",
+            "bands": bands,
             "mlm:name": _name(path),
             "mlm:architecture": contents.architecture,
             "mlm:framework": contents.framework,
@@ -185,7 +198,10 @@ def _input(contents: Contents) -> Json:
 
 
 def _output(contents: Contents) -> Json:
-    classes = [{"value": value, "name": name, "description": name} for value, name in contents.classes]
+    classes = [
+        {"value": value, "name": name, "description": name, "color_hint": _color(position, name)}
+        for position, (value, name) in enumerate(contents.classes)
+    ]
     return {
         "name": "scores",
         "tasks": [TASK],
@@ -196,3 +212,11 @@ def _output(contents: Contents) -> Json:
         },
         "classification:classes": classes,
     }
+
+
+def _color(position: int, name: str) -> str:
+    """A colour for a class that has none: hues turned by the golden section, grey for background."""
+    if is_background_name(name):
+        return ADDED.color.removeprefix("#")
+    channels = hsv_to_rgb(position * GOLDEN % 1, 0.6, 0.85)
+    return "".join(f"{round(255 * channel):02X}" for channel in channels)
