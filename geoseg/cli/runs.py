@@ -10,7 +10,6 @@ import click
 
 from geoseg.cli.command import Command, argument, given, json, quiet
 from geoseg.cli.console import console, public, say
-from geoseg.cli.starting import start_early
 from geoseg.cli.watching import told, watched
 from geoseg.errors import PART_FAILED
 from geoseg.forking import prepare_workers
@@ -39,6 +38,8 @@ source = argument(
 @json
 def run(workflow: Sequence[str], quiet: bool, json: bool, **settings: Any) -> None:
     """Map imagery: labels, polygons and a report in the output folder."""
+    from geoseg.cli.starting import start_early
+
     options = given(settings)
     start_early(options)
     from geoseg import workflow as runs
