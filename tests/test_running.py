@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -52,10 +57,22 @@ def test_a_precision_that_is_none_is_refused() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_network_gives_what_it_gave() -> None:
     exact = SemanticModel(Runner(SPEC, opener)).score(PIXELS, MASK)
     fast = SemanticModel(Runner(SPEC, opener, compile=True)).score(PIXELS, MASK)
     torch.testing.assert_close(fast, exact, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_machine_without_a_compiler_is_told_of_it(tmp_path: Path) -> None:
+    code = "from tests.test_running import *; SemanticModel(Runner(SPEC, opener, compile=True)).score(PIXELS, MASK)"
+    environment = {"PATH": str(tmp_path), "HOME": str(tmp_path), "CXX": "no-compiler", "CC": "no-compiler"}
+    environment["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "cannot be compiled: " in last
+    assert last.endswith("; install a C++ compiler such as g++, or leave compile out.")
 
 
 def test_recurring_names_of_devices_are_checked() -> None:

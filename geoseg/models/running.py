@@ -24,6 +24,9 @@ Opener = Callable[[ModelSpec, torch.device], Network]
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
+_COMPILING = "torch._dynamo", "torch._inductor"
+"""Modules of torch whose errors are those of compiling a network, not of the network."""
+
 
 class Runner:
     """A network of a spec on a device.
@@ -74,6 +77,11 @@ class Runner:
         except (GeosegError, torch.OutOfMemoryError):
             raise
         except Exception as error:
+            if type(error).__module__.startswith(_COMPILING):
+                raise ModelError(
+                    f"model '{self.spec.name}' cannot be compiled: {_first_line(error)}; install a C++ compiler such "
+                    "as g++, or leave compile out."
+                ) from error
             raise ModelError(
                 f"model '{self.spec.name}' cannot be run on pixels of shape {tuple(scaled.shape)} (n, band, y, x): "
                 f"{_first_line(error)}; check its bands, tile_size and multiple ({self.spec.multiple} px)."
