@@ -92,3 +92,15 @@ def test_what_libraries_do_at_the_end_of_a_command_is_done() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[1] == "the end"
+
+
+def test_a_command_whose_output_cannot_be_written_does_not_end_as_done() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "geoseg", "--version"], stdout=full, stderr=full, check=False)
+    assert done.returncode != 0
+
+
+def test_a_command_without_an_output_ends_without_a_traceback() -> None:
+    command = f"{sys.executable} -m geoseg --version >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr

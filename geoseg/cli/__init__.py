@@ -14,7 +14,6 @@ import shlex
 import signal
 import sys
 import warnings
-from contextlib import suppress
 from importlib import metadata
 
 import click
@@ -90,11 +89,14 @@ class _Leaving:
     code = 1  # of an error that geoseg does not know, and Python has printed
 
     def end(self) -> None:
-        """Leave with the exit code."""
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
+        """Leave with the exit code; with Python's own where what was said could not be written."""
+        code = self.code
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed before the start is None
+            try:
                 stream.flush()
-        os._exit(self.code)
+            except (OSError, ValueError):
+                code = code or 120
+        os._exit(code)
 
 
 def _run(arguments: list[str]) -> int:

@@ -12,7 +12,6 @@ from geoseg.cli.command import Command, argument, given, json, quiet
 from geoseg.cli.console import console, public, say
 from geoseg.cli.watching import told, watched
 from geoseg.errors import PART_FAILED
-from geoseg.forking import prepare_workers
 from geoseg.stages import STAGES
 
 if TYPE_CHECKING:
@@ -140,8 +139,10 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
 @json
 def polygonize(input: Sequence[str], output: str, quiet: bool, json: bool, **settings: Any) -> None:  # noqa: A002
     """Turn a classified raster into polygons."""
+    from geoseg.cli.starting import load_libraries
+
     if settings.get("scheduler") is None:
-        prepare_workers(predicting=False)
+        load_libraries(predicting=False)
     from geoseg import workflow as runs
 
     with watched(quiet=quiet, json=json) as monitor:

@@ -28,13 +28,18 @@ def start_early(settings: Mapping[str, Any]) -> None:
     settings : mapping
         Options that were given.
     """
-    if not {"output"} <= settings.keys() or {"scheduler"} & settings.keys():
+    if "output" not in settings or "scheduler" in settings:
         return
     folder = Path(str(settings["output"]))
     is_begun = bool(settings.get("overwrite")) or _read(folder / RUN_FILE).get("status") != "finished"
     if is_begun or _is_changed(folder, settings):
-        with suppress(GeosegError):
-            forking.prepare_workers(predicting=is_begun)
+        load_libraries(predicting=is_begun)
+
+
+def load_libraries(*, predicting: bool) -> None:
+    """Start loading the libraries of workers that are to predict or not; an error is told when workers are needed."""
+    with suppress(GeosegError):
+        forking.prepare_workers(predicting=predicting)
 
 
 def _is_changed(folder: Path, settings: Mapping[str, Any]) -> bool:
