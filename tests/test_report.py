@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from dataclasses import astuple
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -39,9 +41,10 @@ from geoseg.raster.placing import PLAIN_PIXELS
 from geoseg.report import pictures, read_record, thinning, write_report
 from geoseg.report.areas import class_areas
 from geoseg.report.features import FeatureFile, count_features, smallest_of_largest
-from geoseg.report.findings import find, geobox_of
+from geoseg.report.findings import find
 from geoseg.report.framing import Frame
 from geoseg.report.imagery import read_imagery
+from geoseg.report.measures import LIMITS, geobox_of, kept_features, measure_features
 from geoseg.report.pictures import _Means, read_confidence, read_labels
 from geoseg.report.shapes import SUBPIXEL, Limits, _simplified, _tamed, encode, read_shapes
 from geoseg.report.thinning import thin
@@ -204,8 +207,8 @@ def test_what_a_run_has_measured_is_shown_until_its_labels_change(
         return result.areas, result.confidence[1].tolist(), result.confidence[2].tolist()
 
     with monkeypatch.context() as patched:
-        for name in ("class_areas", "read_confidence"):
-            patched.setattr(f"geoseg.report.findings.{name}", None)
+        for name in ("findings.class_areas", "measures.read_confidence"):
+            patched.setattr(f"geoseg.report.{name}", None)
         shown = found()
     content = kept.read_bytes()
     kept.unlink()
@@ -217,6 +220,29 @@ def test_what_a_run_has_measured_is_shown_until_its_labels_change(
     with rasterio.open(record.labels, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as labels:
         labels.write(np.ones(labels.shape, np.uint8), 1)
     assert set(found()[0]) == {1}
+
+
+def test_what_a_run_has_measured_of_its_polygons_is_what_their_file_says(run_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_folder, tmp_path / "out")
+    record = read_record(tmp_path / "out")
+    frame = Frame.of(geobox_of(record), side=2048, pixels=3e6)
+    assert record.features is not None
+    read, read_shapes = measure_features(FeatureFile(record.features, record.workflow["layer"]), frame, LIMITS)
+    kept = kept_features(record, frame, LIMITS)
+    assert kept is not None
+    measured, shapes = kept
+    assert len(shapes) > 10
+    assert measured.keys() == read.keys()
+    for value, item in measured.items():
+        assert astuple(item)[:-1] == pytest.approx(astuple(read[value])[:-1], rel=1e-12)
+        assert item.sizes.tolist() == read[value].sizes.tolist()
+    assert shapely.to_wkb(shapes.polygons).tolist() == shapely.to_wkb(read_shapes.polygons).tolist()
+    for name, values in read_shapes.columns.items():
+        np.testing.assert_array_equal(shapes.columns[name], values)
+
+    assert kept_features(record, frame, Limits(9, 999)) is None, "the preview draws others"
+    os.utime(record.features, ns=(1, 1))
+    assert kept_features(record, frame, LIMITS) is None, "it is another file"
 
 
 def test_labels_are_read_from_an_overview_and_not_from_all_pixels(tmp_path: Path) -> None:

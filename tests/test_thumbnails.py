@@ -22,9 +22,9 @@ from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.planning import Plan
 from geoseg.raster import open_raster
 from geoseg.report import RunRecord, read_record
-from geoseg.report.findings import geobox_of
 from geoseg.report.framing import Frame
 from geoseg.report.imagery import read_imagery, read_seen
+from geoseg.report.measures import geobox_of
 from geoseg.thumbnails import PictureGrid, Thumbnail
 from geoseg.workflow import make_report, read_workflow
 from geoseg.workflow.planning import make_plan

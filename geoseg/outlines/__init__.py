@@ -10,7 +10,7 @@ from geoseg.outlines.objects import RunObjects
 from geoseg.outlines.plan import LabelSource, OutlinePlan
 from geoseg.outlines.sources import LabelRaster, RunLabels
 from geoseg.outlines.warming import is_compiled
-from geoseg.outlines.writing import write_outlines
+from geoseg.outlines.writing import read_outlines, write_outlines
 
 __all__ = [
     "LabelSource",
@@ -21,5 +21,6 @@ __all__ = [
     "RunLabels",
     "RunObjects",
     "is_compiled",
+    "read_outlines",
     "write_outlines",
 ]

@@ -17,7 +17,7 @@ when the marker of the node that took it in is there. It knows files, tables and
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +92,10 @@ class OutlineFolder:
         """Write the features of a node."""
         return self._write_table(self.file(place, "arrow"), features)
 
-    def read_features(self, place: Place, begin: int = 0, end: int | None = None) -> pa.Table:
-        """Read some rows of the features of a node; nothing of the file stays open.
+    def read_features(
+        self, place: Place, begin: int = 0, end: int | None = None, *, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Read some rows of the features of a node, of all columns unless some are named; the file is closed then.
 
         Raises
         ------
@@ -101,6 +103,7 @@ class OutlineFolder:
             They are missing or damaged.
         """
         with _mapped(self.file(place, "arrow")) as table:
+            table = table if columns is None else table.select(list(columns))
             return table.take(np.arange(begin, len(table) if end is None else end))  # a copy, so that the file can go
 
     def read_keys(self, place: Place) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

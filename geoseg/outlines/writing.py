@@ -1,11 +1,13 @@
-"""The polygons of an outline to a file, in raster order, streamed."""
+"""The polygons of an outline, in raster order, streamed; and to a file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
+
+import pyarrow as pa
 
 from geoseg.outlines.clipping import clip
 from geoseg.outlines.merging import merge
@@ -14,6 +16,37 @@ from geoseg.outlines.plan import OutlinePlan
 from geoseg.outlines.regularizing import regularize
 from geoseg.vector import COLUMNS, StyledClass, write_features
 from geoseg.vectorize import renamed
+
+
+def read_outlines(plan: OutlinePlan, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Read the features of all blocks and nodes as they are written to files, but for the names of classes.
+
+    Parameters
+    ----------
+    plan : OutlinePlan
+        Whose polygons are all on disk.
+    columns : sequence of str, optional
+        The only ones that are read besides ``key``, of a plan whose features are written as they were traced.
+
+    Yields
+    ------
+    Table
+        Features in raster order, some ten thousand at once.
+
+    Raises
+    ------
+    DamagedError
+        A file of the folder is missing or damaged.
+    """
+    places = [*plan.tree.blocks(), *plan.tree.nodes()]
+    keys, sizes = zip(*map(plan.folder.read_keys, places), strict=True) if places else ((), ())
+    chosen = None if columns is None else [*columns, "key"]
+    bands = merge(keys, sizes, [partial(plan.folder.read_features, place, columns=chosen) for place in places])
+    if plan.tolerance is not None:
+        bands = regularize(bands, plan)
+        if plan.region is not None:
+            bands = map(partial(clip, region=plan.region, transform=plan.transform, crs=plan.crs), bands)
+    return bands if plan.objects is None else plan.objects.describe(bands, plan.names)
 
 
 def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[StyledClass] | None) -> int:
@@ -35,17 +68,11 @@ def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[St
     int
         Number of features.
     """
-    places = [*plan.tree.blocks(), *plan.tree.nodes()]
-    keys, sizes = zip(*map(plan.folder.read_keys, places), strict=True) if places else ((), ())
-    bands = merge(keys, sizes, [partial(plan.folder.read_features, place) for place in places])
-    if plan.tolerance is not None:
-        bands = regularize(bands, plan)
-        if plan.region is not None:
-            bands = map(partial(clip, region=plan.region, transform=plan.transform, crs=plan.crs), bands)
+    bands = read_outlines(plan)
     geometry: Literal["Polygon", "MultiPolygon"] = "Polygon" if plan.shaping.connectivity == 4 else "MultiPolygon"
     write = partial(write_features, path, layer=layer, crs=plan.crs, style=style)
     if plan.objects is None:
         columns = {name: kind for name, kind in COLUMNS.items() if name != "confidence" or plan.source.has_confidence}
         named = (renamed(band, plan.names) for band in bands)
         return write(batches=named, geometry_type=geometry, columns=columns)
-    return write(batches=plan.objects.describe(bands, plan.names), geometry_type="MultiPolygon", columns=OF_OBJECTS)
+    return write(batches=bands, geometry_type="MultiPolygon", columns=OF_OBJECTS)

@@ -3,9 +3,17 @@
 It reads a run folder, and imagery in overviews. It knows nothing of how a run goes, nor of Dask.
 """
 
-from geoseg.report.findings import keep_measures
+from geoseg.report.measures import keep_features, keep_measures, measure_outlines
 from geoseg.report.page import write_report
 from geoseg.report.preview import write_preview
 from geoseg.report.record import RunRecord, read_record
 
-__all__ = ["RunRecord", "keep_measures", "read_record", "write_preview", "write_report"]
+__all__ = [
+    "RunRecord",
+    "keep_features",
+    "keep_measures",
+    "measure_outlines",
+    "read_record",
+    "write_preview",
+    "write_report",
+]

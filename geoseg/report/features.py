@@ -1,16 +1,16 @@
 """Polygons of a run, counted and measured as a stream: how many, how large, how sure, by class.
 
-Files are read in batches and only what is counted is kept, so memory does not depend on their number. It knows vector
-files as geoseg writes them; nothing of pictures.
+They are read in batches and only what is counted is kept, so memory does not depend on their number. It knows vector
+files as geoseg writes them, and outlines before they are in one; nothing of pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyogrio
 from numpy.typing import NDArray
+
+from geoseg.outlines import OutlinePlan, read_outlines
 
 BATCH = 32_768
 """Features that are read at once."""
@@ -88,6 +90,68 @@ class ClassFeatures:
         self.weight += float(weight[np.isfinite(confidence)].sum())
 
 
+Batch = dict[str, NDArray[Any]]
+"""Features by column."""
+
+
+class FeatureSource(Protocol):
+    """Where polygons are read from."""
+
+    @property
+    def is_in_degrees(self) -> bool:
+        """Whether its coordinates are longitude and latitude, whatever the run's CRS is."""
+
+    def columns(self) -> list[str]:
+        """Names of the columns but the geometry."""
+
+    def batches(
+        self, columns: Sequence[str], *, min_area: float | None = None, geometry: bool = False
+    ) -> Iterator[Batch]:
+        """Read columns, batch by batch.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            Which.
+        min_area : float, optional
+            Leave out features with a smaller ``area_m2``.
+        geometry : bool
+            Whether to read ``geometry`` too, as WKB.
+
+        Yields
+        ------
+        dict
+            Columns by name.
+        """
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """The polygons of a run before they are in a file; where none is straightened, which is not worth doing twice.
+
+    Attributes
+    ----------
+    plan : OutlinePlan
+        Whose polygons are all on disk.
+    """
+
+    plan: OutlinePlan
+    is_in_degrees: ClassVar[bool] = False
+
+    def columns(self) -> list[str]:
+        """Names of the columns but the geometry."""
+        of_objects = ["score", "instance"]
+        return ["class", "area_m2", *(["confidence", "pixels"] if self.plan.objects is None else of_objects)]
+
+    def batches(
+        self, columns: Sequence[str], *, min_area: float | None = None, geometry: bool = False
+    ) -> Iterator[Batch]:
+        """Read columns, batch by batch; see `FeatureSource`."""
+        names = [*columns, *(["geometry"] if geometry else [])]
+        for table in read_outlines(self.plan, names if self.plan.objects is None else None):
+            yield from _large(table.select(names).combine_chunks().to_batches(), names, min_area)
+
+
 @dataclass(frozen=True)
 class FeatureFile:
     """A polygon file of a run.
@@ -121,36 +185,14 @@ class FeatureFile:
 
     def batches(
         self, columns: Sequence[str], *, min_area: float | None = None, geometry: bool = False
-    ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Read columns, batch by batch.
-
-        Parameters
-        ----------
-        columns : sequence of str
-            Which.
-        min_area : float, optional
-            Leave out features with a smaller ``area_m2``.
-        geometry : bool
-            Whether to read ``geometry`` too, as WKB.
-
-        Yields
-        ------
-        dict
-            Columns by name.
-        """
+    ) -> Iterator[Batch]:
+        """Read columns, batch by batch; see `FeatureSource`."""
+        names = [*columns, *(["geometry"] if geometry else [])]
         if self.path.suffix.lower() == ".parquet":
-            tables = self._parquet_batches([*columns, *(["geometry"] if geometry else [])], min_area)
+            with closing(pq.ParquetFile(self.path)) as file:
+                yield from _large(file.iter_batches(BATCH, columns=names), names, min_area)
         else:
-            tables = self._ogr_batches(columns, min_area, geometry=geometry)
-        for table in tables:
-            if len(table):
-                names = [*columns, *(["geometry"] if geometry else [])]
-                yield {name: table.column(name).to_numpy(zero_copy_only=False) for name in names}
-
-    def _parquet_batches(self, columns: list[str], min_area: float | None) -> Iterator[pa.RecordBatch]:
-        with closing(pq.ParquetFile(self.path)) as file:
-            for batch in file.iter_batches(BATCH, columns=columns):
-                yield batch if min_area is None else batch.filter(pc.greater_equal(batch.column("area_m2"), min_area))
+            yield from _large(self._ogr_batches(columns, min_area, geometry=geometry), names, None)
 
     def _ogr_batches(
         self, columns: Sequence[str], min_area: float | None, *, geometry: bool
@@ -168,8 +210,16 @@ class FeatureFile:
         return self.layer if self.path.suffix.lower() == ".gpkg" else None
 
 
-def count_features(file: FeatureFile) -> dict[int, ClassFeatures]:
-    """Count and measure the features of a file, by the value of their class."""
+def _large(batches: Iterable[pa.RecordBatch], names: Sequence[str], min_area: float | None) -> Iterator[Batch]:
+    """Columns of the features that are not too small."""
+    for batch in batches:
+        kept = batch if min_area is None else batch.filter(pc.greater_equal(batch.column("area_m2"), min_area))
+        if len(kept):
+            yield {name: kept.column(name).to_numpy(zero_copy_only=False) for name in names}
+
+
+def count_features(file: FeatureSource) -> dict[int, ClassFeatures]:
+    """Count and measure features, by the value of their class."""
     has_objects = "instance" in file.columns()
     columns = ["class", "area_m2", *(["score", "instance"] if has_objects else ["confidence", "pixels"])]
     totals: dict[int, ClassFeatures] = {}

@@ -6,30 +6,31 @@ It gathers; how each is read stands beside it, and how it looks is the page's ma
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
-from odc.geo.crs import CRS
-from odc.geo.geobox import GeoBox
 
-from geoseg.errors import DamagedError, GeosegError, ReportError, ReportWarning
+from geoseg.errors import GeosegError, ReportError, ReportWarning
 from geoseg.models.spec import NODATA
 from geoseg.raster import Raster, open_raster, read_legend
-from geoseg.raster.options import configured
 from geoseg.report.areas import ClassArea, class_areas
-from geoseg.report.features import ClassFeatures, FeatureFile, count_features, smallest_of_largest
+from geoseg.report.features import ClassFeatures, FeatureFile
 from geoseg.report.framing import Frame
 from geoseg.report.imagery import ImageryPicture, read_imagery, read_seen
-from geoseg.report.pictures import Picture, read_confidence, read_labels
-from geoseg.report.record import LegendClass, RunRecord, read_record, spoken
-from geoseg.report.shapes import Limits, Shapes, read_shapes
-from geoseg.store.arrays import read_arrays, write_arrays
-from geoseg.thumbnails import PIXELS, SIDE, choose_bands
+from geoseg.report.measures import (
+    coarse,
+    find_confidence,
+    geobox_of,
+    kept_features,
+    kept_measures,
+    measure_features,
+)
+from geoseg.report.pictures import Picture, read_labels
+from geoseg.report.record import LegendClass, RunRecord, spoken
+from geoseg.report.shapes import Limits, Shapes
+from geoseg.thumbnails import choose_bands
 
 CONFIDENCE_BINS = 20
 
@@ -86,13 +87,6 @@ class Findings:
         return parts
 
 
-def geobox_of(record: RunRecord) -> GeoBox:
-    """The grid of a run's rasters."""
-    height, width = record.raster["shape"]
-    crs = record.raster["crs"]
-    return GeoBox((height, width), Affine(*record.raster["transform"]), None if crs is None else CRS(crs))
-
-
 def find(record: RunRecord, imagery: OpenImagery, *, side: int, pixels: float, limits: Limits) -> Findings:
     """Read what a report shows.
 
@@ -120,9 +114,9 @@ def find(record: RunRecord, imagery: OpenImagery, *, side: int, pixels: float, l
     frame = Frame.of(geobox_of(record), side=side, pixels=pixels)
     labels = read_labels(record, frame)
     features, shapes = find_features(record, frame, limits)
-    small, kept = _coarse(frame, side, pixels), _kept_measures(record)
+    small, kept = coarse(frame, side, pixels), kept_measures(record)
     has_confidence = "confidence" in kept and kept["confidence"].shape == small.shape
-    confidence = (kept["confidence"], kept["mask"]) if has_confidence else _find_confidence(record, small)
+    confidence = (kept["confidence"], kept["mask"]) if has_confidence else find_confidence(record, small)
     areas = {int(value): ClassArea(int(count), float(area)) for value, count, area in kept.get("areas", ())}
     return Findings(
         frame=frame,
@@ -135,51 +129,6 @@ def find(record: RunRecord, imagery: OpenImagery, *, side: int, pixels: float, l
     )
 
 
-@configured()
-def keep_measures(folder: Path, *_: object) -> None:
-    """Measure areas and confidence once labels are written: of a large raster that takes longer than all else here.
-
-    Parameters
-    ----------
-    folder : Path
-        The run's folder.
-    *_
-        What has to be done before.
-    """
-    record = read_record(folder)
-    frame = Frame(geobox_of(record))
-    areas, confidence = class_areas(record.labels, frame), _find_confidence(record, _coarse(frame, SIDE, PIXELS))
-    columns = np.array([[value, item.pixels, item.area] for value, item in areas.items()]).reshape(-1, 3)
-    arrays = {"labels": _state_of(record.labels), "areas": columns}
-    if confidence is not None:
-        arrays |= dict(zip(("confidence", "mask"), confidence, strict=True))
-    write_arrays(_measures(record), record.folder.state, arrays)
-
-
-def _kept_measures(record: RunRecord) -> Mapping[str, NDArray[Any]]:
-    """What `keep_measures` has left of this very label raster; nothing where it has not, or where it is damaged."""
-    try:
-        kept = read_arrays(_measures(record), None)
-        return kept if np.array_equal(kept["labels"], _state_of(record.labels)) else {}
-    except (DamagedError, OSError, LookupError):
-        return {}
-
-
-def _measures(record: RunRecord) -> Path:
-    return record.folder.state / "measures.npz"
-
-
-def _state_of(path: Path) -> NDArray[np.int64]:
-    """Size and time of change of a file."""
-    status = path.stat()
-    return np.array([status.st_size, status.st_mtime_ns])
-
-
-def _coarse(frame: Frame, side: int, pixels: float) -> Frame:
-    """The frame of confidence, beside one of such limits."""
-    return Frame.of(frame.raster, side=side // 2, pixels=pixels / 4)
-
-
 def find_features(record: RunRecord, frame: Frame, limits: Limits) -> tuple[dict[int, ClassFeatures], Shapes | None]:
     """Count the polygons of a run, and read the largest; nothing where no file can be read in parts."""
     if record.features is None:
@@ -188,9 +137,7 @@ def find_features(record: RunRecord, frame: Frame, limits: Limits) -> tuple[dict
     if not file.is_readable:
         _warn(f"{file.path} is too large to be read in parts, so the report has no polygons; add a .gpkg to features.")
         return {}, None
-    counted = count_features(file)
-    sizes = np.sum([item.sizes for item in counted.values()], axis=0) if counted else np.zeros(1, np.int64)
-    return counted, read_shapes(file, frame, limits, smallest_of_largest(sizes, limits.count))
+    return kept_features(record, frame, limits) or measure_features(file, frame, limits)
 
 
 def find_imagery(record: RunRecord, imagery: OpenImagery, frame: Frame) -> ImageryPicture | None:
@@ -221,15 +168,6 @@ def legend_of(record: RunRecord) -> list[LegendClass]:
         raise ReportError(f"{record.labels} cannot be read; run the same command again.") from error
     colors = {value: "#{:02x}{:02x}{:02x}".format(*color) for value, color in legend.colors.items()}
     return [LegendClass(value, spoken(name), colors.get(value, GREY)) for value, name in sorted(legend.names.items())]
-
-
-def _find_confidence(record: RunRecord, frame: Frame) -> tuple[Picture, NDArray[np.bool_]] | None:
-    """Mean confidence; None where the state of the run has none, or is damaged."""
-    try:
-        return read_confidence(record, frame)
-    except DamagedError as error:
-        _warn(f"the report of {record.path} lacks the confidence, because {error}")
-        return None
 
 
 def _warn(sentence: str) -> None:

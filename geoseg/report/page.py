@@ -24,17 +24,14 @@ from geoseg.raster.options import configured
 from geoseg.report import account, results, wording
 from geoseg.report.findings import Findings, OpenImagery, find, legend_of
 from geoseg.report.mapping import map_data
+from geoseg.report.measures import LIMITS
 from geoseg.report.naming import subject_of
 from geoseg.report.record import LegendClass, RunRecord
-from geoseg.report.shapes import Limits
 from geoseg.report.values import values_section
 from geoseg.report.viewer import map_section
 from geoseg.thumbnails import PIXELS, SIDE
 
 NAME = "report.html"
-
-LIMITS = Limits(count=20_000, vertices=250_000)
-"""Polygons of the map: about a megabyte, and drawn at once."""
 
 
 @configured()

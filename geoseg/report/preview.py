@@ -15,9 +15,10 @@ from geoseg.errors import OutputError
 from geoseg.files import write_file
 from geoseg.raster.options import configured
 from geoseg.report.cartography import INK, MUTED, PAPER, draw_north, draw_scale
-from geoseg.report.findings import OpenImagery, geobox_of
+from geoseg.report.findings import OpenImagery
 from geoseg.report.framing import Frame
 from geoseg.report.lettering import Lettering
+from geoseg.report.measures import geobox_of
 from geoseg.report.naming import credit_of, subject_of
 from geoseg.report.panels import Panels
 from geoseg.report.record import LegendClass, RunRecord

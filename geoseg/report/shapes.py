@@ -17,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from geoseg.report.features import FeatureFile
+from geoseg.report.features import FeatureSource
 from geoseg.report.framing import Frame
 
 TOLERANCE = 0.35
@@ -90,13 +90,13 @@ class Shapes:
         return Shapes(self.polygons[order], {name: values[order] for name, values in self.columns.items()})
 
 
-def read_shapes(file: FeatureFile, frame: Frame, limits: Limits, min_area: float | None = None) -> Shapes:
-    """Read the largest polygons of a file.
+def read_shapes(file: FeatureSource, frame: Frame, limits: Limits, min_area: float | None = None) -> Shapes:
+    """Read the largest polygons.
 
     Parameters
     ----------
-    file : FeatureFile
-        The file.
+    file : FeatureFile or Outlines
+        Of these.
     frame : Frame
         The picture.
     limits : Limits
@@ -161,7 +161,7 @@ def _without_small_holes(polygons: NDArray[np.object_], least: float) -> NDArray
     return found
 
 
-def _placing(file: FeatureFile, frame: Frame) -> Callable[[NDArray[np.object_]], NDArray[np.object_]]:
+def _placing(file: FeatureSource, frame: Frame) -> Callable[[NDArray[np.object_]], NDArray[np.object_]]:
     """From a file's coordinates to a picture's pixels, without what its pixels cannot show."""
     inverse = ~frame.transform
     from_degrees = None

@@ -118,6 +118,7 @@ def _opened(path: Path, mode: str = "") -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(address, timeout=PATIENCE, isolation_level=None, uri=True)) as connection:
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            connection.execute("PRAGMA secure_delete = OFF")
             yield connection
     except sqlite3.Error as error:
         raise OutputError(f"'{path}' {_reason(str(error))}") from error
@@ -168,13 +169,15 @@ def _copy_layer(connection: sqlite3.Connection, layer: str, srs_id: int | None) 
         _copy(connection, name, f"table_name IN ({_text(layer)}, 'gpkg_spatial_ref_sys')")
     _create(connection, layer)
     column = next(connection.execute("SELECT column_name FROM fresh.gpkg_geometry_columns"))[0]
-    placed = {} if srs_id is None else {column: f"gpkg_placed({_quoted(column)}, {srs_id})"}
-    _copy(connection, layer, "1", placed)
+    if srs_id is None:
+        _fill(connection, layer)
+    else:
+        _copy(connection, layer, "1", {column: f"gpkg_placed({_quoted(column)}, {srs_id})"})
     index = f"rtree_{layer}_{column}"
     _create(connection, index)
     for part in ("node", "rowid", "parent"):  # the index as GDAL has packed it
         connection.execute(f"DELETE FROM main.{_quoted(f'{index}_{part}')}")
-        _copy(connection, f"{index}_{part}", "1")
+        _fill(connection, f"{index}_{part}")
 
 
 def _renumbered(connection: sqlite3.Connection) -> int | None:
@@ -244,6 +247,11 @@ def _copy(
         f"INSERT INTO main.{_quoted(table)} ({', '.join(map(_quoted, names))})"
         f" SELECT {', '.join(values)} FROM fresh.{_quoted(table)} WHERE {where} ON CONFLICT DO NOTHING"
     )
+
+
+def _fill(connection: sqlite3.Connection, table: str) -> None:
+    """Copy all rows to an empty table that was created alike: SQLite then copies records without looking into them."""
+    connection.execute(f"INSERT INTO main.{_quoted(table)} SELECT * FROM fresh.{_quoted(table)}")
 
 
 def _tables(connection: sqlite3.Connection, schema: str) -> list[str]:

@@ -158,7 +158,12 @@ def _recoded(labels: Labels, nodata: int | None, classes: Collection[int] | None
     void = nodata
     if void is None or not np.iinfo(labels.dtype).min <= void <= np.iinfo(labels.dtype).max:
         labels, void = _with_free_label(labels)
-    if classes is not None:
+    if classes is not None and labels.dtype == np.uint8:
+        kept = np.full(256, void, np.uint8)
+        chosen = [value for value in classes if 0 <= value < len(kept)]
+        kept[chosen] = chosen
+        labels = np.take(kept, labels)
+    elif classes is not None:
         labels = np.where(np.isin(labels, list(classes)), labels, labels.dtype.type(void))
     return labels, void
 

@@ -43,7 +43,7 @@ from geoseg.peak_memory import read_peaks, reset_peak_memory
 from geoseg.planning import Plan
 from geoseg.raster.arrays import sendable
 from geoseg.raster.options import configured
-from geoseg.report import keep_measures
+from geoseg.report import keep_features, keep_measures, measure_outlines
 from geoseg.signatures import ResumeArguments, RunArguments
 from geoseg.stages import totals
 from geoseg.store import RunFolder
@@ -356,12 +356,13 @@ def _write(
 ) -> None:
     """Write results at the same time, each on a worker, which tries again as it does with blocks.
 
-    Labels are measured for the report once they are written, while others still are.
+    What the report shows of labels and polygons is measured meanwhile.
     """
     submit: Callable[..., Any] = partial(client.submit, attempt, pure=False, retries=wanted.retries)
     run = uuid.uuid4().hex[:8]
     style, futures = styled_classes(made), []
-    measured: Future[None] | None = None
+    measured: list[Future[Any]] = []
+    features = [path for path in files if path not in outputs.rasters]
     for path in files:
         key = (f"write-{run}", path.name)
         if path in outputs.rasters:
@@ -369,10 +370,14 @@ def _write(
         else:
             futures.append(submit(write_outlines, outlines, path.absolute(), wanted.layer, style, key=key))
         if path == outputs.labels and wanted.report:
-            measured = submit(keep_measures, shared.path, futures[-1], key=f"measure-{run}")
+            measured.append(submit(keep_measures, shared.path, futures[-1], key=f"measure-labels-{run}"))
+    if features and wanted.report:
+        counted = submit(measure_outlines, outlines, shared.path, key=f"measure-features-{run}")
+        arguments = shared.path, [path.absolute() for path in features], counted, futures
+        measured.append(submit(keep_features, *arguments, key=f"keep-features-{run}"))
     results_of(client, futures)
-    if measured is not None:
-        measured.exception()  # waits; where it has failed, the report measures itself
+    for future in measured:
+        future.exception()  # waits; where it has failed, the report measures itself
 
 
 def _raise_failures(result: RunResult) -> None:
