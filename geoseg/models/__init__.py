@@ -43,6 +43,7 @@ __all__ = [
     "Prompts",
     "Scaling",
     "Task",
+    "find_family",
     "is_promptable",
     "load_model",
     "needs_words",
@@ -245,16 +246,27 @@ def load_model(
     """
     require_trust(spec)
     spec = with_background(spec)
-    if spec.parts:
+    if spec.parts and not spec.is_ensemble:
         parts = (load_model(part, device, precision=precision, compile=compile) for part in spec.parts)
         return import_module("geoseg.models.together").Together(spec, *parts)
+    return _model(spec, _augmented(spec, _opener(spec)), device, precision, compile)
+
+
+def _opener(spec: ModelSpec) -> Callable[..., Any]:
+    """What opens the network of a spec, or those of an ensemble as one."""
+    if spec.is_ensemble:
+        members: Callable[..., Any] = import_module("geoseg.models.averaging").ensemble(
+            [_opener(part) for part in spec.parts]
+        )
+        return members
     adapter = import_module(_family(spec).adapter)
     if (spec.task if spec.watershed is None else SEMANTIC) not in getattr(adapter, "TASKS", (SEMANTIC,)):
         raise ModelError(
             f"model '{spec.name}' does {spec.task}, which {spec.architecture or spec.framework} cannot; correct "
             "mlm:tasks or mlm:architecture in its entry."
         )
-    return _model(spec, _augmented(spec, adapter.open_network), device, precision, compile)
+    opener: Callable[..., Any] = adapter.open_network
+    return opener
 
 
 def require_trust(spec: ModelSpec) -> None:
@@ -265,8 +277,8 @@ def require_trust(spec: ModelSpec) -> None:
     WeightsError
         The model, or a part of it, is TorchScript and not trusted.
     """
-    for part in spec.parts or (spec,):
-        if part.framework == "torchscript" and not part.trust_model:
+    for part in spec.networks:
+        if part.framework == "torchscript" and not (part.trust_model or spec.trust_model):
             raise WeightsError(
                 f"model '{part.name}' is a TorchScript program ({part.weights}), which can read and write files when "
                 "it runs; give --trust-model (trust_model: true) if you trust its author, or export it again as ONNX "
@@ -318,7 +330,7 @@ def wrap(
 
 def packages_of(spec: ModelSpec) -> tuple[str, ...]:
     """Packages besides torch whose version may change what a model gives, those of its parts included."""
-    family = FRAMEWORKS.get(spec.framework) if spec.framework != "pytorch" else _family_of(spec.architecture)
+    family = FRAMEWORKS.get(spec.framework) if spec.framework != "pytorch" else find_family(spec.architecture)
     own = () if family is None else family.packages
     separating = () if spec.watershed is None else ("scikit-image", "scipy")
     return tuple(dict.fromkeys([*own, *separating, *(name for part in spec.parts for name in packages_of(part))]))
@@ -326,13 +338,13 @@ def packages_of(spec: ModelSpec) -> tuple[str, ...]:
 
 def is_promptable(spec: ModelSpec) -> bool:
     """Say whether a model takes prompts."""
-    family = _family_of(spec.architecture)
+    family = find_family(spec.architecture)
     return family is not None and family.is_promptable
 
 
 def needs_words(spec: ModelSpec) -> bool:
     """Say whether a model can do nothing without words."""
-    family = _family_of(spec.architecture)
+    family = find_family(spec.architecture)
     return family is not None and family.needs_words
 
 
@@ -373,8 +385,8 @@ def _model(
     return getattr(import_module(home), kind)(runner)
 
 
-def _family_of(architecture: str) -> Family | None:
-    """The first family whose pattern fits."""
+def find_family(architecture: str) -> Family | None:
+    """Return the first family whose pattern fits an architecture's name; None where none does."""
     return next((family for pattern, family in FAMILIES.items() if fnmatchcase(architecture, pattern)), None)
 
 
@@ -388,7 +400,7 @@ def _family(spec: ModelSpec) -> Family:
             f"model '{spec.name}' has the framework '{spec.framework}', which cannot be opened; "
             f"{nearest(spec.framework, known)}."
         )
-    found = _family_of(spec.architecture)
+    found = find_family(spec.architecture)
     if found is not None:
         return found
     families = dict.fromkeys(pattern.partition(".")[0] for pattern in FAMILIES)

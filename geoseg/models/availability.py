@@ -6,14 +6,14 @@ It looks at paths, sizes and checksums; it fetches nothing and loads no deep-lea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from geoseg.errors import WeightsError
 from geoseg.models.spec import ModelSpec
 from geoseg.models.weight_files import list_files
 from geoseg.models.weights import local_weights, weights_digest, weights_size
 
-State = Literal["here", "to fetch", "missing"]
+State = Literal["missing", "to fetch", "here"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,17 @@ class Availability:
 
 
 def find_availability(spec: ModelSpec) -> Availability:
-    """Look for the weights of a model."""
+    """Look for the weights of a model; those of an ensemble are where the farthest of its members is."""
+    if spec.parts:
+        found = [find_availability(part) for part in spec.parts]
+        sizes, intact = [item.size for item in found], [item.intact for item in found if item.intact is not None]
+        farthest = next(item.state for state in get_args(State) for item in found if item.state == state)
+        return Availability(
+            state=farthest,
+            place=", ".join(item.place for item in found),
+            size=None if None in sizes else sum(size or 0 for size in sizes),
+            intact=all(intact) if intact else None,
+        )
     if spec.weights is None:
         return Availability("missing", spec.obtain or "give them with --weights FILE")
     path, size = local_weights(spec), weights_size(spec)

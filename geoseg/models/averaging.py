@@ -1,11 +1,11 @@
-"""A network that looks at a tile several times, turned, flipped and scaled, and averages what it says.
+"""Means of probabilities: of a network that looks at a tile several times, and of the members of an ensemble.
 
 It knows scores, not which network gives them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
@@ -26,6 +26,41 @@ def averager(opener: Opener) -> Opener:
         return network if spec.tta is None else Averager(network, spec.tta, spec.activation, spec.multiple)
 
     return open_network
+
+
+def ensemble(openers: Sequence[Opener]) -> Opener:
+    """Make the openers of the members of an ensemble one, for a spec whose parts they are."""
+
+    def open_network(spec: ModelSpec, device: torch.device) -> Network:
+        members = [opener(part, device) for opener, part in zip(openers, spec.parts, strict=True)]
+        return Ensemble(members, spec.activation)
+
+    return open_network
+
+
+class Ensemble(torch.nn.Module):
+    """Scaled pixels to the scores of the mean probabilities of all members.
+
+    Parameters
+    ----------
+    members : sequence of callable
+        Scaled pixels, float32 (n, band, y, x), to scores, float32 (n, class, y, x).
+    activation : str
+        What turns scores into probabilities.
+    """
+
+    def __init__(self, members: Sequence[Network], activation: Activation) -> None:
+        super().__init__()
+        self.modules_of_members = torch.nn.ModuleList(item for item in members if isinstance(item, torch.nn.Module))
+        self._members, self._activation = tuple(members), activation
+
+    def forward(self, scaled: torch.Tensor) -> torch.Tensor:
+        """Score by every member, and average."""
+        first, *others = self._members
+        total = probabilities_of(first(scaled), self._activation)
+        for member in others:
+            total = total + probabilities_of(member(scaled), self._activation)
+        return scores_of(total / len(self._members), self._activation)
 
 
 class Averager(torch.nn.Module):
@@ -63,19 +98,24 @@ class Averager(torch.nn.Module):
             size = [max(1, round(side * scale / self._multiple)) * self._multiple for side in scaled.shape[2:]]
             found = self._look(_resized(scaled, size))
             total = _resized(found, list(scaled.shape[2:])) + total
-        return self._score(total / (len(self._tta.turns) + len(self._tta.scales)))
+        return scores_of(total / (len(self._tta.turns) + len(self._tta.scales)), self._activation)
 
     def _look(self, view: torch.Tensor) -> torch.Tensor:
-        scores = self.network(view.contiguous(memory_format=_order(view))).float()
-        if self._activation == "softmax":
-            return scores.softmax(1)
-        return scores.sigmoid() if self._activation == "sigmoid" else scores
+        return probabilities_of(self.network(view.contiguous(memory_format=_order(view))), self._activation)
 
-    def _score(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """What the activation turns into these probabilities."""
-        if self._activation == "softmax":
-            return probabilities.clamp_min(SMALLEST).log()
-        return probabilities.logit(SMALLEST) if self._activation == "sigmoid" else probabilities
+
+def probabilities_of(scores: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """Turn scores (n, class, y, x) of any precision into probabilities, float32."""
+    if activation == "softmax":
+        return scores.float().softmax(1)
+    return scores.float().sigmoid() if activation == "sigmoid" else scores.float()
+
+
+def scores_of(probabilities: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """Return what an activation turns into these probabilities, float32 (n, class, y, x)."""
+    if activation == "softmax":
+        return probabilities.clamp_min(SMALLEST).log()
+    return probabilities.logit(SMALLEST) if activation == "sigmoid" else probabilities
 
 
 def turned(pixels: torch.Tensor, turns: int, flips: bool) -> torch.Tensor:

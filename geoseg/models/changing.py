@@ -43,6 +43,11 @@ def changed(
     WorkflowError
         A value that cannot be used, or that this model has no use for.
     """
+    if weights is not None and spec.is_ensemble:
+        raise WorkflowError(
+            f"weights are one file or folder, and model '{spec.name}' has {len(spec.parts)} members with weights each; "
+            "change them in a copy of its entry."
+        )
     if weights is not None:
         spec = with_own_size(spec.with_weights(_existing(weights)))
     refinement = spec.refine if refine is None else read_refinement(refine)

@@ -7,15 +7,25 @@ tiling needs beyond it (``geoseg:``, every field optional). It opens no weights 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
-from urllib.parse import urlsplit
 
 from geoseg.errors import WorkflowError
+from geoseg.models.architectures import read_architecture
 from geoseg.models.background import class_problem
+from geoseg.models.item_assets import (
+    ENSEMBLE,
+    find_assets,
+    read_checksum,
+    read_framework,
+    read_weights,
+    read_weights_bytes,
+)
 from geoseg.models.item_document import NUMBER, Document
 from geoseg.models.item_signature import (
+    default_activation,
     read_bands,
     read_channels,
     read_classes,
@@ -27,25 +37,12 @@ from geoseg.models.item_signature import (
     read_value_range,
 )
 from geoseg.models.refinement import read_refinement
-from geoseg.models.spec import Activation, ModelSpec
-from geoseg.models.stac import Json, absolute
+from geoseg.models.spec import RAMP, Activation, ModelSpec
+from geoseg.models.stac import Json
 from geoseg.models.tta import read_tta
 from geoseg.models.watershed import read_watershed
-from geoseg.models.weights import hub_name
 
 _Settings = TypeVar("_Settings")
-
-MULTIHASH = "1220"
-"""Prefix of a SHA-256 in ``file:checksum``: code 0x12, 0x20 bytes (https://github.com/multiformats/multihash)."""
-
-LIBRARIES = {"segmentation_models_pytorch": "smp", "torchvision": "torchvision", "transformers": "transformers"}
-"""Packages whose class paths stand in ``mlm:architecture``, and the families that they are here."""
-
-TORCH = (*LIBRARIES, "smp", "", "pytorch", "torch", "pytorch lightning", "lightning", "hugging face", "timm")
-"""Words of ``mlm:framework`` for a network that torch runs, in lower case and before the first dot."""
-
-MODEL_ROLES = ({"mlm:model", "mlm:weights"}, {"mlm:model"}, {"mlm:weights"})
-"""Roles of the asset that holds the weights, the surest first."""
 
 
 def read_model_item(path: str | Path) -> ModelSpec:
@@ -66,10 +63,17 @@ def read_model_item(path: str | Path) -> ModelSpec:
     properties, need = document.properties, document.need
     task = read_task(document)
     model_input, model_output = read_input(document), read_output(document, task)
-    asset = _asset(document)
-    activation = cast(Activation, document.choice("geoseg:activation", get_args(Activation), "softmax"))
+    keys = find_assets(document)
+    asset = document.item["assets"][keys[0]]
     classes = read_classes(document, model_output, task)
+    framework = read_framework(document, asset)
+    default = default_activation(model_output, len(classes), task, framework)
+    activation = cast(Activation, document.choice("geoseg:activation", get_args(Activation), default))
     tile_size = need(properties, "geoseg:tile_size", int, read_tile_size(model_input) or ModelSpec.tile_size)
+    halo = need(properties, "geoseg:halo", int, min(32, tile_size // 8))
+    ramp = document.optional("geoseg:ramp", int)
+    if ramp is None and "geoseg:halo" not in properties and 2 * (halo + RAMP) > tile_size:
+        ramp = tile_size // 4  # the usual ramp is too wide for tiles so small
     bands = read_bands(document, model_input, asset)
     spec = ModelSpec(
         name=str(properties.get("mlm:name") or need(document.item, "id", str)),
@@ -80,22 +84,24 @@ def read_model_item(path: str | Path) -> ModelSpec:
         value_range=read_value_range(document, len(bands)),
         resolution=document.optional("geoseg:resolution") or document.optional("gsd"),
         tile_size=tile_size,
-        halo=need(properties, "geoseg:halo", int, min(32, tile_size // 8)),
-        multiple=need(properties, "geoseg:multiple", int, math.gcd(32, tile_size)),
+        halo=halo,
+        multiple=need(
+            properties, "geoseg:multiple", int, math.gcd(32, tile_size, 0 if ramp is None else 2 * halo + ramp)
+        ),
         fixed_size=need(properties, "geoseg:fixed_size", bool, False),
         activation=activation,
         threshold=document.optional("geoseg:threshold"),
         channels=read_channels(model_output, len(classes), activation),
-        framework=_framework(document, asset),
-        architecture=_architecture(document),
+        framework=framework,
+        architecture=read_architecture(need(properties, "mlm:architecture", str)),
         hyperparameters=_frozen(need(properties, "mlm:hyperparameters", dict, {})),
-        weights=_weights(document, asset),
-        checksum=_checksum(document, asset),
-        weights_bytes=_weights_bytes(document, asset),
+        weights=read_weights(document, asset),
+        checksum=read_checksum(document, asset),
+        weights_bytes=read_weights_bytes(document, asset),
         obtain=str(asset.get("geoseg:obtain") or ""),
         activation_bytes=float(need(properties, "geoseg:activation_bytes", NUMBER, ModelSpec.activation_bytes)),
         seconds_per_mpx=document.optional("geoseg:seconds_per_mpx"),
-        ramp=document.optional("geoseg:ramp", int),
+        ramp=ramp,
         min_score=_min_score(document),
         refine=_settings(document, "geoseg:refine", read_refinement),
         watershed=_settings(document, "geoseg:watershed", read_watershed),
@@ -108,79 +114,26 @@ def read_model_item(path: str | Path) -> ModelSpec:
     problem = class_problem(spec)
     if problem is not None:
         raise document.error("classification:classes", f"describes a model that {problem}")
-    return spec
+    return spec if len(keys) == 1 else _ensemble(document, spec, keys)
 
 
-def find_model_asset(assets: Mapping[str, Json]) -> str | None:
-    """The key of the asset that holds a model's weights, by its roles; None when there is none."""
-    for wanted in MODEL_ROLES:
-        for key, asset in assets.items():
-            if wanted <= set(asset.get("roles") or []):
-                return key
-    return None
-
-
-def _asset(document: Document) -> Json:
-    """The asset that holds the weights."""
-    assets = document.need(document.item, "assets", dict)
-    document.objects("assets", list(assets.values()))
-    key = find_model_asset(assets)
-    if key is None:
-        raise document.error("assets", "has no asset with the role 'mlm:model'; add one")
-    return cast(Json, assets[key])
-
-
-def _framework(document: Document, asset: Json) -> str:
-    """The adapter's word for framework and artifact."""
-    framework = str(document.properties.get("mlm:framework") or "").lower()
-    artifact = str(asset.get("mlm:artifact_type") or "").lower()
-    suffix = Path(urlsplit(str(asset.get("href"))).path).suffix.lower()
-    if "onnx" in (framework, artifact) or suffix == ".onnx":
-        return "onnx"
-    if "jit" in artifact or "torchscript" in artifact or suffix in (".torchscript", ".pts"):
-        return "torchscript"
-    if artifact.startswith("torch.export") or suffix == ".pt2":
-        return "torch.export"
-    plain = framework.partition(".")[0].replace("-", " ").replace("huggingface", "hugging face")
-    return "pytorch" if plain in TORCH else framework
-
-
-def _architecture(document: Document) -> str:
-    """The architecture; the class path of a library becomes ``family.Class``, any other name stays."""
-    found = str(document.need(document.properties, "mlm:architecture", str))
-    library, dot, _ = found.partition(".")
-    return f"{LIBRARIES[library]}.{found.rpartition('.')[2]}" if dot and library in LIBRARIES else found
-
-
-def _weights(document: Document, asset: Json) -> str | None:
-    """A path, an address, or ``hub:NAME``; None when a person must get them."""
-    href = document.need(asset, "href", str)
-    if asset.get("geoseg:obtain") is not None:
-        return None
-    if href.startswith("https://huggingface.co/"):
-        href = href.replace("/blob/", "/resolve/", 1)  # the page about a file; beside it lies the file itself
-    return hub_name(href) or absolute(href, document.path)
-
-
-def _checksum(document: Document, asset: Json) -> str | None:
-    """``sha256:<hex>`` of a multihash."""
-    found = asset.get("file:checksum") or document.properties.get("file:checksum")
-    if found is None:
-        return None
-    text = str(found).lower()
-    if text.startswith(MULTIHASH) and len(text) == len(MULTIHASH) + 64:
-        return f"sha256:{text.removeprefix(MULTIHASH)}"
-    raise document.error("file:checksum", f"has the value {found!r}; give a SHA-256 as multihash ({MULTIHASH}...)")
-
-
-def _weights_bytes(document: Document, asset: Json) -> int | None:
-    """The size of the weights: as it stands there, or four bytes a parameter."""
-    size = document.need(asset, "file:size", int, 0) or document.optional("file:size", int)
-    parameters = document.optional("mlm:total_parameters", int)
-    for name, value in (("file:size", size), ("mlm:total_parameters", parameters)):
-        if value is not None and value < 0:
-            raise document.error(name, f"is {value}; give a number of 0 or more")
-    return size or (4 * parameters if parameters else None)
+def _ensemble(document: Document, spec: ModelSpec, keys: Sequence[str]) -> ModelSpec:
+    """The spec of an ensemble, whose members differ by their weights."""
+    if spec.task != "semantic-segmentation" and spec.watershed is None:
+        raise document.error(ENSEMBLE, f"averages scores, which a model for {spec.task} does not give; leave it out")
+    members = [(key, document.item["assets"][key]) for key in keys]
+    parts = tuple(
+        replace(
+            spec,
+            name=f"{spec.name}: {key}",
+            framework=read_framework(document, asset),
+            weights=read_weights(document, asset),
+            checksum=read_checksum(document, asset),
+            weights_bytes=read_weights_bytes(document, asset),
+        )
+        for key, asset in members
+    )
+    return replace(spec, parts=parts, framework="pytorch", architecture="", weights=None, checksum=None)
 
 
 def _license(document: Document) -> str:

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from geoseg.errors import OutputError
 from geoseg.files import move_into_place, working_folder
-from geoseg.models.item import find_model_asset, read_model_item
-from geoseg.models.packagings import read_item
+from geoseg.models.item import read_model_item
+from geoseg.models.item_assets import find_assets
+from geoseg.models.item_document import Document
 from geoseg.models.stac import Json, absolute, link_to_collection, write_json
 from geoseg.models.weight_files import list_files
 from geoseg.models.weights import local_weights, weights_digest
@@ -43,16 +44,17 @@ def copy_model_item(source: Path, target: Path) -> Path:
     OutputError
         When the copy cannot be written.
     """
-    spec, item = read_model_item(source), read_item(source)
-    weights = local_weights(spec)
-    if weights is not None:
-        weights_digest(spec)  # refuses what is missing or not what the checksum says
+    spec, document = read_model_item(source), Document(source)
+    item = document.item
     assets = {key: _placed(asset, source) for key, asset in item["assets"].items()}
-    if weights is not None:
-        copied_files = _copy_weights(weights, target.parent)
-        assets[str(find_model_asset(assets))]["href"] = f"./{weights.name}"
-        for asset in assets.values():
-            asset["href"] = copied_files.get(asset["href"], asset["href"])
+    for key, network in zip(find_assets(document), spec.networks, strict=True):
+        weights = local_weights(network)
+        if weights is not None:
+            weights_digest(network)  # refuses what is missing or not what the checksum says
+            copied_files = _copy_weights(weights, target.parent)
+            assets[key]["href"] = f"./{weights.name}"
+            for asset in assets.values():
+                asset["href"] = copied_files.get(asset["href"], asset["href"])
     copied = {
         **item,
         "id": target.stem,

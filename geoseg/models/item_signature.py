@@ -32,6 +32,9 @@ SMALLEST_TILE = 32
 UNSCALED: Json = {"type": None}
 """How MLM before 1.4 says in so many words that a band is used as it is."""
 
+TELLING = ("pytorch", "onnx")
+"""Frameworks of networks of which it is known whether they end with an activation."""
+
 STATISTICS = ("min-max", "z-score")
 """Kinds of ``norm_type`` (MLM before 1.3) that are kinds of ``value_scaling`` too."""
 
@@ -86,6 +89,12 @@ def _check_axes(document: Document, structure: Json) -> None:
     shape = document.need(structure, "shape", list)
     order = [str(name).lower() for name in document.need(structure, "dim_order", list)]
     image = len(order) == len(shape) and tuple(order[-2:]) in IMAGE_AXES
+    if not set(order) & {name for names in IMAGE_AXES for name in names}:
+        raise document.error(
+            "dim_order",
+            f"has the value {order}, which is no image; export a model of single pixels as ONNX that takes "
+            "(batch, channel, height, width)",
+        )
     if not image or len(order) not in (3, 4) or (len(order) == 4 and order[0] not in BATCH_AXES):
         raise document.error("dim_order", f"has the value {order}; only (batch, channel, height, width) can be used")
 
@@ -109,9 +118,8 @@ def read_tile_size(model_input: Json) -> int | None:
 def read_bands(document: Document, model_input: Json, asset: Json) -> tuple[Band, ...]:
     """Bands by name, with their common names from wherever the item describes them."""
     described = _common_names(document, asset)
-    named = document.need(model_input, "bands", list)
     bands = []
-    for entry in document.objects("bands", [{"name": item} if isinstance(item, str) else item for item in named]):
+    for entry in document.objects("bands", _named(document.need(model_input, "bands", list, []))):
         name = document.need(entry, "name", str)
         if entry.get("expression") is not None:
             raise document.error("bands", f"has '{name}', which is made by an expression; use plain bands")
@@ -124,6 +132,13 @@ def read_bands(document: Document, model_input: Json, asset: Json) -> tuple[Band
         raise document.error("shape", f"has {channels} channels and {len(bands)} bands are named; make them agree")
     _warn_of_dates(document, bands)
     return tuple(bands)
+
+
+def _named(entries: list[Any]) -> list[Any]:
+    """Bands as objects with a name; numbers are positions, counted from 1, or from 0 where there is a 0."""
+    offset = 1 if 0 in entries else 0
+    names = [str(item + offset) if type(item) is int else item for item in entries]
+    return [{"name": item} if isinstance(item, str) else item for item in names]
 
 
 def _warn_of_dates(document: Document, bands: list[Band]) -> None:
@@ -240,6 +255,8 @@ def read_output(document: Document, task: Task) -> Json:
     entries = document.objects("mlm:output", document.need(document.properties, "mlm:output", list))
     fitting = [entry for entry in entries if task in map(_plain, entry.get("tasks") or [])]
     chosen = entries if len(entries) == 1 else fitting
+    if len(chosen) > 1:  # beside its map a model may describe a table of what is found in it
+        chosen = [entry for entry in chosen if not entry.get("variables")] or chosen
     if len(chosen) != 1:
         raise document.error(
             "mlm:output", f"has {len(entries)} entries, {len(fitting)} for {task}; models with exactly one can be used"
@@ -264,24 +281,41 @@ def read_classes(document: Document, model_output: Json, task: Task) -> tuple[Cl
     return classes
 
 
-def read_channels(model_output: Json, classes: int, activation: str) -> int | None:
-    """Scores of a pixel as an output's shape states them, when they are one fewer than its classes."""
+def default_activation(model_output: Json, classes: int, task: Task, framework: str) -> str:
+    """What turns scores into probabilities where an item does not say it.
+
+    A single score is a logit where a library builds the network, and where a file tells its last step; it may be a
+    probability where nothing tells it.
+    """
+    is_binary = task == "semantic-segmentation" and classes <= 2 and _stated_scores(model_output) == 1
+    return "sigmoid" if is_binary and framework in TELLING else "softmax"
+
+
+def _stated_scores(model_output: Json) -> Any:
+    """Scores of a pixel as the shape of an output's image states them; None where it states none."""
     result = model_output.get("result")
     shape = result.get("shape") if isinstance(result, dict) else None
-    stated = shape[-3] if isinstance(shape, list) and len(shape) >= IMAGE_DIMENSIONS else None
+    return shape[-3] if isinstance(shape, list) and len(shape) >= IMAGE_DIMENSIONS else None
+
+
+def read_channels(model_output: Json, classes: int, activation: str) -> int | None:
+    """Scores of a pixel as an output's shape states them, when they are one fewer than its classes."""
+    stated = _stated_scores(model_output)
     return classes - 1 if stated == classes - 1 > 0 and activation != "softmax" else None
 
 
 def _class(document: Document, entry: Json, position: int, task: Task) -> ClassSpec:
-    value = document.need(entry, "value", int, position)
+    value = document.need(entry, "value", NUMBER, position)
+    if isinstance(value, float) and not value.is_integer():
+        raise document.error("value", f"is {value} where a class needs a whole number; correct it")
     hint = entry.get("color_hint")
     if isinstance(hint, list):
         hint = "".join(f"{channel:02X}" for channel in hint)
     isthing = document.need(entry, "geoseg:isthing", bool, False)
-    name = str(entry.get("name") or entry.get("title") or f"class {value}")
+    name = str(entry.get("name") or entry.get("title") or f"class {int(value)}")
     description = str(entry.get("description") or "")
     return ClassSpec(
-        value=value,
+        value=int(value),
         name=name,
         color=f"#{str(hint).removeprefix('#').upper()}" if hint else ClassSpec.color,
         description="" if description == name else description,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from geoseg.models.item import MULTIHASH
+from geoseg.models.item_assets import MULTIHASH
 from geoseg.models.item_signature import IDENTITY
 from geoseg.models.spec import Band, ClassSpec, ModelSpec, Scaling, Task
 from geoseg.models.stac import Json, item_path, relative, write_item

@@ -6,9 +6,11 @@ import onnxruntime
 import torch
 
 from geoseg.errors import ModelError, WeightsError
+from geoseg.models.averaging import scores_of
 from geoseg.models.running import Network
 from geoseg.models.signature import IMAGE, Signature
 from geoseg.models.spec import ModelSpec
+from geoseg.models.weight_files import last_step
 from geoseg.models.weights import resolve_weights
 
 _STATE = onnxruntime.capi.onnxruntime_pybind11_state
@@ -22,6 +24,10 @@ TYPES = {
     "tensor(uint8)": torch.uint8,
 }
 """Pixels that a file may take, by onnxruntime's word."""
+
+
+STEPS = {"softmax": "Softmax", "sigmoid": "Sigmoid"}
+"""ONNX's operators that are activations: where a file ends with its model's own, it must not be applied twice."""
 
 
 def open_network(spec: ModelSpec, device: torch.device) -> Network:
@@ -50,10 +56,11 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
             f"model '{spec.name}' takes the inputs {found}; export it with one float32 input of shape (n, band, y, x)."
         )
     name, output = inputs[0].name, _scores_of(session)
+    is_activated = last_step(path, output) == STEPS.get(spec.activation)
 
     def run(pixels: torch.Tensor) -> torch.Tensor:
-        scores = session.run([output], {name: pixels.cpu().numpy()})[0]
-        return torch.from_numpy(scores).to(device)
+        scores = torch.from_numpy(session.run([output], {name: pixels.cpu().numpy()})[0]).to(device)
+        return scores_of(scores, spec.activation) if is_activated else scores
 
     lengths = tuple(length if isinstance(length, int) and length > 0 else None for length in inputs[0].shape)
     return Signature(TYPES[inputs[0].type], lengths).fit(run, spec)

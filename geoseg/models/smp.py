@@ -17,8 +17,9 @@ import torch
 from geoseg.errors import WeightsError
 from geoseg.models import fitting
 from geoseg.models.running import Network, settle
+from geoseg.models.smp_encoders import with_found_encoder
 from geoseg.models.spec import ModelSpec
-from geoseg.models.weights import is_folder, resolve_folder
+from geoseg.models.weights import is_folder, read_state, resolve_folder, resolve_weights
 
 ARCHITECTURES: dict[str, type[torch.nn.Module]] = {
     item.__name__: item
@@ -97,9 +98,11 @@ def _sizes(spec: ModelSpec) -> dict[str, object]:
 
 
 def _open_file(spec: ModelSpec) -> torch.nn.Module:
-    """Build the network that the hyperparameters describe, with the tensors of one file."""
-    network = build(spec)
-    fitting.load_weights(network, spec)
+    """Build the network that hyperparameters, or tensors where these do not say it, describe, with those tensors."""
+    path = resolve_weights(spec)
+    state = read_state(path)
+    network = build(with_found_encoder(spec, state))
+    fitting.fit(network, state, spec, path)
     return network
 
 

@@ -171,6 +171,7 @@ class ModelSpec:
         Objects with a lower score are left out; 0 to 1.
     parts : tuple of ModelSpec
         Two models that work together: one that scores stuff, and one that finds things; see `geoseg.models.together`.
+        Or the members of an ensemble, whose probabilities are averaged: models of the same task, bands and classes.
     refine : Refinement or None
         What follows the network within each tile; its reach is not part of ``halo``.
     watershed : Watershed or None
@@ -257,6 +258,16 @@ class ModelSpec:
     def score_count(self) -> int:
         """Scores that the network gives a pixel, as far as the spec says it."""
         return self.channels or sum(not item.implied for item in self.classes)
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Say whether the parts are members whose probabilities are averaged."""
+        return bool(self.parts) and all(part.task == self.task for part in self.parts)
+
+    @property
+    def networks(self) -> tuple[ModelSpec, ...]:
+        """The models that have weights of their own: the parts, their parts, or this one."""
+        return tuple(item for part in self.parts for item in part.networks) if self.parts else (self,)
 
     @property
     def things(self) -> tuple[ClassSpec, ...]:

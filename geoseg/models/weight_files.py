@@ -73,6 +73,13 @@ def read_graph(path: Path) -> Any:
     return _read_graph(path, (status.st_mtime_ns, status.st_size))
 
 
+def last_step(path: Path, output: str) -> str | None:
+    """Return the operator that an output of an ONNX file comes from; None when it is no ONNX or an input."""
+    model = read_graph(path)
+    nodes = [] if model is None else model.graph.node
+    return next((str(node.op_type) for node in nodes if output in node.output), None)
+
+
 @lru_cache(maxsize=4)
 def _read_graph(path: Path, _version: tuple[int, int]) -> Any:
     import onnx

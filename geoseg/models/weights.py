@@ -177,8 +177,8 @@ def with_own_size(spec: ModelSpec) -> ModelSpec:
 
     Halo and ramp of larger tiles become an eighth and a quarter of it where they leave less than a ramp of it.
     """
-    path = local_weights(spec)
-    side = None if path is None else fixed_side(path)
+    paths = [path for network in spec.networks if (path := local_weights(network)) is not None]
+    side = next((side for path in paths if (side := fixed_side(path)) is not None), None)
     if side is None:
         return spec
     halo, ramp = spec.halo, spec.ramp

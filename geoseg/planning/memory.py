@@ -133,7 +133,7 @@ def _process_bytes(plan: Plan) -> int:
 
 def _weights_bytes(plan: Plan) -> dict[str, int]:
     """The weights of every network, also of those that are not fetched yet."""
-    networks = [*(plan.spec.parts or (plan.spec,)), *plan.word_models()]
+    networks = [*plan.spec.networks, *plan.word_models()]
     sizes = [expected_size(item) for item in networks]
     if plan.network is not None:
         return {SIZES["here"]: 3 * len(plan.network.content)}

@@ -342,7 +342,7 @@ class Plan:
         """What understands the words that are asked, where that is another model."""
         if self.prompts is None or self.prompts.text is None:
             return []
-        return [item for part in self.spec.parts or (self.spec,) if (item := word_model(part)) is not None]
+        return [item for part in self.spec.networks if (item := word_model(part)) is not None]
 
     @property
     def total_bytes(self) -> int:

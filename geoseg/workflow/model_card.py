@@ -28,11 +28,15 @@ def model_card(workflow: Workflow, spec: ModelSpec) -> dict[str, Any]:
     workflow : Workflow
         Names the entry, whose card says where the model comes from.
     spec : ModelSpec
-        The model that runs; one of two parts has a card of its own for each.
+        The model that runs; its parts have cards of their own.
     """
+    own = _provenance(str(workflow.model))
     names = [str(workflow.model), *([workflow.things] if workflow.things else [])]
-    card = _described(spec, "" if spec.parts else _provenance(str(workflow.model)))
-    parts = [_described(part, _provenance(name)) for part, name in zip(spec.parts, names, strict=False)]
+    if spec.is_ensemble or not spec.parts:
+        card, parts = _described(spec, own), [_described(part, "") for part in spec.parts]
+    else:
+        card = _described(spec, "")
+        parts = [_described(part, _provenance(name)) for part, name in zip(spec.parts, names, strict=False)]
     return card | ({"parts": parts} if parts else {})
 
 
