@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from geoseg.training import train
     from geoseg.workflow import PolygonizeResult, RunResult, Workflow, plan, polygonize, resume, run
 
-__version__ = version("geoseg")
+    __version__: str
 
 logging.getLogger("geoseg").addHandler(logging.NullHandler())  # what is logged is shown where a program asks for it
 
@@ -73,6 +72,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     if name == "errors":
         return import_module("geoseg.errors")
+    if name == "__version__":
+        return import_module("importlib.metadata").version("geoseg")
     if name not in _HOMES:
         raise AttributeError(f"module 'geoseg' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import (
     context,
     forkserver,
@@ -131,6 +131,19 @@ def interrupts_wait() -> Iterator[None]:
 def server_failed() -> bool:
     """Whether a server has ended instead of starting a worker."""
     return any(server.has_failed for (owner, *_), server in _servers.items() if owner == os.getpid())
+
+
+def stop_loading() -> None:
+    """Stop servers without workers at the end of a command: one that still loads libraries would hold its output open.
+
+    So a mistake, and Ctrl-C, end a pipe such as ``geoseg run scene.tif | tee log`` at once.
+    """
+    for (owner, *_), server in _servers.items():
+        pid: int | None = server._forkserver_pid  # type: ignore[attr-defined]
+        if owner == os.getpid() and pid is not None and server.is_idle:
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 def _check_process() -> None:

@@ -147,6 +147,16 @@ def level_of(name: str) -> int:
 
 
 @forked
+def test_a_command_that_ends_early_leaves_no_server_that_holds_its_output_open() -> None:
+    program = (
+        "import sys\nfrom geoseg import forking\nfrom geoseg.cli import main\nforking.prepare_workers()\n"
+        "print(*(server._forkserver_pid for server in forking._servers.values()), flush=True)\n"
+        "sys.argv = ['geoseg', '--version']\nsys.exit(main())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert not psutil.pid_exists(int(ended.stdout.split()[0]))
+
+
 def test_nothing_is_left_of_a_process_that_was_killed() -> None:
     program = textwrap.dedent("""
         import time

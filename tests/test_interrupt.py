@@ -183,6 +183,17 @@ def test_a_command_that_nobody_watches_says_that_it_was_stopped() -> None:
     assert ended.stderr.splitlines()[-1] == "stopped; run the same command again to continue."
 
 
+def test_ctrl_c_while_the_command_line_is_loaded_prints_nothing() -> None:
+    program = (
+        "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Finder:\n    def find_spec(self, name, *_):\n"
+        "        if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\nfrom geoseg.__main__ import main\nsys.exit(main())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_a_terminal_that_is_closed_ends_a_command_that_has_more_to_print() -> None:
     program = (
         "import signal, sys, geoseg.training\nfrom geoseg.cli import main\n"

@@ -14,11 +14,11 @@ import shlex
 import signal
 import sys
 import warnings
-from importlib import metadata
 
 import click
 from click.shell_completion import shell_complete
 
+import geoseg
 from geoseg.cli import catalog, completion, evaluation, models, report, runs, schema, training
 from geoseg.cli.command import Group, usage_sentence
 from geoseg.cli.console import command, complain, note, say
@@ -38,7 +38,7 @@ __all__ = ["app", "main"]
 def app(context: click.Context, version: bool) -> None:
     """From imagery of any size to maps and polygons."""
     if version:
-        say(f"geoseg {metadata.version('geoseg')}")
+        say(f"geoseg {geoseg.__version__}")
     elif context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -80,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     leaving.code = _run(sys.argv[1:])
     if leaving.code > 128:  # stopped by a signal
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressing again while Python ends changes nothing
+    if "geoseg.forking" in sys.modules:
+        sys.modules["geoseg.forking"].stop_loading()
     return leaving.code
 
 

@@ -39,7 +39,10 @@ class Terminated(KeyboardInterrupt):
 
 
 def end_on_signals() -> None:
-    """Let `SIGNALS` end this command as Ctrl-C does; a second one changes nothing, as it is about to end."""
+    """Let `SIGNALS` end this command as Ctrl-C does; a second one changes nothing, as it is about to end.
+
+    Ctrl-C is an exception from here on.
+    """
 
     def handle(number: int, _frame: FrameType | None) -> None:
         for later in SIGNALS:
@@ -49,6 +52,8 @@ def end_on_signals() -> None:
         raise Terminated(number)
 
     terminals = [stream for stream in (1, 2) if os.isatty(stream)]
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
             signal.signal(number, handle)
