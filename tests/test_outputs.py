@@ -69,12 +69,19 @@ def settings(scene: Path, model: Path, output: Path, **more: Any) -> dict[str, A
     return {"model": str(model), "input": str(scene), "output": str(output), "ramp": 8, "report": False, **more}
 
 
-@pytest.mark.parametrize("name", ["labels.tif", "features.gpkg", "confidence.tif"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("labels.tif", "features.gpkg", "confidence.tif", "labels.tif.aux.xml", "features.gpkg-wal"),
+        *("item.json", "run.json", "workflow.yaml", "performance.html"),
+    ],
+)
 def test_a_folder_in_the_place_of_a_result_is_refused_before_anything_is_computed(
     scene: Path, box: Path, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "out" / name).mkdir(parents=True)
-    given = settings(scene, box, tmp_path / "out", outputs=["confidence", "confidence.zarr"])
+    outputs = ["confidence", "confidence.zarr"]
+    given = settings(scene, box, tmp_path / "out", outputs=outputs, performance_report=True)
     for start in (geoseg.plan, geoseg.run):
         with pytest.raises(OutputError, match=f"{name}' is a folder; remove it, or choose"):
             start(given)

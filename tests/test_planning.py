@@ -14,7 +14,7 @@ import rasterio
 from affine import Affine
 
 import geoseg
-from geoseg.errors import PlanError, WorkflowError
+from geoseg.errors import PlanError, WeightsError, WorkflowError
 from geoseg.grid import Axis
 from geoseg.planning import MIB, Plan
 from geoseg.prompting import PromptLayer
@@ -122,6 +122,24 @@ def test_a_huge_raster_is_planned_without_making_its_blocks(tmp_path: Path, mode
     plan = geoseg.plan({"model": str(model), "input": str(huge), "ramp": 8, "nodata": 0})
     assert plan.block_count == 10_000**2
     assert next(plan.blocks()).id == "0-0"
+    with pytest.raises(PlanError, match=r"100,000,000 blocks need .* to keep account of them; use more block_tiles"):
+        plan.check_memory(2**33)
+
+
+def test_weights_that_are_not_there_are_refused_before_anything_is_made(tmp_path: Path, model: Path) -> None:
+    scene, output = write_raster(tmp_path / "scene.tif", np.ones((2, 100, 100), np.uint8)), tmp_path / "out"
+    item = json.loads(model.read_text())
+    item["assets"]["model"]["href"] = "./gone.safetensors"
+    model.write_text(json.dumps(item))
+    refused = {
+        str(model): r"gone.safetensors' of model 'box' do not exist; give others with --weights PATH\.",
+        "dynamic-world": "model 'dynamic-world' ships without weights; convert the SavedModel",
+    }
+    for name, words in refused.items():
+        for start in (geoseg.plan, geoseg.run):
+            with pytest.raises(WeightsError, match=words):
+                start(input=str(scene), model=name, ramp=8, output=str(output))
+    assert not output.exists()
 
 
 def test_a_plan_can_be_sent_to_a_worker_and_stays_small(tmp_path: Path, model: Path) -> None:

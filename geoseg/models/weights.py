@@ -49,6 +49,28 @@ SHELVES = ("datasets", "spaces", "collections", "papers", "docs", "blog")
 """What stands on the hub where the name of a model's owner stands, and holds no models."""
 
 
+def require_weights(spec: ModelSpec) -> None:
+    """Refuse a model whose weights nobody gave, or are a file or folder that is not there; addresses are not asked.
+
+    Raises
+    ------
+    WeightsError
+        Names the remedy.
+    """
+    if spec.weights is None:
+        raise _without_weights(spec)
+    path = local_weights(spec)
+    if path is not None and not path.exists():
+        raise WeightsError(
+            f"the weights '{path}' of model '{spec.name}' do not exist; give others with --weights PATH."
+        )
+
+
+def _without_weights(spec: ModelSpec) -> WeightsError:
+    remedy = spec.obtain or "give them with --weights FILE (Python: spec.with_weights(FILE))."
+    return WeightsError(f"model '{spec.name}' ships without weights; {remedy}")
+
+
 def resolve_weights(spec: ModelSpec) -> Path:
     """Return the local, verified weights file of a model; an address is downloaded once into the cache.
 
@@ -58,8 +80,7 @@ def resolve_weights(spec: ModelSpec) -> Path:
         When the spec names no weights, they cannot be found or fetched, or their checksum differs.
     """
     if spec.weights is None:
-        remedy = spec.obtain or "give them with --weights FILE (Python: spec.with_weights(FILE))."
-        raise WeightsError(f"model '{spec.name}' ships without weights; {remedy}")
+        raise _without_weights(spec)
     if urlsplit(spec.weights).scheme in ("http", "https"):
         return _download(spec)
     path = local_weights(spec)

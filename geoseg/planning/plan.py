@@ -378,6 +378,12 @@ class Plan:
         if self.total_bytes <= limit:
             return
         cause, size = max(self.worker_bytes.items(), key=lambda item: item[1])
+        if self.client_bytes > limit:
+            raise PlanError(
+                f"{self.block_count:,} blocks need {self.total_bytes / MIB:,.0f} MiB and {limit / MIB:,.0f} MiB are "
+                "free, most of it to keep account of them; use more block_tiles, a coarser resolution or a smaller "
+                "region."
+            )
         raise PlanError(
             f"{self.workers} workers need {self.total_bytes / MIB:,.0f} MiB and {limit / MIB:,.0f} MiB are free, most "
             f"of it for {cause} ({size / MIB:,.0f} MiB each); use fewer workers, or a smaller tile_size, batch_size or "

@@ -100,7 +100,9 @@ def write_qml(path: Path, classes: Sequence[StyledClass]) -> None:
 
 def is_own(path: Path) -> bool:
     """Say whether a style beside a file may be replaced: there is none, or `write_qml` has written it."""
-    return not path.exists() or path.read_text(encoding="utf-8", errors="replace").endswith(_MARK)
+    if not path.is_file():  # a folder of that name stays
+        return not path.exists()
+    return path.read_text(encoding="utf-8", errors="replace").endswith(_MARK)
 
 
 def put_style(connection: sqlite3.Connection, layer: str, classes: Sequence[StyledClass] | None) -> None:

@@ -19,7 +19,7 @@ import pyogrio
 
 from geoseg.export import PRODUCTS
 from geoseg.files import refuse_folder, remove, write_json
-from geoseg.options import Workflow
+from geoseg.options import RECORD, RUN_FILE, Workflow
 from geoseg.planning import Plan
 from geoseg.raster import file_digest
 from geoseg.store import RunFolder
@@ -152,7 +152,7 @@ def raster_files(wanted: Workflow, made: Plan) -> list[str]:
 
 
 def check_places(wanted: Workflow, made: Plan) -> None:
-    """Refuse a run before it computes anything where a folder has the name of one of its files.
+    """Refuse a run before it computes anything where a folder has the name of one of its files, or of one beside them.
 
     Raises
     ------
@@ -161,8 +161,23 @@ def check_places(wanted: Workflow, made: Plan) -> None:
     """
     folder = Path(wanted.output)
     rasters = (folder / name for name in raster_files(wanted, made) if not name.endswith(".zarr"))
-    for path in (*rasters, *feature_files(folder, wanted.features)):
-        refuse_folder(path)
+    pages = [ITEM, RUN_FILE, RECORD, *([REPORT] if wanted.report else [])]
+    if wanted.performance_report:
+        pages.append(PERFORMANCE)
+    refuse_folders(*rasters, *feature_files(folder, wanted.features), *(folder / name for name in pages))
+
+
+def refuse_folders(*results: Path) -> None:
+    """Refuse to write results where a folder has the name of one of them, or of a file beside it.
+
+    Raises
+    ------
+    OutputError
+        One has.
+    """
+    for path in results:
+        for file in _places_of(path):
+            refuse_folder(file)
 
 
 def _key(folder: RunFolder, path: Path) -> str:
@@ -173,10 +188,14 @@ def _key(folder: RunFolder, path: Path) -> str:
 
 def _files_of(path: Path) -> dict[str, str]:
     """The files of a result by name, each with the digest of its content."""
+    return {file.name: _content(file) for file in _places_of(path) if file.exists()}
+
+
+def _places_of(path: Path) -> tuple[Path, ...]:
+    """The file of a result, and those that are written beside it, there or not."""
     endings = FORMATS[path.suffix.lower()].companions if path.suffix.lower() in FORMATS else ()
     companions = (path.with_name(path.stem + ending) for ending in endings)
-    files = path, path.with_name(f"{path.name}.aux.xml"), *companions
-    return {file.name: _content(file) for file in files if file.exists()}
+    return path, path.with_name(f"{path.name}.aux.xml"), *companions
 
 
 def _content(path: Path) -> str:

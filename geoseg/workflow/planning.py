@@ -24,6 +24,7 @@ from geoseg.models.combining import combine
 from geoseg.models.own import OwnModel, SentNetwork
 from geoseg.models.spec import ModelSpec
 from geoseg.models.streams import IN_FLIGHT
+from geoseg.models.weights import require_weights
 from geoseg.options import Workflow
 from geoseg.outlines import OutlineFolder
 from geoseg.planning import Plan, RegionMask, core_count, tiling_of
@@ -204,6 +205,9 @@ def _find_spec(wanted: Workflow, model: OwnModel) -> ModelSpec:
     if wanted.things is not None:
         spec = combine(spec, replace(find_model(wanted.things), tta=spec.tta, trust_model=wanted.trust_model))
     require_trust(spec)
+    if model.network is None:
+        for part in spec.networks:
+            require_weights(part)
     if wanted.min_score is None or wanted.min_score >= spec.min_score:
         return spec
     return with_min_score(spec, wanted.min_score)

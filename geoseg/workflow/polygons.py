@@ -48,6 +48,7 @@ from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_layer
 from geoseg.workflow.layout import layout_of_labels
 from geoseg.workflow.outlines import check_regularized, fingerprint_of, shaping_of, smallest, tolerance_of, values_of
+from geoseg.workflow.outputs import refuse_folders
 from geoseg.workflow.results import read_features
 from geoseg.workflow.settings import plain_settings
 
@@ -149,6 +150,7 @@ def polygonize(
     check_format(path)
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
+    refuse_folders(path)
     given, calibration = value_of(wanted.input, "input"), Calibration(nodata=wanted.nodata)
     raster = open_raster(given, resampling="nearest", crs=wanted.crs, calibration=calibration)
     check_format(path, raster.crs)
