@@ -38,7 +38,7 @@ from geoseg.models import load_model, require_trust, wrap
 from geoseg.models.background import probable_classes, with_background
 from geoseg.models.changing import changed
 from geoseg.models.own import ModelLike, OwnModel, own_model
-from geoseg.models.running import Precision
+from geoseg.models.precision import Precision
 from geoseg.models.spec import NODATA, ModelSpec, class_attributes
 from geoseg.options import ImageryOptions, read_options
 from geoseg.planning import RegionMask, tiling_of

@@ -190,7 +190,8 @@ class RunArguments(ResumeArguments, OutlineArguments, ImageryArguments, total=Fa
     """Device of the network."""
 
     precision: Literal["auto", "float32", "float16", "bfloat16"] | None
-    """Arithmetic of the network; auto: bfloat16 on CUDA devices that have it, float32 elsewhere."""
+    """Arithmetic of the network; auto: bfloat16 on CUDA devices that have it, and on CPUs that have it if the model's
+    entry says that labels stay the same; else float32."""
 
     compile: bool | None
     """Compile the network with torch.compile first: takes minutes, pays for long runs."""

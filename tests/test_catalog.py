@@ -35,7 +35,7 @@ from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model
 from geoseg.models.availability import Availability, find_availability
 from geoseg.models.background import class_problem
 from geoseg.models.refinement import Refinement
-from geoseg.models.spec import Activation, Task
+from geoseg.models.spec import Activation, HalfPrecision, Task
 from geoseg.models.weights import weights_digest
 from tests.networks import save_divided
 
@@ -95,6 +95,7 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         obtain="" if shipped else draw(words),
         activation_bytes=draw(st.floats(1, 1e5)),
         seconds_per_mpx=draw(st.none() | st.floats(0.1, 100)),
+        bfloat16=draw(st.none() | st.builds(HalfPrecision, st.floats(0, 1), st.floats(0.1, 100))),
         ramp=draw(st.none() | st.integers(0, 512)),
         min_score=0.5 if task == "semantic-segmentation" else draw(st.floats(0, 1)),
         refine=draw(st.none() | st.builds(Refinement, st.integers(1, 9), st.sampled_from([3, 7, 11]))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from distributed import Client, LocalCluster
 
 import geoseg
 from geoseg.errors import ModelError, WorkerError
-from geoseg.models import running
+from geoseg.models import precision, running
 from geoseg.workflow import hardware
 from geoseg.workflow.hardware import Hardware
 from tests.networks import Box, write_model
@@ -38,11 +39,38 @@ def settings(tmp_path: Path) -> dict[str, str]:
 def test_auto_is_what_the_workers_have(
     workers: Client, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "_on_worker", lambda _device, _precision: Hardware("cuda", "bfloat16", 2**33))
-    monkeypatch.setattr(hardware, "find_hardware", lambda _device, _precision: Hardware("cpu", "float32"))
+    monkeypatch.setattr(hardware, "_on_worker", lambda *_: Hardware("cuda", "bfloat16", 2**33))
+    monkeypatch.setattr(hardware, "find_hardware", lambda *_: Hardware("cpu", "float32"))
     plan = geoseg.plan(settings, ramp=8, tile_size=64, device="auto", client=workers)
     assert (plan.device, plan.precision) == ("cuda", "bfloat16")
     assert geoseg.plan(settings, ramp=8, tile_size=64, device="auto").device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("agreement", "has_instructions", "chosen"),
+    [(0.995, True, "bfloat16"), (0.995, False, "float32"), (0.985, True, "float32"), (None, True, "float32")],
+)
+def test_a_cpu_computes_with_bfloat16_where_it_is_fast_and_keeps_the_labels(
+    agreement: float | None,
+    has_instructions: bool,
+    chosen: str,
+    settings: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(precision, "multiplies_halves", lambda: has_instructions)
+    entry = Path(settings["model"])
+    item = json.loads(entry.read_text())
+    item["properties"]["geoseg:seconds_per_mpx"] = 2.0
+    if agreement is not None:
+        item["properties"]["geoseg:bfloat16"] = {"agreement": agreement, "seconds_per_mpx": 1.0}
+    entry.write_text(json.dumps(item))
+    options = {"ramp": 8, "tile_size": 64, "workers": 1}
+    exact = geoseg.plan(settings, precision="float32", **options)
+    plan = geoseg.plan(settings, **options)
+    assert plan.precision == chosen
+    assert exact.estimated_seconds == (2 if chosen == "bfloat16" else 1) * (plan.estimated_seconds or 0)
+    assert (plan.fingerprint() == exact.fingerprint()) == (chosen == "float32")
+    assert geoseg.plan(settings, weights=plan.spec.weights, **options).precision == "float32", "of other weights"
 
 
 def test_a_worker_without_the_device_is_named(

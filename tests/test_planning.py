@@ -99,7 +99,7 @@ def test_a_gpu_takes_as_many_tiles_at_once_as_a_block_has_and_half_of_it_holds_t
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, gib: float, batch_size: int
 ) -> None:
     found = {"cuda": Hardware("cuda", "bfloat16", int(gib * 2**30)), "cpu": Hardware("cpu", "float32")}
-    monkeypatch.setattr("geoseg.workflow.hardware.find_hardware", lambda device, _precision: found[device])
+    monkeypatch.setattr("geoseg.workflow.hardware.find_hardware", lambda device, *_: found[device])
     assert make(tmp_path, model, device="cuda", block_tiles=2).batch_size == batch_size
     assert make(tmp_path, model, device="cuda", block_tiles=2, batch_size=3).batch_size == 3
     assert make(tmp_path, model, block_tiles=2, device="cpu").batch_size == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 
 from geoseg.errors import ModelError
 from geoseg.models import Band, ClassSpec, Detections, ModelSpec, Prompts, Scaling, wrap
-from geoseg.models.probe import edge_profile, made_up_pixels, measure_cost, measure_edge
+from geoseg.models.probe import edge_profile, made_up_pixels, measure_cost, measure_edge, measure_half_precision
 
 SPEC = ModelSpec(
     "m",
@@ -161,3 +161,38 @@ def test_made_up_pixels_have_the_type_that_holds_what_a_scaling_expects(
     assert pixels.dtype == dtype
     assert lowest <= pixels.min() < pixels.max() <= highest
     assert pixels.max() - pixels.min() > 0.5 * (highest - lowest)
+
+
+class Above(torch.nn.Module):
+    """Class y where band b is above a number, x elsewhere."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        self.number = torch.nn.Parameter(torch.tensor(number))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        above = (pixels[:, 1:] - self.number / 255).sign() * 9
+        return torch.cat([-above, above], 1)
+
+
+def test_agreement_is_the_part_of_valid_pixels_with_the_same_label() -> None:
+    rng = np.random.default_rng(0)
+    tiles = [(rng.integers(0, 256, (2, 64, 64), np.uint8), rng.random((64, 64)) < 0.7) for _ in range(3)]
+    differing = sum(int(((pixels[1] > 99.5) & (pixels[1] < 127.5) & mask).sum()) for pixels, mask in tiles)
+    count = sum(int(mask.sum()) for _, mask in tiles)
+    found = measure_half_precision(wrap(Above(99.5), SPEC), wrap(Above(127.5), SPEC), tiles)
+    assert found.agreement == pytest.approx(1 - differing / count, abs=1e-4)
+    assert found.seconds_per_mpx > 0
+
+
+def test_objects_agree_by_what_they_cover() -> None:
+    def left(columns: int) -> Callable[..., list[Detections]]:
+        mask = np.zeros((64, 64), np.bool_)
+        mask[:, :columns] = True
+        return lambda pixels, _prompts: [Detections.of([mask], [0], [0.9]) for _ in pixels]
+
+    spec = replace(SPEC, task="instance-segmentation")
+    tiles = [(np.zeros((2, 64, 64), np.uint8), np.ones((64, 64), np.bool_))]
+    assert measure_half_precision(wrap(left(10), spec), wrap(left(16), spec), tiles).agreement == 10 / 16
+    with pytest.raises(ModelError, match="labels no pixel of this imagery; give imagery that shows its classes"):
+        measure_half_precision(wrap(left(0), spec), wrap(left(0), spec), tiles)

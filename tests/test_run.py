@@ -26,6 +26,7 @@ import geoseg
 from geoseg.catalog import find_imagery, find_model
 from geoseg.engine import Event, connect
 from geoseg.errors import BlockError, CatalogError, FingerprintError, ModelError, OutputError
+from geoseg.models.precision import multiplies_halves
 from geoseg.report.record import read_record
 from geoseg.store import RunFolder
 from tests.killing import kill_in_the_middle
@@ -108,7 +109,12 @@ def test_labels_and_polygons_are_the_same_with_one_worker(
     assert polygons_of(tmp_path / "out") == polygons_of(reference)
 
 
-def test_a_real_network_on_real_imagery_gives_the_same_bits_for_every_layout(client: Client, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_real_network_on_real_imagery_gives_the_same_bits_for_every_layout(
+    precision: str, client: Client, tmp_path: Path
+) -> None:
+    if precision == "bfloat16" and not multiplies_halves():
+        pytest.skip("this CPU has no instructions for bfloat16")
     scene = find_imagery("delmarva").paths[0]
     with rasterio.open(scene) as source:
         window = rasterio.windows.Window(300, 200, 460, 420)
@@ -118,10 +124,11 @@ def test_a_real_network_on_real_imagery_gives_the_same_bits_for_every_layout(cli
             transform=source.window_transform(window),
             descriptions=source.descriptions,
         )
-    wanted = {"model": "sentinel2-land-cover", "input": str(small), "tile_size": 256}
+    wanted = {"model": "sentinel2-land-cover", "input": str(small), "tile_size": 256, "precision": precision}
     for block_tiles in (1, 3):
-        output = str(tmp_path / f"out-{block_tiles}")
-        assert geoseg.run(wanted, output=output, block_tiles=block_tiles, client=client).plan.tile_count > 4
+        output, batch = str(tmp_path / f"out-{block_tiles}"), 1 if precision == "float32" else block_tiles
+        ran = geoseg.run(wanted, output=output, block_tiles=block_tiles, batch_size=batch, client=client)
+        assert ran.plan.tile_count > 4
     np.testing.assert_array_equal(labels_of(tmp_path / "out-1"), labels_of(tmp_path / "out-3"))
     assert polygons_of(tmp_path / "out-1") == polygons_of(tmp_path / "out-3")
 

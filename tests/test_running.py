@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 import torch
 
 from geoseg.errors import ModelError
-from geoseg.models import Band, ClassSpec, ModelSpec, running
+from geoseg.models import Band, ClassSpec, ModelSpec, precision, running
 from geoseg.models.running import Runner
 from geoseg.models.semantic import SemanticModel
+from geoseg.models.spec import HalfPrecision
 
 SPEC = ModelSpec("small", "semantic-segmentation", (Band("a"),), (ClassSpec(0, "x"), ClassSpec(1, "y")))
 PIXELS, MASK = np.random.default_rng(0).integers(0, 9, (1, 1, 16, 16), np.uint8), np.ones((1, 16, 16), np.bool_)
@@ -27,10 +29,10 @@ def opener(_spec: ModelSpec, device: torch.device) -> torch.nn.Module:
 
 
 def test_a_cpu_without_instructions_for_16_bits_never_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_multiplies_halves", lambda: False)
-    for precision in ("bfloat16", "float16"):
-        with pytest.raises(ModelError, match=f"no instructions for {precision}"):
-            Runner(SPEC, opener, "cpu", precision)  # type: ignore[arg-type]
+    monkeypatch.setattr(running, "multiplies_halves", lambda: False)
+    for half in ("bfloat16", "float16"):
+        with pytest.raises(ModelError, match=f"no instructions for {half}"):
+            Runner(SPEC, opener, "cpu", half)  # type: ignore[arg-type]
     seen: list[torch.dtype] = []
 
     def spy(_spec: ModelSpec, device: torch.device) -> torch.nn.Module:
@@ -43,12 +45,15 @@ def test_a_cpu_without_instructions_for_16_bits_never_uses_them(monkeypatch: pyt
 
 
 def test_16_bits_are_used_inside_and_scores_are_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_multiplies_halves", lambda: True)
+    for module in (running, precision):
+        monkeypatch.setattr(module, "multiplies_halves", lambda: True)
     exact = SemanticModel(Runner(SPEC, opener)).score(PIXELS, MASK)
     rough = SemanticModel(Runner(SPEC, opener, "cpu", "bfloat16")).score(PIXELS, MASK)
     assert rough.dtype == torch.float32
     assert not torch.equal(rough, exact)
     torch.testing.assert_close(rough, exact, atol=0.1, rtol=0.05)
+    measured = replace(SPEC, bfloat16=HalfPrecision(0.999, 1.0))
+    assert torch.equal(SemanticModel(Runner(measured, opener)).score(PIXELS, MASK), rough)
 
 
 def test_a_precision_that_is_none_is_refused() -> None:

@@ -103,14 +103,15 @@ def check(model: str, weights: str | None, trust_model: bool | None, device: str
 
 @click.command(cls=Command, table="Workflow", only="OPENING")
 @name
+@click.option("--input", "imagery", metavar="RASTER", help="Imagery on which labels in bfloat16 are compared.")
 @click.option("--write", is_flag=True, help="Write the measurements into the model's entry.")
-def probe(model: str, weights: str | None, trust_model: bool | None, write: bool) -> None:
-    """Measure a model's edge effects and the cost of a forward pass; prints JSON."""
+def probe(model: str, weights: str | None, trust_model: bool | None, imagery: str | None, write: bool) -> None:
+    """Measure a model's edge effects, the cost of a forward pass, and what bfloat16 changes; prints JSON."""
     from geoseg.catalog import find_model, locate_model
     from geoseg.errors import CatalogError
     from geoseg.models import load_model
     from geoseg.models.packagings import find_packaging
-    from geoseg.models.probe import measure_cost, measure_edge
+    from geoseg.models.probe import measure_cost, measure_edge, measure_half_precision
     from geoseg.models.stac import update_item
 
     if write and find_packaging(locate_model(model)) is not None:
@@ -118,13 +119,21 @@ def probe(model: str, weights: str | None, trust_model: bool | None, write: bool
             f"'{model}' has no entry to write into; write one with `geoseg models new {model}`, and probe it."
         )
     spec = replace(find_model(model), trust_model=bool(trust_model), refine=None)  # refining adds its own reach
-    opened = load_model(spec if weights is None else spec.with_weights(weights))
+    spec = spec if weights is None else spec.with_weights(weights)
+    opened = load_model(spec, precision="float32")
     cost = asdict(measure_cost(opened))  # first, on a fresh model: memory that torch keeps would not be counted later
     edge = measure_edge(opened)
     errors = {str(distance): float(f"{error:.2g}") for distance, error in edge.errors.items()}
-    console.print_json(json.dumps({**cost, "halo": edge.halo, "tolerance": edge.tolerance, "edge_errors": errors}))
+    half = {}
+    if imagery is not None:
+        from geoseg.workflow.sampling import sample_tiles
+
+        tiles = sample_tiles(model, imagery)
+        half = {"bfloat16": asdict(measure_half_precision(opened, load_model(spec, precision="bfloat16"), tiles))}
+    shown = {**cost, "halo": edge.halo, "tolerance": edge.tolerance, "edge_errors": errors, **half}
+    console.print_json(json.dumps(shown))
     if write:
-        measured = cost | {"edge_errors": errors} | ({} if edge.halo is None else {"halo": edge.halo})
+        measured = cost | {"edge_errors": errors} | ({} if edge.halo is None else {"halo": edge.halo}) | half
         path = update_item(locate_model(model), {f"geoseg:{name}": value for name, value in measured.items()})
         say(f"written to {path}")
 

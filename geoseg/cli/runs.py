@@ -116,6 +116,8 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     feeding = f", {crew.threads} threads each" if crew.threads > 1 else ""
     assisting = f", and {crew.assistants} processes for what follows the network" if crew.assistants else ""
     yield "workers", f"{plan.workers} on {plan.device}{feeding}{assisting}"
+    half = plan.spec.bfloat16 if plan.precision == "bfloat16" else None
+    yield "precision", plan.precision if half is None else f"bfloat16, {half.agreement:.1%} of labels as in float32"
     yield "memory", f"{plan.total_bytes / MIB:,.0f} MiB at most; a worker's part:"
     for cause, size in plan.worker_bytes.items():
         yield f"  {size / MIB:6,.0f} MiB", cause

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from geoseg.models.running import Precision
+    from geoseg.models.precision import Precision
 
 __all__ = [
     "Activation",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from geoseg.errors import ModelError
-from geoseg.models.spec import Band, ClassSpec, ModelSpec
+from geoseg.models.spec import Band, ClassSpec, HalfPrecision, ModelSpec
 
 MOST = 254
 """The largest label of a class."""
@@ -70,6 +70,7 @@ def combine(stuff: ModelSpec, things: ModelSpec) -> ModelSpec:
         threshold=stuff.threshold,
         activation_bytes=max(stuff.activation_bytes / factor**2, things.activation_bytes),
         seconds_per_mpx=_sum(_part(stuff.seconds_per_mpx, factor), things.seconds_per_mpx),
+        bfloat16=_halves(stuff, things, factor),
         ramp=ramp,
         min_score=things.min_score,
         refine=stuff.refine,
@@ -96,6 +97,16 @@ def coarseness(stuff: ModelSpec, things: ModelSpec) -> int:
             "run together; choose two whose resolutions are the same, or stuff a whole number of times coarser."
         )
     return round(ratio)
+
+
+def _halves(stuff: ModelSpec, things: ModelSpec, factor: int) -> HalfPrecision | None:
+    """What bfloat16 does to both, where it was measured of both."""
+    if stuff.bfloat16 is None or things.bfloat16 is None:
+        return None
+    return HalfPrecision(
+        min(stuff.bfloat16.agreement, things.bfloat16.agreement),
+        stuff.bfloat16.seconds_per_mpx / factor**2 + things.bfloat16.seconds_per_mpx,
+    )
 
 
 def _halo(stuff: ModelSpec, things: ModelSpec, factor: int, tile_size: int, multiple: int, ramp: int | None) -> int:

@@ -37,7 +37,7 @@ from geoseg.models.item_signature import (
     read_value_range,
 )
 from geoseg.models.refinement import read_refinement
-from geoseg.models.spec import RAMP, Activation, ModelSpec
+from geoseg.models.spec import RAMP, Activation, HalfPrecision, ModelSpec
 from geoseg.models.stac import Json
 from geoseg.models.tta import read_tta
 from geoseg.models.watershed import read_watershed
@@ -101,6 +101,7 @@ def read_model_item(path: str | Path) -> ModelSpec:
         obtain=str(asset.get("geoseg:obtain") or ""),
         activation_bytes=float(need(properties, "geoseg:activation_bytes", NUMBER, ModelSpec.activation_bytes)),
         seconds_per_mpx=document.optional("geoseg:seconds_per_mpx"),
+        bfloat16=_half_precision(document),
         ramp=ramp,
         min_score=_min_score(document),
         refine=_settings(document, "geoseg:refine", read_refinement),
@@ -157,6 +158,18 @@ def _edge_errors(document: Document) -> tuple[tuple[int, float], ...]:
         raise document.error(field, f"has the keys {list(errors)}; give distances from the edge in whole px")
     pairs = [(int(distance), float(document.need(errors, distance, NUMBER))) for distance in errors]
     return tuple(sorted(pairs))
+
+
+def _half_precision(document: Document) -> HalfPrecision | None:
+    """What bfloat16 does, as measured."""
+    field = "geoseg:bfloat16"
+    measured = document.need(document.properties, field, dict, {})
+    if not measured:
+        return None
+    numbers = {name: float(document.need(measured, name, NUMBER)) for name in ("agreement", "seconds_per_mpx")}
+    if not 0 <= numbers["agreement"] <= 1:
+        raise document.error(field, f"has the agreement {numbers['agreement']:g}; give a part of the labels, 0 to 1")
+    return HalfPrecision(**numbers)
 
 
 def _settings(document: Document, field: str, read: Callable[[Any], _Settings | None]) -> _Settings | None:

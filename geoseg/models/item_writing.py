@@ -147,6 +147,7 @@ def _extras(spec: ModelSpec) -> dict[str, Any]:
         "watershed": asdict(spec.watershed) if spec.watershed else None,
         "tta": asdict(spec.tta) if spec.tta else None,
         "edge_errors": {str(distance): error for distance, error in spec.edge_errors} or None,
+        "bfloat16": asdict(spec.bfloat16) if spec.bfloat16 else None,
         "metrics": dict(spec.metrics) or None,
     }
     return {f"geoseg:{name}": value for name, value in extras.items() if value is not None}

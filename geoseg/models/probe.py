@@ -1,4 +1,4 @@
-"""What a model's entry says about tiling, by measurement: halo, errors near a tile's edge, memory and time.
+"""What a model's entry says by measurement: halo, errors near a tile's edge, memory and time, labels in bfloat16.
 
 It feeds an opened model made-up pixels (or given ones) and looks at what comes out; it knows nothing of the network
 inside, of rasters or of plans.
@@ -15,7 +15,7 @@ import ctypes
 import gc
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from geoseg.errors import ModelError
 from geoseg.models import AnyModel
 from geoseg.models.detections import Detections
-from geoseg.models.semantic import activate
-from geoseg.models.spec import ModelSpec, Scaling, Task
+from geoseg.models.semantic import activate, choose
+from geoseg.models.spec import HalfPrecision, ModelSpec, Scaling, Task
 
 TOLERANCE = 1e-3
 """Largest difference of a probability, or of an object's score, that a halo may leave."""
@@ -187,6 +187,52 @@ def measure_cost(model: AnyModel, *, size: int | None = None, repeats: int = 3, 
         _predict(model, pixels)
         seconds.append(clock() - started)
     return Cost(round(peak / size**2, 1), round(float(np.median(seconds)) / size**2 * 1e6, 3))
+
+
+def measure_half_precision(
+    exact: AnyModel, half: AnyModel, tiles: Iterable[tuple[NDArray[Any], NDArray[np.bool_]]]
+) -> HalfPrecision:
+    """Measure what another arithmetic does to labels and time.
+
+    Parameters
+    ----------
+    exact, half : Model, ObjectModel or PanopticModel
+        The same model in float32 and in the other one.
+    tiles : iterable of (array, array)
+        Imagery as a run reads it: digital numbers, shape (band, y, x), and where they are valid, shape (y, x).
+
+    Raises
+    ------
+    ModelError
+        No tile has a pixel that counts.
+    """
+    same = counted = 0
+    seconds: list[float] = []
+    for pixels, mask in tiles:
+        one, started = _predict(exact, pixels), time.process_time()
+        other = _predict(half, pixels)
+        seconds.append((time.process_time() - started) / pixels[0].size * 1e6)
+        found, counts = _labels_agree(exact.spec, one, other)
+        same += int(np.count_nonzero(found & mask))
+        counted += int(np.count_nonzero(counts & mask))
+    if not counted:
+        raise ModelError(
+            f"model '{exact.spec.name}' labels no pixel of this imagery; give imagery that shows its classes."
+        )
+    return HalfPrecision(round(same / counted, 4), round(float(np.median(seconds)), 3))
+
+
+def _labels_agree(spec: ModelSpec, one: torch.Tensor, other: torch.Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Where two results give the same labels, and which pixels count: all, or what either covers with an object."""
+    if spec.task == "semantic-segmentation":
+        same = (choose(spec, one)[0] == choose(spec, other)[0]).numpy()
+        return same, np.ones_like(same)
+    covered = [maps[-1].numpy() >= spec.min_score for maps in (one, other)]
+    if spec.task == "instance-segmentation":
+        return covered[0] & covered[1], covered[0] | covered[1]
+    stuff = [maps[:-1].argmax(0).numpy() for maps in (one, other)]
+    same = np.where(covered[0] | covered[1], covered[0] & covered[1], stuff[0] == stuff[1])
+    return same, np.ones_like(same)
 
 
 def made_up_pixels(spec: ModelSpec, size: int, rng: np.random.Generator) -> NDArray[np.uint16] | NDArray[np.float32]:

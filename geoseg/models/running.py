@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from numpy.typing import NDArray
 
 from geoseg.errors import GeosegError, ModelError
+from geoseg.models.precision import Precision, multiplies_halves, precision_on_cpu
 from geoseg.models.scaling import Scaler
 from geoseg.models.spec import ModelSpec
 
@@ -21,8 +22,6 @@ Network = Callable[..., Any]
 
 Opener = Callable[[ModelSpec, torch.device], Network]
 """What an adapter offers: opens the network of a spec on a device."""
-
-Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 _COMPILING = "torch._dynamo", "torch._inductor"
 """Modules of torch whose errors are those of compiling a network, not of the network."""
@@ -41,7 +40,7 @@ class Runner:
         Where it runs.
     precision : str
         Of the network's inner arithmetic: ``"float32"``, ``"float16"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on
-        CUDA devices that have it, float32 elsewhere.
+        CUDA devices that have it, and on CPUs that have it where the spec says that labels stay; else float32.
     compile : bool
         Compile the network with torch.compile first; minutes once, for a faster pass on long runs.
 
@@ -60,6 +59,8 @@ class Runner:
         compile: bool = False,  # noqa: A002 - the word of the option
     ) -> None:
         self.spec, self.device = spec, find_device(device)
+        if precision == "auto" and self.device.type == "cpu":
+            precision = precision_on_cpu(spec)
         self._dtype = inner_type(precision, self.device)
         network = opener(spec, self.device)
         self._scaler = Scaler(spec, self.device, memory_format(network, self.device))
@@ -115,7 +116,7 @@ def find_device(name: str) -> torch.device:
 
 
 def inner_type(precision: Precision, device: torch.device) -> torch.dtype:
-    """The type that autocast uses.
+    """The type that autocast uses; ``auto`` is float32 but for CUDA devices that have bfloat16.
 
     Raises
     ------
@@ -127,18 +128,12 @@ def inner_type(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "auto":
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float32
-    if device.type == "cpu" and precision != "float32" and not _multiplies_halves():
+    if device.type == "cpu" and precision != "float32" and not multiplies_halves():
         raise ModelError(
             f"this CPU has no instructions for {precision} and would be ten times slower; use precision float32."
         )
     dtype: torch.dtype = getattr(torch, precision)
     return dtype
-
-
-def _multiplies_halves() -> bool:
-    """Whether the CPU has instructions for 16-bit floats: AVX512-BF16 or AMX."""
-    capability: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot say
-    return bool(capability.get("avx512_bf16") or capability.get("amx_bf16"))
 
 
 def settle(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:

@@ -117,6 +117,23 @@ class Scaling:
 
 
 @dataclass(frozen=True)
+class HalfPrecision:
+    """What another arithmetic of the network does to a model, as measured on imagery.
+
+    Attributes
+    ----------
+    agreement : float
+        Part of the pixels whose label is that of float32, 0 to 1; of objects, intersection over union of what they
+        cover.
+    seconds_per_mpx : float
+        Seconds of one CPU core per Mpx of input.
+    """
+
+    agreement: float
+    seconds_per_mpx: float
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """A model as a catalog entry describes it.
 
@@ -164,7 +181,9 @@ class ModelSpec:
     activation_bytes : float
         Peak bytes per input pixel of one forward pass, as measured.
     seconds_per_mpx : float or None
-        Seconds of one CPU core per Mpx of input, as measured; for the plan's estimate.
+        Seconds of one CPU core per Mpx of input, as measured in float32; for the plan's estimate.
+    bfloat16 : HalfPrecision or None
+        What bfloat16 does to labels and time on a CPU; None where it was not measured, and then it is never chosen.
     ramp : int or None
         Preferred overlap of neighbouring tiles, px; None leaves it to the workflow.
     min_score : float
@@ -208,6 +227,7 @@ class ModelSpec:
     obtain: str = ""
     activation_bytes: float = 600.0
     seconds_per_mpx: float | None = None
+    bfloat16: HalfPrecision | None = None
     ramp: int | None = None
     min_score: float = 0.5
     refine: Refinement | None = None
@@ -284,7 +304,7 @@ class ModelSpec:
 
     def with_weights(self, path: str | Path) -> ModelSpec:
         """Return the same model with its weights taken from a file of the user's."""
-        return replace(self, weights=str(path))
+        return replace(self, weights=str(path), bfloat16=None)
 
 
 def class_attributes(spec: ModelSpec) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from geoseg.errors import GridError, PlanError
 from geoseg.grid import Block, TileGrid, Tiling
 from geoseg.models.background import later_background, probable_classes
 from geoseg.models.own import SentNetwork
+from geoseg.models.precision import Precision
 from geoseg.models.spec import RAMP, ClassSpec, ModelSpec
 from geoseg.models.weights import weights_digest, word_model
 from geoseg.planning import memory
@@ -46,12 +47,11 @@ from geoseg.tree import BlockTree
 from geoseg.versions import deciding_versions
 
 if TYPE_CHECKING:
-    from geoseg.models.running import Precision
     from geoseg.prompting import PromptLayer
 
 SPEECH = (
     *("name", "weights", "checksum", "obtain", "parts", "description", "license", "metrics", "value_range"),
-    *("halo", "ramp", "fixed_size", "edge_errors", "activation_bytes", "seconds_per_mpx"),
+    *("halo", "ramp", "fixed_size", "edge_errors", "activation_bytes", "seconds_per_mpx", "bfloat16"),
     *("trust_model", "weights_bytes", "min_score"),
 )
 """Fields of a spec that do not decide labels, or are decided elsewhere: by the grid, a digest of the weights, and
@@ -251,16 +251,12 @@ class Plan:
         """Seconds of the forward passes on this many CPU workers; None when the cost is not known, as of prompts."""
         if self.spec.seconds_per_mpx is None or self.device != "cpu" or self.prompts is not None:
             return None
+        half = self.spec.bfloat16 if self.precision == "bfloat16" else None
+        passing = self.spec.seconds_per_mpx if half is None else half.seconds_per_mpx
         refine = self.spec.refine
         refining = refine.seconds_per_mpx(len(self.spec.stuff)) if refine else 0.0
         looks = self.spec.tta.work if self.spec.tta else 1.0
-        return (
-            (self.spec.seconds_per_mpx * looks + refining)
-            * self.tiles_to_predict
-            * self.grid.tiling.size**2
-            / 1e6
-            / self.workers
-        )
+        return (passing * looks + refining) * self.tiles_to_predict * self.grid.tiling.size**2 / 1e6 / self.workers
 
     @property
     def estimate(self) -> Estimate | None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from distributed import Client
 
 from geoseg.engine import connect, each_worker
 from geoseg.errors import WorkerError
-
-if TYPE_CHECKING:  # torch is loaded where there may be a device
-    from geoseg.models.running import Precision
+from geoseg.models.precision import Precision, precision_on_cpu
+from geoseg.models.spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,17 @@ class Hardware:
     count: int = 1
 
 
-def hardware_of(device: str, precision: Precision, scheduler: str | None, client: Client | None) -> Hardware:
+def hardware_of(
+    device: str, precision: Precision, spec: ModelSpec, scheduler: str | None, client: Client | None
+) -> Hardware:
     """What the workers of a run compute on.
 
     Parameters
     ----------
     device, precision : str
         As a workflow has them.
+    spec : ModelSpec
+        The model.
     scheduler : str, optional
         Whose workers are asked.
     client : Client, optional
@@ -56,9 +58,9 @@ def hardware_of(device: str, precision: Precision, scheduler: str | None, client
         A worker does not have the device, or workers have different ones.
     """
     if scheduler is None and client is None:
-        return find_hardware(device, precision)
+        return find_hardware(device, precision, spec)
     with nullcontext(client) if client is not None else connect(scheduler, 1) as workers:
-        found = each_worker(workers, _on_worker, device, precision)
+        found = each_worker(workers, _on_worker, device, precision, spec)
     devices = {hardware.device for hardware in found.values()}
     if len(devices) > 1:
         examples = ", ".join(f"{device} on {address}" for address, device in _one_each(found).items())
@@ -71,12 +73,14 @@ def hardware_of(device: str, precision: Precision, scheduler: str | None, client
     )
 
 
-def find_hardware(device: str, precision: Precision) -> Hardware:
+def find_hardware(device: str, precision: Precision, spec: ModelSpec) -> Hardware:
     """What this process computes on; torch is loaded only where there may be something to find."""
     is_here = _sees_gpu()
     if not is_here or device == "cpu":
         device = "cpu" if device == "auto" else device
-        return Hardware(device, "float32" if precision == "auto" and not device.startswith("cuda") else precision)
+        if precision == "auto" and not device.startswith("cuda"):
+            precision = precision_on_cpu(spec) if device == "cpu" else "float32"
+        return Hardware(device, precision)
     import torch
 
     from geoseg.models.running import find_device, inner_type
@@ -89,12 +93,12 @@ def find_hardware(device: str, precision: Precision) -> Hardware:
     return Hardware(name, precision, memory, torch.cuda.device_count() if name == "cuda" else 1)
 
 
-def _on_worker(device: str, precision: Precision) -> Hardware:
+def _on_worker(device: str, precision: Precision, spec: ModelSpec) -> Hardware:
     """What a worker computes on; it must have what it is asked for."""
     from geoseg.models.running import find_device
 
     find_device(device)
-    return find_hardware(device, precision)
+    return find_hardware(device, precision, spec)
 
 
 def _one_each(found: dict[str, Hardware]) -> dict[str, str]:

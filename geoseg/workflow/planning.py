@@ -126,7 +126,7 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
     raster = _open_input(wanted, spec)
     tiling = tiling_of(spec, raster.shape, tile_size=wanted.tile_size, halo=wanted.halo, ramp=wanted.ramp)
     grid = TileGrid(raster.shape, tiling, _block_tiles(wanted, raster.shape, tiling))
-    hardware = hardware_of(wanted.device, wanted.precision, wanted.scheduler, client)
+    hardware = hardware_of(wanted.device, wanted.precision, spec, wanted.scheduler, client)
     legend = apply_legend(spec.classes, wanted.legend or {})
     names = {item.value: item.name for item in legend}
     min_pixels, areas = smallest(wanted.min_area, raster.geobox)

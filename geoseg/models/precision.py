@@ -1,0 +1,39 @@
+"""Which arithmetic a network has where nobody chooses: bfloat16 where it is fast and was seen to keep the labels.
+
+On GPUs that have it bfloat16 is what networks are run in everywhere. On CPUs it is twice as fast as float32 where there
+are instructions for it, and ten times as slow elsewhere; and whether a network keeps its labels is measured for each
+model, with `geoseg probe`. It knows specs and this machine; torch stays out, because planning needs none.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal
+
+from geoseg.models.spec import ModelSpec
+
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
+
+AGREEMENT = 0.99
+"""Part of the labels that bfloat16 must leave as they are, so that it is chosen on a CPU."""
+
+
+@cache
+def multiplies_halves() -> bool:
+    """Whether this CPU has instructions for products of bfloat16: AVX512-BF16 or AMX."""
+    from llvmlite.binding import get_host_cpu_features
+
+    features: dict[str, Any] = get_host_cpu_features()
+    return bool(features.get("avx512bf16") or features.get("amx-bf16"))
+
+
+def precision_on_cpu(spec: ModelSpec) -> Literal["float32", "bfloat16"]:
+    """What ``auto`` means on this machine's CPU.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model; without a measurement of bfloat16 it is float32.
+    """
+    keeps_labels = spec.bfloat16 is not None and spec.bfloat16.agreement >= AGREEMENT
+    return "bfloat16" if keeps_labels and multiplies_halves() else "float32"
