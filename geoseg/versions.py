@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import rasterio
@@ -62,8 +62,16 @@ def deciding_versions(spec: ModelSpec, *, is_resampled: bool) -> dict[str, str]:
     return {
         "geoseg": f"{version('geoseg')} ({source_digest(PREDICTING)})",
         "gdal": str(rasterio.__gdal_version__),
-        **{name: version(name) for name in names},
+        **{name: _version(name) for name in names},
     }
+
+
+def _version(package: str) -> str:
+    """The version of a package, which a worker may lack."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 @cache

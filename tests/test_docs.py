@@ -24,7 +24,11 @@ from tests.test_sam import grounding_dino
 ROOT = Path(__file__).parents[1]
 PAGES = {path.stem: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 
-PARSED = {"cluster": "a cluster of other machines", "training": "a recipe and data of one's own"}
+PARSED = {
+    "cluster": "a cluster of other machines",
+    "families": "a package, see test_third_party_families",
+    "training": "a recipe and data of one's own",
+}
 """Pages whose commands and Python need what no test has: commands are parsed, Python is compiled."""
 
 BEFORE = {

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from importlib import import_module
+from functools import cache
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
 from geoseg.errors import ModelError, WeightsError, nearest
@@ -99,6 +100,9 @@ FAMILIES = {
     "transformers.*": Family("geoseg.models.transformers", ("transformers",)),
 }
 """Families of architectures built from a library (framework ``"pytorch"``); the first pattern that fits counts."""
+
+ENTRY_POINTS = "geoseg.families"
+"""Where other packages register families: an entry point ``NAME = "module"`` opens the architectures ``NAME.*``."""
 
 SEMANTIC: Task = "semantic-segmentation"
 
@@ -387,7 +391,18 @@ def _model(
 
 def find_family(architecture: str) -> Family | None:
     """Return the first family whose pattern fits an architecture's name; None where none does."""
-    return next((family for pattern, family in FAMILIES.items() if fnmatchcase(architecture, pattern)), None)
+    families = {**FAMILIES, **_installed_families()}
+    return next((family for pattern, family in families.items() if fnmatchcase(architecture, pattern)), None)
+
+
+@cache
+def _installed_families() -> dict[str, Family]:
+    """Families that other packages have registered; their modules are imported when a model is opened, not before.
+
+    The version of the package that registers a family decides labels, as that of a library does.
+    """
+    points = metadata.entry_points(group=ENTRY_POINTS)
+    return {f"{point.name}.*": Family(point.module, (point.dist.name,) if point.dist else ()) for point in points}
 
 
 def _family(spec: ModelSpec) -> Family:
@@ -403,9 +418,10 @@ def _family(spec: ModelSpec) -> Family:
     found = find_family(spec.architecture)
     if found is not None:
         return found
-    families = dict.fromkeys(pattern.partition(".")[0] for pattern in FAMILIES)
+    families = dict.fromkeys(pattern.partition(".")[0] for pattern in (*FAMILIES, *_installed_families()))
     raise ModelError(
         f"model '{spec.name}' has the architecture '{spec.architecture}', which no adapter knows; name it "
-        f"FAMILY.CLASS with a family of {', '.join(families)}, say with mlm:artifact_type that its weights are a "
-        "program (torch.jit.save, torch.export.save), or export the model as ONNX or torch.export."
+        f"FAMILY.CLASS with a family of {', '.join(families)}, install the package that adds its family, say with "
+        "mlm:artifact_type that its weights are a program (torch.jit.save, torch.export.save), or export the model as "
+        "ONNX or torch.export."
     )
