@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from geoseg.errors import CatalogError, InputNotFoundError, nearest
+from geoseg.models.addresses import bring_here, is_address
 from geoseg.models.background import with_background
 from geoseg.models.item import read_model_item
 from geoseg.models.item_copying import copy_model_item
@@ -174,7 +175,8 @@ def find_model(name: str | Path, home: Path | None = None) -> ModelSpec:
     ----------
     name : str or Path
         A name of the catalog, the path of an item (``.json``), the path of a folder with one, or a packaging: an ONNX
-        file or a folder that a library saved (`geoseg.models.packagings`).
+        file or a folder that a library saved (`geoseg.models.packagings`). An item or an ONNX file may lie at an
+        address (``https://...``), a folder on the Hugging Face hub (``hub:ORG/NAME``).
     home : Path, optional
         As in `list_models`.
 
@@ -183,18 +185,20 @@ def find_model(name: str | Path, home: Path | None = None) -> ModelSpec:
     CatalogError
         When there is none; the message names the nearest known name.
     """
-    return with_own_size(with_background(read_model_item(locate_model(name, home))))
+    source = locate_model(name, home)
+    spec = with_background(read_model_item(source))
+    return with_own_size(spec, bring_here(source) if is_address(source) else None)
 
 
-def locate_model(name: str | Path, home: Path | None = None) -> Path:
-    """Return the item's file of a model, found as `find_model` finds it.
+def locate_model(name: str | Path, home: Path | None = None) -> str | Path:
+    """Return the item's file of a model, found as `find_model` finds it; an address as it is.
 
     Raises
     ------
     CatalogError
         As `find_model`.
     """
-    return _find("models", "model", name, home)
+    return name if is_address(name) else _find("models", "model", name, home)
 
 
 def add_model(item: str | Path, home: Path | None = None, *, overwrite: bool = False) -> Path:
@@ -235,7 +239,7 @@ def add_model(item: str | Path, home: Path | None = None, *, overwrite: bool = F
         raise CatalogError(f"model '{name}' lies in this catalog ('{target}'); there is nothing to add.")
     if not (collection / COLLECTION).is_file():
         write_collection(collection / COLLECTION, "models", "Models that were added here.")
-    return copy_model_item(Path(item), target)
+    return copy_model_item(item if is_address(item) else Path(item), target)
 
 
 def find_imagery(name: str | Path, home: Path | None = None) -> Imagery:

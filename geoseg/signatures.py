@@ -122,8 +122,8 @@ class RunArguments(ResumeArguments, OutlineArguments, ImageryArguments, total=Fa
     """Of `geoseg.options.Workflow`."""
 
     model: ModelLike | None
-    """Name in the catalog (see: geoseg models), or path of a STAC MLM item, an ONNX file or a save_pretrained folder;
-    in Python also a network with its spec."""
+    """Name in the catalog (see: geoseg models), path or address of a STAC MLM item or an ONNX file, a save_pretrained
+    folder, or hub:ORG/NAME; in Python also a network with its spec."""
 
     things: str | os.PathLike[str] | None
     """Second model, for instances; the map becomes panoptic."""

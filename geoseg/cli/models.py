@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 MIB = 2**20
 
 name = argument(
-    "model", "MODEL", "Name in the catalog, or path of a STAC MLM item, an ONNX file or a save_pretrained folder."
+    "model",
+    "MODEL",
+    "Name in the catalog, path or address of a STAC MLM item or ONNX file, save_pretrained folder, or hub:ORG/NAME.",
 )
 
 
@@ -42,7 +44,9 @@ def app(context: click.Context) -> None:
 
 
 @app.command()
-@argument("item", "ITEM", "STAC MLM item, ONNX file or save_pretrained folder; local weights are copied too.")
+@argument(
+    "item", "ITEM", "STAC MLM item, ONNX file or save_pretrained folder, or its address; local weights are copied too."
+)
 @home
 @click.option("--overwrite", is_flag=True, help="Replace a model of the same name.")
 def add(item: str, home: str | None, overwrite: bool) -> None:
@@ -55,13 +59,13 @@ def add(item: str, home: str | None, overwrite: bool) -> None:
 
 
 @app.command()
-@argument("source", "SOURCE", "ONNX file, or folder that save_pretrained of a library wrote.")
+@argument("source", "SOURCE", "ONNX file, or folder that save_pretrained of a library wrote; or its address.")
 @click.option("--output", metavar="PATH", help="File of the item (default: the source's name, in this folder).")
 def new(source: str, output: str | None) -> None:
     """Write the STAC MLM item of a file or folder, ready to fill in."""
     from geoseg.models.packagings import write_new_item
 
-    path, unsaid = write_new_item(Path(source), None if output is None else local_path(output, "output"))
+    path, unsaid = write_new_item(source, None if output is None else local_path(output, "output"))
     say(str(path))
     say(f"not told by {source}: {', '.join(unsaid)}")
     if "value_scaling" in unsaid:
@@ -114,9 +118,11 @@ def probe(model: str, weights: str | None, trust_model: bool | None, imagery: st
     from geoseg.models.probe import measure_cost, measure_edge, measure_half_precision
     from geoseg.models.stac import update_item
 
-    if write and find_packaging(locate_model(model)) is not None:
+    source = locate_model(model)
+    if write and (isinstance(source, str) or find_packaging(source) is not None):
         raise CatalogError(
-            f"'{model}' has no entry to write into; write one with `geoseg models new {model}`, and probe it."
+            f"'{model}' has no entry to write into; write one with `geoseg models new {model}` (of an item at an "
+            f"address with `geoseg models add {model}`), and probe it."
         )
     spec = replace(find_model(model), trust_model=bool(trust_model), refine=None)  # refining adds its own reach
     spec = spec if weights is None else spec.with_weights(weights)
@@ -134,7 +140,7 @@ def probe(model: str, weights: str | None, trust_model: bool | None, imagery: st
     console.print_json(json.dumps(shown))
     if write:
         measured = cost | {"edge_errors": errors} | ({} if edge.halo is None else {"halo": edge.halo}) | half
-        path = update_item(locate_model(model), {f"geoseg:{name}": value for name, value in measured.items()})
+        path = update_item(Path(source), {f"geoseg:{name}": value for name, value in measured.items()})
         say(f"written to {path}")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
 from geoseg.errors import WorkflowError
+from geoseg.models.addresses import is_address
 from geoseg.models.architectures import read_architecture
 from geoseg.models.background import class_problem
 from geoseg.models.item_assets import (
@@ -45,13 +46,14 @@ from geoseg.models.watershed import read_watershed
 _Settings = TypeVar("_Settings")
 
 
-def read_model_item(path: str | Path) -> ModelSpec:
+def read_model_item(source: str | Path) -> ModelSpec:
     """Read anyone's MLM item.
 
     Parameters
     ----------
-    path : str or Path
-        The item's JSON file, to whose folder addresses in it are relative; or a packaging (`geoseg.models.packagings`).
+    source : str or Path
+        The item's JSON file, to whose folder addresses in it are relative; a packaging (`geoseg.models.packagings`); or
+        the address of one of them (`geoseg.models.addresses`).
 
     Raises
     ------
@@ -59,7 +61,7 @@ def read_model_item(path: str | Path) -> ModelSpec:
         When the file is missing or is not an item, or when a field is missing, of the wrong type, or asks for what
         cannot be done; the message names field and file.
     """
-    document = Document(Path(path))
+    document = Document(source if is_address(source) else Path(source))
     properties, need = document.properties, document.need
     task = read_task(document)
     model_input, model_output = read_input(document), read_output(document, task)

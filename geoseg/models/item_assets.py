@@ -98,7 +98,7 @@ def _surest(document: Document, keys: Sequence[str]) -> str:
     chosen = min(keys, key=lambda key: doubts[key][0])
     others = ", ".join(f"not '{key}' ({doubts[key][1] or 'it is listed later'})" for key in keys if key != chosen)
     warnings.warn(
-        f"'{document.path}' has {len(keys)} models: '{chosen}' is opened, {others}.", GeosegWarning, stacklevel=5
+        f"'{document.source}' has {len(keys)} models: '{chosen}' is opened, {others}.", GeosegWarning, stacklevel=5
     )
     return chosen
 

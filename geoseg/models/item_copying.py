@@ -20,13 +20,13 @@ from geoseg.models.weight_files import list_files
 from geoseg.models.weights import local_weights, weights_digest
 
 
-def copy_model_item(source: Path, target: Path) -> Path:
+def copy_model_item(source: str | Path, target: Path) -> Path:
     """Copy an item and its local weights.
 
     Parameters
     ----------
-    source : Path
-        Anyone's MLM item.
+    source : str or Path
+        Anyone's MLM item, or a packaging; or its address.
     target : Path
         The copy's file; its stem becomes the model's name. Weights are put beside it.
 
@@ -46,7 +46,7 @@ def copy_model_item(source: Path, target: Path) -> Path:
     """
     spec, document = read_model_item(source), Document(source)
     item = document.item
-    assets = {key: _placed(asset, source) for key, asset in item["assets"].items()}
+    assets = {key: _placed(asset, document.path) for key, asset in item["assets"].items()}
     for key, network in zip(find_assets(document), spec.networks, strict=True):
         weights = local_weights(network)
         if weights is not None:

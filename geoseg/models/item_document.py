@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import CatalogError
+from geoseg.models.addresses import bring_here
 from geoseg.models.packagings import read_item
 from geoseg.models.stac import Json
 
@@ -24,8 +25,8 @@ class Document:
 
     Parameters
     ----------
-    path : Path
-        The item's file, or a packaging that is read as one.
+    source : str or Path
+        The item's file or address, or a packaging that is read as one.
 
     Raises
     ------
@@ -33,16 +34,16 @@ class Document:
         When it is not there or is not an item.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.item = read_item(path)
+    def __init__(self, source: str | Path) -> None:
+        self.source, self.item = source, read_item(source)
+        self.path = bring_here(source)
         if self.item.get("type") != "Feature":
             raise self.error("type", "is not 'Feature'; give a STAC item, not a catalog or collection")
         self.properties: Json = self.need(self.item, "properties", dict)
 
     def error(self, field: str, problem: str) -> CatalogError:
         """What to raise about a field."""
-        sentence = f"field '{field}' of catalog entry '{self.path}' {problem}"
+        sentence = f"field '{field}' of catalog entry '{self.source}' {problem}"
         return CatalogError(sentence if sentence.endswith((".", "?")) else f"{sentence}.")
 
     def need(self, where: Json, field: str, kind: Kind, default: Any = None) -> Any:

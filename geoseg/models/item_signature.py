@@ -102,7 +102,7 @@ def _check_axes(document: Document, structure: Json) -> None:
 def _warn_of_code(document: Document, where: Json, field: str) -> None:
     if where.get(field) is not None:
         warnings.warn(
-            f"'{document.path}' names a {field}, which is code and is not run; describe it as value_scaling or "
+            f"'{document.source}' names a {field}, which is code and is not run; describe it as value_scaling or "
             "geoseg:activation if the model needs it.",
             GeosegWarning,
             stacklevel=5,
@@ -146,8 +146,8 @@ def _warn_of_dates(document: Document, bands: list[Band]) -> None:
     twice = sorted({band.name for band in bands if bands.count(band) > 1})
     if twice:
         warnings.warn(
-            f"'{document.path}' names the bands {', '.join(twice)} more than once, as models of several dates do; give "
-            "bands by number, date after date, in the workflow.",
+            f"'{document.source}' names the bands {', '.join(twice)} more than once, as models of several dates do; "
+            "give bands by number, date after date, in the workflow.",
             GeosegWarning,
             stacklevel=4,
         )

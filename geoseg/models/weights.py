@@ -193,12 +193,13 @@ def expected_size(spec: ModelSpec) -> tuple[int, Source]:
     return (UNKNOWN_BYTES, "guess") if spec.weights_bytes is None else (spec.weights_bytes, "entry")
 
 
-def with_own_size(spec: ModelSpec) -> ModelSpec:
+def with_own_size(spec: ModelSpec, fetched: Path | None = None) -> ModelSpec:
     """Return the spec with the tile size of its file, where that holds a graph that takes no other.
 
-    Halo and ramp of larger tiles become an eighth and a quarter of it where they leave less than a ramp of it.
+    The file is on this machine, or was fetched before its entry was read. Halo and ramp of larger tiles become an
+    eighth and a quarter of it where they leave less than a ramp of it.
     """
-    paths = [path for network in spec.networks if (path := local_weights(network)) is not None]
+    paths = [path for network in spec.networks if (path := local_weights(network) or fetched) is not None]
     side = next((side for path in paths if (side := fixed_side(path)) is not None), None)
     if side is None:
         return spec
@@ -311,7 +312,7 @@ def _at_hand(spec: ModelSpec) -> Path | None:
         except (OSError, ValueError):  # neither fetched nor a name: opening the model says so
             return None
     if urlsplit(spec.weights or "").scheme in ("http", "https"):
-        return _cached(str(spec.weights))
+        return cached_file(str(spec.weights))
     return local_weights(spec)
 
 
@@ -374,8 +375,8 @@ def cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geoseg" / "weights"
 
 
-def _cached(address: str) -> Path:
-    """Where a file from an address lies in the cache: in a folder of its own, where its external data has room."""
+def cached_file(address: str) -> Path:
+    """Return where a file from an address lies in the cache: in a folder of its own, with room for external data."""
     key = hashlib.sha256(address.encode()).hexdigest()[:16]
     return cache_home() / key / Path(unquote(urlsplit(address).path)).name
 
@@ -383,7 +384,7 @@ def _cached(address: str) -> Path:
 def _download(spec: ModelSpec) -> Path:
     """Fetch an address and its external data into the cache, unless they are there."""
     address = str(spec.weights)
-    target = _cached(address)
+    target = cached_file(address)
     if not target.is_file():
         _place(address, target, spec)
     _verify(target, spec)
@@ -434,8 +435,8 @@ def _fetch(address: str, file: IO[bytes], spec: ModelSpec) -> None:
         raise
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise WeightsError(
-            f"weights of model '{spec.name}' cannot be fetched from {address} ({error}); check the connection, or give "
-            "a local file with --weights FILE."
+            f"weights of model '{spec.name}' cannot be fetched from {address} ({error}); check the connection, or "
+            f"{spec.obtain or 'give a local file with --weights FILE.'}"
         ) from error
     if length is not None and received != int(length):
         raise WeightsError(f"the download of {address} ended after {received} of {length} bytes; run it again.")

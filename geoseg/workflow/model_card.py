@@ -62,7 +62,7 @@ def _described(spec: ModelSpec, provenance: str) -> dict[str, Any]:
 def _provenance(name: str) -> str:
     """The section of that name in the card of a model's entry; empty where there is none."""
     try:
-        path = locate_model(name)
+        path = Path(locate_model(name))
         folder = path if path.is_dir() else path.parent
         found = _SECTION.search((folder / CARD).read_text(encoding="utf-8"))
     except (GeosegError, OSError, UnicodeDecodeError):

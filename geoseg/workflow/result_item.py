@@ -166,8 +166,9 @@ def _sources(made: Plan) -> list[dict[str, Any]]:
 def _models(wanted: Workflow) -> list[dict[str, Any]]:
     """By what it was mapped."""
     names = [name for name in (wanted.model, wanted.things) if isinstance(name, str)]
-    paths = [locate_model(name).resolve() for name in names]
-    links = [_derived(str(path), "application/geo+json" if path.suffix == ".json" else None, "model") for path in paths]
+    sources = [locate_model(name) for name in names]
+    paths = [str(source.resolve()) if isinstance(source, Path) else source for source in sources]
+    links = [_derived(path, "application/geo+json" if path.endswith(".json") else None, "model") for path in paths]
     if wanted.weights is not None and not wanted.weights.startswith(HUB):
         links.append(_derived(str(Path(wanted.weights).resolve()), None, "weights"))
     return links

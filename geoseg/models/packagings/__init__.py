@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import CatalogError, GeosegError, GeosegWarning, OutputError
+from geoseg.models.addresses import bring_here, public_address, public_name
 from geoseg.models.background import ADDED, is_background_name
 from geoseg.models.packagings.contents import Contents
 from geoseg.models.packagings.folders import read_config, read_smp, read_transformers
@@ -63,8 +64,8 @@ def find_packaging(path: Path) -> Packaging | None:
     return next((row for row in PACKAGINGS if row.fits(path)), None)
 
 
-def read_item(path: Path) -> dict[str, Any]:
-    """Read an item from its file, or a packaging as one.
+def read_item(source: str | Path) -> dict[str, Any]:
+    """Read an item from its file or address, or a packaging as one.
 
     Raises
     ------
@@ -76,29 +77,32 @@ def read_item(path: Path) -> dict[str, Any]:
     GeosegWarning
         What a packaging leaves open, and how it is understood.
     """
+    path = bring_here(source)
     packaging = find_packaging(path)
+    if packaging is None and path.is_dir():
+        raise _silent(source)
     if packaging is None:
         return read_json(path)
     contents = _read(packaging, path)
     if contents.scaling is None:
         raise CatalogError(
-            f"'{path}' does not tell how pixels are scaled for its network, and a wrong scaling makes a wrong map; "
-            f"write its entry with `geoseg models new {path}`, fill in value_scaling, and give that entry."
+            f"'{source}' does not tell how pixels are scaled for its network, and a wrong scaling makes a wrong map; "
+            f"write its entry with `geoseg models new {source}`, fill in value_scaling, and give that entry."
         )
     positions = ", ".join(contents.band_names)
     bands = f"does not name its bands: it gets {positions} of the imagery, unless you give others with bands"
     for note in (bands, *contents.notes):
-        warnings.warn(f"'{path}' {note}.", GeosegWarning, stacklevel=4)
-    return _item(path, contents, str(path.resolve()))
+        warnings.warn(f"'{source}' {note}.", GeosegWarning, stacklevel=4)
+    return _item(public_name(source, path), contents, public_address(source, path))
 
 
-def write_new_item(source: Path, target: Path | None = None) -> tuple[Path, list[str]]:
+def write_new_item(source: str | Path, target: Path | None = None) -> tuple[Path, list[str]]:
     """Write the item of a packaging, ready to fill in.
 
     Parameters
     ----------
-    source : Path
-        The packaging.
+    source : str or Path
+        The packaging, or its address.
     target : Path, optional
         The item's file, which must not exist; the packaging's name in the current folder by default.
 
@@ -116,17 +120,24 @@ def write_new_item(source: Path, target: Path | None = None) -> tuple[Path, list
     OutputError
         The target exists or cannot be written.
     """
-    packaging = find_packaging(source)
+    here = bring_here(source)
+    packaging = find_packaging(here)
     if packaging is None:
-        raise CatalogError(
-            f"'{source}' does not describe itself; give an ONNX file (.onnx), or a folder that save_pretrained of "
-            "segmentation-models-pytorch or transformers wrote."
-        )
-    contents, path = _read(packaging, source), target or Path(f"{_name(source)}.json")
+        raise _silent(source)
+    contents, name = _read(packaging, here), public_name(source, here)
+    path = target or Path(f"{name}.json")
     if path.exists():
         raise OutputError(f"'{path}' exists; remove it, or choose another file with --output.")
-    write_json(path, _item(source, contents, relative(str(source.resolve()), path)))
+    write_json(path, _item(name, contents, relative(public_address(source, here), path)))
     return path, [*(["value_scaling"] if contents.scaling is None else []), "bands", *contents.unsaid]
+
+
+def _silent(source: str | Path) -> CatalogError:
+    """What to raise about what is no packaging."""
+    return CatalogError(
+        f"'{source}' does not describe itself; give an ONNX file (.onnx), or a folder that save_pretrained of "
+        "segmentation-models-pytorch or transformers wrote."
+    )
 
 
 def _read(packaging: Packaging, path: Path) -> Contents:
@@ -141,18 +152,12 @@ def _read(packaging: Packaging, path: Path) -> Contents:
         ) from error
 
 
-def _name(path: Path) -> str:
-    """What a model is called that has no name: as its file or folder."""
-    path = path.resolve()
-    return path.name if path.is_dir() else path.stem
-
-
-def _item(path: Path, contents: Contents, href: str) -> dict[str, Any]:
+def _item(name: str, contents: Contents, href: str) -> dict[str, Any]:
     """The item of a packaging, with its weights at an address."""
     bands = [{"name": name} for name in contents.band_names]
     asset = {
         "href": href,
-        "title": f"Weights of {_name(path)}",
+        "title": f"Weights of {name}",
         "roles": ["mlm:model", "mlm:weights"],
         "mlm:artifact_type": "onnx" if contents.framework == "ONNX" else "safetensors.torch.save_file",
         "bands": bands,
@@ -161,7 +166,7 @@ def _item(path: Path, contents: Contents, href: str) -> dict[str, Any]:
         "type": "Feature",
         "stac_version": VERSION,
         "stac_extensions": list(EXTENSIONS),
-        "id": _name(path),
+        "id": name,
         "geometry": None,
         "properties": {
             "datetime": None,
@@ -169,7 +174,7 @@ def _item(path: Path, contents: Contents, href: str) -> dict[str, Any]:
             "end_datetime": "2100-01-01T00:00:00Z",
             "license": "other",
             "bands": bands,
-            "mlm:name": _name(path),
+            "mlm:name": name,
             "mlm:architecture": contents.architecture,
             "mlm:framework": contents.framework,
             "mlm:tasks": [TASK],
