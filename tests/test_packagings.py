@@ -410,7 +410,9 @@ def test_what_is_not_told_is_asked_for(tmp_path: Path) -> None:
     save_transformers(tmp_path / "alone", "Segformer")
     (tmp_path / "alone" / "preprocessor_config.json").unlink()
     for path in (bare, tmp_path / "alone"):
-        with pytest.raises(CatalogError, match=r"does not tell how pixels are scaled.*`geoseg models new .*`, fill in"):
+        with pytest.raises(
+            CatalogError, match=r"does not tell how pixels are scaled.*`geoseg models new .* --scaling 255`"
+        ):
             find_model(path)
 
 

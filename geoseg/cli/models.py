@@ -61,15 +61,38 @@ def add(item: str, home: str | None, overwrite: bool) -> None:
 @app.command()
 @argument("source", "SOURCE", "ONNX file, or folder that save_pretrained of a library wrote; or its address.")
 @click.option("--output", metavar="PATH", help="File of the item (default: the source's name, in this folder).")
-def new(source: str, output: str | None) -> None:
-    """Write the STAC MLM item of a file or folder, ready to fill in."""
+@click.option(
+    "--scaling", metavar="HOW", help="How pixels are scaled: 255 (divides), 0,3000 (limits), imagenet or none."
+)
+@click.option(
+    "--classes", metavar="NAMES", help="Names of the network's classes in its order, such as background,roof."
+)
+@click.option("--bands", metavar="NAMES", help="Names of its bands in its order, such as B04,B03,B02 or 3,2,1.")
+@click.option("--resolution", metavar="METRES", type=float, help="Metres per pixel that it was trained for.")
+def new(
+    source: str,
+    output: str | None,
+    scaling: str | None,
+    classes: str | None,
+    bands: str | None,
+    resolution: float | None,
+) -> None:
+    """Write the STAC MLM item of a file or folder, with what it does not say itself."""
     from geoseg.models.packagings import write_new_item
+    from geoseg.models.packagings.gaps import Gaps
 
-    path, unsaid = write_new_item(source, None if output is None else local_path(output, "output"))
+    gaps = Gaps(scaling, _names(classes), _names(bands), resolution)
+    path, unsaid = write_new_item(source, None if output is None else local_path(output, "output"), gaps=gaps)
     say(str(path))
-    say(f"not told by {source}: {', '.join(unsaid)}")
+    if unsaid:
+        say(f"not told by {source}: {', '.join(unsaid)}")
     if "value_scaling" in unsaid:
-        say("fill in value_scaling before you use it")
+        say("fill in value_scaling before you use it, or give --scaling")
+
+
+def _names(text: str | None) -> list[str]:
+    """Names that are written with commas."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 @app.command()

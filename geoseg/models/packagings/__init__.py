@@ -19,6 +19,7 @@ from geoseg.models.addresses import bring_here, public_address, public_name
 from geoseg.models.background import ADDED, is_background_name
 from geoseg.models.packagings.contents import Contents
 from geoseg.models.packagings.folders import read_config, read_smp, read_transformers
+from geoseg.models.packagings.gaps import Gaps
 from geoseg.models.packagings.graph import read_onnx
 from geoseg.models.stac import VERSION, Json, read_json, relative, write_json
 
@@ -87,17 +88,20 @@ def read_item(source: str | Path) -> dict[str, Any]:
     if contents.scaling is None:
         raise CatalogError(
             f"'{source}' does not tell how pixels are scaled for its network, and a wrong scaling makes a wrong map; "
-            f"write its entry with `geoseg models new {source}`, fill in value_scaling, and give that entry."
+            f"write its entry with `geoseg models new {source} --scaling 255` (or imagenet, none, minimum,maximum), "
+            "and give that entry."
         )
     positions = ", ".join(contents.band_names)
     bands = f"does not name its bands: it gets {positions} of the imagery, unless you give others with bands"
-    for note in (bands, *contents.notes):
+    for note in (*([] if contents.named_bands else [bands]), *contents.notes):
         warnings.warn(f"'{source}' {note}.", GeosegWarning, stacklevel=4)
     return _item(public_name(source, path), contents, public_address(source, path))
 
 
-def write_new_item(source: str | Path, target: Path | None = None) -> tuple[Path, list[str]]:
-    """Write the item of a packaging, ready to fill in.
+def write_new_item(
+    source: str | Path, target: Path | None = None, *, gaps: Gaps | None = None
+) -> tuple[Path, list[str]]:
+    """Write the item of a packaging, with what it does not tell filled in or ready to fill in.
 
     Parameters
     ----------
@@ -105,18 +109,20 @@ def write_new_item(source: str | Path, target: Path | None = None) -> tuple[Path
         The packaging, or its address.
     target : Path, optional
         The item's file, which must not exist; the packaging's name in the current folder by default.
+    gaps : Gaps, optional
+        What a person says of the model.
 
     Returns
     -------
     Path
         The item's file.
     list of str
-        What the packaging does not tell.
+        What neither the packaging nor the person tells.
 
     Raises
     ------
     CatalogError
-        The source is no packaging, or is damaged.
+        The source is no packaging, or is damaged; or what a person says does not fit it.
     OutputError
         The target exists or cannot be written.
     """
@@ -124,12 +130,13 @@ def write_new_item(source: str | Path, target: Path | None = None) -> tuple[Path
     packaging = find_packaging(here)
     if packaging is None:
         raise _silent(source)
-    contents, name = _read(packaging, here), public_name(source, here)
+    contents, name = (gaps or Gaps()).fill(_read(packaging, here)), public_name(source, here)
     path = target or Path(f"{name}.json")
     if path.exists():
         raise OutputError(f"'{path}' exists; remove it, or choose another file with --output.")
     write_json(path, _item(name, contents, relative(public_address(source, here), path)))
-    return path, [*(["value_scaling"] if contents.scaling is None else []), "bands", *contents.unsaid]
+    bands = [] if contents.named_bands else ["bands"]
+    return path, [*(["value_scaling"] if contents.scaling is None else []), *bands, *contents.unsaid]
 
 
 def _silent(source: str | Path) -> CatalogError:

@@ -42,9 +42,11 @@ class Contents:
     properties : mapping
         Further properties of the item.
     unsaid : sequence of str
-        What is not told and can be done without, beside names of bands, which no packaging tells.
+        What is not told and can be done without, beside names of bands.
     notes : sequence of str
         What else a person should know who maps with it.
+    named_bands : sequence of str
+        Names of the bands, in the network's order, where they are told.
     """
 
     architecture: str
@@ -58,10 +60,13 @@ class Contents:
     properties: Json = field(default_factory=dict)
     unsaid: Sequence[str] = ()
     notes: Sequence[str] = ()
+    named_bands: Sequence[str] = ()
 
     @property
     def band_names(self) -> list[str]:
-        """Positions of the bands in the imagery, counted from 1, in the network's order."""
+        """Names of the bands in the network's order, or their positions in the imagery, counted from 1."""
+        if self.named_bands:
+            return list(self.named_bands)
         names = [str(position) for position in range(1, self.bands + 1)]
         return names[::-1] if self.blue_first else names
 
