@@ -13,7 +13,7 @@ import torch
 import geoseg
 from geoseg.models import load_model
 from geoseg.models.probe import measure_cost
-from geoseg.models.weights import read_state
+from geoseg.models.state_dicts import read_state
 from geoseg.training import parse_recipe, train
 from geoseg.training.run import fit_recipe
 from tests import test_training_detection as detection

@@ -28,6 +28,19 @@ from geoseg.models.spec import Band
 from geoseg.raster.bands import FileBand, match_bands
 from tests.rasters import write_raster
 from tests.test_item import check_schema
+from tests.trained import (
+    GEOAI,
+    MLM,
+    TERRATORCH,
+    TORCHGEO,
+    build,
+    save_geoai,
+    save_lightning,
+    save_program,
+    save_script,
+    save_state,
+    under,
+)  # fmt: skip
 
 SIDE = 64
 NAMES = {0: "_background", 1: "building", 2: "woodland"}
@@ -532,6 +545,31 @@ BUILT: dict[str, Callable[[Path], Path]] = {
         smp_folder(folder), NORMALIZE
     ),
     "folder of segmentation-models-pytorch alone": smp_folder,
+    "folder of geoai, model.pth and its config.json": lambda folder: save_geoai(folder / "pushed", build()),
+    "weights of segmentation-models-pytorch as .safetensors": lambda folder: save_state(folder / "u.safetensors"),
+    "the same by torch.save (.pt, .pth)": lambda folder: save_state(folder / "unet.pth"),
+    "weights with an encoder of timm": lambda folder: save_state(folder / "t.safetensors", encoder_name="tu-resnet18"),
+    "weights of another library": lambda folder: save_state(folder / "other.pth", torch.nn.Conv2d(3, 4, 3)),
+    "Lightning checkpoint of torchgeo's SemanticSegmentationTask": lambda folder: save_lightning(
+        folder / "torchgeo.ckpt", under("model.", build(), criterion__weight=torch.ones(4)), TORCHGEO
+    ),
+    "Lightning checkpoint of terratorch's SemanticSegmentationTask with SMPModelFactory": lambda folder: save_lightning(
+        folder / "fpn.ckpt", under("model.smp_model.", build("FPN", decoder_segmentation_channels=32)), TERRATORCH
+    ),
+    "Lightning checkpoint of geoai's TimmSegmentationModel": lambda folder: save_lightning(
+        folder / "geoai.ckpt", under("model.", build()), GEOAI
+    ),
+    "Lightning checkpoint whose hyperparameters are objects": lambda folder: save_lightning(
+        folder / "objects.ckpt", under("model.", build()), {"root": folder}
+    ),
+    "torch.export program (.pt2) with stac-model's metadata": lambda folder: save_program(
+        folder / "towns.pt2", build(), MLM
+    ),
+    "torch.export program (.pt2) without metadata": lambda folder: save_program(folder / "bare.pt2", build()),
+    "torch.export program (.pt2) with its transforms beside it": lambda folder: save_program(
+        folder / "two.pt2", torch.nn.Conv2d(3, 4, 1).eval(), transforms=True
+    ),
+    "TorchScript": lambda folder: save_script(folder / "script.pt", torch.nn.Conv2d(3, 4, 1).eval()),
     "its entry from `geoseg models new`, filled in": filled_unet,
 }
 PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text()

@@ -22,7 +22,7 @@ from geoseg.catalog import find_model
 from geoseg.errors import GeosegError
 from geoseg.evaluation import IGNORE, match_instances
 from geoseg.models import Band, ClassSpec, Detections, ModelSpec, Prompts, load_model, wrap
-from geoseg.models.weights import read_state
+from geoseg.models.state_dicts import read_state
 from geoseg.training import load_recipe, parse_recipe, train
 from geoseg.training.detection import LEAST, MaskRCNNGoal, detect_image, targets_of
 from geoseg.training.run import WIDEST, fit_recipe, make_network, make_spec

@@ -25,13 +25,13 @@ from safetensors.torch import save_file
 from geoseg.errors import WeightsError
 from geoseg.models import Band, ClassSpec, ModelSpec, load_model
 from geoseg.models.safety import clean_exported
+from geoseg.models.state_dicts import read_state
 from geoseg.models.weights import (
     UNKNOWN_BYTES,
     cache_home,
     expected_size,
     hub_name,
     is_folder,
-    read_state,
     resolve_folder,
     resolve_weights,
     weights_digest,

@@ -25,7 +25,7 @@ MIB = 2**20
 name = argument(
     "model",
     "MODEL",
-    "Name in the catalog, path or address of a STAC MLM item or ONNX file, save_pretrained folder, or hub:ORG/NAME.",
+    "Name in the catalog, path or address of a STAC MLM item or of what describes itself, or hub:ORG/NAME.",
 )
 
 
@@ -44,9 +44,7 @@ def app(context: click.Context) -> None:
 
 
 @app.command()
-@argument(
-    "item", "ITEM", "STAC MLM item, ONNX file or save_pretrained folder, or its address; local weights are copied too."
-)
+@argument("item", "ITEM", "STAC MLM item, or what describes itself, or its address; local weights are copied too.")
 @home
 @click.option("--overwrite", is_flag=True, help="Replace a model of the same name.")
 def add(item: str, home: str | None, overwrite: bool) -> None:
@@ -59,7 +57,7 @@ def add(item: str, home: str | None, overwrite: bool) -> None:
 
 
 @app.command()
-@argument("source", "SOURCE", "ONNX file, or folder that save_pretrained of a library wrote; or its address.")
+@argument("source", "SOURCE", "File or folder that describes itself, or its address.")
 @click.option("--output", metavar="PATH", help="File of the item (default: the source's name, in this folder).")
 @click.option(
     "--scaling", metavar="HOW", help="How pixels are scaled: 255 (divides), 0,3000 (limits), imagenet or none."
@@ -69,6 +67,7 @@ def add(item: str, home: str | None, overwrite: bool) -> None:
 )
 @click.option("--bands", metavar="NAMES", help="Names of its bands in its order, such as B04,B03,B02 or 3,2,1.")
 @click.option("--resolution", metavar="METRES", type=float, help="Metres per pixel that it was trained for.")
+@click.option("--trust-model", is_flag=True, help="Run TorchScript, which can read and write files, to ask it.")
 def new(
     source: str,
     output: str | None,
@@ -76,13 +75,15 @@ def new(
     classes: str | None,
     bands: str | None,
     resolution: float | None,
+    trust_model: bool,
 ) -> None:
     """Write the STAC MLM item of a file or folder, with what it does not say itself."""
     from geoseg.models.packagings import write_new_item
     from geoseg.models.packagings.gaps import Gaps
 
     gaps = Gaps(scaling, _names(classes), _names(bands), resolution)
-    path, unsaid = write_new_item(source, None if output is None else local_path(output, "output"), gaps=gaps)
+    target = None if output is None else local_path(output, "output")
+    path, unsaid = write_new_item(source, target, gaps=gaps, trust_model=trust_model)
     say(str(path))
     if unsaid:
         say(f"not told by {source}: {', '.join(unsaid)}")

@@ -17,7 +17,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 from geoseg.errors import CatalogError
 from geoseg.models.spec import HUB, ModelSpec
 from geoseg.models.stac import Json, write_json
-from geoseg.models.weights import PICKLES, TIMEOUT, cached_file, hub_name, resolve_folder, resolve_weights
+from geoseg.models.state_dicts import PICKLES
+from geoseg.models.weights import TIMEOUT, cached_file, hub_name, resolve_folder, resolve_weights
 
 FILES = (".onnx", ".pt2", ".safetensors", ".torchscript", ".pts", *PICKLES)
 """Suffixes of addresses of a model's file; any other address is that of an item."""

@@ -14,7 +14,8 @@ import torch
 
 from geoseg.errors import ModelError, WeightsError, nearest
 from geoseg.models.spec import ModelSpec
-from geoseg.models.weights import read_state, resolve_weights
+from geoseg.models.state_dicts import network_state, read_state
+from geoseg.models.weights import resolve_weights
 
 
 def load_weights(network: torch.nn.Module, spec: ModelSpec) -> None:
@@ -26,7 +27,7 @@ def load_weights(network: torch.nn.Module, spec: ModelSpec) -> None:
         The weights are missing, damaged, unsafe, or do not fit.
     """
     path = resolve_weights(spec)
-    fit(network, read_state(path), spec, path)
+    fit(network, network_state(read_state(path), network.state_dict().keys(), path), spec, path)
 
 
 def fit(network: torch.nn.Module, state: Mapping[str, torch.Tensor], spec: ModelSpec, path: Path) -> None:

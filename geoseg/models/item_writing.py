@@ -15,8 +15,9 @@ from geoseg.models.item_assets import MULTIHASH
 from geoseg.models.item_signature import IDENTITY
 from geoseg.models.spec import Band, ClassSpec, ModelSpec, Scaling, Task
 from geoseg.models.stac import Json, item_path, relative, write_item
+from geoseg.models.state_dicts import PICKLES
 from geoseg.models.weight_files import sha256
-from geoseg.models.weights import PICKLES, weights_size
+from geoseg.models.weights import weights_size
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from geoseg.errors import WeightsError
+from geoseg.models.weight_files import OLD_GRAPH, archive_kind, second_program
 
 OPERATORS = re.compile(
     r"torch\.ops\.(aten|prims|quantized|torchvision)\.(?!save\b|from_file\b)\w+(\.\w+)?"
@@ -59,9 +60,6 @@ NODES = (
 
 CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict")
 """What arguments and results of an exported program may be packed in."""
-
-OLD_GRAPH = "serialized_exported_program.json"
-"""The graph in an archive of torch 2.6 or older, which has no folders."""
 
 OLD_PICKLES = ("serialized_state_dict.pt", "serialized_constants.pt", "serialized_example_inputs.pt")
 """Its tensors."""
@@ -107,18 +105,6 @@ def clean_exported(path: Path) -> io.BytesIO:
     return buffer
 
 
-def archive_kind(path: Path) -> str | None:
-    """Say which program an archive holds: ``"torch.export"`` or ``"TorchScript"``; None for anything else."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.partition("/")[2] or name for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError):
-        return None
-    if names & {"archive_format", OLD_GRAPH}:
-        return "torch.export"
-    return "TorchScript" if "constants.pkl" in names and any(name.startswith("code/") for name in names) else None
-
-
 def _members(path: Path) -> dict[str, bytes]:
     """All files of an archive; names that occur twice could be read differently by torch and are refused."""
     try:
@@ -137,7 +123,7 @@ def _clean_member(path: Path, name: str, content: bytes) -> bytes:
     if name in ("archive_format", "archive_version", "byteorder", "version", ".data/version", ".data/serialization_id"):
         return content
     if (program := re.fullmatch(r"models/(\w+)\.json", name)) and program[1] != "model":
-        raise _second_program(path, program[1])
+        raise second_program(path, program[1])
     if re.fullmatch(r"data/(weights|constants)/(weight|tensor)_\d+", name):
         return content
     if name in OLD_PICKLES or re.fullmatch(r"data/sample_inputs/\w+\.pt", name):
@@ -258,14 +244,6 @@ def other_kind(path: Path, kind: str) -> WeightsError:
     return WeightsError(
         f"weights file '{path}' is a {found} program, not {kind}; correct mlm:artifact_type in the model's entry to "
         f"{ARTIFACT_TYPES[found]}."
-    )
-
-
-def _second_program(path: Path, name: str) -> WeightsError:
-    """What to raise of transforms that stand beside a network: whether its pixels went through them, nothing says."""
-    return WeightsError(
-        f"weights file '{path}' holds the program '{name}' beside its network, which would be left out; save the "
-        "network alone (torch.export.save), with its transforms inside or described by value_scaling in the entry."
     )
 
 

@@ -17,9 +17,10 @@ import torch
 from geoseg.errors import WeightsError
 from geoseg.models import fitting
 from geoseg.models.running import Network, settle
-from geoseg.models.smp_encoders import with_found_encoder
+from geoseg.models.smp_networks import with_found_encoder
 from geoseg.models.spec import ModelSpec
-from geoseg.models.weights import is_folder, read_state, resolve_folder, resolve_weights
+from geoseg.models.state_dicts import network_state, read_state
+from geoseg.models.weights import is_folder, resolve_folder, resolve_weights
 
 ARCHITECTURES: dict[str, type[torch.nn.Module]] = {
     item.__name__: item
@@ -101,8 +102,8 @@ def _open_file(spec: ModelSpec) -> torch.nn.Module:
     """Build the network that hyperparameters, or tensors where these do not say it, describe, with those tensors."""
     path = resolve_weights(spec)
     state = read_state(path)
-    network = build(with_found_encoder(spec, state))
-    fitting.fit(network, state, spec, path)
+    network = build(with_found_encoder(spec, {name: tuple(tensor.shape) for name, tensor in state.items()}))
+    fitting.fit(network, network_state(state, network.state_dict().keys(), path), spec, path)
     return network
 
 

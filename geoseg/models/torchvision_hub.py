@@ -17,7 +17,8 @@ from torchvision.models import get_model_weights
 
 from geoseg.errors import WeightsError, nearest
 from geoseg.models.spec import HUB, ModelSpec
-from geoseg.models.weights import read_state, resolve_weights
+from geoseg.models.state_dicts import read_state
+from geoseg.models.weights import resolve_weights
 
 
 def read_torchvision_state(spec: ModelSpec, builder: str) -> Mapping[str, torch.Tensor]:

@@ -36,7 +36,8 @@ from geoseg.models import fitting
 from geoseg.models.pretrained import LOCAL, load_network, opening
 from geoseg.models.running import Network, settle
 from geoseg.models.spec import ModelSpec
-from geoseg.models.weights import is_folder, read_state, resolve_folder, resolve_weights
+from geoseg.models.state_dicts import read_state
+from geoseg.models.weights import is_folder, resolve_folder, resolve_weights
 
 ANY = ""
 """The type of a network that its folder tells."""

@@ -18,6 +18,9 @@ from geoseg.errors import WeightsError
 PARTS = (".json", ".safetensors", ".txt", ".model")
 """Suffixes of what belongs to a model in a folder: configuration, tensors, and the words of a tokenizer."""
 
+OLD_GRAPH = "serialized_exported_program.json"
+"""The graph in an archive of torch 2.6 or older, which has no folders."""
+
 IMAGE_AXES = 4
 """Of a batch of images."""
 
@@ -168,6 +171,26 @@ def require_files(path: Path) -> None:
                 f"weights file '{path}' keeps its tensors in '{name}', which is not beside it; put that file there, or "
                 "export the network again."
             )
+
+
+def archive_kind(path: Path) -> str | None:
+    """Say which program an archive holds: ``"torch.export"`` or ``"TorchScript"``; None for anything else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.partition("/")[2] or name for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError):
+        return None
+    if names & {"archive_format", OLD_GRAPH}:
+        return "torch.export"
+    return "TorchScript" if "constants.pkl" in names and any(name.startswith("code/") for name in names) else None
+
+
+def second_program(path: Path, name: str) -> WeightsError:
+    """Return what to raise of transforms beside a network: whether its pixels went through them, nothing says."""
+    return WeightsError(
+        f"weights file '{path}' holds the program '{name}' beside its network, which would be left out; save the "
+        "network alone (torch.export.save), with its transforms inside or described by value_scaling in the entry."
+    )
 
 
 def digest(path: Path) -> str:

@@ -1,8 +1,7 @@
-"""Weights: where they are, whether they are the right ones, and how to read them without running code.
+"""Weights: where they are, and whether they are the right ones.
 
-A pickle can run any code when it is opened, so tensors are read from safetensors, or from a ``torch.save`` file by
-torch's restricted unpickler (``weights_only=True``), and from nothing else. Weights are a file, or a folder that a
-family's own library wrote; what its files mean is the matter of that family's adapter.
+Weights are a file, whose tensors `geoseg.models.state_dicts` reads, or a folder that a family's own library wrote; what
+its files mean is the matter of that family's adapter.
 """
 
 from __future__ import annotations
@@ -10,26 +9,19 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import pickle
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, Any, Literal
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from geoseg.errors import WeightsError
 from geoseg.files import move_into_place, working_folder
 from geoseg.models.spec import HUB, RAMP, ModelSpec
+from geoseg.models.state_dicts import PICKLES
 from geoseg.models.weight_files import PARTS, digest, external_data, fixed_side, require_files, sha256, size
-
-if TYPE_CHECKING:
-    import torch
-
-PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
-"""Suffixes of files that torch.save writes."""
 
 TIMEOUT = 60
 """Seconds without an answer after which a download is given up."""
@@ -214,80 +206,6 @@ def word_model(spec: ModelSpec) -> ModelSpec | None:
     """Return the spec of the weights that understand words for a model, where these are another model's."""
     name = dict(spec.hyperparameters).get("text_model")
     return None if name is None else replace(spec, weights=str(name), checksum=None, weights_bytes=None)
-
-
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a weights file, by name, without running any code of it.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.safetensors`` file, or one written by ``torch.save`` (`PICKLES`).
-
-    Raises
-    ------
-    WeightsError
-        When the file is of another kind, damaged, or a pickle that holds more than tensors.
-    """
-    suffix = path.suffix.lower()
-    if suffix == ".safetensors":
-        return _read_safetensors(path)
-    if suffix in PICKLES:
-        return _read_pickle(path)
-    raise WeightsError(
-        f"weights file '{path}' has the unknown suffix '{suffix}'; save the state dict as .safetensors "
-        "(safetensors.torch.save_file)."
-    )
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"weights file '{path}' is not a safetensors file or is damaged ({error}); fetch it again, or save it with "
-            "safetensors.torch.save_file."
-        ) from error
-
-
-def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
-    import torch
-
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"weights file '{path}' is a pickle that holds more than tensors and could run code when opened; it was "
-            "not opened: convert it where you trust it with safetensors.torch.save_file."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, OSError, AttributeError, TypeError) as error:
-        from geoseg.models.safety import archive_kind, other_kind
-
-        if archive_kind(path) is not None:
-            raise other_kind(path, "a state dict") from error
-        raise WeightsError(
-            f"weights file '{path}' is damaged or not written by torch.save; fetch it again, or save the state dict "
-            "as .safetensors."
-        ) from error
-    return _tensors(content, path)
-
-
-def _tensors(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint: the dict itself, or its entry ``state_dict`` or ``model``."""
-    import torch
-
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(item, torch.Tensor) for item in content.values()):
-        raise WeightsError(
-            f"weights file '{path}' holds a {type(content).__name__} that is not a state dict; "
-            "save model.state_dict() as .safetensors."
-        )
-    return {str(key): item for key, item in content.items()}
 
 
 def _verify(path: Path, spec: ModelSpec) -> None:

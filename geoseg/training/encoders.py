@@ -17,7 +17,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from geoseg.errors import TrainingError
-from geoseg.models.weights import read_state
+from geoseg.models.state_dicts import read_state
 from geoseg.training.recipe import Recipe
 
 IMAGENET = "imagenet"

@@ -31,7 +31,8 @@ from geoseg.models.running import find_device
 from geoseg.models.scaling import Scaler
 from geoseg.models.separating import scoring_spec
 from geoseg.models.spec import HUB, Band, ModelSpec
-from geoseg.models.weights import read_state, resolve_weights
+from geoseg.models.state_dicts import read_state
+from geoseg.models.weights import resolve_weights
 from geoseg.training import TrainResult
 from geoseg.training.checkpoints import Checkpoints
 from geoseg.training.detection import probed

@@ -1,8 +1,8 @@
 """Packagings: files and folders that hold a model and tell themselves what it needs, read as if they were its entry.
 
 A row of `PACKAGINGS` turns one kind into the JSON of an MLM item, which `geoseg.models.item` reads like any other. It
-reads JSON and the graph of ONNX files; it loads no tensors and runs nothing. Where a packaging does not tell how pixels
-are scaled, it is asked for: a network that expects 0 to 1 and gets 0 to 255 makes a wrong map.
+reads JSON, graphs, and names and shapes of tensors; it loads no numbers and runs nothing. Where a packaging does not
+tell how pixels are scaled, it is asked for: a network that expects 0 to 1 and gets 0 to 255 makes a wrong map.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from typing import Any
 from geoseg.errors import CatalogError, GeosegError, GeosegWarning, OutputError
 from geoseg.models.addresses import bring_here, public_address, public_name
 from geoseg.models.background import ADDED, is_background_name
-from geoseg.models.packagings.contents import Contents
+from geoseg.models.packagings.checkpoints import GEOAI, read_geoai, read_weights
+from geoseg.models.packagings.contents import Contents, result_of
+from geoseg.models.packagings.exported import is_torchscript, read_exported, read_torchscript, run_torchscript
 from geoseg.models.packagings.folders import read_config, read_smp, read_transformers
 from geoseg.models.packagings.gaps import Gaps
 from geoseg.models.packagings.graph import read_onnx
 from geoseg.models.stac import VERSION, Json, read_json, relative, write_json
+from geoseg.models.state_dicts import PICKLES
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
@@ -40,15 +43,20 @@ TASK = "semantic-segmentation"
 
 @dataclass(frozen=True)
 class Packaging:
-    """One row of the table: whether a path is of this kind, and what it tells."""
+    """One row of the table: whether a path is of this kind, what it tells, and what more when a person lets it run."""
 
     fits: Callable[[Path], bool]
     read: Callable[[Path], Contents]
+    run: Callable[[Path], Contents] | None = None
 
 
 PACKAGINGS = (
     Packaging(lambda path: path.suffix.lower() == ".onnx", read_onnx),
+    Packaging(lambda path: path.suffix.lower() == ".pt2", read_exported),
+    Packaging(is_torchscript, read_torchscript, run_torchscript),
+    Packaging(lambda path: path.suffix.lower() in (".safetensors", *PICKLES), read_weights),
     Packaging(lambda path: "_model_class" in read_config(path), read_smp),
+    Packaging(lambda path: read_config(path).get("model_type") == GEOAI, read_geoai),
     Packaging(lambda path: "architectures" in read_config(path), read_transformers),
 )
 """What is read without an entry; the first row that fits counts."""
@@ -84,7 +92,7 @@ def read_item(source: str | Path) -> dict[str, Any]:
         raise _silent(source)
     if packaging is None:
         return read_json(path)
-    contents = _read(packaging, path)
+    contents = _read(packaging.read, path)
     if contents.scaling is None:
         raise CatalogError(
             f"'{source}' does not tell how pixels are scaled for its network, and a wrong scaling makes a wrong map; "
@@ -95,11 +103,11 @@ def read_item(source: str | Path) -> dict[str, Any]:
     bands = f"does not name its bands: it gets {positions} of the imagery, unless you give others with bands"
     for note in (*([] if contents.named_bands else [bands]), *contents.notes):
         warnings.warn(f"'{source}' {note}.", GeosegWarning, stacklevel=4)
-    return _item(public_name(source, path), contents, public_address(source, path))
+    return _item(public_name(source, path), contents, _address(source, path, contents))
 
 
 def write_new_item(
-    source: str | Path, target: Path | None = None, *, gaps: Gaps | None = None
+    source: str | Path, target: Path | None = None, *, gaps: Gaps | None = None, trust_model: bool = False
 ) -> tuple[Path, list[str]]:
     """Write the item of a packaging, with what it does not tell filled in or ready to fill in.
 
@@ -111,6 +119,8 @@ def write_new_item(
         The item's file, which must not exist; the packaging's name in the current folder by default.
     gaps : Gaps, optional
         What a person says of the model.
+    trust_model : bool
+        Whether TorchScript, which tells nothing unless it runs, may run.
 
     Returns
     -------
@@ -130,27 +140,35 @@ def write_new_item(
     packaging = find_packaging(here)
     if packaging is None:
         raise _silent(source)
-    contents, name = (gaps or Gaps()).fill(_read(packaging, here)), public_name(source, here)
+    name = public_name(source, here)
     path = target or Path(f"{name}.json")
     if path.exists():
         raise OutputError(f"'{path}' exists; remove it, or choose another file with --output.")
-    write_json(path, _item(name, contents, relative(public_address(source, here), path)))
+    contents = _read(packaging.run if trust_model and packaging.run else packaging.read, here)
+    contents = (gaps or Gaps()).fill(contents)
+    write_json(path, _item(name, contents, relative(_address(source, here, contents), path)))
     bands = [] if contents.named_bands else ["bands"]
     return path, [*(["value_scaling"] if contents.scaling is None else []), *bands, *contents.unsaid]
+
+
+def _address(source: str | Path, here: Path, contents: Contents) -> str:
+    """Where the weights are: in a folder whose library has no loader of its own they are one of its files."""
+    return str((here / contents.weights).resolve()) if contents.weights else public_address(source, here)
 
 
 def _silent(source: str | Path) -> CatalogError:
     """What to raise about what is no packaging."""
     return CatalogError(
-        f"'{source}' does not describe itself; give an ONNX file (.onnx), or a folder that save_pretrained of "
-        "segmentation-models-pytorch or transformers wrote."
+        f"'{source}' does not describe itself; give an ONNX file (.onnx), a program (.pt2), weights of "
+        "segmentation-models-pytorch (.safetensors, .pt, .ckpt), or a folder that save_pretrained of that library or "
+        "of transformers wrote."
     )
 
 
-def _read(packaging: Packaging, path: Path) -> Contents:
+def _read(read: Callable[[Path], Contents], path: Path) -> Contents:
     """What a packaging tells, or one sentence where its fields are not of the types that its library writes."""
     try:
-        return packaging.read(path)
+        return read(path)
     except GeosegError:
         raise
     except (AttributeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
@@ -166,7 +184,7 @@ def _item(name: str, contents: Contents, href: str) -> dict[str, Any]:
         "href": href,
         "title": f"Weights of {name}",
         "roles": ["mlm:model", "mlm:weights"],
-        "mlm:artifact_type": "onnx" if contents.framework == "ONNX" else "safetensors.torch.save_file",
+        "mlm:artifact_type": contents.artifact,
         "bands": bands,
     }
     return {
@@ -217,11 +235,7 @@ def _output(contents: Contents) -> Json:
     return {
         "name": "scores",
         "tasks": [TASK],
-        "result": {
-            "shape": [-1, contents.scores, *contents.sides],
-            "dim_order": ["batch", "class", "height", "width"],
-            "data_type": "float32",
-        },
+        "result": result_of(contents),
         "classification:classes": classes,
     }
 

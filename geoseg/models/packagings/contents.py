@@ -45,8 +45,12 @@ class Contents:
         What is not told and can be done without, beside names of bands.
     notes : sequence of str
         What else a person should know who maps with it.
+    artifact : str
+        ``mlm:artifact_type`` of the weights.
     named_bands : sequence of str
         Names of the bands, in the network's order, where they are told.
+    weights : str
+        The file with the weights in a folder; empty where the packaging is what is opened.
     """
 
     architecture: str
@@ -60,7 +64,9 @@ class Contents:
     properties: Json = field(default_factory=dict)
     unsaid: Sequence[str] = ()
     notes: Sequence[str] = ()
+    artifact: str = "safetensors.torch.save_file"
     named_bands: Sequence[str] = ()
+    weights: str = ""
 
     @property
     def band_names(self) -> list[str]:
@@ -69,6 +75,15 @@ class Contents:
             return list(self.named_bands)
         names = [str(position) for position in range(1, self.bands + 1)]
         return names[::-1] if self.blue_first else names
+
+
+def result_of(contents: Contents) -> dict[str, Any]:
+    """``result`` of an output: what the network gives a pixel."""
+    return {
+        "shape": [-1, contents.scores, *contents.sides],
+        "dim_order": ["batch", "class", "height", "width"],
+        "data_type": "float32",
+    }
 
 
 def scaled(factor: float, mean: Sequence[float] = (), deviation: Sequence[float] = ()) -> list[Json]:

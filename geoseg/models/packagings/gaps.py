@@ -57,13 +57,14 @@ class Gaps:
             raise CatalogError(f"bands has {len(self.bands)} names and the network {contents.bands}; name each once.")
         if self.resolution is not None and not 0 < self.resolution < math.inf:
             raise CatalogError(f"resolution is {self.resolution:g}; give metres per pixel, such as 10.")
+        kept = {key: value for key, value in contents.properties.items() if not self.classes or key != "mlm:output"}
         said = [word for word, value in (("classes", self.classes), ("resolution", self.resolution)) if value]
         return replace(
             contents,
             scaling=contents.scaling if self.scaling is None else _scaling(self.scaling, contents.bands),
             classes=_classes(self.classes, contents) if self.classes else contents.classes,
             named_bands=self.bands or contents.named_bands,
-            properties={**contents.properties, **({} if self.resolution is None else {"gsd": self.resolution})},
+            properties={**kept, **({} if self.resolution is None else {"gsd": self.resolution})},
             unsaid=[word for word in contents.unsaid if word not in said],
         )
 

@@ -73,7 +73,7 @@ def _read_shapes(path: Path, model: Any) -> Contents:
     taken = [] if given is None else _lengths(given)
     output = next((item for item in model.graph.output if len(_lengths(item)) == IMAGE_AXES), None)
     shape = [] if output is None else _lengths(output)
-    bands, scores = _channels(taken), _channels(shape)
+    bands, scores = find_channels(taken), find_channels(shape)
     if output is None or not bands or not scores:
         raise CatalogError(
             f"'{path}' takes the shape {taken} and gives {shape or 'no image'} (0 is any length), which does not tell "
@@ -86,6 +86,7 @@ def _read_shapes(path: Path, model: Any) -> Contents:
     return Contents(
         architecture="ONNX",
         framework="ONNX",
+        artifact="onnx",
         bands=bands,
         classes=numbered_classes(scores),
         scores=scores,
@@ -99,8 +100,8 @@ def _read_shapes(path: Path, model: Any) -> Contents:
     )
 
 
-def _channels(shape: list[int]) -> int:
-    """The length of the axis of bands or classes; 0 where it is not fixed."""
+def find_channels(shape: list[int]) -> int:
+    """Return the length of the axis of bands or classes; 0 where it is not fixed."""
     return 0 if len(shape) != IMAGE_AXES else shape[3] if has_bands_last(shape) else shape[1]
 
 

@@ -17,7 +17,8 @@ from geoseg.models import fitting
 from geoseg.models.pretrained import LOCAL, load_network, opening
 from geoseg.models.running import settle
 from geoseg.models.spec import ModelSpec
-from geoseg.models.weights import is_folder, read_state, resolve_folder, resolve_weights
+from geoseg.models.state_dicts import read_state
+from geoseg.models.weights import is_folder, resolve_folder, resolve_weights
 
 WORDS = ("tokenizer.json", "vocab.json", "vocab.txt")
 """Files of which a tokenizer has at least one; without, the library makes one that knows no words."""
