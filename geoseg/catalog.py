@@ -22,7 +22,7 @@ from geoseg.models.item_writing import write_model_item
 from geoseg.models.packagings import find_packaging
 from geoseg.models.spec import ModelSpec
 from geoseg.models.stac import absolute, read_json, write_collection
-from geoseg.models.weights import with_own_size
+from geoseg.models.weights import is_folder, with_own_size
 from geoseg.showing import cards
 
 __all__ = [
@@ -187,7 +187,8 @@ def find_model(name: str | Path, home: Path | None = None) -> ModelSpec:
     """
     source = locate_model(name, home)
     spec = with_background(read_model_item(source))
-    return with_own_size(spec, bring_here(source) if is_address(source) else None)
+    is_fetched = is_address(source) and not is_folder(spec)
+    return with_own_size(spec, bring_here(source) if is_fetched else None)
 
 
 def locate_model(name: str | Path, home: Path | None = None) -> str | Path:

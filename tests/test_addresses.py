@@ -119,12 +119,20 @@ def test_onnx_at_an_address_is_the_model_that_it_is_here(
         ('{"assets": {"model": {"href": "/vsizip//tmp/m.zip/m.onnx"}}}', r"href '/vsizip//tmp/m.zip/m.onnx', and an"),
         (
             '{"assets": {}, "properties": {"mlm:hyperparameters": {"text_model": "/home/words"}}}',
-            r"has the hyperparameter text_model '/home/words', and an item at an address may only name hub:ORG/NAME",
+            r"has the hyperparameter text_model '/home/words', and an item at an address may only name what is",
+        ),
+        (
+            '{"assets": {}, "properties": {"mlm:hyperparameters": {"encoder_name": "tu-local-dir:/home/net"}}}',
+            r"has the hyperparameter encoder_name 'tu-local-dir:/home/net', and an item at an address",
+        ),
+        (
+            '{"assets": {}, "properties": {"mlm:hyperparameters": {"a": {"b": ["~/net"]}}}}',
+            r"has the hyperparameter a \{'b': \['~/net'\]\}, and an item at an address",
         ),
         (" " * (MOST_BYTES + 1), r"has more than 16 MiB, which no STAC item has"),
         (None, r"'https://models.test/item.json' cannot be fetched \(HTTP Error 404.*\); check address and connection"),
     ],
-    ids=["html", "deep", "list", "no href", "file", "vsi", "words", "large", "missing"],
+    ids=["html", "deep", "list", "no href", "file", "vsi", "words", "encoder", "deep path", "large", "missing"],
 )
 def test_what_is_no_item_to_be_trusted_is_refused_and_not_kept(
     site: tuple[Path, Traffic], tmp_path: Path, content: str | None, sentence: str
@@ -166,6 +174,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The hub's cache, with nothing to be reached beyond it; returns where snapshots of org/name lie."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # of workers
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     stored = tmp_path / "hub" / "models--org--net-b0.5"
     (stored / "refs").mkdir(parents=True)
     (stored / "refs" / "main").write_text(COMMIT)
@@ -185,6 +195,10 @@ def test_a_repository_of_the_hub_labels_as_its_folder_does(tmp_path: Path, hub: 
     assert (spec.name, spec.weights) == ("net-b0.5", f"hub:org/net-b0.5@{COMMIT}")
     assert find_model("https://huggingface.co/org/net-b0.5") == spec
     labels = labels_of(raster, "hub:org/net-b0.5")
+    run = ["run", "--input", raster, "--model", "hub:org/net-b0.5", "--output", str(tmp_path / "out"), "--workers", "1"]
+    assert main(run) == 0
+    links = json.loads((tmp_path / "out" / "item.json").read_text())["links"]
+    assert "https://huggingface.co/org/net-b0.5" in [link["href"] for link in links]
     assert len(np.unique(labels)) > 1
     assert np.array_equal(labels, labels_of(raster, tmp_path / "saved"))
 
@@ -194,7 +208,7 @@ def test_the_entry_of_a_repository_is_filled_in_as_that_of_a_folder(
 ) -> None:
     save_smp(hub, classes=3)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CatalogError, match=r"'hub:org/net-b0.5' does not tell.*`geoseg models new hub:org/net-b0.5`"):
+    with pytest.raises(CatalogError, match=r"'hub:org/net-b0.5' does not tell.*`geoseg models new hub:org/net-b0.5 "):
         find_model("hub:org/net-b0.5")
     assert main(["models", "new", "hub:org/net-b0.5"]) == 0
     assert json.loads((tmp_path / "net-b0.5.json").read_text())["assets"]["model"]["href"].endswith(COMMIT)

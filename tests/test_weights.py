@@ -231,6 +231,7 @@ def test_a_name_that_a_library_knows_is_its_own_digest() -> None:
     [
         ("https://huggingface.co/org/name", "hub:org/name"),
         ("https://huggingface.co/org/name-b0.5_x/", "hub:org/name-b0.5_x"),
+        ("https://hf.co/org/name", "hub:org/name"),
         ("https://huggingface.co/org/name/tree/v1.0", "hub:org/name@v1.0"),
         ("https://huggingface.co/org/name/resolve/main/model.safetensors", None),
         ("https://huggingface.co/org", None),

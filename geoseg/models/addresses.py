@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +18,7 @@ from geoseg.errors import CatalogError
 from geoseg.models.spec import HUB, ModelSpec
 from geoseg.models.stac import Json, write_json
 from geoseg.models.state_dicts import PICKLES
-from geoseg.models.weights import TIMEOUT, cached_file, hub_name, resolve_folder, resolve_weights
+from geoseg.models.weights import TIMEOUT, cached_file, file_address, hub_name, resolve_folder, resolve_weights
 
 FILES = (".onnx", ".pt2", ".safetensors", ".torchscript", ".pts", *PICKLES)
 """Suffixes of addresses of a model's file; any other address is that of an item."""
@@ -27,7 +27,10 @@ MOST_BYTES = 16 << 20
 """Bytes that an item may have."""
 
 LOCAL = ("text_model",)
-"""Hyperparameters that may name a folder."""
+"""Hyperparameters that name a folder."""
+
+PATHS = ("/", "\\", "~", ".", "file:")
+"""How paths begin."""
 
 
 def is_address(source: str | Path) -> bool:
@@ -50,11 +53,12 @@ def bring_here(source: str | Path) -> Path:
     name = hub_name(source) or source
     if name.startswith(HUB):
         return _bring_folder(name)
-    path = PurePosixPath(unquote(urlsplit(source).path))
+    address = file_address(source)
+    path = PurePosixPath(unquote(urlsplit(address).path))
     if path.suffix.lower() in FILES:
-        return resolve_weights(_weights(path.name, source, "fetch it and give its path."))
-    here = cached_file(source).with_suffix(".json")
-    return here if here.is_file() else _bring_item(source, here)
+        return resolve_weights(_weights(path.name, address, "fetch it and give its path."))
+    here = cached_file(address).with_suffix(".json")
+    return here if here.is_file() else _bring_item(address, here)
 
 
 def public_address(source: str | Path, here: Path) -> str:
@@ -62,7 +66,7 @@ def public_address(source: str | Path, here: Path) -> str:
     if not isinstance(source, str) or not is_address(source):
         return str(here.resolve())
     name = hub_name(source) or source
-    return f"{name.partition('@')[0]}@{here.name}" if name.startswith(HUB) else source
+    return f"{name.partition('@')[0]}@{here.name}" if name.startswith(HUB) else file_address(source)
 
 
 def public_name(source: str | Path, here: Path) -> str:
@@ -146,13 +150,26 @@ def _placed(address: str, place: str, key: str, asset: Any) -> Json:
 
 
 def _refuse_local(address: str, item: Json) -> None:
-    """Refuse an item that names folders of this machine."""
+    """Refuse an item whose hyperparameters name what is on this machine."""
     properties = item.get("properties")
     said = properties.get("mlm:hyperparameters") if isinstance(properties, Mapping) else None
-    for name in LOCAL:
-        value = said.get(name) if isinstance(said, Mapping) else None
-        if value is not None and not str(value).startswith(HUB):
+    for name, value in said.items() if isinstance(said, Mapping) else ():
+        if any(_is_local(text, name) for text in _texts(value)):
             raise CatalogError(
-                f"'{address}' has the hyperparameter {name} '{value}', and an item at an address may only name "
-                "hub:ORG/NAME; fetch it and give its path if you trust it."
+                f"'{address}' has the hyperparameter {name} {value!r}, and an item at an address may only name what is "
+                "at one (hub:ORG/NAME); fetch it and give its path if you trust it."
             )
+
+
+def _is_local(text: str, name: str) -> bool:
+    """Whether a text may be a path of this machine; some hyperparameters are one unless they name the hub."""
+    return (name in LOCAL and not text.startswith(HUB)) or text.startswith(PATHS) or "local-dir:" in text
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a value, at every depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)

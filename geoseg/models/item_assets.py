@@ -16,7 +16,7 @@ from geoseg.models import find_family
 from geoseg.models.architectures import LIBRARIES, is_word, read_architecture
 from geoseg.models.item_document import Document
 from geoseg.models.stac import Json, absolute
-from geoseg.models.weights import hub_name
+from geoseg.models.weights import file_address, hub_name
 
 MULTIHASH = "1220"
 """Prefix of a SHA-256 in ``file:checksum``: code 0x12, 0x20 bytes (https://github.com/multiformats/multihash)."""
@@ -141,9 +141,7 @@ def read_weights(document: Document, asset: Json) -> str | None:
     href = document.need(asset, "href", str)
     if asset.get("geoseg:obtain") is not None:
         return None
-    if href.startswith("https://huggingface.co/"):
-        href = href.replace("/blob/", "/resolve/", 1)  # the page about a file; beside it lies the file itself
-    return hub_name(href) or absolute(href, document.path)
+    return hub_name(href) or absolute(file_address(href), document.path)
 
 
 def read_checksum(document: Document, asset: Json) -> str | None:

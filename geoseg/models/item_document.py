@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import CatalogError
-from geoseg.models.addresses import bring_here
 from geoseg.models.packagings import read_item
 from geoseg.models.stac import Json
 
@@ -36,7 +35,7 @@ class Document:
 
     def __init__(self, source: str | Path) -> None:
         self.source, self.item = source, read_item(source)
-        self.path = bring_here(source)
+        self.path = Path(source)  # of an address, whose own addresses are absolute, never used
         if self.item.get("type") != "Feature":
             raise self.error("type", "is not 'Feature'; give a STAC item, not a catalog or collection")
         self.properties: Json = self.need(self.item, "properties", dict)

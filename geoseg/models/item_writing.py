@@ -17,7 +17,7 @@ from geoseg.models.spec import Band, ClassSpec, ModelSpec, Scaling, Task
 from geoseg.models.stac import Json, item_path, relative, write_item
 from geoseg.models.state_dicts import PICKLES
 from geoseg.models.weight_files import sha256
-from geoseg.models.weights import weights_size
+from geoseg.models.weights import hub_page, weights_size
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
@@ -239,8 +239,7 @@ def _href(spec: ModelSpec, path: Path) -> str:
     name = spec.weights.removeprefix("hub:")
     if name == spec.weights or "/" not in name:
         return relative(spec.weights, path)
-    repository, _, revision = name.partition("@")
-    return f"https://huggingface.co/{repository}" + (f"/tree/{revision}" if revision else "")
+    return hub_page(name)
 
 
 def _artifact(spec: ModelSpec) -> str:

@@ -34,7 +34,7 @@ UNKNOWN_BYTES = 400 << 20
 
 Source = Literal["here", "entry", "guess"]
 
-PAGE = re.compile(r"https://huggingface\.co/(?P<name>[\w.-]+/[\w.-]+)(/tree/(?P<revision>[^/?#]+))?/?")
+PAGE = re.compile(r"https://(huggingface\.co|hf\.co)/(?P<name>[\w.-]+/[\w.-]+)(/tree/(?P<revision>[^/?#]+))?/?")
 """The page of a model on the Hugging Face hub, and one of its revisions."""
 
 SHELVES = ("datasets", "spaces", "collections", "papers", "docs", "blog")
@@ -144,6 +144,18 @@ def hub_name(href: str) -> str | None:
     if page is None or page["name"].partition("/")[0] in SHELVES:
         return None
     return HUB + page["name"] + (f"@{page['revision']}" if page["revision"] else "")
+
+
+def hub_page(name: str) -> str:
+    """Return the page of ``"hub:ORG/NAME"``, or of its revision."""
+    repository, _, revision = name.removeprefix(HUB).partition("@")
+    return f"https://huggingface.co/{repository}" + (f"/tree/{revision}" if revision else "")
+
+
+def file_address(href: str) -> str:
+    """Return the address of a file where an address is that of the hub's page about it; any other as it is."""
+    is_page = href.startswith(("https://huggingface.co/", "https://hf.co/"))
+    return href.replace("/blob/", "/resolve/", 1) if is_page else href
 
 
 def weights_digest(spec: ModelSpec) -> str:

@@ -18,6 +18,7 @@ from geoseg.files import write_json
 from geoseg.imagery.describing import PROJECTION, describe
 from geoseg.models.spec import HUB, NODATA, ClassSpec
 from geoseg.models.stac import VERSION
+from geoseg.models.weights import hub_page
 from geoseg.options import Workflow
 from geoseg.planning import Plan
 from geoseg.raster import unsigned
@@ -167,11 +168,18 @@ def _models(wanted: Workflow) -> list[dict[str, Any]]:
     """By what it was mapped."""
     names = [name for name in (wanted.model, wanted.things) if isinstance(name, str)]
     sources = [locate_model(name) for name in names]
-    paths = [str(source.resolve()) if isinstance(source, Path) else source for source in sources]
+    paths = [_href(source) for source in sources]
     links = [_derived(path, "application/geo+json" if path.endswith(".json") else None, "model") for path in paths]
     if wanted.weights is not None and not wanted.weights.startswith(HUB):
         links.append(_derived(str(Path(wanted.weights).resolve()), None, "weights"))
     return links
+
+
+def _href(source: str | Path) -> str:
+    """The address of a model's entry; a repository of the hub is given by its page."""
+    if isinstance(source, Path):
+        return str(source.resolve())
+    return hub_page(source) if source.startswith(HUB) else source
 
 
 def _derived(href: str, media: str | None, title: str) -> dict[str, Any]:
