@@ -230,6 +230,35 @@ def test_a_repository_that_cannot_be_used_is_one_sentence(hub: Path, name: str, 
         find_model(name)
 
 
+def test_a_repository_is_added_by_its_name(tmp_path: Path, hub: Path) -> None:
+    save_transformers(hub, "Segformer")
+    added = add_model("hub:org/net-b0.5", tmp_path / "own")
+    assert find_model(added).weights == f"hub:org/net-b0.5@{COMMIT}"
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text().partition("### Models at an address")[2]
+TABLE = [[cell.strip() for cell in row.strip("|").split("|")] for row in PAGE.split("\n\n")[1].splitlines()[2:]]
+
+
+def test_the_table_of_addresses_is_true(site: tuple[Path, Traffic], hub: Path) -> None:
+    folder, traffic = site
+    write(torch_item("UNet", "file:///m.pth"), folder, "local")
+    write(torch_item("UNet", "m.pth"), folder, "item")
+    save_onnx(folder / "land.onnx", SEGMENTOR)
+    save_transformers(hub, "Segformer")
+    (hub.parents[1] / "refs" / "v1.0").write_text(COMMIT)
+    models = [
+        f"{HOST}/item.json", f"{HOST}/land.onnx", "hub:org/net-b0.5", "hub:org/net-b0.5@v1.0",
+        f"{traffic.url}/item.json", f"{HOST}/local.json",
+    ]  # fmt: skip
+    for (_, _, opened), model in zip(TABLE, models, strict=True):
+        if opened == "yes":
+            assert find_model(model).classes
+        else:
+            with pytest.raises(CatalogError, match=opened.removeprefix("no: ").strip('"')):
+                find_model(model)
+
+
 def test_a_path_is_no_address() -> None:
     assert [is_address(item) for item in ("land.onnx", "C:/m.onnx", Path("hub:a/b"), "hub:a/b")] == [False] * 3 + [True]
     assert bring_here("land.onnx") == Path("land.onnx")

@@ -15,7 +15,7 @@ import segmentation_models_pytorch as smp
 import torch
 from numpy.typing import NDArray
 
-from geoseg.catalog import add_model, find_model
+from geoseg.catalog import add_model, find_model, write_model_item
 from geoseg.cli import main
 from geoseg.errors import CatalogError, GeosegWarning, ModelError, WeightsError, WorkflowError
 from geoseg.models import find_family, load_model
@@ -24,6 +24,7 @@ from geoseg.models.availability import find_availability
 from geoseg.models.changing import changed
 from geoseg.models.smp import ARCHITECTURES
 from geoseg.models.smp_networks import with_found_encoder
+from geoseg.models.weights import resolve_weights
 from tests.rasters import write_raster
 from tests.test_item import example
 from tests.test_packagings import SIDE, assert_same, labels_of, patches, save_onnx
@@ -201,6 +202,12 @@ def test_of_several_models_the_surest_is_opened_and_told(tmp_path: Path) -> None
     assert find_model(write(item, tmp_path)).framework == "onnx"
 
 
+def test_the_onnx_of_several_models_labels_as_onnxruntime_does(tmp_path: Path) -> None:
+    labels = by_geoseg(write(two_forms(tmp_path), tmp_path), tmp_path)
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    assert_same(labels, session.run(None, {"pixels": window().numpy()})[0][0].argmax(0))
+
+
 def test_onnx_that_ends_with_a_sigmoid_is_not_activated_twice(tmp_path: Path) -> None:
     save_onnx(tmp_path / "m.onnx", {}, scores=1, activation=torch.nn.Sigmoid())
     item = example(classes=CLEAR_AND_CLOUD, model_output=ONE_CHANNEL, asset={"href": "m.onnx"})
@@ -287,6 +294,15 @@ def test_an_ensemble_that_does_not_say_its_members_is_refused(
     item["properties"] |= properties
     with pytest.raises(CatalogError, match=rf"field 'geoseg:ensemble'.*{sentence}"):
         find_model(write(item, tmp_path))
+
+
+def test_what_needs_one_file_of_weights_says_that_an_ensemble_has_several(tmp_path: Path) -> None:
+    spec = find_model(write(ensemble(tmp_path, 2)[0], tmp_path))
+    with pytest.raises(WeightsError, match=r"has 2 members with weights each; give the entry of one"):
+        resolve_weights(spec)
+    with pytest.raises(ModelError, match=r"is made of 2 models; write an entry of each"):
+        write_model_item(spec, tmp_path / "copy.json")
+    assert not (tmp_path / "copy.json").exists()
 
 
 def test_members_that_are_torchscript_need_trust(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from geoseg.errors import ModelError
 from geoseg.models.item_assets import MULTIHASH
 from geoseg.models.item_signature import IDENTITY
 from geoseg.models.spec import Band, ClassSpec, ModelSpec, Scaling, Task
@@ -89,9 +90,13 @@ def write_model_item(
 
     Raises
     ------
+    ModelError
+        When the spec is one of several models.
     OutputError
         When it cannot be written.
     """
+    if spec.parts:
+        raise ModelError(f"model '{spec.name}' is made of {len(spec.parts)} models; write an entry of each.")
     path = item_path(path, spec.name)
     words = description or spec.description
     described = {

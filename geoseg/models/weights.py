@@ -59,6 +59,10 @@ def require_weights(spec: ModelSpec) -> None:
 
 
 def _without_weights(spec: ModelSpec) -> WeightsError:
+    if spec.parts:
+        return WeightsError(
+            f"model '{spec.name}' has {len(spec.parts)} members with weights each; give the entry of one."
+        )
     remedy = spec.obtain or "give them with --weights FILE (Python: spec.with_weights(FILE))."
     return WeightsError(f"model '{spec.name}' ships without weights; {remedy}")
 
