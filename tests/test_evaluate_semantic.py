@@ -275,6 +275,29 @@ def squares(path: Path, **columns: object) -> Path:
     return path
 
 
+def test_polygons_whose_classes_have_another_column_are_not_taken_for_one_class(tmp_path: Path) -> None:
+    _, predicted = maps(11)
+    prediction = write_raster(tmp_path / "predicted.tif", predicted)
+    words = squares(tmp_path / "words.geojson", kind=["crops", "trees", "crops"])
+    sentence = r"have no column 'class' and would all be the class 1, but there is a class 2; name .*--class-column"
+    for one, other in ((prediction, words), (words, prediction)):
+        with pytest.raises(EvaluationError, match=sentence):
+            evaluate(one, other, task="semantic")
+    assert evaluate(prediction, words, task="semantic", classes=[1]).task == "semantic"
+    binary = write_raster(tmp_path / "binary.tif", (predicted == 1).astype(np.uint8))
+    assert evaluate(binary, words, task="semantic").task == "semantic"
+
+
+def test_the_column_of_the_truth_s_classes_is_none_of_a_run_s_features(tmp_path: Path) -> None:
+    names = ["crops", "trees", "crops"]
+    found = squares(tmp_path / "features.gpkg", **{"class": [2, 1, 2], "name": names})
+    truth = squares(tmp_path / "truth.gpkg", kind=names)
+    result = evaluate(found, truth, class_column="kind", task="semantic", resolution=10)
+    assert result.summary()["scores"]["accuracy"] == 1
+    with pytest.raises(EvaluationError, match="no column 'kinds'"):
+        evaluate(found, truth, class_column="kinds", task="semantic", resolution=10)
+
+
 def test_polygons_with_classes_are_truth_where_they_lie(tmp_path: Path) -> None:
     expected = np.full((90, 110), 255, np.uint8)
     for value, x in ((2, 10), (1, 30), (2, 60)):

@@ -26,6 +26,9 @@ from geoseg.vector.tables import read_table
 CLASS, NAME, INSTANCE, SCORE, THING = "class", "name", "instance", "score", "isthing"
 """Columns as geoseg writes them."""
 
+PREDICTED = "prediction"
+"""The role of an input that is evaluated."""
+
 NO_CLASS = -1
 """Value of a feature without a class."""
 
@@ -128,7 +131,8 @@ def read_features(
     role : str
         ``"prediction"`` or ``"truth"``, for messages.
     class_column : str, optional
-        Column of classes, numbers or words; ``class`` unless given, where there is one.
+        Column of classes, numbers or words; ``class`` unless given, where there is one. A prediction that has the
+        columns of a run may lack it, and keeps its own.
     score_column : str, optional
         Column of scores; ``score`` unless given, where there is one.
     objects : bool
@@ -149,6 +153,8 @@ def read_features(
         raise EvaluationError(f"{name} '{path}' has features of type {strangers[0]}; give polygons only")
     if objects:
         table = _as_objects(table)
+    if role == PREDICTED and class_column not in table.columns and {CLASS, NAME} <= {*table.columns}:
+        class_column = None  # it is a column of the truth: a run's features have their own
     classes, names, worded = _classes(table, _column(table, class_column, CLASS, path))
     scored = _column(table, score_column, SCORE, path)
     shapes = shapely.force_2d(table.geometry.to_numpy())

@@ -5,6 +5,7 @@ It knows inputs, grids and windows; which values are one class stands elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.errors import EvaluationError
 from geoseg.evaluation.burning import Burnt
-from geoseg.evaluation.features import NO_CLASS, Features, read_features
+from geoseg.evaluation.features import CLASS, NO_CLASS, Features, read_features
 from geoseg.evaluation.grid import EvaluationGrid, bring_onto, make_evaluation_grid, without_nodata
 from geoseg.evaluation.inputs import EvaluationInput
 from geoseg.evaluation.metric import metric_features
@@ -85,12 +86,46 @@ class BurntValues:
 
 @dataclass(frozen=True, eq=False)
 class LabelPair:
-    """Classes of two inputs on one grid."""
+    """Classes of two inputs on one grid.
+
+    Attributes
+    ----------
+    grid : EvaluationGrid
+        Where they are compared.
+    truth, prediction : ClassReader
+        Values of either.
+    naming : Naming
+        Which values are one class.
+    unclassed : str or None
+        The input whose polygons have no classes, unless the classes to evaluate were given.
+    """
 
     grid: EvaluationGrid
     truth: ClassReader
     prediction: ClassReader
     naming: Naming
+    unclassed: str | None = None
+
+    def check_classes(self, values: Collection[int | None]) -> None:
+        """Refuse polygons without classes, which stand for the class 1, where there are other classes than 1 and 0.
+
+        Parameters
+        ----------
+        values : collection of int
+            The classes that were seen on either side.
+
+        Raises
+        ------
+        EvaluationError
+            There are others.
+        """
+        others = [value for value in values if value not in (PRESENT, ABSENT)]
+        if self.unclassed is not None and others:
+            raise EvaluationError(
+                f"the polygons of {self.unclassed} have no column '{CLASS}' and would all be the class {PRESENT}, but "
+                f"there is a class {others[0]}; name their column with --class-column, or give --classes {PRESENT} to "
+                "evaluate that class alone"
+            )
 
 
 def pair_labels(
@@ -115,7 +150,12 @@ def pair_labels(
     names = [read_legend(item).names if isinstance(item, Raster) else item.names for item in placed]
     naming = Naming(names[0], names[1], settings.classes, settings.ignore)
     check_words(naming, truth, prediction, [isinstance(item, Features) and item.worded for item in placed])
-    return LabelPair(grid, one, other, naming)
+    unclassed = [
+        side.name
+        for item, side in zip(placed, (truth, prediction), strict=True)
+        if isinstance(item, Features) and item.classes is None and settings.classes is None
+    ]
+    return LabelPair(grid, one, other, naming, unclassed[0] if unclassed else None)
 
 
 def check_words(naming: Naming, truth: EvaluationInput, prediction: EvaluationInput, worded: list[bool]) -> None:

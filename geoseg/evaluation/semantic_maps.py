@@ -215,6 +215,7 @@ def evaluate_semantic(
             f"{prediction.name} has no labels where {truth.name} has classes; give two inputs of the same area"
         )
     order, naming = pair.naming.in_order(), pair.naming
+    pair.check_classes([naming.value(index) for index in order])
     names = unique_names(naming, order)
     return SemanticScores(
         Scores(counts[np.ix_(order, order)], names),
