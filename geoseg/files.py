@@ -147,6 +147,19 @@ def refuse_folder(path: Path) -> None:
         raise OutputError(f"'{path}' is a folder; remove it, or choose another name or folder for the output.")
 
 
+def refuse_file(folder: Path) -> None:
+    """Refuse a folder that cannot be made, because a file has its name or that of one above it.
+
+    Raises
+    ------
+    OutputError
+        One has.
+    """
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+    if there.exists() and not there.is_dir():
+        raise OutputError(f"'{there}' is a file; choose another folder for the output.")
+
+
 def make_folder(path: Path) -> None:
     """Make a folder, and those that it lies in; it may be there.
 

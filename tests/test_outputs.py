@@ -23,10 +23,11 @@ from odc.geo.xr import xr_coords  # noqa: F401 - gives arrays the accessor odc
 import geoseg
 from geoseg.cli import main
 from geoseg.engine import connect
-from geoseg.errors import FingerprintError, ModelError, OutputError, WorkflowError
+from geoseg.errors import FingerprintError, FormatError, ModelError, OutputError, WorkflowError
 from geoseg.grid import Window
 from geoseg.raster.zarr import write_zarr
 from geoseg.store import RunFolder
+from geoseg.vector import check_format
 from tests.killing import kill_in_the_middle
 from tests.networks import Box, Constant, write_model
 from tests.rasters import noise, write_raster
@@ -86,6 +87,28 @@ def test_a_folder_in_the_place_of_a_result_is_refused_before_anything_is_compute
         with pytest.raises(OutputError, match=f"{name}' is a folder; remove it, or choose"):
             start(given)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("output", ["notes", "notes/out"])
+def test_a_file_in_the_place_of_the_output_folder_is_refused_by_plan_and_run(
+    scene: Path, box: Path, tmp_path: Path, output: str
+) -> None:
+    (tmp_path / "notes").write_text("mine")
+    for start in (geoseg.plan, geoseg.run):
+        with pytest.raises(OutputError, match="notes' is a file; choose another folder for the output"):
+            start(settings(scene, box, tmp_path / output))
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_a_list_of_polygon_files_is_not_taken_for_one_name(scene: Path, box: Path, tmp_path: Path) -> None:
+    given = settings(scene, box, tmp_path / "out", features=["f.gpkg,f.parquet"])
+    with pytest.raises(FormatError, match=r"'f.gpkg,f.parquet' are 2 files in one name; give each by itself\."):
+        geoseg.run(given)
+    with pytest.raises(FormatError, match="2 files in one name"):
+        geoseg.plan(given)
+    with pytest.raises(FormatError, match="2 files in one name"):
+        geoseg.polygonize(str(scene), str(tmp_path / "f.gpkg,f.parquet"))
+    assert check_format(Path("Essex, north.gpkg")).name == "GPKG"
 
 
 def bands_of(path: Path) -> NDArray[Any]:

@@ -126,11 +126,14 @@ def check_format(path: Path, crs: Any = None) -> Format:
     Raises
     ------
     FormatError
-        Names the known endings.
+        Names the known endings; or a list of files was given as one.
     VectorError
         The format holds places on earth, and the CRS has none.
     """
     ending = path.suffix.lower()
+    several = [Path(name) for name in path.name.split(",")]
+    if len(several) > 1 and all(name.suffix.lower() in FORMATS for name in several):
+        raise FormatError(f"'{path.name}' are {len(several)} files in one name; give each by itself.")
     if ending not in FORMATS:
         raise FormatError(f"the ending '{path.suffix}' of '{path}' is not a vector format; use {', '.join(FORMATS)}")
     found = FORMATS[ending]

@@ -18,12 +18,12 @@ from typing import Any
 import pyogrio
 
 from geoseg.export import PRODUCTS
-from geoseg.files import refuse_folder, remove, write_json
+from geoseg.files import refuse_file, refuse_folder, remove, write_json
 from geoseg.options import RECORD, RUN_FILE, Workflow
 from geoseg.planning import Plan
 from geoseg.raster import file_digest
 from geoseg.store import RunFolder
-from geoseg.vector import FORMATS
+from geoseg.vector import FORMATS, check_format, check_layer
 from geoseg.versions import source_digest
 from geoseg.workflow.manifest import feature_files
 from geoseg.workflow.outlines import fingerprint_of, names_of, objects_of
@@ -152,14 +152,21 @@ def raster_files(wanted: Workflow, made: Plan) -> list[str]:
 
 
 def check_places(wanted: Workflow, made: Plan) -> None:
-    """Refuse a run before it computes anything where a folder has the name of one of its files, or of one beside them.
+    """Refuse a run before it computes anything whose results cannot be written where they are to be.
 
     Raises
     ------
     OutputError
-        One has.
+        A folder has the name of one of its files, or of one beside them, or a file that of its folder; a layer of a
+        GeoPackage is another program's.
+    VectorError
+        A polygon file has an ending of no format, or one that cannot hold the imagery's CRS.
     """
     folder = Path(wanted.output)
+    refuse_file(folder)
+    for name in wanted.features:
+        check_format(Path(name), made.raster.crs)
+        check_layer(folder / name, wanted.layer)
     rasters = (folder / name for name in raster_files(wanted, made) if not name.endswith(".zarr"))
     pages = [ITEM, RUN_FILE, RECORD, *([REPORT] if wanted.report else [])]
     if wanted.performance_report:

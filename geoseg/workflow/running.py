@@ -47,7 +47,7 @@ from geoseg.report import keep_features, keep_measures, measure_outlines
 from geoseg.signatures import ResumeArguments, RunArguments
 from geoseg.stages import totals
 from geoseg.store import RunFolder
-from geoseg.vector import check_format, check_layer, drop_layer
+from geoseg.vector import drop_layer
 from geoseg.workflow.layout import layout_of_run
 from geoseg.workflow.manifest import Manifest, RunResult
 from geoseg.workflow.outlines import objects_of, outlines_of_run, styled_classes
@@ -105,9 +105,6 @@ def run(
     made = make_plan(wanted, client=client)
     if is_own and is_begun:
         made.check_memory()
-    for name in wanted.features:
-        check_format(Path(name), made.raster.crs)
-        check_layer(Path(wanted.output) / name, wanted.layer)
     check_places(wanted, made)
     with folder.locked(), shown(progress) as callback:
         started = time.perf_counter()
