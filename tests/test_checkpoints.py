@@ -183,6 +183,23 @@ def test_an_encoder_of_timm_is_told_by_metadata(tmp_path: Path) -> None:
     assert dict(find_model(entry_of(tmp_path / "told.safetensors")).hyperparameters)["encoder_name"] == "tu-resnet18"
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"encoder_name": "tu-hf-hub:a/b"},
+        {"encoder_name": "tu-local-dir:/tmp"},
+        {"encoder_name": 3},
+        {"encoder_depth": 10**30, "decoder_channels": "x"},
+        {"decoder_channels": [10**30] * 5},
+        {"model_factory": "SMPModelFactory", "model_args": 3},
+    ],
+)
+def test_what_stands_beside_tensors_is_never_looked_for_elsewhere(tmp_path: Path, told: Mapping[str, Any]) -> None:
+    path = save_lightning(tmp_path / "m.ckpt", smp.Unet("tu-resnet18", encoder_weights=None).state_dict(), told)
+    with pytest.raises(CatalogError, match=r"has an encoder of timm, and its tensors do not tell which of a thousand"):
+        find_model(path)
+
+
 def test_several_networks_that_fit_are_told_apart_by_metadata(tmp_path: Path) -> None:
     state = smp.PSPNet("vgg11", encoder_weights=None, encoder_depth=4, classes=2).state_dict()
     save_file(state, tmp_path / "silent.safetensors")

@@ -47,7 +47,7 @@ ENCODERS = {
 }
 """Names of tensors, and patterns of the encoders that have such; without any, all are tried."""
 
-DECIDING = re.compile(r"decoder_\w+|psp_out_channels|encoder_depth|encoder_output_stride|upsampling")
+DECIDING = re.compile(r"decoder_\w+|psp_out_channels|encoder_depth|encoder_output_stride")
 """Arguments, beside the encoder's name, that decide what a network gives."""
 
 NOTHING: Mapping[str, Any] = {}
@@ -214,7 +214,16 @@ def _built(builder: Callable[..., Any], **arguments: Any) -> Shapes | None:
         with torch.device("meta"), _WithoutNumbers(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             state = builder(**arguments).state_dict()
-    except (ValueError, KeyError, TypeError, RuntimeError, AssertionError, IndexError, NotImplementedError):
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        AssertionError,
+        IndexError,
+        ArithmeticError,
+        NotImplementedError,
+    ):
         return None
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 

@@ -134,7 +134,8 @@ def network_state(items: Mapping[str, _Item], expected: Collection[str], path: P
     GeosegWarning
         A mean and a deviation stand beside the network.
     """
-    named = {name.replace(COMPILED, ""): item for name, item in items.items()}
+    plain = {name.replace(COMPILED, ""): item for name, item in items.items()}
+    named = plain if len(plain) == len(items) else dict(items)
     prefixes = find_prefixes(named, expected)
     if not prefixes:
         return named

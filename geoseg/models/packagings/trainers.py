@@ -10,18 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-ARCHITECTURES = {
-    name.lower(): name
-    for name in (
-        "Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "PAN", "DeepLabV3", "DeepLabV3Plus", "UPerNet",
-        "Segformer", "DPT",
-    )
-}  # fmt: skip
-"""Classes of segmentation-models-pytorch by the word of its ``create_model``, which trainers use too."""
+from geoseg.models.architectures import read_architecture
 
 ARCHITECTURE_KEYS = ("architecture", "arch", "model", "segmentation_model", "model_name")
 ENCODER_KEYS = ("encoder_name", "backbone", "encoder")
 """What trainers call class and encoder."""
+
+ENCODER = re.compile(r"[\w.-]+")
 
 TORCHGEO = ({"model", "backbone", "in_channels", "num_filters"}, {"segmentation_model", "encoder_name", "ignore_index"})
 """Arguments of torchgeo's SemanticSegmentationTask, and of that before version 0.4."""
@@ -31,6 +26,8 @@ GEOAI = ({"architecture", "encoder_name", "use_timm_model"}, {"architecture", "e
 
 TERRATORCH = "SMPModelFactory"
 """The factory of terratorch whose networks are smp's."""
+
+SEGFORMER = "Segformer"
 
 INDEPENDENT = ("binary", "multilabel")
 """Tasks of torchgeo whose scores do not exclude each other."""
@@ -77,7 +74,7 @@ def read_hints(metadata: Mapping[str, Any]) -> Hints:
     known = "sigmoid" if task in INDEPENDENT else "softmax"
     return Hints(
         architecture=next(filter(None, (_architecture(given.get(key)) for key in ARCHITECTURE_KEYS)), ""),
-        encoder=next((given[key] for key in ENCODER_KEYS if isinstance(given.get(key), str)), ""),
+        encoder=next(filter(None, (_encoder(given.get(key)) for key in ENCODER_KEYS)), ""),
         hyperparameters=given,
         is_complete=is_of_terratorch or is_of_torchgeo or is_of_geoai,
         class_names=_words(metadata.get("class_names")),
@@ -93,9 +90,14 @@ def _without_smp(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _architecture(word: Any) -> str:
-    """The class that a word means, however it is spelt: ``"deeplabv3+"``, ``"unet++"``, ``"Unet"``."""
-    plain = re.sub(r"[^a-z0-9+]", "", word.lower()).replace("+", "plus") if isinstance(word, str) else ""
-    return ARCHITECTURES.get(plain, "")
+    """The class of segmentation-models-pytorch that a word means, which of SegFormer is transformers' elsewhere."""
+    library, _, kind = read_architecture(word).partition(".") if isinstance(word, str) else ("", "", "")
+    return kind if library == "smp" else SEGFORMER if kind.startswith(SEGFORMER) else ""
+
+
+def _encoder(word: Any) -> str:
+    """A name of an encoder; ``hf-hub:...`` and ``local-dir:...`` would let timm read what lies elsewhere."""
+    return word if isinstance(word, str) and ENCODER.fullmatch(word) else ""
 
 
 def _words(names: Any) -> tuple[str, ...]:
