@@ -48,6 +48,7 @@ __all__ = [
     "is_promptable",
     "load_model",
     "needs_words",
+    "open_scoring",
     "packages_of",
     "require_trust",
     "trial_prompts",
@@ -271,6 +272,31 @@ def _opener(spec: ModelSpec) -> Callable[..., Any]:
         )
     opener: Callable[..., Any] = adapter.open_network
     return opener
+
+
+def open_scoring(spec: ModelSpec) -> Any:
+    """Open the network of a model by itself, to write it in another form.
+
+    Returns
+    -------
+    torch.nn.Module
+        From scaled pixels to scores, float32, on the CPU.
+
+    Raises
+    ------
+    ModelError
+        It does not score pixels, or is no network of a library but a graph already.
+    WeightsError
+        Its weights are missing, damaged or unsafe.
+    """
+    scores = spec.watershed is not None or spec.task == SEMANTIC
+    if spec.framework != "pytorch" or spec.parts or not scores:
+        kind = "does not score pixels" if scores is False else "is no network that torch builds"
+        raise ModelError(f"model '{spec.name}' {kind}, so its graph cannot be written; export it as .safetensors.")
+    if spec.watershed is not None:
+        spec = import_module("geoseg.models.separating").scoring_spec(spec)
+    device = import_module("torch").device("cpu")
+    return import_module(_family(spec).adapter).open_network(with_background(spec), device)
 
 
 def require_trust(spec: ModelSpec) -> None:

@@ -141,7 +141,9 @@ def _clean_member(path: Path, name: str, content: bytes) -> bytes:
 
 
 def _checked_pickle(path: Path, name: str, content: bytes) -> bytes:
-    """A member that torch will unpickle: refused unless the restricted unpickler can read it."""
+    """A member that torch will unpickle: refused unless the restricted unpickler can read it; an empty one it skips."""
+    if not content:
+        return content
     try:
         torch.load(io.BytesIO(content), weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:

@@ -17,6 +17,7 @@ from typing import Any
 from geoseg.errors import CatalogError, GeosegError, GeosegWarning, OutputError
 from geoseg.models.addresses import bring_here, public_address, public_name
 from geoseg.models.background import ADDED, is_background_name
+from geoseg.models.embedding import read_embedded
 from geoseg.models.packagings.checkpoints import GEOAI, read_geoai, read_weights
 from geoseg.models.packagings.contents import Contents, result_of
 from geoseg.models.packagings.exported import is_torchscript, read_exported, read_torchscript, run_torchscript
@@ -87,6 +88,9 @@ def read_item(source: str | Path) -> dict[str, Any]:
         What a packaging leaves open, and how it is understood.
     """
     path = bring_here(source)
+    held = read_embedded(path)
+    if held is not None:
+        return held
     packaging = find_packaging(path)
     if packaging is None and path.is_dir():
         raise _silent(source)
