@@ -96,7 +96,9 @@ def export_model(source: Path, spec: ModelSpec, path: Path) -> Path:
 def _safetensors(spec: ModelSpec, item: str) -> Callable[[Path], object]:
     """The tensors as they are, bit for bit."""
     tensors = {name: tensor.contiguous().clone() for name, tensor in read_state(resolve_weights(spec)).items()}
-    return lambda path: save_file(tensors, path, metadata={KEY: item, "format": "pt"})
+    return lambda path: save_file(
+        tensors, path, metadata={KEY: item}
+    )  # one key: with two their order is left to chance
 
 
 def _onnx(spec: ModelSpec, item: str) -> Callable[[Path], object]:
