@@ -28,6 +28,7 @@ from geoseg.models.spec import Band
 from geoseg.raster.bands import FileBand, match_bands
 from tests.rasters import write_raster
 from tests.test_item import check_schema
+from tests.test_yolo import ULTRALYTICS, Drawn, save_constants
 from tests.trained import (
     GEOAI,
     MLM,
@@ -525,11 +526,18 @@ def smp_folder(folder: Path) -> Path:
     return folder / "unet"
 
 
+def save_yolo(path: Path, outputs: int = 2) -> Path:
+    drawn = Drawn()
+    return save_constants(path, ULTRALYTICS, *[drawn.rows("v8"), drawn.prototypes][:outputs])
+
+
 BUILT: dict[str, Callable[[Path], Path]] = {
     "ONNX with Deepness' metadata": lambda folder: save_onnx(
         folder / "land.onnx", SEGMENTOR, activation=torch.nn.Softmax(1)
     ),
     "ONNX without metadata": lambda folder: save_onnx(folder / "bare.onnx", {}),
+    "ONNX of YOLO, a segmentation network (v5, v8 to v11, 26)": lambda folder: save_yolo(folder / "best.onnx"),
+    "ONNX of YOLO without masks": lambda folder: save_yolo(folder / "boxes.onnx", outputs=1),
     "ONNX of a Deepness detector": lambda folder: save_onnx(folder / "cars.onnx", {"model_type": '"Detector"'}),
     "folder of transformers, a semantic network with its image processor": lambda folder: save_folder(folder / "s"),
     "folder of transformers without preprocessor_config.json": lambda folder: save_folder(

@@ -85,6 +85,9 @@ FRAMEWORKS = {
 }
 """Families of files that hold their own graph, by framework."""
 
+FINDERS = {"onnx": Family("geoseg.models.yolo", ("onnxruntime", "torchvision"))}
+"""Families of files that hold their own graph and find objects, by framework."""
+
 _COMPACT = ("torchvision", "segmentation-models-pytorch", "timm")
 _SAM = ("transformers", "scipy")
 
@@ -360,7 +363,7 @@ def wrap(
 
 def packages_of(spec: ModelSpec) -> tuple[str, ...]:
     """Packages besides torch whose version may change what a model gives, those of its parts included."""
-    family = FRAMEWORKS.get(spec.framework) if spec.framework != "pytorch" else find_family(spec.architecture)
+    family = _exported_family(spec) if spec.framework != "pytorch" else find_family(spec.architecture)
     own = () if family is None else family.packages
     separating = () if spec.watershed is None else ("scikit-image", "scipy")
     return tuple(dict.fromkeys([*own, *separating, *(name for part in spec.parts for name in packages_of(part))]))
@@ -431,10 +434,17 @@ def _installed_families() -> dict[str, Family]:
     return {f"{point.name}.*": Family(point.module, (point.dist.name,) if point.dist else ()) for point in points}
 
 
+def _exported_family(spec: ModelSpec) -> Family | None:
+    """The family of a file that holds its own graph; None for other frameworks."""
+    finds_objects = spec.task != SEMANTIC and spec.watershed is None
+    return (FINDERS.get(spec.framework) if finds_objects else None) or FRAMEWORKS.get(spec.framework)
+
+
 def _family(spec: ModelSpec) -> Family:
     """The family that opens a spec."""
-    if spec.framework in FRAMEWORKS:
-        return FRAMEWORKS[spec.framework]
+    exported = _exported_family(spec)
+    if exported is not None:
+        return exported
     if spec.framework != "pytorch":
         known = ["pytorch", *FRAMEWORKS]
         raise ModelError(

@@ -22,7 +22,7 @@ from geoseg.errors import ModelError, WeightsError, nearest
 from geoseg.models import fitting
 from geoseg.models.detections import Detections, Integers, Mask
 from geoseg.models.maskrcnn_compact import build_compact, build_mobilenet
-from geoseg.models.prompts import Prompts
+from geoseg.models.prompts import Prompts, refuse_prompts
 from geoseg.models.running import Network, settle
 from geoseg.models.spec import HUB, ModelSpec
 from geoseg.models.torchvision_hub import read_torchvision_state, take_bands
@@ -130,11 +130,7 @@ class Finder(nn.Module):
         ModelError
             Prompts ask for something, and this family finds everything.
         """
-        if any(item.objects or item.text for item in prompts):
-            raise ModelError(
-                f"model '{self._name}' finds every object of its classes and takes no prompts; leave them out, or "
-                "choose a model of the SAM family."
-            )
+        refuse_prompts(self._name, prompts)
         height, width = pixels.shape[2:]
         return [self._detections(found, (height, width)) for found in self.network(list(pixels))]
 

@@ -35,6 +35,25 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
 
     Raises
     ------
+    ModelError, WeightsError
+        As `open_session`.
+    """
+    session, signature = open_session(spec, device)
+    name, output = session.get_inputs()[0].name, _scores_of(session)
+    is_activated = last_step(resolve_weights(spec), output) == STEPS.get(spec.activation)
+
+    def run(pixels: torch.Tensor) -> torch.Tensor:
+        scores = torch.from_numpy(session.run([output], {name: pixels.cpu().numpy()})[0]).to(device)
+        return scores_of(scores, spec.activation) if is_activated else scores
+
+    return signature.fit(run, spec)
+
+
+def open_session(spec: ModelSpec, device: torch.device) -> tuple[onnxruntime.InferenceSession, Signature]:
+    """Open the file of a spec, and tell what its only input takes.
+
+    Raises
+    ------
     ModelError
         When the file takes something else than one image, or onnxruntime cannot use the device.
     WeightsError
@@ -55,15 +74,8 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
         raise ModelError(
             f"model '{spec.name}' takes the inputs {found}; export it with one float32 input of shape (n, band, y, x)."
         )
-    name, output = inputs[0].name, _scores_of(session)
-    is_activated = last_step(path, output) == STEPS.get(spec.activation)
-
-    def run(pixels: torch.Tensor) -> torch.Tensor:
-        scores = torch.from_numpy(session.run([output], {name: pixels.cpu().numpy()})[0]).to(device)
-        return scores_of(scores, spec.activation) if is_activated else scores
-
     lengths = tuple(length if isinstance(length, int) and length > 0 else None for length in inputs[0].shape)
-    return Signature(TYPES[inputs[0].type], lengths).fit(run, spec)
+    return session, Signature(TYPES[inputs[0].type], lengths)
 
 
 def _scores_of(session: onnxruntime.InferenceSession) -> str:

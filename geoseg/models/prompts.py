@@ -5,10 +5,13 @@ Plain data between the reader of a layer of prompts and promptable models; it kn
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from geoseg.errors import ModelError
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, px from the tile's upper left corner."""
@@ -58,3 +61,18 @@ class Prompts:
 
     objects: tuple[Prompt, ...] = ()
     text: str | None = None
+
+
+def refuse_prompts(name: str, prompts: Sequence[Prompts]) -> None:
+    """Refuse prompts for a model of that name, which finds everything.
+
+    Raises
+    ------
+    ModelError
+        A prompt asks for something.
+    """
+    if any(item.objects or item.text for item in prompts):
+        raise ModelError(
+            f"model '{name}' finds every object of its classes and takes no prompts; leave them out, or choose a model "
+            "of the SAM family."
+        )

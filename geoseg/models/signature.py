@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -33,8 +34,10 @@ class Signature:
     dtype: torch.dtype
     shape: tuple[int | None, ...]
 
-    def fit(self, program: Callable[[torch.Tensor], torch.Tensor], spec: ModelSpec) -> Network:
-        """Return what maps scaled pixels, float32 (n, band, y, x), to scores (n, class, y, x) by the program.
+    def fit(self, program: Callable[[torch.Tensor], Any], spec: ModelSpec) -> Network:
+        """Return what maps scaled pixels, float32 (n, band, y, x), by the program to scores (n, class, y, x).
+
+        A program may give a list with an item for each image instead.
 
         Raises
         ------
@@ -91,15 +94,15 @@ def _cast(scaled: torch.Tensor, dtype: torch.dtype, spec: ModelSpec) -> torch.Te
     return pixels
 
 
-def _in_batches(
-    program: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor, size: int | None
-) -> torch.Tensor:
+def _in_batches(program: Callable[[torch.Tensor], Any], pixels: torch.Tensor, size: int | None) -> Any:
     """Run a program as often as its fixed batch needs; what the last one lacks repeats its first image."""
     if size is None or len(pixels) == size:
         return program(pixels)
     lacking = pixels[:1].expand(-len(pixels) % size, *pixels.shape[1:])
     parts = torch.cat([pixels, lacking]).split(size)
-    return torch.cat([program(part) for part in parts])[: len(pixels)]
+    given = [program(part) for part in parts]
+    joined = torch.cat(given) if isinstance(given[0], torch.Tensor) else [item for part in given for item in part]
+    return joined[: len(pixels)]
 
 
 def _bands_first(scores: torch.Tensor, spec: ModelSpec, size: torch.Size) -> torch.Tensor:

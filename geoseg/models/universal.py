@@ -30,7 +30,7 @@ from transformers import CLIPTokenizer
 
 from geoseg.errors import ModelError, WeightsError
 from geoseg.models.detections import Detections
-from geoseg.models.prompts import Prompts
+from geoseg.models.prompts import Prompts, refuse_prompts
 from geoseg.models.running import Network, settle
 from geoseg.models.spec import Activation, ModelSpec
 from geoseg.models.transformers import ANY, open_pretrained, resample
@@ -146,11 +146,7 @@ class Queries(nn.Module):
                 f"model '{self._spec.name}' takes tiles of {self._size} x {self._size} px only, not of {height} x "
                 f"{width} px; set tile_size to {self._size} and geoseg:fixed_size to true in its entry."
             )
-        if any(item.objects or item.text for item in prompts):
-            raise ModelError(
-                f"model '{self._spec.name}' finds every object of its classes and takes no prompts; leave them out, or "
-                "choose a model of the SAM family."
-            )
+        refuse_prompts(self._spec.name, prompts)
 
 
 def sum_large(classes: torch.Tensor, masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

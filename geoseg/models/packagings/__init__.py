@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import CatalogError, GeosegError, GeosegWarning, OutputError
+from geoseg.models import SEMANTIC
 from geoseg.models.addresses import bring_here, public_address, public_name
 from geoseg.models.background import ADDED, is_background_name
 from geoseg.models.embedding import read_embedded
@@ -24,6 +25,7 @@ from geoseg.models.packagings.exported import is_torchscript, read_exported, rea
 from geoseg.models.packagings.folders import read_config, read_smp, read_transformers
 from geoseg.models.packagings.gaps import Gaps
 from geoseg.models.packagings.graph import read_onnx
+from geoseg.models.packagings.yolo import is_yolo, read_yolo
 from geoseg.models.stac import VERSION, Json, read_json, relative, write_json
 from geoseg.models.state_dicts import PICKLES
 
@@ -39,8 +41,6 @@ GAP = "FILL IN: scale (value), z-score (mean, stddev), min-max (minimum, maximum
 GOLDEN = (5**0.5 - 1) / 2
 """Turns of the colour circle from one class to the next, which comes near no former hue for long."""
 
-TASK = "semantic-segmentation"
-
 
 @dataclass(frozen=True)
 class Packaging:
@@ -52,6 +52,7 @@ class Packaging:
 
 
 PACKAGINGS = (
+    Packaging(is_yolo, read_yolo),
     Packaging(lambda path: path.suffix.lower() == ".onnx", read_onnx),
     Packaging(lambda path: path.suffix.lower() == ".pt2", read_exported),
     Packaging(is_torchscript, read_torchscript, run_torchscript),
@@ -206,7 +207,7 @@ def _item(name: str, contents: Contents, href: str) -> dict[str, Any]:
             "mlm:name": name,
             "mlm:architecture": contents.architecture,
             "mlm:framework": contents.framework,
-            "mlm:tasks": [TASK],
+            "mlm:tasks": [contents.task],
             "mlm:input": [_input(contents)],
             "mlm:output": [_output(contents)],
             **contents.properties,
@@ -237,8 +238,8 @@ def _output(contents: Contents) -> Json:
         for position, (value, name) in enumerate(contents.classes)
     ]
     return {
-        "name": "scores",
-        "tasks": [TASK],
+        "name": "scores" if contents.task == SEMANTIC else "objects",
+        "tasks": [contents.task],
         "result": result_of(contents),
         "classification:classes": classes,
     }

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from geoseg.models.spec import RAMP
+from geoseg.models import SEMANTIC
+from geoseg.models.spec import RAMP, Task
 from geoseg.models.stac import Json
 
 BYTES = 255.0
@@ -32,7 +33,7 @@ class Contents:
     classes : list of (int, str)
         Value and name of each class, in the network's order.
     scores : int
-        What the network gives a pixel.
+        What the network gives a pixel; -1 where it gives objects.
     scaling : list of mapping or None
         Entries of ``value_scaling``; empty when numbers are used as they are stored, None when nothing tells.
     sides : sequence of int
@@ -51,6 +52,8 @@ class Contents:
         Names of the bands, in the network's order, where they are told.
     weights : str
         The file with the weights in a folder; empty where the packaging is what is opened.
+    task : str
+        As in an item.
     """
 
     architecture: str
@@ -67,6 +70,7 @@ class Contents:
     artifact: str = "safetensors.torch.save_file"
     named_bands: Sequence[str] = ()
     weights: str = ""
+    task: Task = SEMANTIC
 
     @property
     def band_names(self) -> list[str]:
@@ -78,11 +82,12 @@ class Contents:
 
 
 def result_of(contents: Contents) -> dict[str, Any]:
-    """``result`` of an output: what the network gives a pixel."""
+    """``result`` of an output: what the network gives a pixel, or masks of objects."""
+    is_scored = contents.task == SEMANTIC
     return {
         "shape": [-1, contents.scores, *contents.sides],
-        "dim_order": ["batch", "class", "height", "width"],
-        "data_type": "float32",
+        "dim_order": ["batch", "class" if is_scored else "object", "height", "width"],
+        "data_type": "float32" if is_scored else "uint8",
     }
 
 

@@ -52,27 +52,27 @@ def read_onnx(path: Path) -> Contents:
     metadata = {item.key: item.value for item in model.metadata_props}
     if _is_of_deepness(metadata):
         contents = _read_deepness(path, metadata, contents)
-    is_bytes = _input(model).type.tensor_type.elem_type == UINT8
+    is_bytes = first_input(model).type.tensor_type.elem_type == UINT8
     return replace(contents, scaling=[]) if is_bytes else contents
 
 
-def _input(model: Any) -> Any:
-    """The first input; None where there is none."""
+def first_input(model: Any) -> Any:
+    """Return the first input; None where there is none."""
     constants = {item.name for item in model.graph.initializer}
     return next((item for item in model.graph.input if item.name not in constants), None)
 
 
-def _lengths(value: Any) -> list[int]:
-    """The axes of an input or output; 0 takes any length."""
+def axes_of(value: Any) -> list[int]:
+    """Return the lengths of the axes of an input or output; 0 takes any length."""
     return [axis.dim_value for axis in value.type.tensor_type.shape.dim]
 
 
 def _read_shapes(path: Path, model: Any) -> Contents:
     """What the graph tells: numbers of bands and scores, size of tiles, and whether scores are probabilities."""
-    given = _input(model)
-    taken = [] if given is None else _lengths(given)
-    output = next((item for item in model.graph.output if len(_lengths(item)) == IMAGE_AXES), None)
-    shape = [] if output is None else _lengths(output)
+    given = first_input(model)
+    taken = [] if given is None else axes_of(given)
+    output = next((item for item in model.graph.output if len(axes_of(item)) == IMAGE_AXES), None)
+    shape = [] if output is None else axes_of(output)
     bands, scores = find_channels(taken), find_channels(shape)
     if output is None or not bands or not scores:
         raise CatalogError(
@@ -112,17 +112,17 @@ def _is_of_deepness(metadata: Metadata) -> bool:
 
 def _read_deepness(path: Path, metadata: Metadata, contents: Contents) -> Contents:
     """The same with what Deepness wrote."""
-    kind = str(_value(path, metadata, "model_type", KINDS[0])).capitalize()
+    kind = str(read_value(path, metadata, "model_type", KINDS[0])).capitalize()
     if kind != KINDS[0]:
         raise CatalogError(
             f"'{path}' is a {kind} of Deepness, and only a {KINDS[0]} gives a map of classes; use one of those."
         )
     classes = _classes(path, metadata, contents.scores)
-    threshold = _number(path, metadata, "seg_thresh")
+    threshold = read_number(path, metadata, "seg_thresh")
     has_rest = contents.scores == 1 or is_background_name(classes[0][1])
-    resolution, side = _number(path, metadata, "resolution"), contents.properties.get("geoseg:tile_size")
-    size = side or int(_number(path, metadata, "tile_size") or _number(path, metadata, "tiles_size") or 0)
-    overlap = _number(path, metadata, "tiles_overlap")
+    resolution, side = read_number(path, metadata, "resolution"), contents.properties.get("geoseg:tile_size")
+    size = side or int(read_number(path, metadata, "tile_size") or read_number(path, metadata, "tiles_size") or 0)
+    overlap = read_number(path, metadata, "tiles_overlap")
     described = {
         **contents.properties,
         **(tiles(size, *([size * overlap / 100] if overlap else [])) if size else {}),
@@ -135,7 +135,7 @@ def _read_deepness(path: Path, metadata: Metadata, contents: Contents) -> Conten
     return replace(
         contents,
         classes=classes,
-        scaling=_scaling(path, metadata, contents.bands),
+        scaling=read_scaling(path, metadata, contents.bands),
         properties={key: value for key, value in described.items() if value is not None},
         unsaid=[word for word, is_said in zip(contents.unsaid, said, strict=True) if not is_said],
         notes=_notes(path, metadata, threshold if not has_rest else 0, classes),
@@ -150,14 +150,14 @@ def _notes(path: Path, metadata: Metadata, threshold: float, classes: Classes) -
             f"has a seg_thresh of {threshold:g}, below which Deepness gives a pixel to its first class, "
             f"'{classes[0][1]}', which is no background: here the most probable class counts"
         )
-    if _number(path, metadata, "seg_small_segment"):
+    if read_number(path, metadata, "seg_small_segment"):
         notes.append("has a seg_small_segment, which is left out: --min-area merges small polygons")
     return notes
 
 
 def _classes(path: Path, metadata: Metadata, scores: int) -> Classes:
     """Values and names; of one score the class has the value 1, and background is 0 where it is named."""
-    found = _value(path, metadata, "class_names", None)
+    found = read_value(path, metadata, "class_names", None)
     if found is None:
         return numbered_classes(scores)
     heads = found if isinstance(found, list) else [found]
@@ -173,12 +173,12 @@ def _classes(path: Path, metadata: Metadata, scores: int) -> Classes:
     return list(enumerate(names.values(), first))
 
 
-def _scaling(path: Path, metadata: Metadata, bands: int) -> list[Any]:
+def read_scaling(path: Path, metadata: Metadata, bands: int) -> list[Any]:
     """Bytes divided by 255, then standardized where the file says by what."""
     keys = "standardization_mean", "standardization_std"
     if not all(key in metadata for key in keys):
         return scaled(1 / BYTES)
-    mean, deviation = (_value(path, metadata, key, None) for key in keys)
+    mean, deviation = (read_value(path, metadata, key, None) for key in keys)
     for key, values in zip(keys, (mean, deviation), strict=True):
         is_list = isinstance(values, list) and all(
             isinstance(item, int | float) and math.isfinite(item) for item in values
@@ -188,16 +188,16 @@ def _scaling(path: Path, metadata: Metadata, bands: int) -> list[Any]:
     return scaled(1 / BYTES, mean, deviation)
 
 
-def _number(path: Path, metadata: Metadata, key: str) -> float:
+def read_number(path: Path, metadata: Metadata, key: str) -> float:
     """A number of the metadata; 0 where there is none."""
-    value = _value(path, metadata, key, 0)
+    value = read_value(path, metadata, key, 0)
     number = float(value) if isinstance(value, int | float) else math.nan
     if not 0 <= number < math.inf:
         raise CatalogError(f"'{path}' has the {key} {metadata[key]}, which is no number from 0 on; correct it.")
     return number
 
 
-def _value(path: Path, metadata: Metadata, key: str, default: Any) -> Any:
+def read_value(path: Path, metadata: Metadata, key: str, default: Any) -> Any:
     """A value of the metadata: JSON, or the literal of Python that older files have."""
     if key not in metadata:
         return default
