@@ -126,3 +126,16 @@ def test_complex_values_are_refused_with_the_remedy(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "sar.tif", np.ones((1, 3, 3), np.complex64))
     with pytest.raises(RasterError, match=r"complex64 .* amplitude"):
         open_raster(path)
+
+
+def test_bands_that_are_taken_in_order_are_told(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 8, 8), np.uint16)
+    unnamed = write_raster(tmp_path / "unnamed.tif", pixels)
+    raster = open_raster(str(unnamed), bands=["B02", "B03", "B04", "B08"])
+    assert raster.notes == [
+        f"'{unnamed}': it names no band, so its bands are taken in order as 'B02', 'B03', 'B04', 'B08'; give bands if "
+        "they are others"
+    ]
+    assert open_raster(str(unnamed), bands=[1, 2, 3, 4]).notes == []
+    named = write_raster(tmp_path / "named.tif", pixels, descriptions=("B02", "B03", "B04", "B08"))
+    assert open_raster(str(named), bands=["B02", "B03", "B04", "B08"]).notes == []

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
+MOST_NOTES = 5
+"""Notes about files that a plan prints."""
+
 source = argument(
     "workflow",
     "WORKFLOW|IMAGERY...",
@@ -98,6 +101,8 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     (height, width), tiling = plan.raster.shape, plan.grid.tiling
     rows, cols = plan.grid.rows, plan.grid.cols
     yield "raster", f"{width:,} x {height:,} px, {plan.raster.summary()['crs']}, bands {' '.join(plan.raster.bands)}"
+    for note in plan.raster.notes[:MOST_NOTES]:
+        yield "note", note
     if plan.raster.skipped:
         yield "skipped", f"{len(plan.raster.skipped)} files or scenes that cannot be opened"
     yield "model", f"{plan.spec.name}: {len(plan.spec.classes)} classes"

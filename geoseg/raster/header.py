@@ -27,6 +27,7 @@ from geoseg.raster.bands import (
     is_alpha,
     match_bands,
     sensor_band,
+    spoken,
 )
 from geoseg.raster.calibration import AS_STORED, Line
 from geoseg.raster.damage import DamageError, heeding
@@ -126,9 +127,19 @@ class Header:
             alpha=alpha,
             masked=tuple(index for index in indexes if self.masked[index - 1]),
             units=tuple(self.units[index - 1] for index in indexes) if any(self.units) else (),
-            notes=self.notes,
+            notes=(*self.notes, *self._order_note(wanted)),
         )
         return source, tuple(band_name(item, self.bands, index) for item, index in zip(wanted, indexes, strict=True))
+
+    def _order_note(self, wanted: Sequence[BandRequest]) -> list[str]:
+        """What is to be said where bands with names are taken in the order of a file that names none."""
+        names = [spoken(item) for item in wanted if not isinstance(item, int)]
+        is_numbered = all(name.isdecimal() for name in names)
+        if is_numbered or len(names) < 2 or any(band.is_named for band in self.bands if band.color != "alpha"):
+            return []
+        return [
+            f"it names no band, so its bands are taken in order as {', '.join(names)}; give bands if they are others"
+        ]
 
     def check_sensor(self, item: BandRequest, index: int, text: str) -> None:
         """Refuse a band found by a number that means another one on another satellite, where nothing tells which it is.
@@ -187,7 +198,7 @@ def read_header(path: str, given: str, *, crs: CRS | None = None, require_crs: b
             f"'{given}' is damaged: GDAL reports \"{reason(error)}\"; copy or download it again, or, where its place "
             "and pixels are known to be right, write it anew with gdal_translate."
         ) from error
-    return replace(header, notes=tuple(dict.fromkeys(messages)))
+    return replace(header, notes=tuple(f"GDAL reports {message}" for message in dict.fromkeys(messages)))
 
 
 @configured()

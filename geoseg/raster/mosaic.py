@@ -226,7 +226,7 @@ class Raster:
 
     @property
     def notes(self) -> list[str]:
-        """What GDAL reported of the files that were opened, a sentence each; damage is an error instead."""
+        """What a person should know of the files that were opened, a sentence each; damage is an error instead."""
         return [
             f"'{given}': {note}" for given, note in dict.fromkeys((s.given, n) for s in self.sources for n in s.notes)
         ]

@@ -52,7 +52,7 @@ class Source:
     lines : tuple of Line
         Gain and shift of each of these bands: a stored pixel x is read as ``gain * x + shift``; empty: as it is.
     notes : tuple of str
-        What GDAL reported while it opened the file.
+        What GDAL reported while it opened the file, and how bands were chosen where it names none.
     """
 
     given: str

@@ -138,7 +138,7 @@ def inputs_section(record: RunRecord) -> Section:
         ],
         "notes": [
             *_more(len(files)),
-            *(f"GDAL reports of {text}" for text in (raster.get("notes") or [])[:MAX_ROWS]),
+            *(f"{text}." for text in (raster.get("notes") or [])[:MAX_ROWS]),
         ],
         "skipped": skipped[:MAX_ROWS],
         "skipped_count": len(skipped),
