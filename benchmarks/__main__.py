@@ -14,6 +14,7 @@ NAMES = [
     "bench_buildings",
     "bench_watching",
     "bench_pipeline",
+    "bench_opening",
 ]
 
 for name in sys.argv[1:] or NAMES:
