@@ -27,6 +27,7 @@ from geoseg.models.packagings import GAP, write_new_item
 from geoseg.models.spec import Band
 from geoseg.raster.bands import FileBand, match_bands
 from tests.rasters import write_raster
+from tests.test_detr import save_detr
 from tests.test_item import check_schema
 from tests.test_yolo import ULTRALYTICS, Drawn, save_constants
 from tests.trained import (
@@ -531,6 +532,11 @@ def save_yolo(path: Path, outputs: int = 2) -> Path:
     return save_constants(path, ULTRALYTICS, *[drawn.rows("v8"), drawn.prototypes][:outputs])
 
 
+def saved_detr(folder: Path) -> Path:
+    save_detr(folder)
+    return folder
+
+
 BUILT: dict[str, Callable[[Path], Path]] = {
     "ONNX with Deepness' metadata": lambda folder: save_onnx(
         folder / "land.onnx", SEGMENTOR, activation=torch.nn.Softmax(1)
@@ -540,6 +546,7 @@ BUILT: dict[str, Callable[[Path], Path]] = {
     "ONNX of YOLO without masks": lambda folder: save_yolo(folder / "boxes.onnx", outputs=1),
     "ONNX of a Deepness detector": lambda folder: save_onnx(folder / "cars.onnx", {"model_type": '"Detector"'}),
     "folder of transformers, a semantic network with its image processor": lambda folder: save_folder(folder / "s"),
+    "folder of transformers, RF-DETR's segmentation network": lambda folder: saved_detr(folder / "rf-detr"),
     "folder of transformers without preprocessor_config.json": lambda folder: save_folder(
         folder / "alone", "preprocessor_config.json"
     ),

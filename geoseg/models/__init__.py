@@ -99,6 +99,7 @@ FAMILIES = {
     "geoseg.*": Family("geoseg.models.deeplab", ("torchvision",)),
     "transformers.Sam3Model": Family("geoseg.models.sam", _SAM, is_promptable=True, needs_words=True),
     "transformers.Sam*": Family("geoseg.models.sam", _SAM, is_promptable=True),
+    "transformers.RfDetr*": Family("geoseg.models.detr", ("transformers",)),
     "transformers.*ForUniversalSegmentation": Family("geoseg.models.universal", ("transformers",)),
     "transformers.MaskFormerForInstanceSegmentation": Family("geoseg.models.universal", ("transformers",)),
     "transformers.*": Family("geoseg.models.transformers", ("transformers",)),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import CatalogError
-from geoseg.models.packagings.contents import BYTES, Contents, numbered_classes, scaled, tiles
+from geoseg.models.packagings.contents import BYTES, Contents, numbered_classes, object_tiles, scaled, tiles
 from geoseg.models.stac import Json, read_json
 
 CONFIG, PREPROCESSOR, TRANSFORM = "config.json", "preprocessor_config.json", "albumentations_config_eval.json"
@@ -26,6 +26,12 @@ SEMANTIC = "ForSemanticSegmentation"
 
 SMALLEST_TILE = 32
 """Px below which a size is none of tiles."""
+
+OBJECTS = ("RfDetrForInstanceSegmentation",)
+"""transformers' classes that find objects."""
+
+OBJECT_TILE = 512
+"""Px of the tiles of such a network where nothing beside it tells them."""
 
 ONE_SIZE = ("beit", "data2vec-vision", "dpt")
 """Types of transformers' networks that take tiles of one size."""
@@ -104,10 +110,11 @@ def read_transformers(path: Path) -> Contents:
     """
     config = read_config(path)
     architecture = str((config.get("architectures") or [""])[0])
-    if not architecture.endswith(SEMANTIC):
+    finds_objects = architecture in OBJECTS
+    if not architecture.endswith(SEMANTIC) and not finds_objects:
         raise CatalogError(
-            f"'{path}' holds a network of the class '{architecture}', which does not tell that it maps "
-            f"classes; give a folder of one whose name ends with {SEMANTIC}, or a STAC MLM item."
+            f"'{path}' holds a network of the class '{architecture}', which does not tell that it maps classes; give a "
+            f"folder of one whose name ends with {SEMANTIC}, of {', '.join(OBJECTS)}, or a STAC MLM item."
         )
     names = _labels(path, config)
     backbone = config.get("backbone_config") or config
@@ -118,19 +125,26 @@ def read_transformers(path: Path) -> Contents:
         architecture=f"transformers.{architecture}",
         framework="Hugging Face",
         bands=_count(path, {"num_channels": 3} | backbone, "num_channels"),
-        classes=[(1, names[0])] if len(names) == 1 else list(enumerate(names)),
-        scores=len(names),
+        task="instance-segmentation" if finds_objects else "semantic-segmentation",
+        classes=list(enumerate(names, 1 if finds_objects or len(names) == 1 else 0)),
+        scores=-1 if finds_objects else len(names),
         scaling=None if processor is None else _scaling(processor),
         sides=(size, size) if size else (-1, -1),
         blue_first=processor is not None and _is_blue_first(processor),
         properties={
-            "geoseg:activation": "sigmoid" if len(names) == 1 else "softmax",
-            **(tiles(size) if size else {}),
+            "geoseg:activation": "none" if finds_objects else "sigmoid" if len(names) == 1 else "softmax",
+            **(_windows(backbone, size) if finds_objects else tiles(size) if size else {}),
             **({"geoseg:fixed_size": True} if size and one_size else {}),
             **({"geoseg:value_range": [0, BYTES]} if _takes_bytes(processor or {}) else {}),
         },
         unsaid=("resolution",) if "id2label" in config else ("classes", "resolution"),
     )
+
+
+def _windows(backbone: Json, size: int) -> Json:
+    """Tiles of whole windows of whole patches; RF-DETR's backbone has both."""
+    side = size or _side(backbone.get("image_size")) or OBJECT_TILE
+    return object_tiles(side, int(backbone["patch_size"]) * int(backbone["num_windows"]))
 
 
 def _labels(path: Path, config: Json) -> list[str]:

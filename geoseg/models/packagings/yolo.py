@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import CatalogError
-from geoseg.models.packagings.contents import BYTES, Classes, Contents, scaled
+from geoseg.models.packagings.contents import BYTES, Classes, Contents, object_tiles, scaled
 from geoseg.models.packagings.graph import Metadata, axes_of, first_input, read_number, read_scaling, read_value
 from geoseg.models.weight_files import IMAGE_AXES, image_axes, read_graph
 
@@ -66,7 +66,7 @@ def read_yolo(path: Path) -> Contents:
     given = axes_of(first_input(model))
     classes, stride = _classes(path, metadata), int(read_number(path, metadata, "stride")) or STRIDE
     sides = [length or -1 for length in image_axes(given)]
-    side = max(*sides, 0) or _size(path, metadata, stride)
+    side = max(*sides, 0) or _size(path, metadata)
     layout = _layout(path, metadata, outputs, len(classes))
     iou, resolution = read_number(path, metadata, "det_iou_thresh"), read_number(path, metadata, "resolution")
     return Contents(
@@ -80,10 +80,7 @@ def read_yolo(path: Path) -> Contents:
         scaling=read_scaling(path, metadata, given[1]) if "det_type" in metadata else scaled(1 / BYTES),
         sides=sides,
         properties={
-            "geoseg:tile_size": side,
-            "geoseg:halo": 0,
-            "geoseg:ramp": max(side // 4 // stride, 1) * stride,
-            "geoseg:multiple": stride,
+            **object_tiles(side, stride),
             "geoseg:activation": "none",
             "geoseg:min_score": read_number(path, metadata, "det_conf") or MIN_SCORE,
             "geoseg:value_range": [0, BYTES],
@@ -108,10 +105,10 @@ def _classes(path: Path, metadata: Metadata) -> Classes:
     return [(number + 1, named[str(number)]) for number in range(len(named))]
 
 
-def _size(path: Path, metadata: Metadata, stride: int) -> int:
+def _size(path: Path, metadata: Metadata) -> int:
     """The side of tiles of a network that takes any: the larger of those that it was exported for."""
     size = read_value(path, metadata, "imgsz", None) or int(read_number(path, metadata, "tile_size")) or SIZE
-    return -(-max(size if isinstance(size, list) else [size]) // stride) * stride
+    return int(max(size if isinstance(size, list) else [size]))
 
 
 def _layout(path: Path, metadata: Metadata, outputs: dict[int, list[int]], classes: int) -> str:
