@@ -15,7 +15,7 @@ from transformers.models.rf_detr.configuration_rf_detr import RfDetrDinov2Config
 
 from geoseg.catalog import find_model
 from geoseg.errors import ModelError
-from geoseg.models import Detections, detr, load_model
+from geoseg.models import Detections, detr, load_model, wrap
 from geoseg.models.prompts import Prompts
 
 PATCH, WINDOWS, SIDE = 8, 2, 96
@@ -126,3 +126,11 @@ def test_what_it_cannot_do_is_a_sentence(saved: tuple[Path, Any, Any], monkeypat
     monkeypatch.setattr(detr, "transformers", SimpleNamespace(__version__="5.0.0"))
     with pytest.raises(ModelError, match=r"RfDetrForInstanceSegmentation, which transformers 5.0.0 does not have"):
         load_model(find_model(saved[0]))
+
+
+def test_scores_that_are_no_numbers_are_noticed(saved: tuple[Path, Any, Any]) -> None:
+    spec = find_model(saved[0])
+    network: Any = detr.open_network(spec, torch.device("cpu"))
+    network.network.model.class_embed.bias.data[1] = torch.nan
+    with pytest.raises(ModelError, match=r"gave objects a score that is not a number; check its weights"):
+        wrap(network, spec).predict(image(SIDE)[None], np.ones((1, SIDE, SIDE), np.bool_))

@@ -176,10 +176,12 @@ def test_the_file_tells_its_classes_tiles_and_scaling(tmp_path: Path) -> None:
     assert (spec.tile_size, spec.fixed_size, spec.min_score, spec.resolution) == (SIDE, True, 0.25, None)
     assert [(item.type, item.value) for item in spec.scalings] == [("scale", 255)]
     assert spec.value_range == ((0, 255),)
-    free = ULTRALYTICS | {"imgsz": "[480, 640]", "stride": "64"}
-    path = save_constants(tmp_path / "free.onnx", free, columns, drawn.prototypes, shape=(0, 3, 0, 0))
+    sized = ULTRALYTICS | {"imgsz": "[480, 640]", "stride": "64"}
+    path = save_constants(tmp_path / "free.onnx", sized, columns, drawn.prototypes, shape=(0, 3, 0, 0))
     spec = find_model(path)
     assert (spec.tile_size, spec.fixed_size, spec.ramp, spec.multiple) == (640, False, 128, 64)
+    free = save_constants(tmp_path / "any.onnx", EARLY, columns, drawn.prototypes, shape=(0, 3, 0, 0))
+    assert find_model(free).tile_size == 640
     spec = find_model(save_constants(tmp_path / "deepness.onnx", DEEPNESS, columns, drawn.prototypes))
     assert (spec.resolution, spec.min_score, dict(spec.hyperparameters)["iou"]) == (0.3, 0.4, 0.6)
 

@@ -71,7 +71,7 @@ class Detector(nn.Module):
         """The objects of one tile of a size (y, x), px, that was padded to a square."""
         queries, classes = logits.shape
         scores, places = logits.sigmoid().flatten().topk(queries)
-        keep = scores >= self._spec.min_score
+        keep = ~(scores < self._spec.min_score)  # what is no number has to be noticed
         shapes, _ = outline(masks[places[keep] // classes], (side, side))
         positions = (places[keep] % classes).cpu().numpy()
         return Detections.of((shape[: size[0], : size[1]] for shape in shapes), positions, scores[keep].cpu().numpy())

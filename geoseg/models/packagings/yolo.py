@@ -108,7 +108,7 @@ def _classes(path: Path, metadata: Metadata) -> Classes:
 def _size(path: Path, metadata: Metadata) -> int:
     """The side of tiles of a network that takes any: the larger of those that it was exported for."""
     size = read_value(path, metadata, "imgsz", None) or int(read_number(path, metadata, "tile_size")) or SIZE
-    return int(max(size if isinstance(size, list) else [size]))
+    return int(max(size if isinstance(size, list) else [size])) or SIZE
 
 
 def _layout(path: Path, metadata: Metadata, outputs: dict[int, list[int]], classes: int) -> str:
