@@ -19,7 +19,6 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from scipy.ndimage import distance_transform_edt
 
 from geoseg.grid import Window
 from geoseg.raster.placing import is_plain, pixel_positions
@@ -127,6 +126,8 @@ def _lattice(geobox: GeoBox) -> Floats:
     is_missing = ~np.isfinite(areas)
     if is_missing.all():
         return np.full(areas.shape, np.nan)
+    from scipy.ndimage import distance_transform_edt  # a tenth of a second to load, where few rasters need it
+
     nearest = distance_transform_edt(is_missing, return_distances=False, return_indices=True)
     filled: Floats = areas[tuple(nearest)]
     return filled

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
-import xarray as xr
 
 from geoseg.engine import Outcome
 from geoseg.errors import GeosegError, InputNotFoundError
@@ -26,10 +25,10 @@ from geoseg.planning import Plan
 from geoseg.raster import is_sampled, unsigned
 from geoseg.showing import card
 from geoseg.store import RunFolder
-from geoseg.workflow import results
 from geoseg.workflow.model_card import model_card
 
 if TYPE_CHECKING:
+    import xarray as xr
     from PIL.Image import Image
 
 
@@ -87,14 +86,12 @@ class RunResult:
     @property
     def labels(self) -> xr.DataArray:
         """Labels, lazy: uint8 (y, x), 255 = nodata, with names and colours of the classes."""
-        return results.read_raster(
-            self.labels_path, "labels", class_attributes(replace(self.plan.spec, classes=self.plan.classes))
-        )
+        return _read(self.labels_path, "labels", class_attributes(replace(self.plan.spec, classes=self.plan.classes)))
 
     @property
     def instances(self) -> xr.DataArray | None:
         """Numbers of objects, lazy: uint32 (y, x), 0 = none; None where no objects are told apart."""
-        return None if self.instances_path is None else results.read_raster(self.instances_path, "instances", {})
+        return None if self.instances_path is None else _read(self.instances_path, "instances", {})
 
     @property
     def confidence(self) -> xr.DataArray:
@@ -113,12 +110,14 @@ class RunResult:
             raise InputNotFoundError(
                 f"{self.output} has no {name}; run it again with outputs=['{name}'], which writes it beside the labels."
             )
-        return results.read_raster(path, name, {})
+        return _read(path, name, {})
 
     @property
     def features(self) -> gpd.GeoDataFrame:
         """The polygons, read from the first file of them."""
-        return results.read_features(self.features_paths)
+        from geoseg.workflow.results import read_features
+
+        return read_features(self.features_paths)
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, width: int = 1200) -> Image:
         """Draw imagery, labels and outlines side by side.
@@ -142,7 +141,9 @@ class RunResult:
     def explore(self) -> Any:
         """Return an interactive map of the polygons, by folium or lonboard where one of them is installed."""
         colors = {item.value: item.color for item in self.plan.classes}
-        return results.explore(self.features, colors, "class")
+        from geoseg.workflow.results import explore
+
+        return explore(self.features, colors, "class")
 
     @property
     def _facts(self) -> list[tuple[str, str]]:
@@ -214,6 +215,13 @@ class Manifest:
             if not result.outcome.done:
                 content |= {key: self.former[key] for key in MEASURED if key in self.former}
         write_json(self.folder.run_file, json.loads(unsigned(json.dumps(content))))
+
+
+def _read(path: Path, name: str, attributes: Mapping[str, Any]) -> xr.DataArray:
+    """A raster of results; what reads it is loaded when it is asked for, since arrays of Dask slow down every start."""
+    from geoseg.workflow.results import read_raster
+
+    return read_raster(path, name, attributes)
 
 
 def _results(result: RunResult) -> dict[str, Any]:

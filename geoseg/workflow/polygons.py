@@ -49,7 +49,6 @@ from geoseg.vector import StyledClass, check_format, check_layer
 from geoseg.workflow.layout import layout_of_labels
 from geoseg.workflow.outlines import check_regularized, fingerprint_of, shaping_of, smallest, tolerance_of, values_of
 from geoseg.workflow.outputs import refuse_folders
-from geoseg.workflow.results import read_features
 from geoseg.workflow.settings import plain_settings
 
 WIDE_NODATA = -(2**63)
@@ -143,6 +142,8 @@ def polygonize(
         with TemporaryDirectory(prefix="geoseg-") as spare:
             path = Path(spare) / "polygons.parquet"
             polygonize(input, path, progress=progress, client=client, **settings)
+            from geoseg.workflow.results import read_features  # as in RunResult: loads arrays of Dask
+
             return read_features([path])
     values = plain_settings({"input": input, "output": output, **settings})
     wanted = read_options(Polygonizing, values, "polygonize")
