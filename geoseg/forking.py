@@ -53,8 +53,8 @@ WORKER_ENVIRONMENT = {
 LOADED = ("distributed", "geoseg.tasks", "geoseg.outlines.tasks", "geoseg.outlines.sifting", "geoseg.export")
 """What the server imports before it forks: what workers need, whatever they are asked for."""
 
-PREDICTING = ("torch", "geoseg.models.smp")
-"""What it imports besides where workers predict."""
+PREDICTING = {True: ("torch", "geoseg.models.smp"), False: ("geoseg.outlines.loaded",)}
+"""What it imports besides, by whether workers predict: torch takes so long that nothing is loaded ahead beside it."""
 
 FREEZE = "geoseg.engine.frozen"
 """What it imports last."""
@@ -179,7 +179,7 @@ class _Server(forkserver.ForkServer):
         super().__init__()
         self.pids: set[int] = set()
         self.has_failed = False
-        modules = [*LOADED, *(PREDICTING if predicting else ()), FREEZE]
+        modules = [*LOADED, *PREDICTING[predicting], FREEZE]
         self.set_forkserver_preload(modules if IS_FORKING else [])
 
     @property

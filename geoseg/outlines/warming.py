@@ -12,10 +12,13 @@ from geoseg.arcs import scanning
 from geoseg.grid import Window
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.outlines.regularizing import regularize
-from geoseg.vectorize import Shaping, features, join, polygonize, reach_of, trace
+from geoseg.vectorize import Faces, Shaping, features, join, polygonize, reach_of, trace
 from geoseg.vectorize.sieve import survey
 
 SHAPE = (4, 8)
+
+LABELS = np.array([[0, 1, 1, 0, 0, 1, 0, 0], [0, 0, 1, 0, 1, 1, 0, 1]] * 2, np.uint8)
+"""The few pixels."""
 
 
 def is_compiled() -> bool:
@@ -34,17 +37,27 @@ def compile_loops(shaping: Shaping, is_sifted: bool) -> None:
     is_sifted : bool
         Whether small faces will go.
     """
-    labels = np.array([[0, 1, 1, 0, 0, 1, 0, 0], [0, 0, 1, 0, 1, 1, 0, 1]] * 2, np.uint8)
+    if is_sifted:
+        for x in (0, 4):
+            core = Window(0, x, 4, 4)
+            survey(LABELS[core.slices()], core, SHAPE, 3)
+    features(run_loops(shaping), Affine(10, 0, 500_000, 0, -10, 1_000_000), "EPSG:32618", {})
+
+
+def run_loops(shaping: Shaping) -> Faces:
+    """Trace and join a few pixels.
+
+    Parameters
+    ----------
+    shaping : Shaping
+        What will be asked for.
+    """
     pieces = []
     for x in (0, 4):
         core = Window(0, x, 4, 4)
-        part = labels[reach_of(core).slices()]
-        faces, piece = trace(part, part, core, SHAPE, shaping)
-        pieces.append(piece)
-        if is_sifted:
-            survey(labels[core.slices()], core, SHAPE, 3)
-    faces, _ = join(pieces, Window(0, 0, *SHAPE), shaping)
-    features(faces, Affine(10, 0, 500_000, 0, -10, 1_000_000), "EPSG:32618", {})
+        part = LABELS[reach_of(core).slices()]
+        pieces.append(trace(part, part, core, SHAPE, shaping)[1])
+    return join(pieces, Window(0, 0, *SHAPE), shaping)[0]
 
 
 def compile_walls(plan: OutlinePlan) -> None:
