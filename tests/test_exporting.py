@@ -100,11 +100,14 @@ def test_what_is_exported_runs_without_geoseg(exported: dict[str, Path]) -> None
     torch.testing.assert_close(torch.from_numpy(scores), expected, atol=1e-4, rtol=1e-3)
 
 
-def test_an_export_is_exported_and_added_like_any_other_model(exported: dict[str, Path], tmp_path: Path) -> None:
+def test_an_export_is_exported_and_added_like_any_other_model(
+    exported: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for ending in (".onnx", ".safetensors"):
         again = tmp_path / "again.safetensors"
         code = main(["models", "export", str(exported[ending]), str(again)])
         assert code == (0 if ending == ".safetensors" else 3)
+        assert ("is a graph already" in capsys.readouterr().err) == (code == 3)
     assert again.read_bytes() == exported[".safetensors"].read_bytes()
     assert main(["models", "add", str(again), "--home", str(tmp_path / "home")]) == 0
     assert find_model("small", home=tmp_path / "home").class_names == ["ground", "road", "roof"]

@@ -294,9 +294,12 @@ def open_scoring(spec: ModelSpec) -> Any:
         Its weights are missing, damaged or unsafe.
     """
     scores = spec.watershed is not None or spec.task == SEMANTIC
-    if spec.framework != "pytorch" or spec.parts or not scores:
-        kind = "does not score pixels" if scores is False else "is no network that torch builds"
-        raise ModelError(f"model '{spec.name}' {kind}, so its graph cannot be written; export it as .safetensors.")
+    if spec.framework != "pytorch":
+        raise ModelError(f"model '{spec.name}' is a graph already ({spec.weights}); pass on that file with its entry.")
+    if spec.parts or not scores:
+        raise ModelError(
+            f"model '{spec.name}' does not score pixels, so its graph cannot be written; export it as .safetensors."
+        )
     if spec.watershed is not None:
         spec = import_module("geoseg.models.separating").scoring_spec(spec)
     device = import_module("torch").device("cpu")

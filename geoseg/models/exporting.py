@@ -95,6 +95,8 @@ def export_model(source: Path, spec: ModelSpec, path: Path) -> Path:
 
 def _safetensors(spec: ModelSpec, item: str) -> Callable[[Path], object]:
     """The tensors as they are, bit for bit."""
+    if spec.framework != "pytorch":
+        open_scoring(spec)  # says that it is a graph
     tensors = {name: tensor.contiguous().clone() for name, tensor in read_state(resolve_weights(spec)).items()}
     return lambda path: save_file(
         tensors, path, metadata={KEY: item}
