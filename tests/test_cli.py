@@ -296,7 +296,7 @@ def test_each_bad_input_gets_one_sentence_with_the_remedy(
         "unknown model": (["--model", "sentinel2-landcover"], 3, "did you mean 'sentinel2-land-cover'"),
         "region outside the raster": (["--region", "0,0,1,1"], 3, "(?i)region"),
         "region that is not there": (["--region", str(tmp_path / "no.geojson")], 3, "no.geojson"),
-        "unwritable folder": (["--output", str(file / "out")], 5, "cannot be written"),
+        "unwritable folder": (["--output", str(file / "out")], 5, "is a file; choose another folder"),
         "unknown format": (["--features", "polygons.doc"], 2, "polygons.doc"),
         "tile too small": (["--tile-size", "8"], 2, "too small"),
         "no scheduler": (["--scheduler", "tcp://127.0.0.1:9"], 5, "no Dask scheduler answers"),

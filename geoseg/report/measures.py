@@ -102,7 +102,7 @@ def measure_features(source: FeatureSource, frame: Frame, limits: Limits) -> tup
 
 
 @configured()
-def measure_outlines(plan: OutlinePlan, folder: Path) -> Arrays:
+def measure_outlines(plan: OutlinePlan, folder: Path, *_: object) -> Arrays:
     """Measure polygons for the report while others write them to files.
 
     Parameters
@@ -111,6 +111,8 @@ def measure_outlines(plan: OutlinePlan, folder: Path) -> Arrays:
         Whose polygons are all on disk.
     folder : Path
         The run's folder.
+    *_
+        What has to be done before.
 
     Returns
     -------

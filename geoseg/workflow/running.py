@@ -357,22 +357,23 @@ def _write(
     """
     submit: Callable[..., Any] = partial(client.submit, attempt, pure=False, retries=wanted.retries)
     run = uuid.uuid4().hex[:8]
-    style, futures = styled_classes(made), []
-    measured: list[Future[Any]] = []
-    features = [path for path in files if path not in outputs.rasters]
+    style, written = styled_classes(made), {}
     for path in files:
         key = (f"write-{run}", path.name)
         if path in outputs.rasters:
-            futures.append(submit(export.write_raster, made, shared, path.absolute(), key=key))
+            written[path] = submit(export.write_raster, made, shared, path.absolute(), key=key)
         else:
-            futures.append(submit(write_outlines, outlines, path.absolute(), wanted.layer, style, key=key))
-        if path == outputs.labels and wanted.report:
-            measured.append(submit(keep_measures, shared.path, futures[-1], key=f"measure-labels-{run}"))
+            written[path] = submit(write_outlines, outlines, path.absolute(), wanted.layer, style, key=key)
+    measured: list[Future[Any]] = []
+    if outputs.labels in written and wanted.report:
+        measured.append(submit(keep_measures, shared.path, written[outputs.labels], key=f"measure-labels-{run}"))
+    features = {path.absolute(): future for path, future in written.items() if path not in outputs.rasters}
     if features and wanted.report:
-        counted = submit(measure_outlines, outlines, shared.path, key=f"measure-features-{run}")
-        arguments = shared.path, [path.absolute() for path in features], counted, futures
+        first = next(iter(features.values()))  # after it, and so where it was written: labels take the other worker
+        counted = submit(measure_outlines, outlines, shared.path, first, key=f"measure-features-{run}")
+        arguments = shared.path, list(features), counted, list(features.values())
         measured.append(submit(keep_features, *arguments, key=f"keep-features-{run}"))
-    results_of(client, futures)
+    results_of(client, list(written.values()))
     for future in measured:
         future.exception()  # waits; where it has failed, the report measures itself
 
