@@ -94,13 +94,14 @@ def export_model(source: Path, spec: ModelSpec, path: Path) -> Path:
 
 
 def _safetensors(spec: ModelSpec, item: str) -> Callable[[Path], object]:
-    """The tensors as they are, bit for bit."""
+    """The tensors as they are, bit for bit; the header has one entry, since of several the order is left to chance.
+
+    See ``findings/safetensors-metadata-order-is-chance.sh``.
+    """
     if spec.framework != "pytorch":
         open_scoring(spec)  # says that it is a graph
     tensors = {name: tensor.contiguous().clone() for name, tensor in read_state(resolve_weights(spec)).items()}
-    return lambda path: save_file(
-        tensors, path, metadata={KEY: item}
-    )  # one key: with two their order is left to chance
+    return lambda path: save_file(tensors, path, metadata={KEY: item})
 
 
 def _onnx(spec: ModelSpec, item: str) -> Callable[[Path], object]:
