@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from geoseg.catalog import add_model, find_model
 from geoseg.cli import main
@@ -143,6 +145,24 @@ def test_what_is_no_item_to_be_trusted_is_refused_and_not_kept(
         find_model(f"{HOST}/item.json")
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "cache").rglob("*.json"))
+
+
+def test_an_exported_file_at_an_address_opens_by_its_own_item_which_is_trusted_no_more(
+    site: tuple[Path, Traffic], tmp_path: Path
+) -> None:
+    folder, _ = site
+    item = write(torch_item("smp.Unet", save(network(), tmp_path / "m.pth")), tmp_path, "item")
+    assert main(["models", "export", str(item), str(folder / "m.safetensors")]) == 0
+    there = find_model(f"{HOST}/m.safetensors")
+    assert there.weights == f"{HOST}/m.safetensors"
+    assert there.class_names == find_model(item).class_names
+    assert main(["models", "export", f"{HOST}/m.safetensors", str(tmp_path / "again.safetensors")]) == 0
+    held = json.loads(safe_open(folder / "m.safetensors", framework="np").metadata()["mlm-item"])
+    held["properties"]["mlm:hyperparameters"] = {"text_model": "/home/words"}
+    tensors = load_file(folder / "m.safetensors")
+    save_file(tensors, folder / "other.safetensors", metadata={"mlm-item": json.dumps(held)})
+    with pytest.raises(CatalogError, match=r"hyperparameter text_model '/home/words', and an item at an address"):
+        find_model(f"{HOST}/other.safetensors")
 
 
 def test_relative_addresses_are_those_of_the_answer(site: tuple[Path, Traffic]) -> None:

@@ -20,6 +20,7 @@ from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model
 from geoseg.models.item import read_model_item
 from geoseg.models.item_writing import write_model_item
 from geoseg.models.probe import made_up_pixels
+from geoseg.models.spec import HalfPrecision
 
 FORMATS = [".safetensors", ".pt2", ".onnx"]
 SIDE = 64
@@ -121,6 +122,21 @@ def test_deepness_reads_its_own_words_where_it_scales_as_the_model_wants(exporte
     assert (values["resolution"], values["tile_size"], values["tiles_overlap"]) == (30, SIDE, 50)
     assert values["standardization_mean"] == pytest.approx([0.5, 0.4, 0.3])
     assert values["standardization_std"] == pytest.approx([0.25] * 3)
+
+
+def test_what_was_measured_of_the_network_is_not_said_of_a_graph_or_of_other_weights(
+    item: Path, tmp_path: Path
+) -> None:
+    measured = replace(read_model_item(item), bfloat16=HalfPrecision(0.999, 1.0))
+    path = write_model_item(measured, tmp_path / "measured.json")
+    assert measured.weights is not None
+    for target, options, kept in (
+        ("same.safetensors", [], measured.bfloat16),
+        ("other.safetensors", ["--weights", measured.weights], None),
+        ("graph.pt2", [], None),
+    ):
+        assert main(["models", "export", str(path), str(tmp_path / target), *options]) == 0
+        assert find_model(tmp_path / target).bfloat16 == kept
 
 
 @pytest.mark.slow

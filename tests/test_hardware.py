@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,9 @@ def test_a_cpu_computes_with_bfloat16_where_it_is_fast_and_keeps_the_labels(
     monkeypatch.setattr(precision, "multiplies_halves", lambda: has_instructions)
     entry = Path(settings["model"])
     item = json.loads(entry.read_text())
-    item["properties"]["geoseg:seconds_per_mpx"] = 2.0
+    weights = entry.with_name("box.onnx").rename(entry.with_name("box.safetensors"))  # a plan only reads its bytes
+    item["properties"] |= {"mlm:framework": "PyTorch", "mlm:architecture": "smp.Unet", "geoseg:seconds_per_mpx": 2.0}
+    item["assets"]["model"]["href"] = weights.name
     if agreement is not None:
         item["properties"]["geoseg:bfloat16"] = {"agreement": agreement, "seconds_per_mpx": 1.0}
     entry.write_text(json.dumps(item))
@@ -71,6 +74,7 @@ def test_a_cpu_computes_with_bfloat16_where_it_is_fast_and_keeps_the_labels(
     assert exact.estimated_seconds == (2 if chosen == "bfloat16" else 1) * (plan.estimated_seconds or 0)
     assert (plan.fingerprint() == exact.fingerprint()) == (chosen == "float32")
     assert geoseg.plan(settings, weights=plan.spec.weights, **options).precision == "float32", "of other weights"
+    assert precision.precision_on_cpu(replace(plan.spec, framework="onnx")) == "float32"
 
 
 def test_a_worker_without_the_device_is_named(

@@ -106,7 +106,7 @@ def export(model: str, output: str, weights: str | None, trust_model: bool | Non
 
     spec = replace(find_model(model), trust_model=bool(trust_model))
     spec = spec if weights is None else spec.with_weights(weights)
-    path = export_model(Path(locate_model(model)), spec, local_path(output, "output"))
+    path = export_model(locate_model(model), spec, local_path(output, "output"))
     say(str(path))
     say(f"opens by itself: geoseg models check {path}")
 

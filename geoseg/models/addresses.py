@@ -100,7 +100,7 @@ def _bring_item(address: str, here: Path) -> Path:
         raise CatalogError(f"'{address}' is not JSON ({error}); give the address of a STAC item or a model.") from error
     if not isinstance(item, dict) or not isinstance(item.get("assets"), dict):
         raise CatalogError(f"'{address}' is no STAC item with assets; give the address of one, or of a model.")
-    _refuse_local(address, item)
+    refuse_local(address, item)
     placed = {key: _placed(address, place, key, asset) for key, asset in item["assets"].items()}
     try:
         here.parent.mkdir(parents=True, exist_ok=True)
@@ -149,8 +149,14 @@ def _placed(address: str, place: str, key: str, asset: Any) -> Json:
     return {**asset, "href": found}
 
 
-def _refuse_local(address: str, item: Json) -> None:
-    """Refuse an item whose hyperparameters name what is on this machine."""
+def refuse_local(address: str, item: Json) -> None:
+    """Refuse an item from an address whose hyperparameters name what is on this machine.
+
+    Raises
+    ------
+    CatalogError
+        One does.
+    """
     properties = item.get("properties")
     said = properties.get("mlm:hyperparameters") if isinstance(properties, Mapping) else None
     for name, value in said.items() if isinstance(said, Mapping) else ():

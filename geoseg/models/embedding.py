@@ -25,13 +25,15 @@ OF_FILE = ("file:checksum", "file:size", "geoseg:obtain")
 """Fields of an asset that hold for one file only."""
 
 
-def read_embedded(path: Path) -> dict[str, Any] | None:
+def read_embedded(path: Path, address: str) -> dict[str, Any] | None:
     """Read the item that a file holds, with the file itself as its weights.
 
     Parameters
     ----------
     path : Path
         Any file or folder.
+    address : str
+        Where others find it.
 
     Returns
     -------
@@ -50,7 +52,7 @@ def read_embedded(path: Path) -> dict[str, Any] | None:
     try:
         item = json.loads(text)
         (key,) = item["assets"]
-        asset = {**item["assets"][key], "href": str(path.resolve())}
+        asset = {**item["assets"][key], "href": address}
         return {**item, "assets": {key: asset}}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CatalogError(f"'{path}' holds a damaged MLM item ({error}); export the model again.") from error
@@ -98,9 +100,10 @@ def embedded(item: Json, key: str, artifact_type: str, changes: Json) -> str:
     artifact_type : str
         The extension's word for the file.
     changes : mapping
-        Properties that are others for the file.
+        Properties that are others for the file; None takes one out.
     """
     asset = {name: value for name, value in item["assets"][key].items() if name not in OF_FILE}
     asset |= {"href": "", "type": "application/octet-stream", "mlm:artifact_type": artifact_type}
-    properties = {**item["properties"], **changes}
+    kept = {name: value for name, value in item["properties"].items() if name not in changes}
+    properties = kept | {name: value for name, value in changes.items() if value is not None}
     return json.dumps({**item, "properties": properties, "assets": {key: asset}, "links": []})

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from geoseg.errors import ModelError, OutputError
 from geoseg.files import write_file
-from geoseg.models import open_scoring
+from geoseg.models import SEMANTIC, open_scoring
 from geoseg.models.embedding import KEY, embedded
 from geoseg.models.item_assets import find_assets
 from geoseg.models.item_document import Document
@@ -45,7 +45,7 @@ class ExportFormat:
     artifact_type : str
         The extension's word for the file.
     properties : mapping
-        Properties of the item that change.
+        Properties of the item that change; None takes one out.
     writer : callable
         From a model and the text of its item to what writes its file.
     """
@@ -55,13 +55,13 @@ class ExportFormat:
     writer: Callable[[ModelSpec, str], Callable[[Path], object]]
 
 
-def export_model(source: Path, spec: ModelSpec, path: Path) -> Path:
+def export_model(source: str | Path, spec: ModelSpec, path: Path) -> Path:
     """Write a model into one file that opens in geoseg by itself.
 
     Parameters
     ----------
-    source : Path
-        The model's item, or a packaging.
+    source : str or Path
+        The model's item, or a packaging, or the address of one.
     spec : ModelSpec
         What it says.
     path : Path
@@ -88,7 +88,8 @@ def export_model(source: Path, spec: ModelSpec, path: Path) -> Path:
     keys = find_assets(document)
     if len(keys) > 1:
         raise ModelError(f"model '{spec.name}' is an ensemble of {len(keys)} files, which no file holds; export one.")
-    text = embedded(document.item, keys[0], chosen.artifact_type, chosen.properties)
+    changes = dict(chosen.properties) if spec.bfloat16 else {"geoseg:bfloat16": None, **chosen.properties}
+    text = embedded(document.item, keys[0], chosen.artifact_type, changes)
     write_file(path, chosen.writer(spec, text))
     return path
 
@@ -175,7 +176,7 @@ def _compare(spec: ModelSpec, network: torch.nn.Module, graph: Callable[[torch.T
 def _deepness(spec: ModelSpec) -> dict[str, str]:
     """What the plugin Deepness of QGIS reads, where it scales pixels as the model wants them."""
     scaling = _standardization(spec)
-    if scaling is None or spec.activation == "sigmoid":  # it wants probabilities, and a graph gives scores
+    if spec.task != SEMANTIC or scaling is None or spec.activation == "sigmoid":  # it wants probabilities, not scores
         return {}
     overlap = 100 * (2 * spec.halo + (spec.ramp or 0)) / spec.tile_size
     values: dict[str, Any] = {
@@ -218,9 +219,12 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
+OF_GRAPH: Mapping[str, Any] = {"geoseg:fixed_size": True, "geoseg:bfloat16": None}
+"""What of an item is another in a graph: bfloat16 was measured of the network that torch builds."""
+
 FORMATS: Mapping[str, ExportFormat] = {
-    ".onnx": ExportFormat("onnx", {"mlm:framework": "ONNX", "geoseg:fixed_size": True}, _onnx),
-    ".pt2": ExportFormat("torch.export.save", {"geoseg:fixed_size": True}, _archive),
+    ".onnx": ExportFormat("onnx", {"mlm:framework": "ONNX", **OF_GRAPH}, _onnx),
+    ".pt2": ExportFormat("torch.export.save", OF_GRAPH, _archive),
     ".safetensors": ExportFormat("safetensors.torch.save_file", {}, _safetensors),
 }
 """Formats by the ending of the file."""

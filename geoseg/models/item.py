@@ -71,11 +71,6 @@ def read_model_item(source: str | Path) -> ModelSpec:
     framework = read_framework(document, asset)
     default = default_activation(model_output, len(classes), task, framework)
     activation = cast(Activation, document.choice("geoseg:activation", get_args(Activation), default))
-    tile_size = need(properties, "geoseg:tile_size", int, read_tile_size(model_input) or ModelSpec.tile_size)
-    halo = need(properties, "geoseg:halo", int, min(32, tile_size // 8))
-    ramp = document.optional("geoseg:ramp", int)
-    if ramp is None and "geoseg:halo" not in properties and 2 * (halo + RAMP) > tile_size:
-        ramp = tile_size // 4  # the usual ramp is too wide for tiles so small
     bands = read_bands(document, model_input, asset)
     spec = ModelSpec(
         name=str(properties.get("mlm:name") or need(document.item, "id", str)),
@@ -85,12 +80,7 @@ def read_model_item(source: str | Path) -> ModelSpec:
         scalings=read_scalings(document, model_input),
         value_range=read_value_range(document, len(bands)),
         resolution=document.optional("geoseg:resolution") or document.optional("gsd"),
-        tile_size=tile_size,
-        halo=halo,
-        multiple=need(
-            properties, "geoseg:multiple", int, math.gcd(32, tile_size, 0 if ramp is None else 2 * halo + ramp)
-        ),
-        fixed_size=need(properties, "geoseg:fixed_size", bool, False),
+        **_tiling(document, model_input),
         activation=activation,
         threshold=document.optional("geoseg:threshold"),
         channels=read_channels(model_output, len(classes), activation),
@@ -104,7 +94,6 @@ def read_model_item(source: str | Path) -> ModelSpec:
         activation_bytes=float(need(properties, "geoseg:activation_bytes", NUMBER, ModelSpec.activation_bytes)),
         seconds_per_mpx=document.optional("geoseg:seconds_per_mpx"),
         bfloat16=_half_precision(document),
-        ramp=ramp,
         min_score=_min_score(document),
         refine=_settings(document, "geoseg:refine", read_refinement),
         watershed=_settings(document, "geoseg:watershed", read_watershed),
@@ -118,6 +107,24 @@ def read_model_item(source: str | Path) -> ModelSpec:
     if problem is not None:
         raise document.error("classification:classes", f"describes a model that {problem}")
     return spec if len(keys) == 1 else _ensemble(document, spec, keys)
+
+
+def _tiling(document: Document, model_input: Json) -> dict[str, Any]:
+    """Size, halo, ramp and multiple of tiles; what an item leaves out fits the size that it has."""
+    properties, need = document.properties, document.need
+    size = need(properties, "geoseg:tile_size", int, read_tile_size(model_input) or ModelSpec.tile_size)
+    halo = need(properties, "geoseg:halo", int, min(32, size // 8))
+    ramp = document.optional("geoseg:ramp", int)
+    if ramp is None and "geoseg:halo" not in properties and 2 * (halo + RAMP) > size:
+        ramp = size // 4  # the usual ramp is too wide for tiles so small
+    multiple = math.gcd(32, size, 0 if ramp is None else 2 * halo + ramp)
+    return {
+        "tile_size": size,
+        "halo": halo,
+        "ramp": ramp,
+        "multiple": need(properties, "geoseg:multiple", int, multiple),
+        "fixed_size": need(properties, "geoseg:fixed_size", bool, False),
+    }
 
 
 def _ensemble(document: Document, spec: ModelSpec, keys: Sequence[str]) -> ModelSpec:

@@ -16,7 +16,7 @@ from typing import Any
 
 from geoseg.errors import CatalogError, GeosegError, GeosegWarning, OutputError
 from geoseg.models import SEMANTIC
-from geoseg.models.addresses import bring_here, public_address, public_name
+from geoseg.models.addresses import bring_here, is_address, public_address, public_name, refuse_local
 from geoseg.models.background import ADDED, is_background_name
 from geoseg.models.embedding import read_embedded
 from geoseg.models.packagings.checkpoints import GEOAI, read_geoai, read_weights
@@ -89,8 +89,10 @@ def read_item(source: str | Path) -> dict[str, Any]:
         What a packaging leaves open, and how it is understood.
     """
     path = bring_here(source)
-    held = read_embedded(path)
+    held = read_embedded(path, public_address(source, path))
     if held is not None:
+        if is_address(source):
+            refuse_local(str(source), held)
         return held
     packaging = find_packaging(path)
     if packaging is None and path.is_dir():

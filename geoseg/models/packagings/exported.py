@@ -18,9 +18,9 @@ from typing import Any
 import yaml
 
 from geoseg.errors import CatalogError
-from geoseg.models.packagings.contents import Contents, numbered_classes, result_of, tiles
-from geoseg.models.packagings.graph import find_channels
-from geoseg.models.weight_files import IMAGE_AXES, OLD_GRAPH, archive_kind, image_axes, second_program
+from geoseg.models.packagings.contents import Contents, numbered_classes, result_of
+from geoseg.models.packagings.graph import contents_of_shapes
+from geoseg.models.weight_files import IMAGE_AXES, OLD_GRAPH, archive_kind, second_program
 
 GRAPHS = ("models/model.json", OLD_GRAPH)
 """The graph in an archive, in its folder, and as torch 2.6 and older have it."""
@@ -62,29 +62,12 @@ def read_exported(path: Path) -> Contents:
     module, metadata = _read_archive(path)
     taken, is_bytes = _tensor(module, "input_specs", "user_input")
     given, _ = _tensor(module, "output_specs", "user_output")
-    bands, scores = find_channels(taken), find_channels(given)
-    if not bands or not scores:
-        raise CatalogError(
-            f"'{path}' takes the shape {taken} and gives {given or 'no image'} (0 is any length), which does not tell "
-            "how many bands and classes it has; export it with one input (n, band, y, x) and one output (n, class, y, "
-            "x) that fix them."
-        )
-    sides = image_axes(taken)
-    logits = "sigmoid" if scores == 1 else "softmax"
-    contents = Contents(
+    contents = replace(
+        contents_of_shapes(path, taken, given, gives_probabilities=_gives_probabilities(module)),
         architecture="torch.export",
         framework="PyTorch",
         artifact="torch.export.save",
-        bands=bands,
-        classes=numbered_classes(scores),
-        scores=scores,
         scaling=[] if is_bytes else None,
-        sides=[length or -1 for length in sides],
-        properties={
-            "geoseg:activation": "none" if _gives_probabilities(module) else logits,
-            **(tiles(max(sides)) if max(sides) else {}),
-        },
-        unsaid=("classes", "resolution"),
     )
     return _described(contents, metadata) if metadata else contents
 

@@ -73,27 +73,46 @@ def _read_shapes(path: Path, model: Any) -> Contents:
     taken = [] if given is None else axes_of(given)
     output = next((item for item in model.graph.output if len(axes_of(item)) == IMAGE_AXES), None)
     shape = [] if output is None else axes_of(output)
-    bands, scores = find_channels(taken), find_channels(shape)
-    if output is None or not bands or not scores:
+    last = next((node.op_type for node in model.graph.node if output and output.name in node.output), "")
+    contents = contents_of_shapes(path, taken, shape, gives_probabilities=last in PROBABILITIES)
+    return replace(contents, architecture="ONNX", framework="ONNX", artifact="onnx")
+
+
+def contents_of_shapes(path: Path, taken: list[int], given: list[int], *, gives_probabilities: bool) -> Contents:
+    """Return what the shapes of a graph's input and output tell; what runs the graph is for the caller to name.
+
+    Parameters
+    ----------
+    path : Path
+        The graph's file.
+    taken, given : list of int
+        Lengths of the axes, 0 where they may vary; empty where there is no image.
+    gives_probabilities : bool
+        Whether scores are probabilities already.
+
+    Raises
+    ------
+    CatalogError
+        They do not tell how many bands and classes there are.
+    """
+    bands, scores = find_channels(taken), find_channels(given)
+    if not bands or not scores:
         raise CatalogError(
-            f"'{path}' takes the shape {taken} and gives {shape or 'no image'} (0 is any length), which does not tell "
-            "how many bands and classes it has; export it with an input (n, band, y, x) and an output (n, class, y, x) "
-            "that fix them."
+            f"'{path}' takes the shape {taken} and gives {given or 'no image'} (0 is any length), which does not tell "
+            "how many bands and classes it has; export it with one input (n, band, y, x) and one output (n, class, y, "
+            "x) that fix them."
         )
-    last = next((node.op_type for node in model.graph.node if output.name in node.output), "")
-    logits = "sigmoid" if scores == 1 else "softmax"
     sides = image_axes(taken)
     return Contents(
-        architecture="ONNX",
-        framework="ONNX",
-        artifact="onnx",
+        architecture="",
+        framework="",
         bands=bands,
         classes=numbered_classes(scores),
         scores=scores,
         scaling=None,
         sides=[length or -1 for length in sides],
         properties={
-            "geoseg:activation": "none" if last in PROBABILITIES else logits,
+            "geoseg:activation": "none" if gives_probabilities else "sigmoid" if scores == 1 else "softmax",
             **(tiles(max(sides)) if max(sides) else {}),
         },
         unsaid=("classes", "resolution"),
