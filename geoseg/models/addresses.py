@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +16,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from geoseg.errors import CatalogError
 from geoseg.models.spec import HUB, ModelSpec
-from geoseg.models.stac import Json, write_json
+from geoseg.models.stac import Json, texts, write_json
 from geoseg.models.state_dicts import PICKLES
 from geoseg.models.weights import TIMEOUT, cached_file, file_address, hub_name, resolve_folder, resolve_weights
 
@@ -160,7 +160,7 @@ def refuse_local(address: str, item: Json) -> None:
     properties = item.get("properties")
     said = properties.get("mlm:hyperparameters") if isinstance(properties, Mapping) else None
     for name, value in said.items() if isinstance(said, Mapping) else ():
-        if any(_is_local(text, name) for text in _texts(value)):
+        if any(_is_local(text, name) for text in texts(value)):
             raise CatalogError(
                 f"'{address}' has the hyperparameter {name} {value!r}, and an item at an address may only name what is "
                 "at one (hub:ORG/NAME); fetch it and give its path if you trust it."
@@ -170,12 +170,3 @@ def refuse_local(address: str, item: Json) -> None:
 def _is_local(text: str, name: str) -> bool:
     """Whether a text may be a path of this machine; some hyperparameters are one unless they name the hub."""
     return (name in LOCAL and not text.startswith(HUB)) or text.startswith(PATHS) or "local-dir:" in text
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in a value, at every depth."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)

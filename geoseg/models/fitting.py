@@ -15,7 +15,7 @@ import torch
 from geoseg.errors import ModelError, WeightsError, nearest
 from geoseg.models.spec import ModelSpec
 from geoseg.models.state_dicts import network_state, read_state
-from geoseg.models.weights import resolve_weights
+from geoseg.models.weights import find_source, resolve_weights
 
 
 def load_weights(network: torch.nn.Module, spec: ModelSpec) -> None:
@@ -70,9 +70,14 @@ def build(spec: ModelSpec, builder: Callable[..., torch.nn.Module], **decided: A
     Raises
     ------
     ModelError
-        Hyperparameters do not fit together.
+        Hyperparameters do not fit together, or name what lies elsewhere.
     """
     arguments = {name: value for name, value in spec.hyperparameters if name in _parameters(builder)} | decided
+    if (source := find_source(arguments)) is not None:
+        raise ModelError(
+            f"model '{spec.name}' has the encoder '{source}', which would be read from elsewhere when its network is "
+            "built; name one that timm has itself, such as tu-resnet50: its tensors are in the weights."
+        )
     try:
         return builder(**arguments)
     except (ValueError, KeyError, TypeError, RuntimeError, AssertionError) as error:

@@ -6,7 +6,7 @@ It knows JSON and the frame that every item has, nothing of models or imagery.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -188,3 +188,12 @@ def write_json(path: Path, document: Json) -> Path:
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     write_file(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
     return path
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Give every text in a value of JSON, at every depth; keys are none."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from texts(item)

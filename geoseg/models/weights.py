@@ -7,6 +7,7 @@ its files mean is the matter of that family's adapter.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import re
@@ -20,6 +21,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from geoseg.errors import WeightsError
 from geoseg.files import move_into_place, working_folder
 from geoseg.models.spec import HUB, RAMP, ModelSpec
+from geoseg.models.stac import texts
 from geoseg.models.state_dicts import PICKLES
 from geoseg.models.weight_files import PARTS, digest, external_data, fixed_side, require_files, sha256, size
 
@@ -39,6 +41,9 @@ PAGE = re.compile(r"https://(huggingface\.co|hf\.co)/(?P<name>[\w.-]+/[\w.-]+)(/
 
 SHELVES = ("datasets", "spaces", "collections", "papers", "docs", "blog")
 """What stands on the hub where the name of a model's owner stands, and holds no models."""
+
+SOURCES = ("hf-hub:", "hf_hub:", "local-dir:")
+"""What stands in the name of an encoder that timm would read from a hub or a folder."""
 
 
 def require_weights(spec: ModelSpec) -> None:
@@ -111,7 +116,8 @@ def resolve_folder(spec: ModelSpec) -> Path:
     Raises
     ------
     WeightsError
-        When the folder is not there and cannot be fetched, its checksum differs, or its tensors are pickles.
+        When the folder is not there and cannot be fetched, its checksum differs, its tensors are pickles, or its
+        configuration names an encoder that lies elsewhere.
     """
     name = _repository(spec)
     folder = local_weights(spec) if name is None else _fetch_snapshot(name, spec)
@@ -121,8 +127,20 @@ def resolve_folder(spec: ModelSpec) -> Path:
             "give another with --weights FOLDER."
         )
     _refuse_pickles(folder, spec)
+    _refuse_sources(folder, spec)
     _verify(folder, spec)
     return folder
+
+
+def find_source(told: Any) -> str | None:
+    """Return the first name of an encoder that timm would read from elsewhere; None where there is none.
+
+    Parameters
+    ----------
+    told : Any
+        Arguments of a network, or the configuration that a library saved; texts at every depth count.
+    """
+    return next((text for text in texts(told) if any(source in text for source in SOURCES)), None)
 
 
 def is_folder(spec: ModelSpec) -> bool:
@@ -302,6 +320,19 @@ def _refuse_pickles(folder: Path, spec: ModelSpec) -> None:
         "opened; it was not opened: load it where you trust it with from_pretrained, and save it with save_pretrained, "
         "which writes safetensors."
     )
+
+
+def _refuse_sources(folder: Path, spec: ModelSpec) -> None:
+    """Refuse a folder whose configuration would let a library read an encoder from elsewhere."""
+    try:
+        source = find_source(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError):  # the library that opens it says so
+        return
+    if source is not None:
+        raise WeightsError(
+            f"weights folder '{folder}' of model '{spec.name}' names the encoder '{source}', which would be read from "
+            "elsewhere when its network is built; save it with an encoder that timm has itself, such as tu-resnet50."
+        )
 
 
 def cache_home() -> Path:

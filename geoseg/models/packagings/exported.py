@@ -98,11 +98,14 @@ def run_torchscript(path: Path) -> Contents:
     Raises
     ------
     CatalogError
-        It maps no batch of images to scores.
+        It cannot be opened, or maps no batch of images to scores.
     """
     import torch
 
-    network = torch.jit.load(str(path), map_location="cpu").eval()
+    try:
+        network = torch.jit.load(str(path), map_location="cpu").eval()
+    except RuntimeError as error:
+        raise CatalogError(f"'{path}' is a damaged TorchScript program; fetch it again, or export it again.") from error
     first = [tensor.shape[1] for tensor in network.parameters() if tensor.dim() == IMAGE_AXES][:1]
     for side in SIDES:
         for bands in [*first, *range(1, MOST_BANDS)]:
