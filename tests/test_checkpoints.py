@@ -174,13 +174,16 @@ def test_independent_scores_of_torchgeo_are_sigmoids(tmp_path: Path) -> None:
     assert find_model(entry_of(tmp_path / "one.pt")).activation == "sigmoid"
 
 
-def test_an_encoder_of_timm_is_told_by_metadata(tmp_path: Path) -> None:
-    state = smp.Unet("tu-resnet18", encoder_weights=None, classes=2).state_dict()
+def test_an_encoder_of_timm_is_told_by_metadata(tmp_path: Path, raster: str, pixels: NDArray[np.uint8]) -> None:
+    network = build(encoder_name="tu-resnet18")
+    state = network.state_dict()
     save_file(state, tmp_path / "silent.safetensors")
     with pytest.raises(CatalogError, match=r"do not tell which of a thousand; save them with .*\"tu-"):
         write_new_item(tmp_path / "silent.safetensors")
     save_file(state, tmp_path / "told.safetensors", {"encoder_name": "tu-resnet18"})
-    assert dict(find_model(entry_of(tmp_path / "told.safetensors")).hyperparameters)["encoder_name"] == "tu-resnet18"
+    entry = entry_of(tmp_path / "told.safetensors")
+    assert dict(find_model(entry).hyperparameters)["encoder_name"] == "tu-resnet18"
+    assert_same(labels_of(raster, entry), labels_by(network, pixels))
 
 
 @pytest.mark.parametrize(

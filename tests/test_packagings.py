@@ -24,6 +24,7 @@ from geoseg.catalog import find_model
 from geoseg.cli import main
 from geoseg.errors import BandError, CatalogError, GeosegWarning, OutputError, WeightsError
 from geoseg.models.packagings import GAP, write_new_item
+from geoseg.models.packagings.gaps import Gaps
 from geoseg.models.spec import Band
 from geoseg.raster.bands import FileBand, match_bands
 from tests.rasters import write_raster
@@ -264,6 +265,19 @@ def test_a_folder_of_transformers_labels_as_the_library_does(
     assert spec.class_names == list(NAMES.values())
     assert spec.fixed_size == (kind == "Beit")
     assert_same(labels_of(raster, tmp_path / "saved"), expected)
+
+
+def test_a_folder_of_transformers_alone_labels_as_the_library_does_once_its_scaling_is_said(
+    tmp_path: Path, raster: str, pixels: NDArray[np.uint8]
+) -> None:
+    network, processor = save_transformers(tmp_path / "alone", "Segformer")
+    (tmp_path / "alone" / "preprocessor_config.json").unlink()
+    item, unsaid = write_new_item(tmp_path / "alone", tmp_path / "item.json", gaps=Gaps("imagenet"))
+    assert unsaid == ["bands", "resolution"]
+    with torch.no_grad():
+        outputs = network(**processor(np.moveaxis(pixels, 0, -1), **AS_IT_IS))
+    expected = processor.post_process_semantic_segmentation(outputs, target_sizes=[(SIDE, SIDE)])[0].numpy()
+    assert_same(labels_of(raster, item), expected)
 
 
 def test_a_folder_of_an_older_version_is_scaled_as_its_class_did(tmp_path: Path) -> None:

@@ -1,0 +1,183 @@
+"""Models as other libraries write them, and what those libraries find with them in one window.
+
+This is run by `tests.test_libraries` in an environment that has the libraries: ``python -m tests.library_models
+FOLDER``. For each of `KINDS` there is a folder in it with the window as ``scene.tif`` (uint8, red, green, blue); the
+model is written beside it, and labels (y, x) or objects as ``expected.npz``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from numpy.typing import NDArray
+
+from tests.trained import GEOAI, MLM, TERRATORCH, TORCHGEO, build
+
+Found = dict[str, NDArray[Any]]
+
+
+def read(folder: Path) -> NDArray[np.uint8]:
+    with rasterio.open(folder / "scene.tif") as scene:
+        pixels: NDArray[np.uint8] = scene.read()
+    return pixels
+
+
+def scaled(folder: Path) -> torch.Tensor:
+    """The window from 0 to 1: float32, shape (1, 3, y, x)."""
+    return torch.from_numpy(read(folder) / np.float32(255))[None]
+
+
+def save_checkpoint(task: Any, path: Path) -> None:
+    """Let Lightning's own trainer write a checkpoint of a task."""
+    from lightning.pytorch import Trainer
+
+    trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", enable_progress_bar=False)
+    trainer.strategy.connect(task)
+    trainer.save_checkpoint(path)
+
+
+def labels(scores: torch.Tensor) -> Found:
+    return {"labels": scores.detach()[0].argmax(0).numpy()}
+
+
+def torchgeo(folder: Path) -> Found:
+    from torchgeo.trainers import SemanticSegmentationTask
+
+    given = {key: value for key, value in TORCHGEO.items() if value is not None}
+    task = SemanticSegmentationTask(weights=None, **given).eval()
+    task.model.load_state_dict(build().state_dict())
+    save_checkpoint(task, folder / "model.ckpt")
+    return labels(task.predict_step({"image": scaled(folder)}, 0))
+
+
+def terratorch(folder: Path) -> Found:
+    from terratorch.tasks import SemanticSegmentationTask
+
+    task = SemanticSegmentationTask(**TERRATORCH).eval()
+    task.model.smp_model.load_state_dict(build("FPN", decoder_segmentation_channels=32).state_dict())
+    save_checkpoint(task, folder / "model.ckpt")
+    return labels(task(scaled(folder)).output)
+
+
+def geoai_task() -> Any:
+    from geoai.timm_segment import TimmSegmentationModel
+
+    task = TimmSegmentationModel("resnet18", "unet", num_classes=4, encoder_weights=None)
+    task.model.load_state_dict(build().state_dict())
+    return task
+
+
+def by_geoai(folder: Path, path: Path) -> Found:
+    from geoai.timm_segment import timm_semantic_segmentation
+
+    timm_semantic_segmentation(
+        str(folder / "scene.tif"), str(folder / "labels.tif"), str(path), "resnet18", "unet", num_classes=4,
+        window_size=read(folder).shape[1], overlap=0, quiet=True,
+    )  # fmt: skip
+    with rasterio.open(folder / "labels.tif") as found:
+        return {"labels": found.read(1)}
+
+
+def geoai(folder: Path) -> Found:
+    save_checkpoint(geoai_task(), folder / "model.ckpt")
+    torch.save(geoai_task().model.state_dict(), folder / "state.pth")
+    return by_geoai(folder, folder / "state.pth")
+
+
+def geoai_pushed(folder: Path) -> Found:
+    """As it pushes to a hub, which is a folder here."""
+    import huggingface_hub
+    from geoai.timm_segment import push_timm_model_to_hub
+
+    class Api(huggingface_hub.HfApi):
+        def upload_folder(self, *, folder_path: Any, **_: Any) -> Any:
+            shutil.copytree(folder_path, folder / "model")
+
+    huggingface_hub.HfApi, huggingface_hub.create_repo = Api, lambda *_, **__: None  # type: ignore[misc, assignment]
+    torch.save(geoai_task().model.state_dict(), folder / "state.pth")
+    told = {key: GEOAI[key] for key in ("encoder_name", "architecture", "num_channels", "num_classes")}
+    push_timm_model_to_hub(str(folder / "state.pth"), "org/name", **told)
+    return by_geoai(folder, folder / "model" / "model.pth")
+
+
+def albumentations(folder: Path) -> Found:
+    import albumentations as library
+
+    network: Any = build()
+    network.save_pretrained(folder / "model")
+    library.Compose([library.Normalize(), library.ToTensorV2()]).save_pretrained(folder / "model", key="eval")
+    transform = library.Compose.from_pretrained(folder / "model", key="eval")
+    return labels(network(transform(image=np.moveaxis(read(folder), 0, -1))["image"][None]))
+
+
+def stac_model(folder: Path) -> Found:
+    import yaml
+    from stac_model.schema import MLModelProperties
+    from stac_model.torch.export import save
+
+    document = yaml.safe_load(MLM)["properties"]
+    document |= {
+        "tasks": list(document["tasks"]),
+        "output": [{**document["output"][0], "tasks": list(document["tasks"])}],
+    }
+    save(folder / "model.pt2", [1, 3, 64, 64], build(), metadata=MLModelProperties(**document))
+    return {"labels": labels(torch.export.load(folder / "model.pt2").module()(scaled(folder)))["labels"] + 1}
+
+
+def ultralytics(name: str) -> Callable[[Path], Found]:
+    def write(folder: Path) -> Found:
+        os.environ["YOLO_CONFIG_DIR"], os.environ["YOLO_AUTOINSTALL"] = str(folder), "false"
+        from ultralytics import YOLO
+
+        os.chdir(folder)
+        torch.manual_seed(0)
+        model = YOLO(f"{name}.yaml")
+        head = model.model.model[-1]
+        with torch.no_grad():  # its own random weights find nothing: layers are balanced, and scores spread
+            for layer in model.model.modules():
+                if isinstance(layer, torch.nn.BatchNorm2d):
+                    layer.momentum = None
+            model.model.train()(torch.cat([scaled(folder).roll(16 * step, 3) for step in range(4)]))
+            for branches in (head.cv3, *([head.one2one_cv3] if hasattr(head, "one2one_cv3") else [])):
+                for branch in branches:
+                    torch.nn.init.normal_(branch[-1].weight, std=0.1)
+                    branch[-1].bias.fill_(-1)
+        side = read(folder).shape[1]
+        path = Path(model.export(format="onnx", imgsz=side, simplify=False)).rename(folder / "model.onnx")
+        picture = np.ascontiguousarray(np.moveaxis(read(folder)[::-1], 0, -1))  # it expects blue first
+        (result,) = YOLO(path, task="segment").predict(picture, imgsz=side, verbose=False)
+        return {
+            "classes": result.boxes.cls.int().numpy(),
+            "scores": result.boxes.conf.numpy(),
+            "masks": result.masks.data.bool().numpy(),
+        }
+
+    return write
+
+
+KINDS: dict[str, Callable[[Path], Found]] = {
+    "torchgeo": torchgeo,
+    "terratorch": terratorch,
+    "geoai": geoai,
+    "geoai_pushed": geoai_pushed,
+    "albumentations": albumentations,
+    "stac_model": stac_model,
+    "yolo11n-seg": ultralytics("yolo11n-seg"),
+    "yolo26n-seg": ultralytics("yolo26n-seg"),
+}
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    for kind, write in KINDS.items():
+        folder = Path(sys.argv[1]).absolute() / kind
+        sys.stdout.write(f"writing {kind}\n")
+        np.savez(folder / "expected.npz", **write(folder))
