@@ -571,6 +571,19 @@ def test_a_pre_processing_function_is_not_run_and_warned_of(tmp_path: Path) -> N
         read(document, tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:.*is code and is not run")
+def test_code_alone_does_not_say_how_pixels_are_scaled(tmp_path: Path) -> None:
+    document = foreign()
+    only = document["properties"]["mlm:input"][0]
+    only["pre_processing_function"] = {"format": "python", "expression": "os:system"}
+    for missing in (None, []):
+        only["value_scaling"] = missing
+        with pytest.raises(CatalogError, match=r"'pre_processing_function' .* pixels are scaled; .*add value_scaling"):
+            read(document, tmp_path)
+    only["value_scaling"] = [{"type": None}]
+    assert [item.type for item in read(document, tmp_path).scalings] == ["none"]
+
+
 PROPERTY = ("properties",)
 INPUT = (*PROPERTY, "mlm:input", 0)
 OUTPUT = (*PROPERTY, "mlm:output", 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,15 @@ import pytest
 import shapely
 import shapely.geometry
 from affine import Affine
-from hypothesis import given
-from hypothesis import strategies as st
 from pyproj import Transformer
-from shapely.affinity import translate
 
 import geoseg
-from geoseg.errors import ReportWarning
+from geoseg.errors import GeosegWarning, ReportWarning
 from geoseg.imagery.adding import add_imagery
 from geoseg.imagery.describing import describe
 from geoseg.imagery.searching import Search
 from geoseg.raster import open_raster
 from geoseg.vector import every_reading, place_region, read_region
-from geoseg.vector.globe import cut_at_antimeridian
 from tests.networks import Constant, write_model
 from tests.rasters import write_raster
 
@@ -95,8 +90,14 @@ def test_run_ends_well_wherever_its_raster_lies(tmp_path: Path, kind: str) -> No
     if kind == "moon":
         with pytest.warns(ReportWarning, match=r"item.json has no footprint.* is not a CRS of the earth"):
             result = geoseg.run(settings)
+    elif kind == "north_pole":
+        with pytest.warns(GeosegWarning, match=r"are not in 'a.pmtiles', .* beyond latitude 85.05; write .gpkg too"):
+            result = geoseg.run(settings, features=["a.gpkg", "a.pmtiles"])
+        assert "latitude 85.05" in json.loads(result.run_file.read_text())["warnings"][0]
     else:
-        result = geoseg.run(settings)
+        with pytest.warns(GeosegWarning, match=r"are not in 'a.geojson', .* over the edge of the world in "):
+            result = geoseg.run(settings, features=["a.geojson"])
+        assert "a.geojson" in json.loads(result.run_file.read_text())["warnings"][0]
     assert result.report is not None
     assert (result.output / "item.json").is_file()
 
@@ -140,46 +141,3 @@ def test_region_is_found_in_a_raster_of_longitudes_to_360(tmp_path: Path, west: 
     raster = open_raster(str(_raster(tmp_path, "longitudes_to_360")))
     region = place_region(read_region(f"{west},40,{west + 5},45"), raster.geobox)
     assert shapely.box(350, 40, 355, 45).within(region.geometry)
-
-
-# Cut at the antimeridian
-
-
-@given(
-    st.floats(178, 182),
-    st.floats(-70, 70),
-    st.integers(0, 2**32 - 1),
-    st.sampled_from(["EPSG:4326", "EPSG:3832", "+proj=laea +lat_0=0 +lon_0=179 +type=crs"]),
-)
-def test_what_is_cut_at_the_antimeridian_is_the_same_on_both_sides(lon: float, lat: float, seed: int, crs: str) -> None:
-    rng = np.random.default_rng(seed)
-    angles = np.sort(rng.uniform(0, 2 * np.pi, 12))
-    star = np.column_stack([np.cos(angles), np.sin(angles)]) * rng.uniform(0.5, 2, (12, 1)) + (lon, lat)
-    whole = shapely.make_valid(shapely.Polygon(star).difference(shapely.Point(lon, lat).buffer(0.3)))
-    to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    there = partial(to_degrees.transform, direction="INVERSE")
-    own = whole if crs == "EPSG:4326" else shapely.transform(whole, there, interleaved=False)
-    (cut,) = cut_at_antimeridian(np.array([own]), to_degrees)
-    degrees = shapely.transform(cut, to_degrees.transform, interleaved=False)
-    for part in shapely.get_parts(degrees):
-        assert part.bounds[2] - part.bounds[0] < 180
-    east = [translate(part, 360 if part.bounds[0] < 0 else 0) for part in shapely.get_parts(degrees)]
-    differing = shapely.union_all(shapely.make_valid(np.array(east))).symmetric_difference(whole).area
-    assert differing < 1e-6 * whole.area + 1e-8
-
-
-@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:8857"])
-def test_edges_around_the_globe_are_no_jumps(crs: str) -> None:
-    to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    band = shapely.transform(
-        shapely.box(-179.9, -40, 179.9, 40), partial(to_degrees.transform, direction="INVERSE"), interleaved=False
-    )
-    (cut,) = cut_at_antimeridian(np.array([band]), to_degrees)
-    assert cut is band
-
-
-def test_what_has_no_place_is_left_as_it_is() -> None:
-    to_degrees = Transformer.from_crs("EPSG:8857", "EPSG:4326", always_xy=True)
-    nowhere = shapely.box(1e9, 1e9, 2e9, 2e9)
-    (cut,) = cut_at_antimeridian(np.array([nowhere]), to_degrees)
-    assert cut is nowhere

@@ -109,7 +109,7 @@ def mapping_of_roofs(folder: Path) -> tuple[Item, torch.nn.Module]:
         order=["batch", "bands", "height", "width"],
         bands=[{"name": "red"}, {"name": "green"}, {"name": "blue"}],
         properties={"mlm:hyperparameters": {"epochs": 5, "training.loss": "CrossEntropyLoss", "chip_size": 256}},
-        model_input={"pre_processing_function": code},
+        model_input={"pre_processing_function": code, "value_scaling": [{"type": None}]},
         model_output={"post_processing_function": code},
     )
     return item, made

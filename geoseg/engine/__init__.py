@@ -3,7 +3,7 @@
 It knows which task needs which, and that results go through files; it does not know what tasks compute.
 """
 
-from geoseg.engine.attempts import attempt, each_worker, results_of
+from geoseg.engine.attempts import attempt, each_worker, hear, results_of, warn_here
 from geoseg.engine.cluster import connect
 from geoseg.engine.connection import connected, present
 from geoseg.engine.events import (
@@ -41,10 +41,12 @@ __all__ = [
     "connected",
     "each_worker",
     "execute",
+    "hear",
     "ignore",
     "outline",
     "prepare_workers",
     "present",
     "results_of",
     "stages_of_run",
+    "warn_here",
 ]

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import traceback
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from distributed import Client, KilledWorker, Worker
 
-from geoseg.errors import ENVIRONMENT_FAILED, GeosegError, WorkerError
+from geoseg.errors import ENVIRONMENT_FAILED, GeosegError, GeosegWarning, WorkerError
 from geoseg.raster import unsigned
 
 _LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -107,6 +108,22 @@ def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
     if isinstance(result, Failure) and result.may_pass:
         raise FailedTry(result)  # out of reach of the exception, which Dask would send along
     return result
+
+
+def hear(function: Callable[..., Any], *arguments: Any) -> tuple[Any, list[str]]:
+    """Run a function; what it returns, and what geoseg warns of meanwhile."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", GeosegWarning)
+        result = function(*arguments)
+    return result, [str(item.message) for item in caught if issubclass(item.category, GeosegWarning)]
+
+
+def warn_here(sentences: Iterable[str]) -> list[str]:
+    """Say here what workers warn of, however many do; return each sentence once."""
+    unlike = list(dict.fromkeys(sentences))
+    for sentence in unlike:
+        warnings.warn(sentence, GeosegWarning, stacklevel=3)
+    return unlike
 
 
 def on_each_worker(client: Client, function: Callable[..., Any], name: str) -> list[Any]:

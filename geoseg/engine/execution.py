@@ -12,12 +12,12 @@ from itertools import chain
 from distributed import Client
 
 from geoseg import tasks
-from geoseg.engine.attempts import on_each_worker
+from geoseg.engine.attempts import on_each_worker, warn_here
 from geoseg.engine.events import Compiling, Opened, Outcome, ProgressCallback, ignore
 from geoseg.engine.flow import Flow
 from geoseg.engine.kept import kept_blocks
 from geoseg.engine.schedule import Schedule
-from geoseg.errors import ContinuationWarning, GeosegWarning
+from geoseg.errors import ContinuationWarning
 from geoseg.outlines import OutlineJob, OutlinePlan, is_compiled
 from geoseg.outlines.job import warm_up
 from geoseg.outlines.resuming import kept_nodes
@@ -95,7 +95,7 @@ def execute(
 
     def open_model() -> None:
         if len(kept["predict"]) < plan.block_count:
-            flow.outcome.warnings = _warn(on_each_worker(client, tasks.open_model, job.name))
+            flow.outcome.warnings = warn_here(chain.from_iterable(on_each_worker(client, tasks.open_model, job.name)))
             _compare(folder.note_instructions(set(on_each_worker(client, tasks.instructions, job.name)) - {None}))
 
     parts = {RUN: _Part(job, open_model, [stage for stage in stages if stage.folder == RUN])}
@@ -163,17 +163,9 @@ def _run(
         schedule.start()
         flow.run(schedule.fill)
         told = flow.outcome.warnings
-        told += _warn([[sentence for sentence in chain.from_iterable(heard) if sentence not in told]])
+        told += warn_here(sentence for sentence in chain.from_iterable(heard) if sentence not in told)
         flow.outcome.wall = {"open": opened - started, "blocks": time.perf_counter() - opened}
     return flow.outcome
-
-
-def _warn(sentences: list[list[str]]) -> list[str]:
-    """Say here what workers warn of, however many do; return each sentence once."""
-    unlike = list(dict.fromkeys(chain.from_iterable(sentences)))
-    for sentence in unlike:
-        warnings.warn(sentence, GeosegWarning, stacklevel=3)
-    return unlike
 
 
 def _compare(instructions: list[str]) -> None:

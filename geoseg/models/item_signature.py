@@ -216,6 +216,8 @@ def read_scalings(document: Document, model_input: Json) -> tuple[Scaling, ...]:
     if field is None:
         return _statistics(document, model_input)
     entries = document.need(model_input, field, list)
+    if not entries:
+        return _statistics(document, model_input)
     entries = document.objects(field, [UNSCALED if entry is None else entry for entry in entries])
     return tuple(_scaling(document, entry, field) for entry in entries)
 
@@ -241,6 +243,13 @@ def _expression(document: Document, entry: Json, field: str) -> Scaling:
 def _statistics(document: Document, model_input: Json) -> tuple[Scaling, ...]:
     """Scalings as MLM had them before 1.3: a ``norm_type`` and the ``statistics`` of the bands."""
     kind = model_input.get("norm_type")
+    if kind is None and model_input.get("pre_processing_function") is not None:
+        raise document.error(
+            "pre_processing_function",
+            "is code, which is not run, and nothing else says how pixels are scaled; wrong scaling makes a wrong map: "
+            'add value_scaling to a copy of the entry, such as [{"type": "scale", "value": 255}], or [{"type": null}] '
+            "where numbers are used as they are stored",
+        )
     if kind is None:
         return ()
     if kind not in STATISTICS:

@@ -7,25 +7,16 @@ It knows streams of features; not where the file will lie in the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyogrio
-import shapely
-from pyproj import CRS, Transformer
-from pyproj.exceptions import ProjError
+from pyproj import CRS
 
-from geoseg.errors import VectorError
+from geoseg.vector.earth import EARTHLY, earth_transformer, on_earth
 from geoseg.vector.shapefile import ShapefileFit
 from geoseg.vector.stream import FeatureStream
-from geoseg.vector.wkb import decode, encode
-
-EDGE = 1_000.0
-"""Longest edge, m, that is projected to degrees by its ends alone; at 45 degrees it then strays by 2 cm."""
-
-EARTHLY: Mapping[str, str] = {"GeoJSON": "GeoJSON holds longitude and latitude", "PMTiles": "PMTiles hold places"}
-"""Formats that know one CRS, and what they hold on earth."""
 
 
 def write_layer(
@@ -113,47 +104,16 @@ def write_geojson(path: Path, stream: FeatureStream, layer: str) -> None:
         The CRS has no place on earth.
     """
     earth_transformer(stream.crs, "EPSG:4326", EARTHLY["GeoJSON"])
-    batches = stream.record_batches()
-    if stream.crs.is_projected:
-        batches = _with_short_edges(batches, EDGE / stream.crs.axis_info[0].unit_conversion_factor)
     write_layer(
         path,
         "GeoJSON",
         stream.schema,
-        batches,
+        on_earth(stream.record_batches(), stream.crs, path.name),
         layer=layer,
-        crs=stream.crs,
+        crs=CRS.from_epsg(4326),
         geometry_type="Unknown",
-        layer_options={"RFC7946": "YES"},
+        layer_options={"RFC7946": "YES", "WRAPDATELINE": "NO"},
     )
-
-
-def earth_transformer(crs: CRS, target: str, promise: str) -> Transformer:
-    """Find the way from a CRS to one that a format prescribes.
-
-    Parameters
-    ----------
-    crs : CRS
-        Of the layer.
-    target : str
-        Of the format.
-    promise : str
-        What the format holds, for the message.
-
-    Returns
-    -------
-    Transformer
-        x and y to x and y.
-
-    Raises
-    ------
-    VectorError
-        The layer lies on another planet, or nowhere.
-    """
-    try:
-        return Transformer.from_crs(crs, target, always_xy=True)
-    except ProjError as error:
-        raise VectorError(f"{promise} on earth, and '{crs.name}' has none ({error}); write .gpkg") from error
 
 
 def _remembering(batches: Iterable[pa.RecordBatch], errors: list[Exception]) -> Iterator[pa.RecordBatch]:
@@ -163,12 +123,6 @@ def _remembering(batches: Iterable[pa.RecordBatch], errors: list[Exception]) -> 
     except Exception as error:
         errors.append(error)
         raise
-
-
-def _with_short_edges(batches: Iterable[pa.RecordBatch], longest: float) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        dense = shapely.segmentize(decode(batch.column("geometry")), longest)
-        yield pa.RecordBatch.from_arrays([*batch.columns[:-1], encode(dense)], schema=batch.schema)
 
 
 def _crs_text(crs: CRS) -> str:

@@ -5,7 +5,6 @@ It knows shapes and grids; not what they are the outline of.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,11 +20,6 @@ TURN, HALF_TURN, QUARTER_TURN = 360.0, 180.0, 90.0
 
 GLOBE = shapely.box(-HALF_TURN, -QUARTER_TURN, HALF_TURN, QUARTER_TURN)
 """All longitudes and latitudes."""
-
-GAP = 1e-9
-"""Degrees that are left open on both sides of the antimeridian, 0.1 mm: places on it may come out on either side."""
-
-_WITHIN = shapely.box(-HALF_TURN + GAP, -QUARTER_TURN, HALF_TURN - GAP, QUARTER_TURN)
 
 LATTICE = 128
 """Steps along each side of a grid whose points are placed one by one."""
@@ -134,64 +128,3 @@ def _shortest_arc(lon: Floats) -> tuple[float, float]:
         return -HALF_TURN, HALF_TURN
     west = (order[(widest + 1) % len(order)] + HALF_TURN) % TURN - HALF_TURN
     return float(west - step), float(west + arc + step)
-
-
-def cut_at_antimeridian(polygons: Shapes, to_degrees: Transformer) -> Shapes:
-    """Cut polygons along the antimeridian, for a format that places each vertex between -180 and 180 degrees.
-
-    Parameters
-    ----------
-    polygons : object, shape (feature,)
-        Polygons and multipolygons in some CRS, whole there.
-    to_degrees : Transformer
-        From that CRS to longitude and latitude.
-
-    Returns
-    -------
-    object, shape (feature,)
-        The same; multipolygons in place of those that lie on both sides. One around a pole stays as it is.
-    """
-    parts, feature = shapely.get_parts(polygons, return_index=True)
-    rings, part = shapely.get_rings(parts, return_index=True)
-    xy, ring = shapely.get_coordinates(rings, return_index=True)
-    place = partial(_placed, to_degrees)
-    lon, _ = place(*xy.T)
-    with np.errstate(invalid="ignore"):  # a place that is not there is at infinity
-        jumps = np.flatnonzero((np.abs(np.diff(lon)) > HALF_TURN) & (ring[1:] == ring[:-1]))
-    middle, _ = place(*((xy[jumps] + xy[jumps + 1]) / 2).T)
-    # an edge that is in truth as long as that has its middle between its ends
-    jumps = jumps[np.abs(middle - (lon[jumps] + lon[jumps + 1]) / 2) > QUARTER_TURN]
-    cut = polygons.copy()
-    for index in np.unique(feature[part[ring[jumps]]]):
-        cut[index] = _cut(polygons[index], to_degrees)
-    return cut
-
-
-def _cut(geometry: shapely.Geometry, to_degrees: Transformer) -> shapely.Geometry:
-    """What of a geometry lies on either side of the antimeridian, in its own CRS."""
-    degrees = shapely.transform(geometry, partial(_placed, to_degrees), interleaved=False)
-    outlines = [_unwrapped(part) for part in shapely.get_parts(degrees)]
-    if None in outlines:
-        return geometry
-    turned = [translate(outline, turn) for outline in outlines for turn in (-TURN, 0, TURN)]
-    inside = shapely.intersection(shapely.make_valid(np.array(turned)), _WITHIN)
-    pieces = [piece for piece in shapely.get_parts(shapely.get_parts(inside)) if piece.area]
-    back = partial(to_degrees.transform, direction="INVERSE")
-    return shapely.transform(shapely.MultiPolygon(pieces), back, interleaved=False)
-
-
-def _placed(to_degrees: Transformer, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Longitudes from -180 to 180, and latitudes."""
-    lon, lat = map(np.asarray, to_degrees.transform(x, y))
-    with np.errstate(invalid="ignore"):
-        return np.where(np.abs(lon) > HALF_TURN, (lon + HALF_TURN) % TURN - HALF_TURN, lon), lat
-
-
-def _unwrapped(polygon: shapely.Polygon) -> shapely.Polygon | None:
-    """A polygon in degrees without jumps, its holes where its shell is; None around a pole."""
-    shell, *holes = (unwrap(shapely.get_coordinates(ring)) for ring in (polygon.exterior, *polygon.interiors))
-    if not (shell[0] == shell[-1]).all():
-        return None
-    for hole in holes:
-        hole[:, 0] += TURN * np.round((np.mean(shell[:, 0]) - np.mean(hole[:, 0])) / TURN)
-    return shapely.Polygon(shell, holes)

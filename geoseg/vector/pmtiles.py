@@ -10,30 +10,32 @@ import gzip
 import json
 import struct
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from math import ceil, log2, pi
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from geoseg.errors import FormatWarning, VectorError
-from geoseg.vector.gdal import EARTHLY, earth_transformer, write_layer
-from geoseg.vector.globe import cut_at_antimeridian
+from geoseg.vector.earth import EARTHLY, earth_transformer, on_earth
+from geoseg.vector.gdal import write_layer
 from geoseg.vector.stream import FeatureStream
-from geoseg.vector.wkb import decode, encode
+from geoseg.vector.wkb import decode
 
 CIRCUMFERENCE = 2 * pi * 6_378_137
 """Width of zoom 0 in EPSG:3857, m."""
 
 EXTENT = 4_096
 """Steps of the coordinates in a tile, along each axis."""
+
+HIGHEST = 85.0511287798066
+"""Latitude, degrees, at which the square map of EPSG:3857 ends."""
 
 FINE = 4
 """Steps in the shortest edges at the largest zoom, at least."""
@@ -79,34 +81,24 @@ def write_pmtiles(path: Path, stream: FeatureStream, layer: str) -> None:
             "install pyogrio from its wheel, or write .fgb"
         )
     transformer = earth_transformer(stream.crs, "EPSG:3857", EARTHLY["PMTiles"])
-    batches = stream.record_batches()
-    first = next(batches, None)
+    own = list(islice(batches := stream.record_batches(), 1))
+    placed = on_earth(chain(own, batches), stream.crs, path.name, HIGHEST)
+    first = next(placed, None)
     if first is None:
         path.write_bytes(empty_tiles(layer, stream.schema.names[:-1]))
         return
-    smallest, largest = zooms(decode(first.column("geometry").slice(0, SAMPLE)), transformer)
+    smallest, largest = zooms(decode(own[0].column("geometry").slice(0, SAMPLE)), transformer)
     with _crowded_tiles_in_one_sentence(path.name):
         write_layer(
             path,
             "PMTiles",
             stream.schema,
-            _cut(chain([first], batches), stream.crs),
+            chain([first], placed),
             layer=layer,
-            crs=stream.crs,
+            crs=CRS.from_epsg(4326),
             geometry_type="Unknown",
             dataset_options={"MINZOOM": str(smallest), "MAXZOOM": str(largest)},
         )
-
-
-def _cut(batches: Iterable[pa.RecordBatch], crs: CRS) -> Iterator[pa.RecordBatch]:
-    """Features cut at the antimeridian: GDAL would draw what lies on both sides of it around the globe."""
-    to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    for batch in batches:
-        whole = decode(batch.column("geometry"))
-        cut = cut_at_antimeridian(whole, to_degrees)
-        is_same = all(one is other for one, other in zip(whole, cut, strict=True))
-        column = batch.column("geometry") if is_same else encode(cut)
-        yield pa.RecordBatch.from_arrays([*batch.columns[:-1], column], schema=batch.schema)
 
 
 def zooms(polygons: NDArray[np.object_], transformer: Transformer) -> tuple[int, int]:
@@ -129,7 +121,8 @@ def zooms(polygons: NDArray[np.object_], transformer: Transformer) -> tuple[int,
     """
     moved = shapely.transform(polygons, transformer.transform, interleaved=False)
     xy, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(moved)), return_index=True)
-    lengths = np.hypot(*np.diff(xy, axis=0).T)[ring[1:] == ring[:-1]]
+    with np.errstate(invalid="ignore"):  # a pole lies at infinity
+        lengths = np.hypot(*np.diff(xy, axis=0).T)[ring[1:] == ring[:-1]]
     lengths = lengths[np.isfinite(lengths) & (lengths > 0)]
     # The shortest ones of all may be rests of cuts.
     detail = float(np.quantile(lengths, 0.05)) if len(lengths) else CIRCUMFERENCE

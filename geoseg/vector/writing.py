@@ -21,7 +21,8 @@ from pyproj import CRS
 from geoseg.errors import CrsError, FormatError, GeosegError, OutputError, VectorError
 from geoseg.files import move_into_place, refuse_folder, working_folder
 from geoseg.vector import styles
-from geoseg.vector.gdal import EARTHLY, earth_transformer, write_geojson, write_layer, write_shapefile
+from geoseg.vector.earth import EARTHLY, earth_transformer
+from geoseg.vector.gdal import write_geojson, write_layer, write_shapefile
 from geoseg.vector.geopackage import check_layer, holds_something, put_layer
 from geoseg.vector.geoparquet import write_geoparquet
 from geoseg.vector.pmtiles import write_pmtiles

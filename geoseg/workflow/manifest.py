@@ -211,7 +211,7 @@ class Manifest:
         if result is not None:
             content |= _results(result)
             if "predict" not in result.outcome.done and self.former.get("warnings"):
-                content["warnings"] = self.former["warnings"]
+                content["warnings"] = list(dict.fromkeys([*self.former["warnings"], *content.get("warnings", ())]))
             if not result.outcome.done:
                 content |= {key: self.former[key] for key in MEASURED if key in self.former}
         write_json(self.folder.run_file, json.loads(unsigned(json.dumps(content))))

@@ -27,9 +27,11 @@ from geoseg.engine import (
     attempt,
     connect,
     connected,
+    hear,
     outline,
     results_of,
     stages_of_run,
+    warn_here,
 )
 from geoseg.errors import BlockError, DamagedError, OutputError, WorkflowError
 from geoseg.files import local_path
@@ -301,7 +303,8 @@ def _outline(client: Client, work: _Outlining, progress: ProgressCallback) -> Po
         )
     done = time.perf_counter()
     progress(Writing(path))
-    writing = attempt, write_outlines, plan, path, wanted.layer, work.style
-    (count,) = results_of(client, [client.submit(*writing, pure=False, retries=wanted.retries)])
+    writing = attempt, hear, write_outlines, plan, path, wanted.layer, work.style
+    ((count, warned),) = results_of(client, [client.submit(*writing, pure=False, retries=wanted.retries)])
+    warn_here(warned)
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
     return PolygonizeResult(path, int(count), outcome, seconds)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -26,10 +27,12 @@ from geoseg.engine import (
     connect,
     connected,
     execute,
+    hear,
     prepare_workers,
     present,
     results_of,
     stages_of_run,
+    warn_here,
 )
 from geoseg.errors import BlockError, ContinuationWarning, DamagedError, InputNotFoundError, WorkflowError
 from geoseg.held import is_lost
@@ -320,7 +323,7 @@ def _map(
     for path in files:
         progress(Writing(path))
     former = {path: layer for path, layer in outputs.former_layers().items() if path in files}
-    _write(client, wanted, made, shared, outlines, files, outputs)
+    outcome.warnings.extend(_write(client, wanted, made, shared, outlines, files, outputs))
     for path, layer in former.items():
         drop_layer(path, layer)
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
@@ -350,8 +353,8 @@ def _write(
     outlines: OutlinePlan | None,
     files: Sequence[Path],
     outputs: Outputs,
-) -> None:
-    """Write results at the same time, each on a worker, which tries again as it does with blocks.
+) -> list[str]:
+    """Write results at the same time, each on a worker, which tries again as it does with blocks; return its warnings.
 
     What the report shows of labels and polygons is measured meanwhile.
     """
@@ -361,9 +364,9 @@ def _write(
     for path in files:
         key = (f"write-{run}", path.name)
         if path in outputs.rasters:
-            written[path] = submit(export.write_raster, made, shared, path.absolute(), key=key)
+            written[path] = submit(hear, export.write_raster, made, shared, path.absolute(), key=key)
         else:
-            written[path] = submit(write_outlines, outlines, path.absolute(), wanted.layer, style, key=key)
+            written[path] = submit(hear, write_outlines, outlines, path.absolute(), wanted.layer, style, key=key)
     measured: list[Future[Any]] = []
     if outputs.labels in written and wanted.report:
         measured.append(submit(keep_measures, shared.path, written[outputs.labels], key=f"measure-labels-{run}"))
@@ -373,9 +376,10 @@ def _write(
         counted = submit(measure_outlines, outlines, shared.path, first, key=f"measure-features-{run}")
         arguments = shared.path, list(features), counted, list(features.values())
         measured.append(submit(keep_features, *arguments, key=f"keep-features-{run}"))
-    results_of(client, list(written.values()))
+    warned = [sentences for _, sentences in results_of(client, list(written.values()))]
     for future in measured:
         future.exception()  # waits; where it has failed, the report measures itself
+    return warn_here(chain.from_iterable(warned))
 
 
 def _raise_failures(result: RunResult) -> None:
