@@ -592,6 +592,12 @@ def test_queries_without_an_object_are_left_out_whatever_the_smallest_score() ->
     assert found.scores[0] == pytest.approx(0.4, abs=0.02)
 
 
+def test_queries_that_are_no_numbers_are_handed_on_to_be_noticed() -> None:
+    network = Answers("mask2former", [[np.nan] * 5, *CHANCES[1:]], MASKS)
+    (found,) = Queries(network, specified("X", "instance"))(torch.zeros(1, 3, 128, 128))
+    assert np.isnan(found.scores).sum() == 1
+
+
 @pytest.mark.parametrize("kind", ["maskformer", "mask2former"])
 def test_pixels_that_no_query_speaks_of_have_finite_scores(kind: str) -> None:
     network = Answers(kind, CHANCES, MASKS)

@@ -97,6 +97,13 @@ def test_a_network_that_scores_becomes_one_that_finds() -> None:
     assert second.classes.tolist() == [1]
 
 
+def test_scores_that_are_no_numbers_are_no_empty_map() -> None:
+    model = wrap(lambda scaled: torch.cat([scaled] * 3, 1), SPEC)
+    pixels = np.full((1, 1, 8, 8), np.inf, np.float32)
+    with pytest.raises(ModelError, match="gave values that are not finite"):
+        model.predict(pixels, np.ones((1, 8, 8), np.bool_))
+
+
 def test_scores_of_another_number_of_channels_are_refused() -> None:
     with pytest.raises(ModelError, match=r"\(1, 2, 8, 8\) where scores of shape \(1, 3, 8, 8\) are expected"):
         wrap(lambda scaled: torch.cat([scaled] * 2, 1), SPEC).predict(

@@ -22,6 +22,7 @@ from geoseg.models.background import ADDED
 from geoseg.models.detections import Detections
 from geoseg.models.prompts import Prompts
 from geoseg.models.running import Network, Opener
+from geoseg.models.semantic import not_finite
 from geoseg.models.spec import ClassSpec, ModelSpec
 from geoseg.models.watershed import Watershed
 
@@ -79,6 +80,8 @@ class Separator(torch.nn.Module):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _separate(self, scores: torch.Tensor) -> list[Detections]:
+        if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():
+            raise not_finite(self._spec)
         probabilities = scores.float().sigmoid().cpu().numpy()
         settings = self._spec.watershed or Watershed()
         return [detect(item[:-1], item[-1], settings) for item in probabilities]

@@ -135,7 +135,7 @@ class Queries(nn.Module):
         """The things of one tile; an object cannot score higher than its class."""
         chances, positions = classes.softmax(-1).max(-1)
         things = torch.tensor(self._things, dtype=positions.dtype, device=positions.device)
-        keep = torch.isin(positions, things) & (chances >= self._spec.min_score)
+        keep = torch.isin(positions, things) & ~(chances < self._spec.min_score) | chances.isnan()  # to be noticed
         shapes, scores = outline(masks[keep], size)
         return Detections.of(shapes, positions[keep].cpu().numpy(), scores * chances[keep].cpu().numpy())
 

@@ -109,7 +109,12 @@ class Asker:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (prompt, answer, y, x) at the network's own size, and predicted IoUs (prompt, answer)."""
         found = self._network(**memory, **prompts, multimask_output=several)
-        return found.pred_masks.flatten(0, 1).float(), found.iou_scores.flatten(0, 1).float()
+        scores = found.iou_scores.flatten(0, 1).float()
+        if scores.isnan().any():
+            raise ModelError(
+                "the network of SAM gave masks a score that is not a number; check its weights and scaling."
+            )
+        return found.pred_masks.flatten(0, 1).float(), scores
 
     def _arguments(
         self, view: EncodedTile, prompts: Sequence[Prompt]
