@@ -18,6 +18,7 @@ from geoseg.models.addresses import bring_here, is_address
 from geoseg.models.background import with_background
 from geoseg.models.item import read_model_item
 from geoseg.models.item_copying import copy_model_item
+from geoseg.models.item_document import Document
 from geoseg.models.item_writing import write_model_item
 from geoseg.models.packagings import find_packaging
 from geoseg.models.spec import ModelSpec
@@ -30,6 +31,7 @@ __all__ = [
     "Imagery",
     "add_model",
     "catalogs_home",
+    "find_entry",
     "find_imagery",
     "find_model",
     "is_name",
@@ -185,10 +187,21 @@ def find_model(name: str | Path, home: Path | None = None) -> ModelSpec:
     CatalogError
         When there is none; the message names the nearest known name.
     """
-    source = locate_model(name, home)
-    spec = with_background(read_model_item(source))
+    return find_entry(name, home)[0]
+
+
+def find_entry(name: str | Path, home: Path | None = None) -> tuple[ModelSpec, Document]:
+    """Return the model of a name as `find_model` does, and the item that was read.
+
+    Raises
+    ------
+    CatalogError
+        As `find_model`.
+    """
+    document = Document(locate_model(name, home))
+    source, spec = document.source, with_background(read_model_item(document))
     is_fetched = is_address(source) and not is_folder(spec)
-    return with_own_size(spec, bring_here(source) if is_fetched else None)
+    return with_own_size(spec, bring_here(source) if is_fetched else None), document
 
 
 def locate_model(name: str | Path, home: Path | None = None) -> str | Path:
@@ -229,7 +242,9 @@ def add_model(item: str | Path, home: Path | None = None, *, overwrite: bool = F
         When the catalog cannot be written.
     """
     collection = (home or own_catalog_home()) / "models"
-    name = re.sub(r"[^\w.-]+", "-", read_model_item(item).name).strip("-.") or "model"
+    document = Document(item)
+    spec = read_model_item(document)
+    name = re.sub(r"[^\w.-]+", "-", spec.name).strip("-.") or "model"
     known = _items("models", home)
     if name in known and not overwrite:
         raise CatalogError(
@@ -240,7 +255,7 @@ def add_model(item: str | Path, home: Path | None = None, *, overwrite: bool = F
         raise CatalogError(f"model '{name}' lies in this catalog ('{target}'); there is nothing to add.")
     if not (collection / COLLECTION).is_file():
         write_collection(collection / COLLECTION, "models", "Models that were added here.")
-    return copy_model_item(item if is_address(item) else Path(item), target)
+    return copy_model_item(document, spec, target)
 
 
 def find_imagery(name: str | Path, home: Path | None = None) -> Imagery:

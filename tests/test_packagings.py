@@ -417,7 +417,9 @@ def test_the_commands_take_a_packaging(
     monkeypatch.setenv("GEOSEG_CATALOG", str(tmp_path / "own"))
     path = str(save_onnx(tmp_path / "land.onnx", SEGMENTOR, activation=torch.nn.Softmax(1)))
     for command in ("show", "check", "add"):
+        capsys.readouterr()
         assert main(["models", command, path]) == 0
+        assert " ".join(capsys.readouterr().err.split()).count(NOTE) == 1
     assert find_model("land").weights == str(tmp_path / "own" / "models" / "land" / "land.onnx")
     run = ["run", "--input", raster, "--model", path, "--output", str(tmp_path / "out"), "--workers", "1"]
     assert main([*run, "--resolution", "10"]) == 0

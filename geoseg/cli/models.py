@@ -101,12 +101,13 @@ def _names(text: str | None) -> list[str]:
 @argument("output", "FILE", "The file; its ending is .onnx, .pt2 or .safetensors.")
 def export(model: str, output: str, weights: str | None, trust_model: bool | None) -> None:
     """Write a model into one file, with its weights and its STAC MLM item inside."""
-    from geoseg.catalog import find_model, locate_model
+    from geoseg.catalog import find_entry
     from geoseg.models.exporting import export_model
 
-    spec = replace(find_model(model), trust_model=bool(trust_model))
+    spec, document = find_entry(model)
+    spec = replace(spec, trust_model=bool(trust_model))
     spec = spec if weights is None else spec.with_weights(weights)
-    path = export_model(locate_model(model), spec, local_path(output, "output"))
+    path = export_model(document, spec, local_path(output, "output"))
     say(str(path))
     say(f"opens by itself: geoseg models check {path}")
 

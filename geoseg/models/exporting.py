@@ -55,13 +55,13 @@ class ExportFormat:
     writer: Callable[[ModelSpec, str], Callable[[Path], object]]
 
 
-def export_model(source: str | Path, spec: ModelSpec, path: Path) -> Path:
+def export_model(document: Document, spec: ModelSpec, path: Path) -> Path:
     """Write a model into one file that opens in geoseg by itself.
 
     Parameters
     ----------
-    source : str or Path
-        The model's item, or a packaging, or the address of one.
+    document : Document
+        The model's item, or a packaging.
     spec : ModelSpec
         What it says.
     path : Path
@@ -84,7 +84,6 @@ def export_model(source: str | Path, spec: ModelSpec, path: Path) -> Path:
     chosen = FORMATS.get(path.suffix.lower())
     if chosen is None:
         raise OutputError(f"'{path}' has the ending of no format for models; use {', '.join(FORMATS)}.")
-    document = Document(source)
     keys = find_assets(document)
     if len(keys) > 1:
         raise ModelError(f"model '{spec.name}' is an ensemble of {len(keys)} files, which no file holds; export one.")

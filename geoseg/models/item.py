@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
 from geoseg.errors import WorkflowError
-from geoseg.models.addresses import is_address
 from geoseg.models.architectures import read_architecture
 from geoseg.models.background import class_problem
 from geoseg.models.item_assets import (
@@ -46,14 +45,14 @@ from geoseg.models.watershed import read_watershed
 _Settings = TypeVar("_Settings")
 
 
-def read_model_item(source: str | Path) -> ModelSpec:
+def read_model_item(source: str | Path | Document) -> ModelSpec:
     """Read anyone's MLM item.
 
     Parameters
     ----------
-    source : str or Path
-        The item's JSON file, to whose folder addresses in it are relative; a packaging (`geoseg.models.packagings`); or
-        the address of one of them (`geoseg.models.addresses`).
+    source : str, Path or Document
+        The item's JSON file, to whose folder addresses in it are relative; a packaging (`geoseg.models.packagings`);
+        the address of one of them (`geoseg.models.addresses`); or what was read of one.
 
     Raises
     ------
@@ -61,7 +60,7 @@ def read_model_item(source: str | Path) -> ModelSpec:
         When the file is missing or is not an item, or when a field is missing, of the wrong type, or asks for what
         cannot be done; the message names field and file.
     """
-    document = Document(source if is_address(source) else Path(source))
+    document = source if isinstance(source, Document) else Document(source)
     properties, need = document.properties, document.need
     task = read_task(document)
     model_input, model_output = read_input(document), read_output(document, task)

@@ -12,21 +12,23 @@ from urllib.parse import urlsplit
 
 from geoseg.errors import OutputError
 from geoseg.files import move_into_place, working_folder
-from geoseg.models.item import read_model_item
 from geoseg.models.item_assets import find_assets
 from geoseg.models.item_document import Document
+from geoseg.models.spec import ModelSpec
 from geoseg.models.stac import Json, absolute, link_to_collection, write_json
 from geoseg.models.weight_files import list_files
 from geoseg.models.weights import local_weights, weights_digest
 
 
-def copy_model_item(source: str | Path, target: Path) -> Path:
+def copy_model_item(document: Document, spec: ModelSpec, target: Path) -> Path:
     """Copy an item and its local weights.
 
     Parameters
     ----------
-    source : str or Path
-        Anyone's MLM item, or a packaging; or its address.
+    document : Document
+        Anyone's MLM item, or a packaging.
+    spec : ModelSpec
+        What it says.
     target : Path
         The copy's file; its stem becomes the model's name. Weights are put beside it.
 
@@ -37,14 +39,11 @@ def copy_model_item(source: str | Path, target: Path) -> Path:
 
     Raises
     ------
-    CatalogError
-        When the item cannot be used.
     WeightsError
         When the weights should be on this machine and are not, or their checksum differs.
     OutputError
         When the copy cannot be written.
     """
-    spec, document = read_model_item(source), Document(source)
     item = document.item
     assets = {key: _placed(asset, document.path) for key, asset in item["assets"].items()}
     for key, network in zip(find_assets(document), spec.networks, strict=True):

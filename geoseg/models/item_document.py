@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import CatalogError
+from geoseg.models.addresses import is_address
 from geoseg.models.packagings import read_item
 from geoseg.models.stac import Json
 
@@ -34,7 +35,8 @@ class Document:
     """
 
     def __init__(self, source: str | Path) -> None:
-        self.source, self.item = source, read_item(source)
+        self.source = source if is_address(source) else Path(source)
+        self.item = read_item(self.source)
         self.path = Path(source)  # of an address, whose own addresses are absolute, never used
         if self.item.get("type") != "Feature":
             raise self.error("type", "is not 'Feature'; give a STAC item, not a catalog or collection")

@@ -73,7 +73,7 @@ def _facts(path: Path) -> tuple[tuple[str, ...], int | None]:
 def read_graph(path: Path) -> Any:
     """Read an ONNX file without the numbers of its weights, as ``onnx.ModelProto``; None when it is no ONNX."""
     status = path.stat()
-    return _read_graph(path, (status.st_mtime_ns, status.st_size))
+    return _read_graph(path.resolve(), (status.st_mtime_ns, status.st_size))
 
 
 def last_step(path: Path, output: str) -> str | None:
