@@ -170,6 +170,25 @@ def test_a_sentinel_folder_is_read_by_band_with_its_offset_and_without_the_swath
     assert mask[:, 20:].all()
 
 
+@pytest.mark.parametrize("given", [".", SAFE, f"{SAFE}/MTD_MSIL2A.xml", f"{SAFE}/GRANULE", "IMG_DATA"])
+def test_a_sentinel_product_opens_wherever_it_is_named_with_each_band_where_it_is_finest(
+    given: str, tmp_path: Path
+) -> None:
+    fine = sentinel_folder(tmp_path, METADATA.format(nodata=0, offset=-1000))
+    masks, coarse = fine.parents[1] / "QI_DATA", fine.parent / "R20m"
+    for folder, name in (
+        (masks, "MSK_DETFOO_B04.jp2"),
+        (coarse, f"{TILE}_B04_20m.jp2"),
+        (coarse, f"{TILE}_B11_20m.jp2"),
+    ):
+        folder.mkdir(exist_ok=True)
+        lossless = {"driver": "JP2OpenJPEG", "QUALITY": "100", "REVERSIBLE": "YES"}
+        write_raster(folder / name, np.full((64, 64), 5000, np.uint16), **lossless)
+    place = fine.parent if given == "IMG_DATA" else tmp_path / given
+    pixels, mask = read(place, bands=[*VISIBLE, Band("B11", "swir16")], units=[REFLECTANCE] * 3)
+    assert [np.unique(band[mask]).tolist() for band in pixels] == [[700], [3100], [5000]]
+
+
 def test_the_nodata_of_a_sentinel_folder_is_what_its_metadata_says(tmp_path: Path) -> None:
     home = sentinel_folder(tmp_path, METADATA.format(nodata=1700, offset=-1000))
     _, mask = read(home / f"{TILE}_B04_10m.jp2")

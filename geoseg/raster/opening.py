@@ -26,6 +26,7 @@ from geoseg.raster.header import Header, read_header
 from geoseg.raster.mosaic import Layer, PlacedSource, Raster
 from geoseg.raster.overlay import Order
 from geoseg.raster.placing import UPRIGHT, at_resolution, covering, is_plain, named_crs
+from geoseg.raster.products import bands_of_product, is_product_metadata
 from geoseg.raster.resample import Resampling
 from geoseg.raster.source import Source
 
@@ -166,8 +167,8 @@ def list_files(paths: Any) -> list[tuple[str, Any]]:
         return [pair for item in paths for pair in list_files(item)]
     given = str(paths)
     path = Path(given).expanduser()
-    if path.is_dir():
-        return _folder(path)
+    if path.is_dir() or is_product_metadata(path):
+        return _folder(path if path.is_dir() else path.parent)
     if path.exists():
         return [(given, str(path.absolute()))]
     if _GDAL_NAME.match(given):
@@ -181,7 +182,7 @@ def list_files(paths: Any) -> list[tuple[str, Any]]:
 
 
 def _folder(folder: Path) -> list[tuple[str, str]]:
-    found = sorted(file for file in folder.iterdir() if _is_raster(file))
+    found = sorted(file for file in folder.iterdir() if _is_raster(file)) or bands_of_product(folder)
     if not found:
         raise RasterError(
             f"the folder '{folder}' holds no raster file ({', '.join(sorted(RASTER_SUFFIXES))}); "

@@ -46,6 +46,7 @@ _SENSOR_NAMES = (
 )
 _S2_FILE = re.compile(r"T\d{2}[A-Z]{3}_(\d{8})T\d{6}_(B\d[\dA])(?:_\d0m)?", re.IGNORECASE)
 _S2_PRODUCT = re.compile(r"S2[ABC]_MSIL[12][AC]_\d{8}T\d{6}_N(\d{4})_", re.IGNORECASE)
+_S2_METADATA = "MTD_MSIL2A.xml", "MTD_MSIL1C.xml"
 _LANDSAT_FILE = re.compile(r"(L[COTEM]0[45789]_(L[12])\w+?)_(?:SR_)?B(\d+)", re.IGNORECASE)
 
 _REFLECTANCE: Line = (0.0001, 0.0)
@@ -81,6 +82,20 @@ def product_file(path: str) -> ProductFile | None:
     return None
 
 
+def is_product_metadata(path: Path) -> bool:
+    """Say whether a file is the metadata of a Sentinel-2 product, whose bands lie in folders beside it."""
+    return path.name in _S2_METADATA and path.is_file()
+
+
+def bands_of_product(folder: Path) -> list[Path]:
+    """Sentinel-2's bands below a folder, each where it is finest; beside IMG_DATA lie masks that have their names."""
+    below = [file for file in folder.rglob("*.jp2") if "IMG_DATA" in file.parts]
+    finest: dict[str, Path] = {}
+    for file in sorted(below):
+        finest.setdefault(re.sub(r"_\d0m$", "", file.stem), file)
+    return list(finest.values())
+
+
 def sensor_of(*texts: str) -> str | None:
     """The kind of sensor that texts name: parts of paths, values of tags; None when none or several do."""
     words = [word for text in texts for word in re.split(r"[\s/\\]+", text.lower()) if word]
@@ -97,7 +112,7 @@ def sentinel_2_unit(baseline: str) -> Line:
 def _sentinel_2(file: Path, day: str, band: str) -> ProductFile:
     """A band as the product's metadata has it; by the product's name or date where that is not there."""
     for folder in list(file.absolute().parents)[:5]:
-        for name in ("MTD_MSIL2A.xml", "MTD_MSIL1C.xml"):
+        for name in _S2_METADATA:
             if (folder / name).is_file() and (
                 found := _read_sentinel_2(folder / name, band.upper().replace("B0", "B"))
             ):
