@@ -44,6 +44,22 @@ def crop(path: str = "delmarva") -> NDArray[np.uint16]:
     return raster.read(Window(600, 600, 300, 300))[0]
 
 
+@pytest.mark.parametrize(("pixel", "is_told"), [(10.0, True), (0.45, True), (0.35, False), (0.1, False)])
+def test_imagery_that_is_much_coarser_than_its_model_is_told_of(tmp_path: Path, pixel: float, is_told: bool) -> None:
+    path = write_raster(
+        tmp_path / "a.tif", np.full((3, 8, 8), 99, np.uint8), transform=Affine(pixel, 0, 440_000, 0, -pixel, 4_199_000)
+    )
+    raster = open_imagery(str(path), resolution=0.2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", GeosegWarning)
+        note = check_values(raster, model(0, 255)).note
+    assert [str(item.message) for item in caught] == ([note] if is_told else [])
+    if pixel == 10:
+        assert note is not None
+        assert "imagery of 10 m is read at 0.2 m for model 'net', 2,500 times as many pixels" in note
+        assert "--resolution 10 " in note
+
+
 def opened(folder: Path, pixels: NDArray[Any], **more: Any) -> Raster:
     return open_imagery(str(write_raster(folder / "scene.tif", pixels, **more)))
 

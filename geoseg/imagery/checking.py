@@ -1,4 +1,4 @@
-"""Whether the numbers of imagery are those that a model is meant for: looked at before anything is mapped."""
+"""Whether numbers and pixels of imagery are those that a model is meant for: looked at before anything is mapped."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from geoseg.errors import GeosegWarning, RasterError
 from geoseg.grid import Window
 from geoseg.models.spec import ModelSpec
 from geoseg.models.value_ranges import expected_ranges
-from geoseg.raster import Raster
+from geoseg.raster import Raster, ground_resolution
 from geoseg.raster.values import Values, find_doubt, sample_values
+
+MAGNIFIED = 2.0
+"""How many times coarser than the grid it is read on imagery may be without a word; bands of 20 m beside 10 m are."""
+
+LOOKED_AT = 64
+"""Files whose pixels are measured."""
 
 
 def check_values(
     raster: Raster, spec: ModelSpec, *, cores: Sequence[Window] | None = None, is_given: bool = False
 ) -> Values:
-    """Look at a few windows of imagery, and compare them with what a model is meant for.
+    """Look at pixels, and at a few windows, of imagery, and compare them with what a model is meant for.
 
     Parameters
     ----------
@@ -43,13 +49,30 @@ def check_values(
     Warns
     -----
     GeosegWarning
-        They may not be.
+        They may not be, or the imagery is much coarser than the model's resolution.
     """
     values = sample_values(raster, expected_ranges(spec), cores)
     doubt = find_doubt(values, raster, spec.name, is_given=is_given)
-    if doubt is None:
-        return values
-    if doubt.is_certain:
+    if doubt is not None and doubt.is_certain:
         raise RasterError(doubt.sentence)
-    warnings.warn(doubt.sentence, GeosegWarning, stacklevel=3)
-    return replace(values, note=doubt.sentence)
+    sentences = [*_coarse(raster, spec.name), *([] if doubt is None else [doubt.sentence])]
+    for sentence in sentences:
+        warnings.warn(sentence, GeosegWarning, stacklevel=3)
+    return replace(values, note=" ".join(sentences))
+
+
+def _coarse(raster: Raster, name: str) -> list[str]:
+    """What there is to say of imagery whose finest pixels are much larger than those that the model sees."""
+    resampled = [piece.source.geobox for piece in raster.pieces if piece.resampled is not None]
+    if raster.is_plain or raster.crs is None or not resampled or len(resampled) < len(raster.pieces):
+        return []
+    finest = min(min(ground_resolution(geobox)) for geobox in resampled[:: -(-len(resampled) // LOOKED_AT)])
+    seen = max(raster.resolution)
+    if finest <= MAGNIFIED * seen:
+        return []
+    times = (finest / seen) ** 2
+    return [
+        f"imagery of {finest:.3g} m is read at {seen:.3g} m for model '{name}', {times:,.0f} times as many pixels without "
+        f"the detail that it looks for; give finer imagery, a model of about {finest:.3g} m, or --resolution {finest:.3g} "
+        "to map it as it is."
+    ]
