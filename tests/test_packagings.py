@@ -30,6 +30,8 @@ from geoseg.raster.bands import FileBand, match_bands
 from tests.rasters import write_raster
 from tests.test_detr import save_detr
 from tests.test_item import check_schema
+from tests.test_maskrcnn_exported import drawn
+from tests.test_maskrcnn_exported import save_constants as save_found
 from tests.test_yolo import ULTRALYTICS, Drawn, save_constants
 from tests.trained import (
     GEOAI,
@@ -560,6 +562,10 @@ BUILT: dict[str, Callable[[Path], Path]] = {
     "ONNX without metadata": lambda folder: save_onnx(folder / "bare.onnx", {}),
     "ONNX of YOLO, a segmentation network (v5, v8 to v11, 26)": lambda folder: save_yolo(folder / "best.onnx"),
     "ONNX of YOLO without masks": lambda folder: save_yolo(folder / "boxes.onnx", outputs=1),
+    "ONNX of torchvision's Mask R-CNN": lambda folder: save_found(folder / "roofs.onnx", *drawn()),
+    "ONNX of a detector without masks (boxes, labels, scores)": lambda folder: save_found(
+        folder / "detector.onnx", *drawn()[:3]
+    ),
     "ONNX of a Deepness detector": lambda folder: save_onnx(folder / "cars.onnx", {"model_type": '"Detector"'}),
     "folder of transformers, a semantic network with its image processor": lambda folder: save_folder(folder / "s"),
     "folder of transformers, RF-DETR's segmentation network": lambda folder: saved_detr(folder / "rf-detr"),

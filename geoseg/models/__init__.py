@@ -85,8 +85,11 @@ FRAMEWORKS = {
 }
 """Families of files that hold their own graph, by framework."""
 
-FINDERS = {"onnx": Family("geoseg.models.yolo", ("onnxruntime", "torchvision"))}
-"""Families of files that hold their own graph and find objects, by framework."""
+FINDERS = {
+    "onnx/MaskRCNN": Family("geoseg.models.maskrcnn_exported", ("onnxruntime",)),
+    "onnx/*": Family("geoseg.models.yolo", ("onnxruntime", "torchvision")),
+}
+"""Families of files that hold their own graph and find objects, by framework and architecture; the first that fits."""
 
 _COMPACT = ("torchvision", "segmentation-models-pytorch", "timm")
 _SAM = ("transformers", "scipy")
@@ -441,7 +444,13 @@ def _installed_families() -> dict[str, Family]:
 def _exported_family(spec: ModelSpec) -> Family | None:
     """The family of a file that holds its own graph; None for other frameworks."""
     finds_objects = spec.task != SEMANTIC and spec.watershed is None
-    return (FINDERS.get(spec.framework) if finds_objects else None) or FRAMEWORKS.get(spec.framework)
+    return (_finder(spec) if finds_objects else None) or FRAMEWORKS.get(spec.framework)
+
+
+def _finder(spec: ModelSpec) -> Family | None:
+    """The family of a file that finds objects."""
+    name = f"{spec.framework}/{spec.architecture}"
+    return next((family for pattern, family in FINDERS.items() if fnmatchcase(name, pattern)), None)
 
 
 def _family(spec: ModelSpec) -> Family:

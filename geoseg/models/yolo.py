@@ -109,7 +109,8 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
         found = ", ".join(f"{item.name} {item.shape}" for item in session.get_outputs())
         raise ModelError(
             f"model '{spec.name}' gives {found} where objects (n, numbers, object) and prototypes (n, coefficient, y, "
-            "x) of their masks are expected; export a segmentation network of YOLO as ONNX."
+            "x) of their masks are expected; export a segmentation network of YOLO as ONNX, or set mlm:architecture to "
+            "MaskRCNN where it is one."
         )
     names = [outputs[OBJECTS], outputs[PROTOTYPES]]
 

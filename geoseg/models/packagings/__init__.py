@@ -25,6 +25,7 @@ from geoseg.models.packagings.exported import is_torchscript, read_exported, rea
 from geoseg.models.packagings.folders import read_config, read_smp, read_transformers
 from geoseg.models.packagings.gaps import Gaps
 from geoseg.models.packagings.graph import read_onnx
+from geoseg.models.packagings.maskrcnn import is_maskrcnn, read_maskrcnn
 from geoseg.models.packagings.yolo import is_yolo, read_yolo
 from geoseg.models.stac import VERSION, Json, read_json, relative, write_json
 from geoseg.models.state_dicts import PICKLES
@@ -53,6 +54,7 @@ class Packaging:
 
 PACKAGINGS = (
     Packaging(is_yolo, read_yolo),
+    Packaging(is_maskrcnn, read_maskrcnn),
     Packaging(lambda path: path.suffix.lower() == ".onnx", read_onnx),
     Packaging(lambda path: path.suffix.lower() == ".pt2", read_exported),
     Packaging(is_torchscript, read_torchscript, run_torchscript),

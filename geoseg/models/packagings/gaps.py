@@ -92,7 +92,7 @@ def _scaling(text: str, bands: int) -> list[Json]:
 
 def _classes(names: Sequence[str], contents: Contents) -> Classes:
     """Values and names: of a single score the class, or background and the class; else numbered as the packaging's."""
-    fitting = (1, 2) if contents.scores == 1 else (contents.scores,)
+    fitting = (1, 2) if contents.scores == 1 else (len(contents.classes) if contents.scores < 0 else contents.scores,)
     if len(names) not in fitting or len(set(names)) != len(names):
         wanted = " or ".join(str(count) for count in fitting)
         raise CatalogError(f"classes has the names {', '.join(names)} and the network {wanted}; name each once.")
