@@ -72,7 +72,7 @@ def _coarse(raster: Raster, name: str) -> list[str]:
         return []
     times = (finest / seen) ** 2
     return [
-        f"imagery of {finest:.3g} m is read at {seen:.3g} m for model '{name}', {times:,.0f} times as many pixels without "
-        f"the detail that it looks for; give finer imagery, a model of about {finest:.3g} m, or --resolution {finest:.3g} "
-        "to map it as it is."
+        f"imagery of {finest:.3g} m is read at {seen:.3g} m for model '{name}', {times:,.0f} times as many pixels "
+        f"without the detail that it looks for; give finer imagery, a model of about {finest:.3g} m, or --resolution "
+        f"{finest:.3g} to map it as it is."
     ]
