@@ -19,12 +19,14 @@ from pydantic_core import PydanticUndefined
 
 from geoseg.options import (
     RESUMABLE,
+    CompareOptions,
     EvaluationOptions,
     ImageryOptions,
     Option,
     Options,
     OutlineOptions,
     Polygonizing,
+    ShapeOptions,
     TrainOptions,
     WorkerOptions,
     Workflow,
@@ -73,7 +75,8 @@ class Signature:
 
 SIGNATURES = {
     "WorkerArguments": Signature(WorkerOptions),
-    "OutlineArguments": Signature(OutlineOptions),
+    "ShapeArguments": Signature(ShapeOptions),
+    "OutlineArguments": Signature(OutlineOptions, bases=("ShapeArguments",)),
     "ImageryArguments": Signature(ImageryOptions, without=GIVEN),
     "ResumeArguments": Signature(
         Workflow, without=[key for key in Workflow.model_fields if key not in RESUMABLE], bases=("WorkerArguments",)
@@ -83,6 +86,7 @@ SIGNATURES = {
         Polygonizing, without=("input", "output"), bases=("WorkerArguments", "OutlineArguments")
     ),
     "EvaluateArguments": Signature(EvaluationOptions),
+    "CompareArguments": Signature(CompareOptions, bases=("WorkerArguments", "ShapeArguments")),
     "TrainArguments": Signature(TrainOptions),
 }
 """Keyword arguments of functions, by the name of their type; bases come first."""
@@ -149,6 +153,7 @@ SECTIONS: list[tuple[str, str, type[Options], Sequence[str] | None]] = [
     ("Continued runs", "`geoseg resume`, `geoseg.resume`.", Workflow, RESUMABLE),
     ("Polygons of label rasters", "`geoseg polygonize`, `geoseg.polygonize`.", Polygonizing, None),
     ("Evaluations", "`geoseg evaluate`, `geoseg.evaluate`.", EvaluationOptions, None),
+    ("Comparisons", "`geoseg compare`, `geoseg.compare`.", CompareOptions, None),
     ("Trainings", "`geoseg train`, `geoseg.train`; each replaces the recipe's.", TrainOptions, None),
     (
         "Training recipes",

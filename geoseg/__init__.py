@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from geoseg import errors
     from geoseg.catalog import list_imagery, list_models
+    from geoseg.comparison import compare
     from geoseg.evaluation import evaluate
     from geoseg.imagery import open_imagery
     from geoseg.lazy import segment
@@ -32,6 +33,7 @@ _HOMES = {
     "RunResult": "geoseg.workflow",
     "Scaling": "geoseg.models.spec",
     "Workflow": "geoseg.workflow",
+    "compare": "geoseg.comparison",
     "evaluate": "geoseg.evaluation",
     "list_imagery": "geoseg.catalog",
     "list_models": "geoseg.catalog",
@@ -53,6 +55,7 @@ __all__ = [
     "RunResult",
     "Scaling",
     "Workflow",
+    "compare",
     "errors",
     "evaluate",
     "list_imagery",

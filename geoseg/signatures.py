@@ -30,18 +30,12 @@ class WorkerArguments(TypedDict, total=False):
     """Times that a failed block is tried again."""
 
 
-class OutlineArguments(TypedDict, total=False):
-    """Of `geoseg.options.OutlineOptions`."""
-
-    classes: str | Sequence[int | str] | None
-    """Classes to write as polygons, by name or value, such as water,trees or 1,3 (default: all)."""
+class ShapeArguments(TypedDict, total=False):
+    """Of `geoseg.options.ShapeOptions`."""
 
     min_area: float | None
     """Minimum mapping unit in m2: smaller polygons are merged into the neighbouring class with the longest shared
     border; smaller objects are dropped."""
-
-    keep_classes: str | Sequence[int | str] | None
-    """Classes whose polygons are kept whatever their size, by name or value."""
 
     simplify: float | None
     """Maximum distance in CRS units between a simplified boundary and the pixels'; neighbours still share boundaries. 0
@@ -50,15 +44,25 @@ class OutlineArguments(TypedDict, total=False):
     simplify_method: Literal["douglas-peucker", "visvalingam-whyatt"] | None
     """Simplification method; visvalingam-whyatt looks smoother."""
 
-    regularize: bool | None
-    """Regularize outlines of buildings: straight walls, most at right angles, within simplify of the pixels (1.5 pixels
-    unless given)."""
-
     connectivity: Literal[4, 8] | None
     """Pixels that touch at a corner only are two polygons (4) or one multipolygon (8)."""
 
     max_vertices: int | None
     """Cut polygons with more vertices along a fixed grid, so that memory stays flat."""
+
+
+class OutlineArguments(ShapeArguments, total=False):
+    """Of `geoseg.options.OutlineOptions`."""
+
+    classes: str | Sequence[int | str] | None
+    """Classes to write as polygons, by name or value, such as water,trees or 1,3 (default: all)."""
+
+    keep_classes: str | Sequence[int | str] | None
+    """Classes whose polygons are kept whatever their size, by name or value."""
+
+    regularize: bool | None
+    """Regularize outlines of buildings: straight walls, most at right angles, within simplify of the pixels (1.5 pixels
+    unless given)."""
 
     layer: str | None
     """Name of the polygon layer."""
@@ -281,6 +285,37 @@ class EvaluateArguments(TypedDict, total=False):
 
     resolution: float | None
     """Ground sampling distance in metres at which two vector files are rasterized."""
+
+
+class CompareArguments(WorkerArguments, ShapeArguments, total=False):
+    """Of `geoseg.options.CompareOptions`."""
+
+    task: Literal["semantic", "instance", "panoptic"] | None
+    """What to compare: classes of pixels (semantic), objects (instance), or both (panoptic) (default: found from the
+    inputs)."""
+
+    region: RegionLike | None
+    """Area to compare: a vector file of polygons, or bounds minx,miny,maxx,maxy with an optional CRS as fifth part
+    (default: all of the first map)."""
+
+    unchanged: bool | None
+    """Write polygons of pixels that kept their class too."""
+
+    iou: float | None
+    """Intersection over union from which an object counts as kept."""
+
+    class_column: str | None
+    """Column of the classes in vector files (default: class)."""
+
+    background: int | None
+    """Class of pixels that no polygon covers, or that a map declares as nodata (default: 0 for polygons without
+    classes)."""
+
+    resolution: float | None
+    """Ground sampling distance in metres at which two vector files are rasterized to compare their classes."""
+
+    block_size: int | None
+    """Size in px of the blocks: memory depends on it, the result does not."""
 
 
 class TrainArguments(TypedDict, total=False):

@@ -129,6 +129,8 @@ def test_an_address_is_refused_as_output(
         ["train", "train_land_cover", "--output", address],
         ["evaluate", "a.tif", "a.tif", "--json", address],
         ["evaluate", "a.tif", "a.tif", "--confusion", address],
+        *(["compare", "a.tif", "a.tif", option, address] for option in ("--json", "--matrix", "--picture")),
+        ["compare", "a.tif", "a.tif", address],
         ["catalog", "add", "a.tif", "--home", address],
         ["models", "add", "sentinel2-land-cover", "--home", address],
     ):

@@ -28,7 +28,7 @@ from geoseg.workflow import read_workflow
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"run": "Workflow", "plan": "Workflow", "polygonize": "Polygonizing", "evaluate": "EvaluationOptions"}
-COMMANDS |= {"train": "TrainOptions"}
+COMMANDS |= {"train": "TrainOptions", "compare": "CompareOptions"}
 
 
 def table_options(name: str) -> dict[str, TableOption]:
@@ -295,6 +295,7 @@ def test_mypy_finds_wrong_names_and_wrong_types(tmp_path: Path, monkeypatch: pyt
         'geoseg.polygonize("a.tif", "a.gpkg", connectivity=6)': "connectivity",
         'geoseg.evaluate("a.tif", "b.tif", task="semantics")': "task",
         'geoseg.evaluate("a.tif", "b.tif", ignored=[0])': "ignored",
+        'geoseg.compare("a.tif", "b.tif", min_aera=5)': "min_aera",
         'geoseg.train("recipe.yaml", devise="cpu")': "devise",
         'geoseg.segment("a.tif", "buildings", mosiac="first")': "mosiac",
         'geoseg.segment("a.tif", "buildings", mosaic="frist")': "mosaic",

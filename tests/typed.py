@@ -28,6 +28,7 @@ result = geoseg.run(
 again = geoseg.resume(result.output, workers=2, input=["a.tif", Path("b.tif")])
 layer = geoseg.polygonize("labels.tif", "polygons.gpkg", simplify=10, connectivity=8, keep_classes=[1, "water"])
 score = geoseg.evaluate("labels.tif", Path("truth.tif"), task="semantic", classes={1: "water"}, tolerance="2px")
+change = geoseg.compare("a.tif", Path("b.tif"), "out.gpkg", task="semantic", min_area=500, region=field, iou=0.6)
 trained = geoseg.train("train_land_cover", data=Path("data"), device="cuda:1", loaders=2)
 labels = geoseg.segment("scene.tif", "sentinel2-land-cover", mosaic="newest", tile_size=512, region=field)
 imagery = geoseg.open_imagery("scene.tif", bands=[1, 2], on_error="skip")
@@ -47,6 +48,7 @@ continued = geoseg.resume("out", input=array, model=network, spec=spec)
 maps = geoseg.segment(array, network, spec=spec, outputs=("labels", "confidence"))
 polygons = geoseg.polygonize(mapped.labels)
 scores = geoseg.evaluate(mapped, field)
+changed: gpd.GeoDataFrame = geoseg.compare(mapped, field).features
 known: list[str] = [item.name for item in geoseg.list_models()]
 files: list[tuple[str, ...]] = [item.paths for item in geoseg.list_imagery()]
 lazy: xr.DataArray = mapped.confidence

@@ -1,8 +1,11 @@
-"""The command that evaluates."""
+"""Commands that hold two maps side by side: evaluate and compare."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,31 +29,82 @@ if TYPE_CHECKING:
 @click.option("--confusion", metavar="PATH", help="PNG to draw the confusion matrix of a semantic evaluation to.")
 def evaluate(prediction: str, truth: str, json: str | None, confusion: str | None, **settings: Any) -> None:
     """Evaluate a prediction against ground truth: semantic, instance, panoptic or polygon metrics."""
-    from geoseg.evaluation import evaluate as compare
+    from geoseg import evaluation
 
-    for option, path in (("json", json), ("confusion", confusion)):
+    _check_paths(json=json, confusion=confusion)
+    with _counted() as progress:
+        result = evaluation.evaluate(prediction, truth, progress=progress, **given(settings))
+    say(f"{result.task}: {prediction} against {truth}")
+    _print(result.tables(), result.notes)
+    if json is not None:
+        result.write_json(json)
+    if confusion is not None:
+        result.write_confusion(confusion)
+
+
+@click.command(cls=Command, table="CompareOptions")
+@argument("first", "FIRST", "Raster, vector file, or folder of a run.")
+@argument("second", "SECOND", "The same of another date or model.")
+@argument("output", "OUTPUT", "GeoPackage to write the layers of changes to.", required=False)
+@click.option("--json", metavar="PATH", help="JSON file to write all numbers to.")
+@click.option("--matrix", metavar="PATH", help="CSV file to write the areas to, by class before and after.")
+@click.option("--picture", metavar="PATH", help="Picture to draw both maps and their changes to: .png, .jpg or .webp.")
+def compare(
+    first: str,
+    second: str,
+    output: str | None,
+    json: str | None,
+    matrix: str | None,
+    picture: str | None,
+    **settings: Any,
+) -> None:
+    """Compare two results, of two dates or models: from-to matrix, polygons of change, and objects."""
+    from geoseg import comparison
+    from geoseg.monitor import Monitor
+
+    _check_paths(json=json, matrix=matrix, picture=picture)
+    path = None if output is None else comparison.check_output(output)
+    with _counted() as progress:
+        result = comparison.compare(first, second, counting=progress, **given(settings))
+    say(f"{first} to {second}")
+    _print(result.tables(), result.notes)
+    if json is not None:
+        result.write_json(json)
+    if matrix is not None:
+        result.write_matrix(matrix)
+    if picture is not None:
+        result.draw(picture)
+    if path is not None:
+        started = perf_counter()
+        with Monitor(console) as monitor:
+            result.write(path, progress=monitor)
+            monitor.result([path], perf_counter() - started)
+
+
+def _check_paths(**paths: str | None) -> None:
+    """Refuse addresses before anything is counted."""
+    for option, path in paths.items():
         if path is not None:
             local_path(path, option)
+
+
+@contextmanager
+def _counted() -> Iterator[Callable[[int, int], None]]:
+    """Show how many windows are read."""
     bar = Progress(
         TextColumn("reading"), BarColumn(), TextColumn("{task.completed} of {task.total} windows"),
         TimeRemainingColumn(), console=errors, transient=True, disable=not errors.is_terminal,
     )  # fmt: skip
     with bar:
         row = bar.add_task("windows", total=None)
+        yield lambda done, total: bar.update(row, completed=done, total=total)
 
-        def progress(done: int, total: int) -> None:
-            bar.update(row, completed=done, total=total)
 
-        result = compare(prediction, truth, progress=progress, **given(settings))
-    say(f"{result.task}: {prediction} against {truth}")
-    for table in result.tables():
+def _print(tables: Iterable[Table], notes: Iterable[str]) -> None:
+    for table in tables:
         console.print(_drawn(table))
-    for note in result.notes:
+    for note in notes:
         say(f"note: {note}")
-    if json is not None:
-        result.write_json(json)
-    if confusion is not None:
-        result.write_confusion(confusion)
 
 
 def _drawn(table: Table) -> RichTable:

@@ -172,7 +172,7 @@ def evaluate(
             find_input(truth, "truth", wanted.truth_instances),
             find_input(prediction, "prediction", wanted.instances),
         )
-        region = None if wanted.region is None else read_region(wanted.region, crs=_bare_crs(wanted.region, *sides))
+        region = None if wanted.region is None else read_region(wanted.region, crs=bare_crs(wanted.region, *sides))
         task = wanted.task or find_task(*sides)
         scores = _TASKS[task](*sides, wanted, region, progress)
     return Evaluation(task, sides[1].path, sides[0].path, scores, wanted)
@@ -183,7 +183,7 @@ def _plain(key: str, value: Any) -> Any:
     return region_text(value) if key == "region" and value is not None else plain_value(value, key)
 
 
-def _bare_crs(region: RegionLike, *sides: EvaluationInput) -> CRS | None:
+def bare_crs(region: RegionLike, *sides: EvaluationInput) -> CRS | None:
     """The CRS of a geometry that says none: that of the first raster, the truth's before the prediction's."""
     rasters = (raster for side in sides for raster in (side.labels, side.instances) if raster is not None)
     return next((raster.crs for raster in rasters), None) if is_bare(region) else None

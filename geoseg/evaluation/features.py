@@ -59,6 +59,8 @@ class Features:
         Whether the values were made from words, so that they mean nothing by themselves.
     scores : NDArray or None
         float64, shape (feature,): how sure each is.
+    ids : NDArray or None
+        int64, shape (feature,): its ``instance`` where there is such a column, else its place in the file, from 1.
     """
 
     shapes: Shapes
@@ -69,6 +71,7 @@ class Features:
     names: dict[int, str] = field(default_factory=dict)
     worded: bool = False
     scores: Floats | None = None
+    ids: Integers | None = None
 
     def __len__(self) -> int:
         """Number of features."""
@@ -82,10 +85,16 @@ class Features:
 
     def take(self, chosen: NDArray[Any]) -> Features:
         """Some of the features."""
-        classes, scores = (None if column is None else column[chosen] for column in (self.classes, self.scores))
+        optional = self.classes, self.scores, self.ids
+        classes, scores, ids = (None if column is None else column[chosen] for column in optional)
         return replace(
-            self, shapes=self.shapes[chosen], vertices=self.vertices[chosen], classes=classes, scores=scores
+            self, shapes=self.shapes[chosen], vertices=self.vertices[chosen], classes=classes, scores=scores, ids=ids
         )  # fmt: skip
+
+    @property
+    def numbers(self) -> Integers:
+        """``ids``, or else places from 1."""
+        return np.arange(1, len(self) + 1) if self.ids is None else self.ids
 
     def reshaped(self, shapes: Shapes) -> Features:
         """The same features with other shapes, whose vertices are counted anew where they differ."""
@@ -160,7 +169,8 @@ def read_features(
     shapes = shapely.force_2d(table.geometry.to_numpy())
     scores = None if scored is None else _numbers(table[scored], scored, path)
     invalid = int(np.count_nonzero(~shapely.is_valid(shapes)))
-    return Features(areal(shapes), table.crs, count_vertices(shapes), invalid, classes, names, worded, scores)
+    vertices = count_vertices(shapes)
+    return Features(areal(shapes), table.crs, vertices, invalid, classes, names, worded, scores, _ids(table))
 
 
 def areal(shapes: Shapes) -> Shapes:
@@ -213,6 +223,15 @@ def _classes(table: gpd.GeoDataFrame, column: str | None) -> tuple[Integers | No
         [codes[str(word)] if here else NO_CLASS for word, here in zip(table[column], known, strict=True)]
     )
     return classes.astype(np.int64), {code: word for word, code in codes.items()}, True
+
+
+def _ids(table: gpd.GeoDataFrame) -> Integers:
+    """The instance of each feature, or else its place."""
+    ids = np.arange(1, len(table) + 1)
+    if INSTANCE in table.columns:
+        instances = pd.to_numeric(table[INSTANCE], errors="coerce")
+        ids = np.where(instances.notna(), instances.fillna(0), ids).astype(np.int64)
+    return ids
 
 
 def _names(table: gpd.GeoDataFrame, classes: Integers) -> dict[int, str]:

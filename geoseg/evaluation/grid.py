@@ -57,7 +57,7 @@ class EvaluationGrid:
 
     def windows(self) -> list[Window]:
         """The windows that hold something that counts; together they hold each pixel that does once."""
-        return [window for window in self._all_windows() if self._counts(window)]
+        return [window for window in self._all_windows() if self.counts(window)]
 
     def _all_windows(self) -> Iterator[Window]:
         height, width = self.geobox.shape
@@ -66,7 +66,8 @@ class EvaluationGrid:
             for x in range(0, width, cols):
                 yield Window(y, x, rows, cols).intersect(self.whole)
 
-    def _counts(self, window: Window) -> bool:
+    def counts(self, window: Window) -> bool:
+        """Whether something of a window may count."""
         return self.region is None or self.region.touches(window, self.geobox.affine)
 
     def inside(self, window: Window) -> NDArray[np.bool_]:

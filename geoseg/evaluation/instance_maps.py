@@ -65,8 +65,8 @@ class InstanceScores:
 
 
 @dataclass(frozen=True, eq=False)
-class _Given:
-    """An input on the grid."""
+class PlacedObjects:
+    """Objects of an input on the grid."""
 
     side: EvaluationInput
     source: ObjectSource
@@ -104,14 +104,14 @@ def evaluate_instances(
         layers = evaluate_layers(truth, prediction, settings, region)
         return InstanceScores(layers.objects, 0, 0, layers.notes)
     geobox = rasters[0].geobox
-    one, other = (_given(side, truth, geobox, settings) for side in (truth, prediction))
+    one, other = (place_objects(side, truth, geobox, settings) for side in (truth, prediction))
     grid = make_evaluation_grid(geobox, rasters, region)
     counts = count_objects(one.source, other.source, grid, ignore=_numbers(settings, truth), progress=progress)
     overlaps = counts.overlaps
     scale = 1.0 if grid.pixel_size is None else grid.pixel_size**2
     classed = (
-        _classed(one, overlaps.trues, overlaps.true_areas * scale, grid),
-        _classed(other, overlaps.found, overlaps.found_areas * scale, grid),
+        class_objects(one, overlaps.trues, overlaps.true_areas * scale, grid),
+        class_objects(other, overlaps.found, overlaps.found_areas * scale, grid),
     )
     scores, remarks = _scores(other, overlaps.found, settings)
     judged, notes = compare_classes(overlaps, classed, scores, settings)
@@ -120,7 +120,9 @@ def evaluate_instances(
     return InstanceScores(objects, counts.known, counts.compared, (*notes, *remarks))
 
 
-def _given(side: EvaluationInput, truth: EvaluationInput, geobox: GeoBox, settings: EvaluationOptions) -> _Given:
+def place_objects(
+    side: EvaluationInput, truth: EvaluationInput, geobox: GeoBox, settings: EvaluationOptions
+) -> PlacedObjects:
     """Bring the objects of an input onto the grid."""
     if side.instances is None:
         if side.layer is None:
@@ -128,13 +130,13 @@ def _given(side: EvaluationInput, truth: EvaluationInput, geobox: GeoBox, settin
         features = read_features(
             side.layer, side.role, class_column=settings.class_column, score_column=settings.score_column
         )
-        return _Given(side, PolygonObjects(Burnt(features, geobox), len(features)), features, None)
+        return PlacedObjects(side, PolygonObjects(Burnt(features, geobox), len(features)), features, None)
     placed = bring_onto(side.instances, geobox, (side.name, truth.name))
     labels = None if side.is_file or side.labels is None else bring_onto(side.labels, geobox, (side.name, truth.name))
-    return _Given(side, RasterObjects.of(placed), None, labels)
+    return PlacedObjects(side, RasterObjects.of(placed), None, labels)
 
 
-def _classed(given: _Given, numbers: Integers, sizes: Floats, grid: EvaluationGrid) -> Classed:
+def class_objects(given: PlacedObjects, numbers: Integers, sizes: Floats, grid: EvaluationGrid) -> Classed:
     """What classes the objects of an input have."""
     if given.features is not None:
         values = None if given.features.classes is None else given.features.classes[numbers - 1]
@@ -145,7 +147,7 @@ def _classed(given: _Given, numbers: Integers, sizes: Floats, grid: EvaluationGr
     return Classed(given.side, sizes, values, read_legend(given.labels).names)
 
 
-def _scores(given: _Given, numbers: Integers, settings: EvaluationOptions) -> tuple[Floats | None, list[str]]:
+def _scores(given: PlacedObjects, numbers: Integers, settings: EvaluationOptions) -> tuple[Floats | None, list[str]]:
     """How sure the prediction is of each of its objects, and what a person should know of that."""
     if given.features is None:
         return find_scores(given.side, numbers, settings)

@@ -106,6 +106,15 @@ class LabelPair:
     naming: Naming
     unclassed: str | None = None
 
+    def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Class indices of a window, uint8 (y, x), of truth and prediction; 255 = no class, or beyond the region."""
+        inside = self.grid.inside(window)
+        sides = []
+        for side, source in ((TRUTH, self.truth), (PREDICTION, self.prediction)):
+            values, mask = source.read(window)
+            sides.append(self.naming.indices(side, values, mask & inside))
+        return sides[TRUTH], sides[PREDICTION]
+
     def check_classes(self, values: Collection[int | None]) -> None:
         """Refuse polygons without classes, which stand for the class 1, where there are other classes than 1 and 0.
 
@@ -129,9 +138,16 @@ class LabelPair:
 
 
 def pair_labels(
-    truth: EvaluationInput, prediction: EvaluationInput, settings: EvaluationOptions, region: Region | None
+    truth: EvaluationInput,
+    prediction: EvaluationInput,
+    settings: EvaluationOptions,
+    region: Region | None,
+    *,
+    fills: tuple[bool, bool] = (False, True),
 ) -> LabelPair:
     """Bring the classes of two inputs onto one grid: the truth's grid, or the prediction's where that is the raster.
+
+    ``fills`` says of which raster, the truth's and the prediction's, a background takes the place of nodata.
 
     Raises
     ------
@@ -145,8 +161,9 @@ def pair_labels(
         for given, side in zip(sides, (truth, prediction), strict=True)
     ]
     grid = make_evaluation_grid(geobox, [item for item in placed if isinstance(item, Raster)], region)
-    one = _source(placed[TRUTH], geobox, settings.background, fills=False)
-    other = _source(placed[PREDICTION], geobox, settings.background, fills=True)
+    one, other = (
+        _source(item, geobox, settings.background, fills=fill) for item, fill in zip(placed, fills, strict=True)
+    )
     names = [read_legend(item).names if isinstance(item, Raster) else item.names for item in placed]
     naming = Naming(names[0], names[1], settings.classes, settings.ignore)
     check_words(naming, truth, prediction, [isinstance(item, Features) and item.worded for item in placed])
@@ -196,7 +213,7 @@ def _grid_of(truth: Raster | Features, prediction: Raster | Features, settings: 
 
 
 def _source(given: Raster | Features, geobox: GeoBox, background: int | None, *, fills: bool) -> ClassReader:
-    """Values of an input; a background is for pixels of no polygon, and fills a prediction's raster."""
+    """Values of an input; a background is for pixels of no polygon, and of a raster that it fills."""
     if isinstance(given, Raster):
         return RasterValues(given) if background is None or not fills else FilledValues.of(given, background)
     classes = given.classes

@@ -150,10 +150,7 @@ class Naming:
 
     def name(self, index: int) -> str:
         """What a class is called: its name on either side, else its value."""
-        key = self._keys[index]
-        if isinstance(key, str):
-            return key
-        return next((names[key] for names in self._names if key in names), str(key))
+        return self._called(self._keys[index])
 
     def value(self, index: int) -> int | None:
         """The value of a class in the truth, or else in the prediction; None where several are one class."""
@@ -162,6 +159,16 @@ class Naming:
     def is_other(self, index: int) -> bool:
         """Whether an index stands for all classes that were not asked for."""
         return self._wanted is not None and self._keys[index] == OTHER and OTHER not in self._wanted
+
+    def values(self, side: int) -> dict[int, int]:
+        """The value of each class that a side has, by its index; of several values of a class the lowest."""
+        seen = np.flatnonzero((self._tables[side] != _UNSEEN) & (self._tables[side] != IGNORE)).tolist()
+        return {int(self._tables[side][value]): value for value in reversed(seen)}
+
+    def unmatched(self, side: int) -> tuple[str, ...]:
+        """Classes of a side that the other side, which names its own, does not have."""
+        mine, others = ({self._key(number, value) for value in self._known(number)} for number in (side, 1 - side))
+        return tuple(map(self._called, sorted(mine - others, key=str))) if self._names[1 - side] else ()
 
     def share(self, first: Iterable[int], second: Iterable[int]) -> bool:
         """Whether values of the truth and of the prediction have a class in common."""
@@ -176,6 +183,15 @@ class Naming:
             one, other = (", ".join(sorted(set(names.values()))[:5]) for names in self._names)
             notes.append(f"no class name occurs in both inputs: the truth has {one}, the prediction {other}")
         return tuple(notes)
+
+    def _called(self, key: Key) -> str:
+        if isinstance(key, str):
+            return key
+        return next((names[key] for names in self._names if key in names), str(key))
+
+    def _known(self, side: int) -> set[int]:
+        """Values that have a name on a side, or were seen there."""
+        return {*self._names[side], *np.flatnonzero(self._tables[side] != _UNSEEN).tolist()}
 
     def _value(self, index: int) -> int:
         key = self._keys[index]

@@ -134,8 +134,8 @@ def evaluate_layers(
     """
     if settings.ignore:
         raise EvaluationError(f"features of {truth.name} cannot be ignored; leave them out, or choose by --classes")
-    one, other = metric_features(_read(truth, settings), _read(prediction, settings))
-    one, other = _cut(one, region), _cut(other, region)
+    one, other = metric_features(read_layer(truth, settings), read_layer(prediction, settings))
+    one, other = cut_features(one, region), cut_features(other, region)
     overlaps = overlap_shapes(one.shapes, other.shapes)
     classed = (
         Classed(truth, overlaps.true_areas, one.classes, one.names, one.worded),
@@ -180,13 +180,14 @@ def overlap_shapes(trues: Shapes, found: Shapes) -> Overlaps:
     )
 
 
-def _read(side: EvaluationInput, settings: EvaluationOptions) -> Features:
+def read_layer(side: EvaluationInput, settings: EvaluationOptions) -> Features:
+    """The features of an input, with the columns that options name."""
     if side.layer is None:
         raise EvaluationError(f"{side.name} has no features; give a vector file, or the task 'instance'")
     return read_features(side.layer, side.role, class_column=settings.class_column, score_column=settings.score_column)
 
 
-def _cut(features: Features, region: Region | None) -> Features:
+def cut_features(features: Features, region: Region | None) -> Features:
     """What lies in a region."""
     if region is None:
         return features

@@ -19,7 +19,7 @@ from geoseg.evaluation.classes import IGNORE, Scores, confusion, ratio
 from geoseg.evaluation.grid import EvaluationGrid
 from geoseg.evaluation.inputs import EvaluationInput
 from geoseg.evaluation.label_sources import LabelPair, pair_labels
-from geoseg.evaluation.naming import CAPACITY, PREDICTION, TRUTH, Naming
+from geoseg.evaluation.naming import CAPACITY, Naming
 from geoseg.evaluation.objects import Progress
 from geoseg.evaluation.report import Table
 from geoseg.grid import Window
@@ -242,12 +242,7 @@ def _read(pair: LabelPair, window: Window, margin: int) -> tuple[NDArray[np.uint
     """Class indices of a window and its surroundings, and where the window lies in them."""
     wide = Window(window.y - margin, window.x - margin, window.height + 2 * margin, window.width + 2 * margin)
     seen = wide.intersect(pair.grid.whole)
-    inside = pair.grid.inside(seen)
-    sides = []
-    for side, source in ((TRUTH, pair.truth), (PREDICTION, pair.prediction)):
-        values, mask = source.read(seen)
-        sides.append(pair.naming.indices(side, values, mask & inside))
-    return sides[0], sides[1], window.relative_to(seen)
+    return *pair.read(seen), window.relative_to(seen)
 
 
 def _pixels(settings: EvaluationOptions, grid: EvaluationGrid) -> float:

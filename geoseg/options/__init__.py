@@ -5,6 +5,7 @@ of these fields, so that a new option is one field here and the code that obeys 
 imported: the command line shows its help at once.
 """
 
+from geoseg.options.comparison import CompareOptions
 from geoseg.options.evaluation import LIMITS, EvaluationOptions
 from geoseg.options.table import Option, Options, given_options, options_of, read_options
 from geoseg.options.training import TrainOptions
@@ -22,6 +23,7 @@ from geoseg.options.workflow import (
     OutlineOptions,
     OutputOptions,
     Polygonizing,
+    ShapeOptions,
     TilingOptions,
     WorkerOptions,
     Workflow,
@@ -34,6 +36,7 @@ __all__ = [
     "RECORD",
     "RESUMABLE",
     "RUN_FILE",
+    "CompareOptions",
     "DeviceOptions",
     "EvaluationOptions",
     "ImageryOptions",
@@ -44,6 +47,7 @@ __all__ = [
     "OutlineOptions",
     "OutputOptions",
     "Polygonizing",
+    "ShapeOptions",
     "TilingOptions",
     "TrainOptions",
     "WorkerOptions",

@@ -185,20 +185,14 @@ class WorkerOptions(Options):
     """Times that a failed block is tried again."""
 
 
-class OutlineOptions(Options):
-    """What polygons look like."""
+class ShapeOptions(Options):
+    """What polygons of any labels look like."""
 
     panel: ClassVar[str] = "Polygons"
-
-    classes: Words | None = None
-    """Classes to write as polygons, by name or value, such as water,trees or 1,3 (default: all)."""
 
     min_area: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Minimum mapping unit in m2: smaller polygons are merged into the neighbouring class with the longest shared
     border; smaller objects are dropped."""
-
-    keep_classes: Words | None = None
-    """Classes whose polygons are kept whatever their size, by name or value."""
 
     simplify: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Maximum distance in CRS units between a simplified boundary and the pixels'; neighbours still share boundaries.
@@ -207,15 +201,27 @@ class OutlineOptions(Options):
     simplify_method: Literal["douglas-peucker", "visvalingam-whyatt"] = "douglas-peucker"
     """Simplification method; visvalingam-whyatt looks smoother."""
 
-    regularize: bool = False
-    """Regularize outlines of buildings: straight walls, most at right angles, within simplify of the pixels (1.5
-    pixels unless given)."""
-
     connectivity: Annotated[Literal[4, 8], BeforeValidator(whole)] = 4
     """Pixels that touch at a corner only are two polygons (4) or one multipolygon (8)."""
 
     max_vertices: PositiveInt | None = 1_000_000
     """Cut polygons with more vertices along a fixed grid, so that memory stays flat."""
+
+
+class OutlineOptions(ShapeOptions):
+    """What polygons look like, and which are written."""
+
+    panel: ClassVar[str] = "Polygons"
+
+    classes: Words | None = None
+    """Classes to write as polygons, by name or value, such as water,trees or 1,3 (default: all)."""
+
+    keep_classes: Words | None = None
+    """Classes whose polygons are kept whatever their size, by name or value."""
+
+    regularize: bool = False
+    """Regularize outlines of buildings: straight walls, most at right angles, within simplify of the pixels (1.5
+    pixels unless given)."""
 
     layer: str = "land_use"
     """Name of the polygon layer."""

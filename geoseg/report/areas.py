@@ -74,6 +74,14 @@ def class_areas(path: Path, frame: Frame) -> dict[int, ClassArea]:
     return {int(value): ClassArea(int(pixels[value]), float(areas[value])) for value in np.flatnonzero(pixels)}
 
 
+def ground_areas(window: Window, frame: Frame) -> NDArray[np.float64]:
+    """Area of each pixel of a window, float64 (y, x), m2: that of its cell."""
+    cell = _cell(frame)
+    rows, cols = (-(-length // side) for length, side in zip(window.shape, cell, strict=True))
+    areas = _pixel_areas(window, cell, frame).reshape(rows, cols)
+    return areas.repeat(cell[0], axis=0)[: window.height].repeat(cell[1], axis=1)[:, : window.width]
+
+
 class _Counting:
     """What several threads share: the windows that are left, and the sums.
 

@@ -86,6 +86,11 @@ class Panels:
             None if picture is None or np.isnan(picture.pixels).all() else stretched(picture.pixels),
         )
 
+    @property
+    def count(self) -> int:
+        """Number of panels."""
+        return 1 + (self.colors is not None) + (self.shapes is not None and len(self.shapes) > 0)
+
     def legend(self) -> list[tuple[LegendClass, str]]:
         """Classes that are to be seen, the largest first, with their part of the map or the number of objects."""
         counts = np.bincount(self.labels.ravel(), minlength=256)
@@ -107,7 +112,7 @@ class Panels:
             Width of lines, px.
         """
         imagery = self._imagery(shape)
-        labels = self._resized(self._painted_labels(), shape)
+        labels = resized(self._painted_labels(), shape)
         drawn = [("Imagery", imagery)] if imagery is not None else []
         drawn.append(("Classes", labels))
         if self.shapes is not None and len(self.shapes):
@@ -120,7 +125,7 @@ class Panels:
             return None
         colors, mask = self.colors
         shown = np.where(mask[..., None], colors, np.array(GROUND, np.uint8))
-        return self._resized(shown, shape, Image.Resampling.LANCZOS)
+        return resized(shown, shape, Image.Resampling.LANCZOS)
 
     def _painted_labels(self) -> Colors:
         """Labels in their colours; objects have edges, so that neighbours stay two."""
@@ -133,11 +138,6 @@ class Panels:
             painted[edges] = EDGE
         return painted
 
-    def _resized(self, colors: Colors, shape: Shape, finer: Image.Resampling = Image.Resampling.NEAREST) -> Image.Image:
-        """A picture in another size: averaged to a smaller one; pixels stay pixels, or not, in a larger one."""
-        picture = Image.fromarray(np.ascontiguousarray(colors))
-        return picture.resize(shape, Image.Resampling.BOX if shape[0] < picture.width else finer)
-
     def _outlined(self, ground: Image.Image, line: float) -> Image.Image:
         assert self.shapes is not None  # noqa: S101 - asked by the caller
         colors = {item.value: item.rgb for item in self.classes}
@@ -145,3 +145,9 @@ class Panels:
         scale = ground.width / width, ground.height / height
         chosen = [colors.get(int(value), EDGE) for value in self.shapes.columns["class"]]
         return draw_polygons(ground, self.shapes.polygons, chosen, scale, line=line, tint=TINT)
+
+
+def resized(colors: Colors, shape: Shape, finer: Image.Resampling = Image.Resampling.NEAREST) -> Image.Image:
+    """Colours as a picture of a size: averaged to a smaller one; pixels stay pixels, or not, in a larger one."""
+    picture = Image.fromarray(np.ascontiguousarray(colors))
+    return picture.resize(shape, Image.Resampling.BOX if shape[0] < picture.width else finer)

@@ -7,7 +7,7 @@ and marks are drawn by the modules beside it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image, ImageDraw
 
@@ -88,21 +88,59 @@ def write_preview(
     OutputError
         The picture cannot be written, or nobody knows how.
     """
-    ending = path.suffix.lower()
-    if ending not in FORMATS:
+    check_picture(path, width)
+    geobox = geobox_of(record)
+    panels = Panels.read(record, imagery, Frame.of(geobox, side=max(256, 2 * width // 3)))
+    shown = credit_of(record) if panels.colors is not None else ""
+    subtitle = f"mapped with {record.model['name']}" if title is None else ""
+    heading = title or subject_of(record), subtitle, shown if credit is None else credit
+    write_sheet(path, panels, width, *heading)
+    return path
+
+
+def check_picture(path: Path, width: int = UNIT) -> None:
+    """Refuse a picture of an unknown format, or of a width that none has.
+
+    Raises
+    ------
+    OutputError
+        It is one of these.
+    """
+    if path.suffix.lower() not in FORMATS:
         raise OutputError(
             f"the ending '{path.suffix}' of '{path}' is not a known picture format; use {', '.join(FORMATS)}."
         )
     if width not in WIDTHS:
         raise OutputError(f"a picture cannot be {width} px wide; give a width from {WIDTHS[0]} to {WIDTHS[-1]}.")
-    geobox = geobox_of(record)
-    panels = Panels.read(record, imagery, Frame.of(geobox, side=max(256, 2 * width // 3)))
-    shown = credit_of(record) if panels.colors is not None else ""
-    sheet = _Sheet(panels, width, title or subject_of(record), shown if credit is None else credit)
-    kind, options = FORMATS[ending]
-    picture = sheet.draw(f"mapped with {record.model['name']}" if title is None else "")
+
+
+class Shown(Protocol):
+    """What lies side by side on a picture; `Panels` are those of a run."""
+
+    @property
+    def frame(self) -> Frame:
+        """The grid of all panels."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Number of panels."""
+        ...
+
+    def legend(self) -> list[tuple[LegendClass, str]]:
+        """Classes, and what stands behind the name of each."""
+        ...
+
+    def draw(self, shape: tuple[int, int], line: float) -> list[tuple[str, Image.Image]]:
+        """Captions and panels of a width and height, with lines of a width, px."""
+        ...
+
+
+def write_sheet(path: Path, panels: Shown, width: int, title: str, subtitle: str = "", credit: str = "") -> None:
+    """Write panels side by side, with legend, scale bar and north, to a picture that `check_picture` allows."""
+    kind, options = FORMATS[path.suffix.lower()]
+    picture = _Sheet(panels, width, title, credit).draw(subtitle)
     write_file(path, lambda file: picture.save(file, kind, **options))
-    return path
 
 
 Entry = tuple[LegendClass, str, str, float, int]
@@ -114,7 +152,7 @@ class _Sheet:
 
     Parameters
     ----------
-    panels : Panels
+    panels : Shown
         What is shown.
     width : int
         Px.
@@ -122,13 +160,13 @@ class _Sheet:
         What stands above and below.
     """
 
-    def __init__(self, panels: Panels, width: int, title: str, credit: str) -> None:
+    def __init__(self, panels: Shown, width: int, title: str, credit: str) -> None:
         self.panels, self.width, self.title, self.credit = panels, width, title, credit
         self.unit = width / UNIT
         frame = panels.frame
         self.tall = frame.shape[0] * frame.aspect / frame.shape[1]
         self.is_stacked = 1 / self.tall > WIDE
-        self.count = 1 + (panels.colors is not None) + (panels.shapes is not None and len(panels.shapes) > 0)
+        self.count = panels.count
         across = 1 if self.is_stacked else self.count
         margin, gap = MARGIN * self.unit, GAP * self.unit
         room = (width - 2 * margin - (across - 1) * gap) / across

@@ -4,7 +4,7 @@ Knows tables of polygons; not where they come from, nor anything of rasters but 
 """
 
 from geoseg.vector.clipping import clip_features
-from geoseg.vector.geopackage import check_layer, drop_layer
+from geoseg.vector.geopackage import check_layer, drop_layer, holds_something
 from geoseg.vector.globe import every_reading, geographic_bounds
 from geoseg.vector.regions import (
     Region,
@@ -34,6 +34,7 @@ __all__ = [
     "every_reading",
     "geographic_bounds",
     "geographic_outline",
+    "holds_something",
     "is_bare",
     "place_region",
     "read_region",

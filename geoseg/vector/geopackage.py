@@ -59,7 +59,8 @@ def check_layer(path: Path, layer: str, columns: Collection[str] = OWN) -> None:
         if not _has(connection, "gpkg_contents"):
             raise LayerError(f"'{path}' is there and is no GeoPackage; choose another name for the file")
         present = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({_quoted(layer)})")}
-    if present and not present >= OWN & set(columns):
+    own = OWN & set(columns) or set(columns)
+    if present and not present >= own:
         raise LayerError(f"'{path}' has a layer '{layer}' that geoseg did not write; choose another name for the layer")
 
 

@@ -18,7 +18,7 @@ from xml.etree.ElementTree import Element, SubElement
 from geoseg.errors import VectorError
 
 COLUMN = "class"
-"""The column that says which colour a feature has."""
+"""The column that says which colour a feature has, unless a class names another."""
 
 QGIS = "3.28.0-Firenze"
 """The version whose QML this is; later ones read it."""
@@ -63,12 +63,14 @@ class StyledClass:
 
     Attributes
     ----------
-    value : int
-        In the column ``class``.
+    value : int or str
+        In the column.
     name : str
         In the legend.
     color : str
         ``"#rrggbb"``.
+    column : str
+        The column that says which colour a feature has; all classes of a style have the same.
 
     Raises
     ------
@@ -76,9 +78,10 @@ class StyledClass:
         The colour is not written so.
     """
 
-    value: int
+    value: int | str
     name: str
     color: str
+    column: str = COLUMN
 
     def __post_init__(self) -> None:
         if not _COLOR.fullmatch(self.color):
@@ -147,14 +150,16 @@ def qml(classes: Sequence[StyledClass]) -> str:
         XML.
     """
     root = Element("qgis", version=QGIS, styleCategories="Symbology")
+    column = next((item.column for item in classes), COLUMN)
     renderer = SubElement(
-        root, "renderer-v2", type="categorizedSymbol", attr=COLUMN, symbollevels="0", enableorderby="0",
+        root, "renderer-v2", type="categorizedSymbol", attr=column, symbollevels="0", enableorderby="0",
         forceraster="0", referencescale="-1",
     )  # fmt: skip
     categories, symbols = SubElement(renderer, "categories"), SubElement(renderer, "symbols")
     for number, item in enumerate(classes):
+        kind = "long" if isinstance(item.value, int) else "string"
         SubElement(
-            categories, "category", value=str(item.value), type="long", label=_text(item.name), symbol=str(number),
+            categories, "category", value=str(item.value), type=kind, label=_text(item.name), symbol=str(number),
             render="true",
         )  # fmt: skip
         symbols.append(_qml_symbol(str(number), item.color))
@@ -212,7 +217,7 @@ def _sld_rule(item: StyledClass) -> Element:
     rule = Element("se:Rule")
     SubElement(rule, "se:Name").text = _text(item.name)
     is_class = SubElement(SubElement(rule, "ogc:Filter"), "ogc:PropertyIsEqualTo")
-    SubElement(is_class, "ogc:PropertyName").text = COLUMN
+    SubElement(is_class, "ogc:PropertyName").text = item.column
     SubElement(is_class, "ogc:Literal").text = str(item.value)
     symbolizer = SubElement(rule, "se:PolygonSymbolizer")
     fill, stroke = SubElement(symbolizer, "se:Fill"), SubElement(symbolizer, "se:Stroke")

@@ -201,8 +201,9 @@ def write_features(
     chosen = check_format(path)
     if crs is None:
         raise CrsError(f"'{path}' cannot be written without a CRS; give the raster one")
-    if style is not None and styles.COLUMN not in columns:
-        raise VectorError(f"the style of '{path}' needs the column '{styles.COLUMN}'; write it, or leave out the style")
+    for item in style or ():
+        if item.column not in columns:
+            raise VectorError(f"the style of '{path}' needs the column '{item.column}'; write it, or omit the style")
     stream = FeatureStream(batches, CRS.from_user_input(crs), columns, geometry_type)
     check_layer(path, layer, columns)
     with _whole_or_not_at_all(path, partial(put_layer, layer=layer, style=style)) as unfinished:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -37,7 +38,7 @@ from geoseg.errors import BlockError, DamagedError, OutputError, WorkflowError
 from geoseg.files import local_path
 from geoseg.held import value_of
 from geoseg.monitor.watching import Progress, shown
-from geoseg.options import Polygonizing, read_options
+from geoseg.options import Polygonizing, WorkerOptions, read_options
 from geoseg.outlines import LabelRaster, OutlineFolder, OutlinePlan, write_outlines
 from geoseg.planning import RegionMask, core_count
 from geoseg.raster import Raster, check_labels, common_nodata, content, open_raster, read_legend
@@ -159,20 +160,12 @@ def polygonize(
     check_format(path, raster.crs)
     check_layer(path, wanted.layer)
     check_labels(raster, f"'{named(given)}'")
-    started = time.perf_counter()
     folder = RunFolder(path.with_name(f".{path.name}.geoseg"))
     arrays = sendable(raster, folder.path / "arrays")
     with folder.locked(), _kept_while_needed(folder), arrays as sent, shown(progress) as callback:
         plan, style, resumed = _plan(wanted, raster, sent, folder)
-        work = _Outlining(wanted, plan, style, path)
-        if client is not None:
-            result = _run_on(client, work, callback, resumed)
-        else:
-            count = min(wanted.workers or core_count(), plan.block_count)
-            with connect(wanted.scheduler, max(1, count), wanted.dashboard, predicting=False) as own:
-                result = _run_on(own, work, callback, resumed)
-        result.seconds["total"] = time.perf_counter() - started
-    return result
+        write = partial(write_outlines, path=path, layer=wanted.layer, style=style)
+        return run_outline(Outlining(wanted, plan, path, write, style), callback, client, resumed=resumed)
 
 
 @contextmanager
@@ -264,16 +257,52 @@ def _legend(raster: Raster) -> tuple[dict[int, str], list[StyledClass] | None]:
 
 
 @dataclass(frozen=True)
-class _Outlining:
-    """What is outlined, and where it goes; ``style`` are names and colours of the classes, in the legend's order."""
+class Outlining:
+    """What is outlined, and where it goes.
 
-    wanted: Polygonizing
+    Attributes
+    ----------
+    wanted : WorkerOptions
+        Where the work is done.
+    plan : OutlinePlan
+        The labels, in a folder that is ready.
+    path : Path
+        The file.
+    write : callable
+        Writes it from the plan, on a worker, and returns the number of features.
+    style : list of StyledClass, optional
+        Names and colours of the labels, in the legend's order.
+    """
+
+    wanted: WorkerOptions
     plan: OutlinePlan
-    style: list[StyledClass] | None
     path: Path
+    write: Callable[[OutlinePlan], int]
+    style: list[StyledClass] | None = None
 
 
-def _run_on(client: Client, work: _Outlining, progress: ProgressCallback, resumed: bool) -> PolygonizeResult:
+def run_outline(
+    work: Outlining, progress: ProgressCallback, client: Client | None = None, *, resumed: bool = False
+) -> PolygonizeResult:
+    """Outline labels, on workers that are already there or on those that its options name.
+
+    Raises
+    ------
+    BlockError
+        Some blocks failed after every retry.
+    """
+    started, wanted = time.perf_counter(), work.wanted
+    if client is not None:
+        result = _run_on(client, work, progress, resumed)
+    else:
+        count = min(wanted.workers or core_count(), work.plan.block_count)
+        with connect(wanted.scheduler, max(1, count), wanted.dashboard, predicting=False) as own:
+            result = _run_on(own, work, progress, resumed)
+    result.seconds["total"] = time.perf_counter() - started
+    return result
+
+
+def _run_on(client: Client, work: Outlining, progress: ProgressCallback, resumed: bool) -> PolygonizeResult:
     """Say that an outline begins, and run it; what of an earlier start is damaged is removed, and made again, once."""
     plan, (height, width) = work.plan, work.plan.raster_shape
     title = f"{'continuing' if resumed else 'outlining'} {width:,} x {height:,} px, {plan.block_count} blocks"
@@ -290,10 +319,9 @@ def _run_on(client: Client, work: _Outlining, progress: ProgressCallback, resume
         return _outline(client, work, progress)
 
 
-def _outline(client: Client, work: _Outlining, progress: ProgressCallback) -> PolygonizeResult:
+def _outline(client: Client, work: Outlining, progress: ProgressCallback) -> PolygonizeResult:
     """Trace and join, then write."""
-    wanted, plan, path = work.wanted, work.plan, work.path
-    outcome = outline(plan, client, retries=wanted.retries, progress=progress)
+    outcome = outline(work.plan, client, retries=work.wanted.retries, progress=progress)
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))
         kind = DamagedError if outcome.is_damaged else BlockError
@@ -302,9 +330,9 @@ def _outline(client: Client, work: _Outlining, progress: ProgressCallback) -> Po
             "fix the cause and run the same command again."
         )
     done = time.perf_counter()
-    progress(Writing(path))
-    writing = attempt, hear, write_outlines, plan, path, wanted.layer, work.style
-    ((count, warned),) = results_of(client, [client.submit(*writing, pure=False, retries=wanted.retries)])
+    progress(Writing(work.path))
+    writing = attempt, hear, work.write, work.plan
+    ((count, warned),) = results_of(client, [client.submit(*writing, pure=False, retries=work.wanted.retries)])
     warn_here(warned)
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
-    return PolygonizeResult(path, int(count), outcome, seconds)
+    return PolygonizeResult(work.path, int(count), outcome, seconds)

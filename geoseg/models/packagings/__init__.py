@@ -238,7 +238,7 @@ def _input(contents: Contents) -> Json:
 
 def _output(contents: Contents) -> Json:
     classes = [
-        {"value": value, "name": name, "description": name, "color_hint": _color(position, name)}
+        {"value": value, "name": name, "description": name, "color_hint": color_of(position, name)}
         for position, (value, name) in enumerate(contents.classes)
     ]
     return {
@@ -249,7 +249,7 @@ def _output(contents: Contents) -> Json:
     }
 
 
-def _color(position: int, name: str) -> str:
+def color_of(position: int, name: str) -> str:
     """A colour for a class that has none: hues turned by the golden section, grey for background."""
     if is_background_name(name):
         return ADDED.color.removeprefix("#")
