@@ -135,6 +135,11 @@ def write_file(path: Path, write: Callable[[Path], object], *, durable: bool = T
         raise _unwritable(path, error) from error
 
 
+def cache_home(kind: str) -> Path:
+    """The folder of what is downloaded and may be downloaded again, by the XDG convention."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geoseg" / kind
+
+
 def refuse_folder(path: Path) -> None:
     """Refuse to write a file where a folder lies, which may be somebody's.
 

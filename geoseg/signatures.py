@@ -82,6 +82,9 @@ class ImageryArguments(TypedDict, total=False):
     nodata: float | Literal["none"] | None
     """Value of pixels without data, in place of the declared one; none: every value is data (default: as declared)."""
 
+    zoom: int | None
+    """Zoom of a tile service (default: the coarsest that is as fine as the resolution)."""
+
     collections: str | Sequence[str] | None
     """Ids of the STAC collections to search (default: all)."""
 
@@ -112,8 +115,12 @@ class ResumeArguments(WorkerArguments, total=False):
     """Of `geoseg.options.Workflow`."""
 
     input: ImageryLike | None
-    """Raster, several rasters, folder, glob pattern, name in the catalog, or STAC item, collection, catalog or API. In
-    YAML and Python also one file per band: {red: red.tif, nir: nir.tif}; in Python also arrays of xarray."""
+    """Raster, several rasters, folder, glob pattern, name in the catalog, STAC item, collection, catalog or API, or
+    tile service such as https://host/{z}/{x}/{y}.png. In YAML and Python also one file per band: {red: red.tif, nir:
+    nir.tif}; in Python also arrays of xarray."""
+
+    attribution: str | None
+    """Whose imagery it is, and its terms, for run.json and item.json (default: as a tile service says)."""
 
     report: bool | None
     """Write report.html: the map, areas, timings and memory on one page."""

@@ -28,6 +28,7 @@ from geoseg.planning import Plan
 from geoseg.planning.sharing import ASSISTING
 from geoseg.probabilities import Pixels
 from geoseg.raster.options import configured
+from geoseg.raster.tile_cache import take_repeated
 from geoseg.segmentation import (
     Prediction,
     by_class,
@@ -94,6 +95,11 @@ class Job(steps.Job):
         torch.set_num_threads(1)
         with self._opening:
             return self._opened[0]
+
+    def tell_repeated(self) -> None:
+        """Tell the client which servers were busy, and how many requests were repeated since it was told last."""
+        if repeated := take_repeated():
+            self._tell(repeated)
 
     @property
     def warnings(self) -> list[str]:
@@ -222,6 +228,7 @@ def predict(job: Job, place: Place, _: Collection[Step]) -> Written:
         digests += folder.strips.write(block, prediction.strips, waiting - {"draft"})
     if thumbnail is not None:  # no marker speaks of it: one that is lost repeats no block
         write_arrays(folder.thumbnail(*place), folder.state, thumbnail.arrays())
+    job.tell_repeated()
     return Written(digests)
 
 

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = {path.stem: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 
 PARSED = {
+    "tiles": "a server, see test_tiles",
     "cluster": "a cluster of other machines",
     "families": "a package, see test_third_party_families",
     "training": "a recipe and data of one's own",

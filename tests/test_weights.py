@@ -23,12 +23,12 @@ import torch
 from safetensors.torch import save_file
 
 from geoseg.errors import WeightsError
+from geoseg.files import cache_home
 from geoseg.models import Band, ClassSpec, ModelSpec, load_model
 from geoseg.models.safety import clean_exported
 from geoseg.models.state_dicts import read_state
 from geoseg.models.weights import (
     UNKNOWN_BYTES,
-    cache_home,
     expected_size,
     hub_name,
     is_folder,
@@ -282,7 +282,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def cached() -> list[str]:
-    return [path.name for path in cache_home().rglob("*") if path.is_file()]
+    return [path.name for path in cache_home("weights").rglob("*") if path.is_file()]
 
 
 def test_an_address_is_downloaded_once(server: Server) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -22,6 +23,7 @@ from geoseg.outlines import OutlineJob, OutlinePlan, is_compiled
 from geoseg.outlines.job import warm_up
 from geoseg.outlines.resuming import kept_nodes
 from geoseg.planning import Plan
+from geoseg.raster.tile_cache import COUNT, take_repeated
 from geoseg.stages import OUTLINES, RUN, Scope, Stage, stages_of
 from geoseg.steps import Job
 from geoseg.store import RunFolder
@@ -163,9 +165,19 @@ def _run(
         schedule.start()
         flow.run(schedule.fill)
         told = flow.outcome.warnings
-        told += warn_here(sentence for sentence in chain.from_iterable(heard) if sentence not in told)
+        sentences = _counted(chain(*heard, take_repeated()))
+        told += warn_here(sentence for sentence in sentences if sentence not in told)
         flow.outcome.wall = {"open": opened - started, "blocks": time.perf_counter() - opened}
     return flow.outcome
+
+
+def _counted(told: Iterable[str | tuple[str, int]]) -> list[str]:
+    """Sentences that workers say, once each; those of something that is counted with the sum."""
+    sums: Counter[str] = Counter()
+    for item in told:
+        sentence, count = (item, 0) if isinstance(item, str) else item
+        sums[sentence] += count
+    return [sentence.replace(COUNT, f"{count:,}") for sentence, count in sums.items()]
 
 
 def _compare(instructions: list[str]) -> None:
@@ -179,9 +191,9 @@ def _compare(instructions: list[str]) -> None:
 
 
 @contextmanager
-def _heard(client: Client, topic: str) -> Iterator[list[str]]:
+def _heard(client: Client, topic: str) -> Iterator[list[str | tuple[str, int]]]:
     """What workers say about a topic, those that come late too; each worker says it before its task has ended."""
-    sentences: list[str] = []
+    sentences: list[str | tuple[str, int]] = []
     client.subscribe_topic(topic, lambda event: sentences.extend(event[1]))
     try:
         yield sentences

@@ -6,7 +6,7 @@ It fetches JSON, through pystac and pystac-client; what stands in an item is rea
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from shapely.errors import ShapelyError
 
 from geoseg.errors import CatalogError, GeosegError, WorkflowError
 from geoseg.imagery.searching import Search
+from geoseg.raster.tile_cache import AGENT
 
 TIMEOUT = 30.0
 """Seconds that a server has for an answer; it is asked up to 5 times."""
@@ -75,13 +76,24 @@ def refuse_local(address: str, named: str) -> None:
         )
 
 
-def read_items(given: Any, search: Search) -> list[Json]:
+def load_documents(given: Any) -> dict[str, Json]:
+    """Load what `is_document` says yes to, by address.
+
+    Raises
+    ------
+    CatalogError
+        Something is not there, or is neither STAC nor TileJSON.
+    """
+    return {str(address): _load(str(address)) for address in (given if isinstance(given, list | tuple) else [given])}
+
+
+def read_items(documents: Mapping[str, Json], search: Search) -> list[Json]:
     """Read the items that are wanted.
 
     Parameters
     ----------
-    given : path, address or list
-        What `is_document` says yes to.
+    documents : mapping of str to dict
+        As `load_documents` returns them.
     search : Search
         What is wanted of it.
 
@@ -97,16 +109,17 @@ def read_items(given: Any, search: Search) -> list[Json]:
     WorkflowError
         A server is asked for its whole collection.
     """
-    addresses = list(given) if isinstance(given, list | tuple) else [given]
     found: dict[tuple[str, str], Json] = {}
-    for address in map(str, addresses):
+    for address, document in documents.items():
         with well_formed(f"'{address}'"):
-            for item in _items(address, search):
+            for item in _items(address, document, search):
                 if search.accepts(item):
                     found.setdefault((str(item.get("collection")), str(item.get("id"))), item)
     if not found:
         wanted = f" with {_spoken(search)}" if not search.is_empty or search.region else ""
-        raise CatalogError(f"'{addresses[0]}' has no item{wanted}; ask for other dates, collections or another region.")
+        raise CatalogError(
+            f"'{next(iter(documents))}' has no item{wanted}; ask for other dates, collections or another region."
+        )
     return list(found.values())
 
 
@@ -130,9 +143,8 @@ def well_formed(name: str) -> Iterator[None]:
         ) from error
 
 
-def _items(address: str, search: Search) -> Iterator[Json]:
+def _items(address: str, document: Json, search: Search) -> Iterator[Json]:
     """The items of one document, wanted or not."""
-    document = _load(address)
     kind = document.get("type")
     if kind == "Feature":
         yield _absolute(document, address)
@@ -161,13 +173,15 @@ def _load(address: str) -> Json:
     if path.is_dir():
         return _load(str(_root_of(path)))
     try:
-        text = StacApiIO(timeout=TIMEOUT).read_text(address) if "://" in address else path.read_text(encoding="utf-8")
+        text = _client_io().read_text(address) if "://" in address else path.read_text(encoding="utf-8")
         document = json.loads(text)
     except (OSError, APIError, ValueError) as error:
         raise CatalogError(
             f"'{address}' cannot be read as STAC ({_reason(error)}); give an item, an item collection, a catalog, the "
             "address of a STAC API, or a raster."
         ) from error
+    if isinstance(document, dict) and "tilejson" in document:
+        return document
     if not isinstance(document, dict) or document.get("type") not in _KINDS:
         raise CatalogError(
             f"'{address}' is JSON but no STAC; give an item, an item collection, a catalog or the address of an API."
@@ -177,6 +191,10 @@ def _load(address: str) -> Json:
             f"'{address}' is GeoJSON but no STAC, so it holds no imagery; give rasters as input, polygons as region."
         )
     return document
+
+
+def _client_io() -> StacApiIO:
+    return StacApiIO(timeout=TIMEOUT, headers={"User-Agent": AGENT})
 
 
 def _is_stac(document: Json) -> bool:
@@ -193,7 +211,7 @@ def _searched(root: str, search: Search) -> Iterator[Json]:
     if search.outline is None:
         raise WorkflowError(f"'{root}' would return every item without a region; give --region with the area to map.")
     try:
-        client = Client.open(root, stac_io=StacApiIO(timeout=TIMEOUT))
+        client = Client.open(root, stac_io=_client_io())
         asked = search.parameters
         if not client.conforms_to("QUERY"):  # such servers answer conditions wrongly; what comes is looked at anyway
             asked = {key: value for key, value in asked.items() if key != "query"}

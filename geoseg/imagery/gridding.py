@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.errors import RegionError
 from geoseg.grid import Window
-from geoseg.raster.placing import at_resolution, covering
+from geoseg.raster.placing import SAME_GRID, at_resolution, covering
 from geoseg.vector import Region
 
 
@@ -44,7 +44,7 @@ def common_grid(grids: Sequence[GeoBox], resolution: float | None, region: Regio
     whole = covering(base, different)
     if region is None:
         return whole
-    shown = _window_of(region, base).intersect(_window_of_grid(whole, base))
+    shown = window_of(region, base).intersect(_window_of_grid(whole, base))
     if shown.area == 0:
         raise RegionError(
             "the region lies outside of all scenes that were found; give another region, or other scenes."
@@ -67,13 +67,14 @@ def _pixel_size(grid: GeoBox) -> float:
     return max(math.hypot(transform.a, transform.d), math.hypot(transform.b, transform.e))
 
 
-def _window_of(region: Region, geobox: GeoBox) -> Window:
+def window_of(region: Region, geobox: GeoBox) -> Window:
     """The pixels that the bounds of a region touch; they may lie outside of the grid."""
     left, bottom, right, top = region.to_crs(geobox.crs).geometry.bounds
     corners = [~geobox.transform @ (x, y) for x in (left, right) for y in (bottom, top)]
     (x, y), (far, low) = (map(pick, zip(*corners, strict=True)) for pick in (min, max))
-    first, last = (math.floor(y), math.floor(x)), (math.ceil(low), math.ceil(far))
-    return Window(*first, last[0] - first[0], last[1] - first[1])
+    top, left = (math.floor(at + SAME_GRID) for at in (y, x))
+    bottom, right = (math.ceil(at - SAME_GRID) for at in (low, far))
+    return Window(top, left, max(1, bottom - top), max(1, right - left))
 
 
 def _window_of_grid(grid: GeoBox, base: GeoBox) -> Window:

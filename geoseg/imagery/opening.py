@@ -12,7 +12,7 @@ from geoseg.errors import CatalogError, RasterError, WorkflowError
 from geoseg.imagery.qa_mask import QaMaskRule, read_qa_mask_rule
 from geoseg.options import Mosaic
 from geoseg.raster import Raster, open_raster
-from geoseg.raster.arrays import given_imagery
+from geoseg.raster.arrays import given_imagery, named
 from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest
 from geoseg.raster.calibration import Calibration, Line, NoData
@@ -59,6 +59,7 @@ def open_imagery(
     bands: Sequence[BandRequest] | None = None,
     resolution: float | None = None,
     region: Region | None = None,
+    zoom: int | None = None,
     crs: str | int | None = None,
     mosaic: Mosaic = "first",
     mask: QaMaskRule | str | Mapping[str, Any] | None = None,
@@ -84,7 +85,10 @@ def open_imagery(
     resolution : float, optional
         Metres on the ground per pixel; that of the imagery when None.
     region : Region, optional
-        With STAC only scenes that touch it are read, and the raster ends where it ends.
+        With STAC only scenes that touch it are read, and the raster ends where it ends; as that of tiles does, which
+        need one.
+    zoom : int, optional
+        Of a tile service; when None the coarsest that is as fine as the resolution.
     crs : str or int, optional
         CRS of rasters that have none; see `geoseg.raster.open_raster`.
     mosaic : str
@@ -121,9 +125,10 @@ def open_imagery(
         As `geoseg.raster.open_raster`.
     """
     from geoseg.catalog import resolve_input
-    from geoseg.imagery.documents import is_document, read_items, well_formed
+    from geoseg.imagery.documents import is_document, load_documents, read_items, well_formed
     from geoseg.imagery.item_reader import ItemReader
     from geoseg.imagery.searching import Search, read_query
+    from geoseg.imagery.tile_services import TileRequest, has_tiles, of_tilejson, with_tiles
 
     if mosaic not in RULES:
         raise WorkflowError(f"mosaic '{mosaic}' is not known; use {', '.join(RULES)}.")
@@ -131,11 +136,17 @@ def open_imagery(
     wanted = [collections] if isinstance(collections, str) else list(collections or ())
     search = Search(tuple(wanted), datetime, read_query(query), region)
     calibration = Calibration(scale, offset, nodata, tuple(units))
-    given = resolve_input(given_imagery(input))
-    if is_document(given):
+    request = TileRequest(region, zoom, resolution)
+    given = with_tiles(resolve_input(given_imagery(input)), request)
+    documents = load_documents(given) if is_document(given) else {}
+    if any("tilejson" in document for document in documents.values()):
+        given, documents = [request.open(of_tilejson(*pair)) for pair in documents.items()], {}
+    if zoom is not None and not has_tiles(given):
+        raise WorkflowError(f"zoom belongs to tile services, and '{named(given)}' is none; leave it out.")
+    if documents:
         reader = ItemReader(bands, qa_rule, remove_offset, calibration, Attempts(on_error))
         with well_formed(f"an item of '{given}'"):
-            return _open_items(read_items(given, search), reader, resolution, region, mosaic)
+            return _open_items(read_items(documents, search), reader, resolution, region, mosaic)
     if not search.is_empty:
         raise WorkflowError(
             f"'{given}' is not a STAC catalog or API; give STAC, or leave collections, datetime and query out."

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 import urllib.error
 import urllib.request
@@ -19,7 +18,7 @@ from typing import IO, Any, Literal
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from geoseg.errors import WeightsError
-from geoseg.files import move_into_place, working_folder
+from geoseg.files import cache_home, move_into_place, working_folder
 from geoseg.models.spec import HUB, RAMP, ModelSpec
 from geoseg.models.stac import texts
 from geoseg.models.state_dicts import PICKLES
@@ -335,15 +334,10 @@ def _refuse_sources(folder: Path, spec: ModelSpec) -> None:
         )
 
 
-def cache_home() -> Path:
-    """The folder of downloaded weights, by the XDG convention."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geoseg" / "weights"
-
-
 def cached_file(address: str) -> Path:
     """Return where a file from an address lies in the cache: in a folder of its own, with room for external data."""
     key = hashlib.sha256(address.encode()).hexdigest()[:16]
-    return cache_home() / key / Path(unquote(urlsplit(address).path)).name
+    return cache_home("weights") / key / Path(unquote(urlsplit(address).path)).name
 
 
 def _download(spec: ModelSpec) -> Path:

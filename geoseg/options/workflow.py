@@ -25,8 +25,9 @@ class ImageryOptions(Options):
     panel: ClassVar[str] = "Imagery"
 
     input: Annotated[str | list[str] | dict[str, str] | Held, Written("ImageryLike", "PATH")] | None = None
-    """Raster, several rasters, folder, glob pattern, name in the catalog, or STAC item, collection, catalog or API. In
-    YAML and Python also one file per band: {red: red.tif, nir: nir.tif}; in Python also arrays of xarray."""
+    """Raster, several rasters, folder, glob pattern, name in the catalog, STAC item, collection, catalog or API, or
+    tile service such as https://host/{z}/{x}/{y}.png. In YAML and Python also one file per band: {red: red.tif, nir:
+    nir.tif}; in Python also arrays of xarray."""
 
     bands: Words | None = None
     """Bands in the model's order, by name or 1-based number, such as B04,B03,B02 or 3,2,1 (default: matched by
@@ -52,6 +53,9 @@ class ImageryOptions(Options):
     region: RegionText | None = None
     """Area to process: a vector file of polygons, or bounds minx,miny,maxx,maxy with an optional CRS as fifth part
     (default: all of the imagery)."""
+
+    zoom: int | None = Field(default=None, ge=0, le=30)
+    """Zoom of a tile service (default: the coarsest that is as fine as the resolution)."""
 
     collections: Names | None = None
     """Ids of the STAC collections to search (default: all)."""
@@ -247,6 +251,9 @@ class OutputOptions(Options):
     """Names and colours of classes in the results, by the model's name or value, such as built=#c4281b,trees=Forest. In
     YAML and Python also {trees: {name: Forest, color: "#1b7837"}}."""
 
+    attribution: str | None = None
+    """Whose imagery it is, and its terms, for run.json and item.json (default: as a tile service says)."""
+
     overwrite: bool = False
     """Start anew in a folder that holds another run."""
 
@@ -278,7 +285,7 @@ class Workflow(
 RECORD, RUN_FILE = "workflow.yaml", "run.json"
 """Files of an output folder: the workflow that it was made by, and what ran."""
 
-RESUMABLE = ("input", "workers", "scheduler", "dashboard", "retries", "report", "performance_report")
+RESUMABLE = ("input", "workers", "scheduler", "dashboard", "retries", "report", "performance_report", "attribution")
 """Keys of a workflow that may be others when a run is continued: they decide no label. Imagery is known by its content,
 wherever it is now."""
 

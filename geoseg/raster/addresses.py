@@ -59,6 +59,20 @@ _AZURE = frozenset(
 """Parameters of an Azure signature; words as short as these may mean something else where there is no ``sig``."""
 
 
+_TILES = re.compile(r"\{(z|q|bbox-epsg-3857)\}")
+_CAPABILITIES = re.compile(r"WMTS:|https?://.*(WMTSCapabilities\.xml|[?&]service=wmts\b)", re.IGNORECASE)
+
+
+def is_tile_template(text: object) -> bool:
+    """Say whether an input is the address of tiles, with variables for zoom and place."""
+    return isinstance(text, str) and text.startswith(("http://", "https://")) and _TILES.search(text) is not None
+
+
+def is_wmts(text: object) -> bool:
+    """Say whether an input is a WMTS, by the address of its capabilities or as GDAL names one."""
+    return isinstance(text, str) and _CAPABILITIES.match(text) is not None
+
+
 def unsigned(text: str) -> str:
     """Remove signatures, tokens and passwords from every address in a text; what else a query says stays.
 

@@ -263,7 +263,7 @@ def given_imagery(value: Any) -> Any:
     InputTypeError
         It is another object.
     """
-    if isinstance(value, str) or is_array(value):
+    if isinstance(value, str | Header) or is_array(value):
         return value
     if isinstance(value, os.PathLike):
         return os.fspath(value)

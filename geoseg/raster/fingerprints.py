@@ -35,7 +35,7 @@ _PROBE = 64  # px of the windows by which a dataset without files is identified
 _HTTP = "http://", "https://"
 _ARCHIVE = re.compile(r"/vsi(zip|tar|gzip|7z|rar)/")
 _SOURCE = re.compile(rb"<SourceFilename[^>]*>(?:[^<]*[/\\])?([^<]*)</SourceFilename>")
-_PLACES = "path", "absolute", "mtime_ns"
+_PLACES = "path", "absolute", "mtime_ns", "attribution"
 
 
 def identify(sources: Iterable[Source]) -> list[dict[str, Any]]:

@@ -70,6 +70,8 @@ class Header:
         What the numbers of each band mean; None where nothing says it.
     notes : tuple of str
         What GDAL reported while it opened the file, and what is no damage.
+    attribution : str
+        Whose imagery it is, and its terms; empty where nothing says it.
     """
 
     given: str
@@ -81,6 +83,7 @@ class Header:
     masked: tuple[bool, ...]
     units: tuple[Line | None, ...]
     notes: tuple[str, ...] = ()
+    attribution: str = ""
 
     def select(self, wanted: Sequence[BandRequest] | None) -> tuple[Source, tuple[str, ...]]:
         """Choose bands.
@@ -128,6 +131,7 @@ class Header:
             masked=tuple(index for index in indexes if self.masked[index - 1]),
             units=tuple(self.units[index - 1] for index in indexes) if any(self.units) else (),
             notes=(*self.notes, *self._order_note(wanted)),
+            attribution=self.attribution,
         )
         return source, tuple(band_name(item, self.bands, index) for item, index in zip(wanted, indexes, strict=True))
 

@@ -336,7 +336,7 @@ class Raster:
         }
 
 
-_PLACES = "given", "path", "stamp", "units", "geobox", "array", "classes"
+_PLACES = "given", "path", "stamp", "units", "geobox", "array", "classes", "matrix", "origin", "attribution"
 """Fields of a source that say where it is, or what its numbers mean; its grid counts where it is resampled."""
 
 _SHOWN = 8  # values of a field that a fingerprint spells out

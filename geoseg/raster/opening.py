@@ -18,6 +18,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from geoseg.errors import BandError, CrsError, InputNotFoundError, RasterError
+from geoseg.raster.addresses import is_tile_template, is_wmts
 from geoseg.raster.arrays import given_imagery, is_array, named, read_array_header
 from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest, FileBand, band_name, counts_as_sentinel, find_bands, match_bands
@@ -135,6 +136,8 @@ def open_raster(
 
 
 def _header(source: Any, given: str, crs: CRS | None, *, require_crs: bool) -> Header:
+    if isinstance(source, Header):
+        return source
     if is_array(source):
         return read_array_header(source, crs=crs, require_crs=require_crs)
     return read_header(source, given, crs=crs, require_crs=require_crs)
@@ -161,6 +164,9 @@ def list_files(paths: Any) -> list[tuple[str, Any]]:
     """
     if is_array(paths):
         return [(named(paths), paths)]
+    if isinstance(paths, Header):
+        return [(paths.given, paths)]
+    _refuse_tiles(paths)
     if not isinstance(paths, str | Path):
         if not paths:
             raise InputNotFoundError("the input is an empty list; name at least one raster file.")
@@ -179,6 +185,15 @@ def list_files(paths: Any) -> list[tuple[str, Any]]:
             return [(str(file), str(file.absolute())) for file in found]
         raise InputNotFoundError(f"no raster file matches '{given}'; correct the pattern.")
     raise InputNotFoundError(f"the input '{given}' does not exist; correct the path.")
+
+
+def _refuse_tiles(given: Any) -> None:
+    """Refuse the address of a tile service, of which only `geoseg.imagery` knows what to read."""
+    if is_tile_template(given) or is_wmts(given):
+        raise RasterError(
+            f"'{given}' is a tile service, which is read in a region only; give both to a run, geoseg.segment or "
+            "geoseg.open_imagery."
+        )
 
 
 def _folder(folder: Path) -> list[tuple[str, str]]:
@@ -201,7 +216,7 @@ def _choose(
     """Read the headers and decide which bands come from which files."""
 
     def headers(paths: Any) -> list[Header]:
-        each = [paths] if isinstance(paths, str | os.PathLike) or is_array(paths) else paths
+        each = [paths] if isinstance(paths, str | os.PathLike | Header) or is_array(paths) else paths
         files = [pair for found in attempts.each(each, list_files, named) for pair in found] or list_files(paths)
         return attempts.each(files, lambda pair: read(pair[1], pair[0]), lambda pair: pair[0])
 

@@ -53,6 +53,8 @@ class Source:
         Gain and shift of each of these bands: a stored pixel x is read as ``gain * x + shift``; empty: as it is.
     notes : tuple of str
         What GDAL reported while it opened the file, and how bands were chosen where it names none.
+    attribution : str
+        Whose imagery it is, and its terms; empty where nothing says it.
     """
 
     given: str
@@ -66,6 +68,7 @@ class Source:
     units: tuple[Line | None, ...] = ()
     lines: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
+    attribution: str = ""
     is_file: ClassVar[bool] = True
     """Whether GDAL opens ``path``; else a program holds the pixels."""
 

@@ -30,6 +30,9 @@ from geoseg.raster.source import Source
 MAX_SAMPLES = 6_000_000_000
 """Pixels of one band of one file behind what is read, at most; some minutes of decoding."""
 
+STRIP = 256
+"""Rows, about, that are read at once of what is no file."""
+
 FINER = 2
 """Pixels of a thinned read along the side of a picture's pixel."""
 
@@ -85,6 +88,8 @@ def thin(source: Source, band: int, crop: GeoBox, factor: int) -> Thinned | None
     zoom = factor * _pixel_ratio(crop, source.geobox)
     if isinstance(source, ArraySource):
         return _thin_array(source, band, needed, zoom)
+    if not source.is_file:
+        return _thin_strips(source, band, needed, zoom)
     whole_file = dataset(source.path)
     levels = [level for level in sorted(whole_file.overviews(index)) if level <= zoom * 1.01]
     options = {"overview_level": len(levels) - 1} if levels else {}
@@ -120,6 +125,17 @@ def _thin_array(source: ArraySource, band: int, needed: Window, zoom: float) -> 
     pixels[~np.isfinite(pixels)] = np.nan
     transform = source.geobox.transform @ Affine.translation(needed.x, needed.y) @ Affine.scale(step)
     return Thinned(pixels, transform, zoom / step, is_coarse=False)
+
+
+def _thin_strips(source: Source, band: int, needed: Window, zoom: float) -> Thinned:
+    """Every n-th pixel of what is no file, such as tiles, which are on disk since the map was made; strip by strip."""
+    step = max(1, int(zoom / FINER))
+    first, height, strips = (step - 1) // 2, step * math.ceil(STRIP / step), []
+    for top in range(needed.y, needed.bottom, height):
+        pixels, mask = source.read(Window(top, needed.x, min(height, needed.bottom - top), needed.width))
+        strips.append(np.where(mask, pixels[band], np.float32(np.nan))[first::step, first::step].astype(np.float32))
+    transform = source.geobox.transform @ Affine.translation(needed.x, needed.y) @ Affine.scale(step)
+    return Thinned(np.concatenate(strips), transform, zoom / step, is_coarse=False)
 
 
 def _telling_nodata(opened: rasterio.DatasetReader, index: int) -> np.float32 | None:

@@ -276,6 +276,7 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
         bands=bands,
         resolution=wanted.resolution or spec.resolution,
         region=_searched_region(wanted),
+        zoom=wanted.zoom,
         crs=wanted.crs,
         mosaic=wanted.mosaic,
         mask=wanted.mask,

@@ -22,6 +22,7 @@ from geoseg.models.weights import hub_page
 from geoseg.options import Workflow
 from geoseg.planning import Plan
 from geoseg.raster import unsigned
+from geoseg.raster.handles import is_remote
 from geoseg.raster.placing import crs_label
 from geoseg.vector import FORMATS
 from geoseg.workflow.manifest import RunResult
@@ -88,7 +89,12 @@ def write_result_item(wanted: Workflow, result: RunResult) -> Path:
         "id": result.output.resolve().name or "run",
         "geometry": place.geometry,
         **({} if place.bbox is None else {"bbox": place.bbox}),
-        "properties": {**_times(made), **place.properties, "processing:software": {"geoseg": version("geoseg")}},
+        "properties": {
+            **_times(made),
+            **place.properties,
+            "processing:software": {"geoseg": version("geoseg")},
+            **_attribution(wanted, made),
+        },
         "assets": _assets(result),
         "links": [*_sources(made), *_models(wanted)],
     }
@@ -107,6 +113,13 @@ def _times(made: Plan) -> dict[str, Any]:
     if taken[0] == taken[-1]:
         return {"datetime": taken[0], "created": now}
     return {"datetime": None, "start_datetime": taken[0], "end_datetime": taken[-1], "created": now}
+
+
+def _attribution(wanted: Workflow, made: Plan) -> dict[str, str]:
+    """Whose imagery was mapped, as a person or the imagery itself says."""
+    declared = dict.fromkeys(source.attribution for source in made.raster.sources if source.attribution)
+    text = wanted.attribution or "; ".join(declared)
+    return {"attribution": text} if text else {}
 
 
 def _assets(result: RunResult) -> dict[str, Any]:
@@ -160,7 +173,8 @@ def _sources(made: Plan) -> list[dict[str, Any]]:
     described = [scene.href for scene in scenes if scene.href]
     if described:
         return [_derived(href, "application/geo+json", "imagery") for href in dict.fromkeys(described)]
-    files = dict.fromkeys(source.path for source in made.raster.sources if source.is_file)
+    sources = made.raster.sources
+    files = dict.fromkeys(source.path for source in sources if source.is_file or is_remote(source.path))
     return [_derived(path, "image/tiff; application=geotiff" if _is_tiff(path) else None, "imagery") for path in files]
 
 
