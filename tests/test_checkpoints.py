@@ -15,6 +15,7 @@ import segmentation_models_pytorch as smp
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torchvision.models import segmentation
 
 from geoseg.catalog import find_model
 from geoseg.cli import main
@@ -22,8 +23,10 @@ from geoseg.errors import CatalogError, GeosegWarning, WeightsError
 from geoseg.models import load_model
 from geoseg.models.packagings import write_new_item
 from geoseg.models.packagings.gaps import Gaps
-from geoseg.models.smp_networks import TRACES, SmpNetwork, find_networks
+from geoseg.models.smp_networks import TRACES, LibraryNetwork, find_networks
 from geoseg.models.state_dicts import network_state
+from geoseg.models.torchvision_hub import take_bands
+from geoseg.models.torchvision_networks import find_torchvision
 from tests.rasters import write_raster
 from tests.test_packagings import NOTE, SIDE, assert_same, filled, labels_of, patches
 from tests.trained import (
@@ -32,6 +35,7 @@ from tests.trained import (
     TERRATORCH,
     TORCHGEO,
     build,
+    build_torchvision,
     labels_by,
     save_geoai,
     save_lightning,
@@ -65,7 +69,7 @@ def shapes_of(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
-def found(network: torch.nn.Module, **told: Any) -> list[SmpNetwork]:
+def found(network: torch.nn.Module, **told: Any) -> list[LibraryNetwork]:
     return find_networks(shapes_of(network), told=told)
 
 
@@ -100,6 +104,45 @@ def test_an_encoder_and_what_its_decoder_was_built_with_are_told_by_tensors(
     told = only.hyperparameters
     assert (told["encoder_name"], only.bands, only.scores) == (encoder, 3, 7)
     assert {key: told[key] for key in arguments} == arguments
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("fcn_resnet50", {"aux_loss": True}),
+        ("fcn_resnet101", {}),
+        ("deeplabv3_resnet50", {}),
+        ("deeplabv3_resnet101", {}),
+        ("deeplabv3_mobilenet_v3_large", {"aux_loss": True}),
+        ("lraspp_mobilenet_v3_large", {}),
+    ],
+)
+def test_a_network_of_torchvision_is_told_by_its_tensors(kind: str, arguments: Mapping[str, Any]) -> None:
+    with torch.device("meta"):
+        network = getattr(segmentation, kind)(weights=None, weights_backbone=None, num_classes=7, **arguments)
+        take_bands(network, 5)
+    (only,) = find_torchvision({f"model.{name}": shape for name, shape in shapes_of(network).items()})
+    assert (only.library, only.architecture, only.bands, only.scores) == ("torchvision", kind, 5, 7)
+    assert find_torchvision({name: shape for name, shape in shapes_of(network).items() if "layer2" not in name}) == (
+        [] if "resnet" in kind else [only]
+    )
+
+
+@pytest.mark.parametrize("name", ["lraspp.pth", "deeplab.ckpt"])
+def test_weights_of_torchvision_label_as_torchvision_does(
+    tmp_path: Path, raster: str, pixels: NDArray[np.uint8], name: str
+) -> None:
+    kind = "lraspp_mobilenet_v3_large" if name == "lraspp.pth" else "deeplabv3_mobilenet_v3_large"
+    network = build_torchvision(kind)
+    if name == "lraspp.pth":
+        torch.save(network.state_dict(), tmp_path / name)
+    else:
+        save_lightning(tmp_path / name, under("net.", network, criterion__weight=torch.ones(4)), {})
+    entry = entry_of(tmp_path / name)
+    assert find_model(entry).architecture == f"torchvision.{kind}"
+    with torch.no_grad():
+        expected = network(torch.from_numpy(pixels / np.float32(255))[None])["out"][0].argmax(0).numpy()
+    assert_same(labels_of(raster, entry), expected)
 
 
 def test_what_leaves_no_trace_is_the_default_and_told_to_be_it() -> None:

@@ -39,6 +39,7 @@ from tests.trained import (
     TERRATORCH,
     TORCHGEO,
     build,
+    build_torchvision,
     save_geoai,
     save_lightning,
     save_program,
@@ -586,6 +587,9 @@ BUILT: dict[str, Callable[[Path], Path]] = {
     "weights of segmentation-models-pytorch as .safetensors": lambda folder: save_state(folder / "u.safetensors"),
     "the same by torch.save (.pt, .pth)": lambda folder: save_state(folder / "unet.pth"),
     "weights with an encoder of timm": lambda folder: save_state(folder / "t.safetensors", encoder_name="tu-resnet18"),
+    "weights of torchvision's FCN, DeepLab v3 and LR-ASPP": lambda folder: save_state(
+        folder / "deeplab.pth", build_torchvision("lraspp_mobilenet_v3_large")
+    ),
     "weights of another library": lambda folder: save_state(folder / "other.pth", torch.nn.Conv2d(3, 4, 3)),
     "Lightning checkpoint of torchgeo's SemanticSegmentationTask": lambda folder: save_lightning(
         folder / "torchgeo.ckpt", under("model.", build(), criterion__weight=torch.ones(4)), TORCHGEO

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from geoseg.models.torchvision_hub import take_bands
+
 SMALL: dict[str, Any] = {"encoder_name": "resnet18", "encoder_weights": None}
 TORCHGEO: dict[str, Any] = {
     "model": "unet", "backbone": "resnet18", "in_channels": 3, "task": "multiclass", "num_classes": 4,
@@ -77,6 +79,25 @@ def build(kind: str = "Unet", *, bands: int = 3, classes: int = 4, **arguments: 
         network.segmentation_head[0].bias -= scores.mean((0, 2, 3))
         for tensor in (network.segmentation_head[0].weight, network.segmentation_head[0].bias):
             tensor.mul_(2 / scores.std())
+    module: torch.nn.Module = network
+    return module
+
+
+def build_torchvision(kind: str, *, bands: int = 3, classes: int = 4, **arguments: Any) -> torch.nn.Module:
+    """The same of torchvision."""
+    from torchvision.models import segmentation
+
+    torch.manual_seed(4)
+    network = getattr(segmentation, kind)(weights=None, weights_backbone=None, num_classes=classes, **arguments)
+    take_bands(network, bands)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = None
+    lasts = [layer for name, layer in network.named_modules() if name in ("classifier.4", "classifier.low_classifier")]
+    with torch.no_grad():
+        network.train()(torch.rand(2, bands, 64, 64))
+        scores = network.eval()(torch.rand(1, bands, 64, 64))["out"]
+        lasts[0].bias -= scores.mean((0, 2, 3))
     module: torch.nn.Module = network
     return module
 

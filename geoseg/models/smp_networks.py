@@ -57,7 +57,7 @@ TRACELESS = ("encoder_output_stride", "decoder_atrous_rates", "decoder_interpola
 
 
 @dataclass(frozen=True)
-class SmpNetwork:
+class LibraryNetwork:
     """A network that has exactly the tensors of a file.
 
     Attributes
@@ -70,6 +70,8 @@ class SmpNetwork:
         Arguments that build it, with those that leave no trace in tensors.
     unsaid : tuple of str
         Arguments among them that leave no trace and are the library's defaults because nothing says otherwise.
+    library : str
+        The family of the class.
     """
 
     architecture: str
@@ -77,6 +79,7 @@ class SmpNetwork:
     scores: int
     hyperparameters: dict[str, Any]
     unsaid: tuple[str, ...]
+    library: str = "smp"
 
 
 def find_heads(shapes: Mapping[str, Any]) -> list[str]:
@@ -88,7 +91,7 @@ def find_heads(shapes: Mapping[str, Any]) -> list[str]:
 
 def find_networks(
     shapes: Shapes, architecture: str = "", encoder: str = "", told: Mapping[str, Any] = NOTHING
-) -> list[SmpNetwork]:
+) -> list[LibraryNetwork]:
     """List the networks that have tensors of these names and shapes.
 
     Parameters
@@ -166,7 +169,7 @@ def _has_stages(parameters: Mapping[str, Any], shapes: Shapes) -> bool:
 def _bands(encoder: str, shapes: Shapes) -> Iterator[int]:
     """How many bands an encoder takes to have these tensors; nothing where it has others."""
     own = {name.removeprefix(ENCODER): shape for name, shape in shapes.items() if name.startswith(ENCODER)}
-    built = _built(get_encoder, name=encoder, in_channels=3, weights=None) or {}
+    built = build_shapes(get_encoder, name=encoder, in_channels=3, weights=None) or {}
     if not own or not own.keys() <= built.keys():
         return
     other = [(own[name], built[name]) for name in own if own[name] != built[name]]
@@ -176,7 +179,9 @@ def _bands(encoder: str, shapes: Shapes) -> Iterator[int]:
         yield counts.pop() if counts else 3
 
 
-def _with_encoder(shapes: Shapes, kind: str, encoder: str, bands: int, told: Mapping[str, Any]) -> Iterator[SmpNetwork]:
+def _with_encoder(
+    shapes: Shapes, kind: str, encoder: str, bands: int, told: Mapping[str, Any]
+) -> Iterator[LibraryNetwork]:
     """Networks of a class and an encoder that have these tensors."""
     architecture: Callable[..., Any] = getattr(smp, kind)
     known = inspect.signature(architecture).parameters
@@ -186,9 +191,9 @@ def _with_encoder(shapes: Shapes, kind: str, encoder: str, bands: int, told: Map
     decided = {"encoder_weights": None, "in_channels": bands, "classes": heads[-1][0]}
     for traced in TRACES[kind].read(shapes):
         arguments = {"encoder_name": encoder, **silent, **traced, **said}
-        if _built(architecture, **arguments, **decided) == shapes:
+        if build_shapes(architecture, **arguments, **decided) == shapes:
             unsaid = tuple(key for key in silent if key not in said)
-            yield SmpNetwork(kind, bands, heads[-1][0], _listed(arguments), unsaid)
+            yield LibraryNetwork(kind, bands, heads[-1][0], _listed(arguments), unsaid)
 
 
 def _listed(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -208,8 +213,8 @@ class _WithoutNumbers(TorchFunctionMode):
         return func(*args, **{**(kwargs or {}), **counts})
 
 
-def _built(builder: Callable[..., Any], **arguments: Any) -> Shapes | None:
-    """Shapes by name of a network that is built without memory; None where the arguments do not fit together."""
+def build_shapes(builder: Callable[..., Any], **arguments: Any) -> Shapes | None:
+    """Return shapes by name of a network that is built without memory; None where arguments do not fit together."""
     try:
         with torch.device("meta"), _WithoutNumbers(), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -15,6 +15,7 @@ from torchvision.models import segmentation
 from geoseg.models import fitting
 from geoseg.models.running import Network, settle
 from geoseg.models.spec import ModelSpec
+from geoseg.models.state_dicts import network_state
 from geoseg.models.torchvision_hub import read_torchvision_state, take_bands
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
@@ -90,8 +91,8 @@ def open_network(spec: ModelSpec, device: torch.device) -> Network:
     """
     fitting.find_architecture(spec, ARCHITECTURES)
     state = read_torchvision_state(spec, spec.architecture.partition(".")[2])
-    network = build(spec, auxiliary=any(name.startswith("aux_classifier.") for name in state))
-    fitting.fit(network, state, spec, Path(str(spec.weights)))
+    network, path = build(spec, auxiliary=any("aux_classifier." in name for name in state)), Path(str(spec.weights))
+    fitting.fit(network, network_state(state, network.state_dict().keys(), path), spec, path)
     if "aux_classifier" in dict(network.named_children()):
         network.register_module("aux_classifier", None)
     return settle(ScoreNetwork(network), device)

@@ -169,8 +169,8 @@ def _silent(source: str | Path) -> CatalogError:
     """What to raise about what is no packaging."""
     return CatalogError(
         f"'{source}' does not describe itself; give an ONNX file (.onnx), a program (.pt2), weights of "
-        "segmentation-models-pytorch (.safetensors, .pt, .ckpt), or a folder that save_pretrained of that library or "
-        "of transformers wrote."
+        "segmentation-models-pytorch or torchvision (.safetensors, .pt, .ckpt), or a folder that save_pretrained of "
+        "segmentation-models-pytorch or of transformers wrote."
     )
 
 

@@ -1,7 +1,7 @@
-"""Weights files of segmentation-models-pytorch: safetensors, torch.save, and checkpoints of Lightning's trainers.
+"""Weights files of segmentation-models-pytorch and torchvision: safetensors, torch.save, and Lightning's checkpoints.
 
-Their tensors tell the network (`smp_networks`), and what a trainer wrote beside them helps (`trainers`). A trainer
-scales pixels before its network gets them, so that only geoai tells how.
+Their tensors tell the network (`smp_networks`, `torchvision_networks`), and what a trainer wrote beside them helps
+(`trainers`). A trainer scales pixels before its network gets them, so that only geoai tells how.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from geoseg.models.packagings.trainers import Hints, read_hints
 from geoseg.models.state_dicts import PICKLES, STATISTICS, Checkpoint, read_checkpoint
 
 if TYPE_CHECKING:
-    from geoseg.models.smp_networks import SmpNetwork
+    from geoseg.models.smp_networks import LibraryNetwork
 
 GEOAI = "timm_segmentation"
 """``model_type`` of a config.json that geoai writes."""
@@ -65,7 +65,7 @@ def _read_weights(path: Path, _version: tuple[int, int]) -> Contents:
     activation = hints.activation or ("sigmoid" if network.scores == 1 else "softmax")
     has_names = len(hints.class_names) == network.scores
     return Contents(
-        architecture=f"smp.{network.architecture}",
+        architecture=f"{network.library}.{network.architecture}",
         framework="PyTorch",
         artifact="torch.save" if path.suffix.lower() in PICKLES else "safetensors.torch.save_file",
         bands=network.bands,
@@ -105,9 +105,10 @@ def _notes(checkpoint: Checkpoint) -> list[str]:
     return [f"holds {' and '.join(found)}, by which its trainer may have standardized pixels: value_scaling says it"]
 
 
-def _find_network(path: Path, checkpoint: Checkpoint, hints: Hints) -> SmpNetwork:
+def _find_network(path: Path, checkpoint: Checkpoint, hints: Hints) -> LibraryNetwork:
     """The only network that has the tensors of a file."""
     from geoseg.models.smp_networks import find_heads, find_networks, is_of_timm
+    from geoseg.models.torchvision_networks import find_torchvision
 
     heads = find_heads(checkpoint.shapes)
     if len(heads) > 1:
@@ -118,6 +119,7 @@ def _find_network(path: Path, checkpoint: Checkpoint, hints: Hints) -> SmpNetwor
     found = find_networks(checkpoint.shapes, hints.architecture, hints.encoder, hints.hyperparameters) if heads else []
     if heads and not found:  # words of another library
         found = find_networks(checkpoint.shapes, told=hints.hyperparameters)
+    found = found or find_torchvision(checkpoint.shapes)
     if len(found) == 1:
         return found[0]
     if found:
@@ -130,7 +132,7 @@ def _find_network(path: Path, checkpoint: Checkpoint, hints: Hints) -> SmpNetwor
     raise _unknown(path, checkpoint)
 
 
-def _told_apart(found: list[SmpNetwork]) -> str:
+def _told_apart(found: list[LibraryNetwork]) -> str:
     """Several networks in words, by the arguments in which they differ."""
     arguments = [{"": network.architecture, **network.hyperparameters} for network in found]
     differing = [key for key in arguments[0] if len({str(item.get(key)) for item in arguments}) > 1]
@@ -151,6 +153,6 @@ def _unknown(path: Path, checkpoint: Checkpoint) -> CatalogError:
     first = next(iter(checkpoint.shapes), "none")
     return CatalogError(
         f"'{path}' holds {len(checkpoint.shapes)} tensors (the first is {first}) of no network of "
-        f"segmentation-models-pytorch{f', but of the {factory} of terratorch' if factory else ''}; write a STAC MLM "
-        "item with its mlm:architecture, or export the network as ONNX or torch.export."
+        f"segmentation-models-pytorch or torchvision{f', but of the {factory} of terratorch' if factory else ''}; "
+        "write a STAC MLM item with its mlm:architecture, or export the network as ONNX or torch.export."
     )
