@@ -20,6 +20,7 @@ import rasterio
 import torch
 from numpy.typing import NDArray
 
+from tests.rasters import write_raster
 from tests.trained import GEOAI, MLM, TERRATORCH, TORCHGEO, build
 
 Found = dict[str, NDArray[Any]]
@@ -164,6 +165,40 @@ def ultralytics(name: str) -> Callable[[Path], Found]:
     return write
 
 
+SPECTRA = {  # reflectance of blue, green, red, near and two short-wave infrareds
+    "ground": (0.04, 0.06, 0.05, 0.30, 0.18, 0.09),
+    "cloud": (0.62, 0.60, 0.60, 0.62, 0.45, 0.35),
+}
+TILE, FIRST, TAPER = 256, 153, 51
+"""Px of a tile of ukis-csmask, where its second one begins, and over which its neighbours are blended into it."""
+
+
+def clouds(side: int) -> NDArray[np.uint16]:
+    """Reflectance x 10,000 of clouds with shadows over green ground: uint16, shape (6, y, x)."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side] / 256 * 2 * np.pi
+    waves = (random.normal() * np.cos(a * y + b * x + random.uniform(0, 6)) for a in range(1, 6) for b in range(-5, 6))
+    field: NDArray[np.float64] = sum(waves, np.zeros((side, side)))
+    thick = np.clip((field - np.quantile(field, 0.7)) / field.std(), 0, 1)
+    shade = np.roll(thick, (25, 25), (0, 1)) * (1 - thick)
+    ground, cloud = (np.array(SPECTRA[name])[:, None, None] for name in ("ground", "cloud"))
+    seen = ground * (1 - 0.7 * shade) * (1 - thick) + cloud * thick + 0.01 * random.normal(size=(6, side, side))
+    return np.round(seen.clip(0, 1) * 10_000).astype(np.uint16)
+
+
+def ukis_csmask(folder: Path) -> Found:
+    """Its map of a larger image, where that is of one of its tiles alone; the window is that tile."""
+    import ukis_csmask.mask as library
+
+    image, names = clouds(2 * TILE), ["blue", "green", "red", "nir", "swir16", "swir22"]
+    reflectance = np.moveaxis(image, 0, -1).astype(np.float32) / 10_000
+    found = library.CSmask(reflectance, names, product_level="l2a", providers=["CPUExecutionProvider"])
+    tile = slice(FIRST, FIRST + TILE)
+    write_raster(folder / "scene.tif", image[:, tile, tile])
+    (folder / "model.onnx").symlink_to(Path(library.__file__).with_name("model_6b_l2a.onnx"))
+    return {"labels": found.csm[tile, tile, 0][TAPER:-TAPER, TAPER:-TAPER]}
+
+
 KINDS: dict[str, Callable[[Path], Found]] = {
     "torchgeo": torchgeo,
     "terratorch": terratorch,
@@ -171,6 +206,7 @@ KINDS: dict[str, Callable[[Path], Found]] = {
     "geoai_pushed": geoai_pushed,
     "albumentations": albumentations,
     "stac_model": stac_model,
+    "ukis_csmask": ukis_csmask,
     "yolo11n-seg": ultralytics("yolo11n-seg"),
     "yolo26n-seg": ultralytics("yolo26n-seg"),
 }

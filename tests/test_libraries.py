@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import geoseg
 from geoseg.catalog import find_model
 from geoseg.models import load_model
 from geoseg.models.packagings import write_new_item
-from tests.library_models import KINDS
+from tests.library_models import KINDS, TAPER
 from tests.rasters import write_raster
 from tests.test_checkpoints import BYTES
 from tests.test_detr import whole
@@ -94,6 +95,14 @@ def test_a_model_that_a_library_wrote_labels_as_the_library_does(
         model = filled(write_new_item(model, tmp_path / "item.json")[0], BYTES)
     labels = labels_of(str(folder / "scene.tif"), model, bands=[1, 2, 3])
     assert_same(labels, found_by_library(folder)["labels"])
+
+
+def test_the_entry_for_clouds_labels_as_ukis_csmask_does_with_its_file(written: Path) -> None:
+    folder = written / "ukis_csmask"
+    given = {"weights": str(folder / "model.onnx"), "bands": [1, 2, 3, 4, 5, 6], "resolution": 10}
+    labels = np.asarray(geoseg.segment(str(folder / "scene.tif"), "cloud-mask", halo=0, ramp=0, **given)).squeeze()
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert_same(labels[TAPER:-TAPER, TAPER:-TAPER], found_by_library(folder)["labels"])
 
 
 @pytest.mark.parametrize("kind", ["yolo11n-seg", "yolo26n-seg"])
