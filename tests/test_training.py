@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 from shapely.geometry import box
 
+import geoseg
 from geoseg.catalog import find_model
+from geoseg.cli import main
 from geoseg.errors import GeosegWarning, InputNotFoundError, RasterError, TrainingError, VectorError, WorkflowError
 from geoseg.evaluation import IGNORE
 from geoseg.models import Band, ClassSpec, ModelSpec, load_model, smp
@@ -139,6 +141,35 @@ def test_a_run_leaves_an_entry_that_the_catalog_reads_and_that_maps_the_image(fi
     card = (result.folder / "README.md").read_text(encoding="utf-8")
     assert "| wood |" in card
     assert not list(result.folder.glob(".*"))
+
+
+def test_an_embedding_is_imagery_like_any_other(tmp_path: Path) -> None:
+    rng, side = np.random.default_rng(0), 96
+    labels = np.kron(rng.integers(1, 4, (6, 6)), np.ones((16, 16), int)).astype(np.uint8)
+    vectors = np.moveaxis(rng.normal(size=(4, 64))[labels], -1, 0) + rng.normal(size=(64, side, side))
+    vectors /= np.linalg.norm(vectors, axis=0)
+    vectors[:, :8, :8] = np.nan
+    raster = write(tmp_path / "embedding.tif", vectors.astype(np.float32), nodata=np.nan)
+    names = [f"A{number:02d}" for number in range(64)]
+    with rasterio.open(raster, "r+") as file:
+        file.descriptions = names
+    write(tmp_path / "labels.tif", labels[None])
+    recipe = {
+        "name": "crops", "data": ".", "images": ["embedding.tif"], "labels": [{"raster": "labels.tif"}],
+        "classes": [{"value": value, "name": name} for value, name in enumerate(["water", "wood", "wheat"], 1)],
+        "validation": {"east": 0.34}, "window": 32, "batch_size": 8, "steps": 40, "steps_per_epoch": 40,
+        "learning_rate": 0.01, "ema": 0.9, "tile_size": 96,
+        "hyperparameters": {"encoder_name": "tu-resnet10t", "encoder_depth": 3, "decoder_channels": [16, 8, 8]},
+    }  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--output", str(tmp_path / "entry")]) == 0
+    spec = find_model(tmp_path / "entry" / "crops.json")
+    assert (spec.band_names, spec.scalings) == (names, ())
+    ((low, high),) = spec.value_range
+    assert -0.5 < low < -0.2 < 0.2 < high < 0.5
+    mapped = np.asarray(geoseg.segment(str(raster), str(tmp_path / "entry" / "crops.json"))).squeeze()
+    assert (mapped[:8, :8] == 255).all()
+    assert (mapped == labels)[mapped != 255].mean() > 0.9
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(fields: Path) -> None:

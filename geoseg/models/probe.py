@@ -39,6 +39,9 @@ DISTANCES = (0, *(8 << doubled for doubled in range(16)))
 CENTRE = 1 / 8
 """Part of a tile's side that must agree: the few pixels of a smaller centre may agree by chance."""
 
+USUAL = (0.0, 4_000.0)
+"""Digital numbers of surface reflectance x 10,000, where neither scaling nor value range of a model say others."""
+
 FINEST = 16
 """Digital numbers that a band's usual range must span to be whole numbers."""
 
@@ -244,7 +247,8 @@ def made_up_pixels(spec: ModelSpec, size: int, rng: np.random.Generator) -> NDAr
         Shape (band, size, size); float32 where a band's usual numbers are no whole numbers from 0 to 65,535.
     """
     scalings = spec.scalings if len(spec.scalings) == len(spec.bands) else (spec.scalings or (None,)) * len(spec.bands)
-    ranges = [_usual_range(scaling) for scaling in scalings]
+    told = (spec.value_range or (USUAL,)) * (1 if len(spec.value_range) == len(spec.bands) else len(spec.bands))
+    ranges = [_usual_range(scaling, other) for scaling, other in zip(scalings, told, strict=True)]
     whole = all(high - low >= FINEST and low + high > 0 and high <= 65_535 for low, high in ranges)
     pixels = np.empty((len(spec.bands), size, size), np.uint16 if whole else np.float32)
     for band, (low, high) in enumerate(ranges):
@@ -262,15 +266,15 @@ def _texture(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
     return texture / 4
 
 
-def _usual_range(scaling: Scaling | None) -> tuple[float, float]:
-    """Digital numbers that a scaling was made for; those of surface reflectance x 10,000 where it does not say."""
+def _usual_range(scaling: Scaling | None, other: tuple[float, float]) -> tuple[float, float]:
+    """Digital numbers that a scaling was made for; others where it does not say."""
     if scaling is not None and scaling.mean is not None and scaling.stddev is not None:
         return scaling.mean - 2 * scaling.stddev, scaling.mean + 2 * scaling.stddev
     if scaling is not None and scaling.maximum is not None:
         return scaling.minimum or 0.0, scaling.maximum
     if scaling is not None and scaling.type == "scale" and scaling.value is not None:
         return 0.0, scaling.value
-    return 0.0, 4_000.0
+    return other
 
 
 def _predict(model: AnyModel, pixels: NDArray[Any]) -> torch.Tensor:

@@ -5,6 +5,7 @@ This is the one place that knows all parts of training; each of them knows only 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,6 +50,9 @@ from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import InstanceLabels, RasterLabels, TeacherLabels, Validation
 from geoseg.training.sampling import Sampler
 from geoseg.training.scenes import LabelledImage, image_name, read_image
+
+SAMPLE = 250_000
+"""Pixels of a scene that its usual numbers are taken from."""
 
 WIDEST = 1 / 10
 """Part of a tile that a halo may take on each side."""
@@ -241,7 +245,20 @@ def read_scenes(recipe: Recipe) -> tuple[tuple[LabelledImage, ...], ModelSpec]:
             "no labelled pixel lies in the validation part; make 'validation' larger or move it onto labels"
         )
     check_shown(recipe, scenes)
-    return tuple(scenes), replace(spec, bands=_bands(recipe, bands, spec.bands))
+    ranges = spec.value_range if spec.scalings or spec.value_range else (_spread(scenes),)
+    return tuple(scenes), replace(spec, bands=_bands(recipe, bands, spec.bands), value_range=ranges)
+
+
+def _spread(scenes: Sequence[LabelledImage]) -> tuple[float, float]:
+    """Between which numbers most pixels of all bands lie, where no scaling says what imagery a model is for."""
+    samples = []
+    for scene in scenes:
+        every = math.ceil(math.sqrt(scene.mask.size / SAMPLE))
+        kept = slice(None, None, every), slice(None, None, every)
+        samples.append(scene.pixels[:, *kept][:, scene.mask[kept]])
+    limits = [np.percentile(sample, (1, 99)) for sample in samples if sample.size]
+    low, high = float(min(item[0] for item in limits)), float(max(item[1] for item in limits))
+    return float(f"{low:.3g}"), float(f"{high if high > low else low + 1:.3g}")
 
 
 def make_spec(recipe: Recipe) -> ModelSpec:
