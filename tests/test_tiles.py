@@ -25,6 +25,8 @@ from geoseg.grid import Window
 from geoseg.imagery import open_imagery
 from geoseg.imagery.tile_services import of_template
 from geoseg.raster import Raster, tile_cache
+from geoseg.report.naming import subject_of
+from geoseg.report.record import read_record
 from geoseg.vector import read_region
 from tests.networks import Box, write_model
 from tests.rasters import write_raster
@@ -118,6 +120,7 @@ def test_a_map_of_tiles_is_that_of_a_file_and_a_second_run_asks_for_nothing(
         assert set(np.unique(one.read())) == {0, 1, 255}
     for path in (tmp_path / "out").rglob("*"):
         assert not path.is_file() or b"SECRET" not in path.read_bytes(), path
+    assert "© Mappers" in (tmp_path / "out" / "report.html").read_text()
     kept = json.loads((tmp_path / "out" / "run.json").read_text())
     assert kept["inputs"][0]["attribution"] == "© Mappers"
     assert any("3 requests" in sentence for sentence in kept["warnings"])
@@ -161,6 +164,7 @@ def test_the_commands_of_the_page_work_on_a_server(tmp_path: Path, monkeypatch: 
             )
             assert main(words[1:]) == 0, command
     assert Path("town.png").is_file()
+    assert subject_of(read_record("out/town")) == "127.0.0.1"
 
 
 # What pictures are

@@ -131,7 +131,6 @@ def inputs_section(record: RunRecord) -> Section:
             "Bands": ", ".join(map(str, raster.get("bands") or [])) + f" ({raster.get('dtype', '')})",
             "Resampled": "yes, onto this grid" if raster.get("resampled") else "no",
             "Region": str(record.workflow.get("region") or "everything"),
-            **({"Attribution": text} if (text := _attribution(record)) else {}),
         },
         "files": [
             (_file_name(item), _file_size(item), _file_date(item), str(item.get("sha256") or "-")[:12])
@@ -144,14 +143,6 @@ def inputs_section(record: RunRecord) -> Section:
         "skipped": skipped[:MAX_ROWS],
         "skipped_count": len(skipped),
     }
-
-
-def _attribution(record: RunRecord) -> str:
-    """Whose imagery it is, as a person or the imagery itself says."""
-    said = dict.fromkeys(
-        str(item["attribution"]) for item in record.content.get("inputs") or () if item.get("attribution")
-    )
-    return str(record.workflow.get("attribution") or "; ".join(said))
 
 
 def _crs_name(record: RunRecord) -> str:
