@@ -301,6 +301,10 @@ class CompareArguments(WorkerArguments, ShapeArguments, total=False):
     """What to compare: classes of pixels (semantic), objects (instance), or both (panoptic) (default: found from the
     inputs)."""
 
+    classes: str | Sequence[int | str] | Mapping[int, str] | None
+    """Classes of pixels to compare, by name or value, such as water,forest, all others as one; or names for values:
+    1=water,2=forest (default: all)."""
+
     region: RegionLike | None
     """Area to compare: a vector file of polygons, or bounds minx,miny,maxx,maxy with an optional CRS as fifth part
     (default: all of the first map)."""

@@ -18,7 +18,7 @@ import pytest
 import shapely
 from affine import Affine
 from distributed import Client
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -213,7 +213,9 @@ def test_the_second_map_is_brought_onto_the_first_ones_grid(pair: tuple[Path, Pa
     assert result.pixels.nodata["second"] == ((first != 255)[:10].sum() + ((first != 255) & (second == 255))[10:].sum())
 
 
-def test_polygons_and_a_region_count_by_the_centres_of_pixels(pair: tuple[Path, Path]) -> None:
+def test_polygons_and_a_region_count_by_the_centres_of_pixels(
+    pair: tuple[Path, Path], client: Client, tmp_path: Path
+) -> None:
     first, _ = maps()
     rows, cols = np.indices(first.shape)
     layer = gpd.GeoDataFrame({"class": [2]}, geometry=[shapely.box(440_200, 4_199_500, 440_800, 4_200_000)], crs=UTM)
@@ -221,8 +223,36 @@ def test_polygons_and_a_region_count_by_the_centres_of_pixels(pair: tuple[Path, 
     counts = crosstab(first, burnt)
     result = geoseg.compare(pair[0], layer, task="semantic")
     np.testing.assert_array_equal(result.pixels.pixel_matrix.loc[["1", "2", "3"], "2"], counts[:, 1])
-    region = geoseg.compare(pair[0], pair[0], region=f"440200,4199500,440800,4200000,{UTM}")
-    assert region.pixels.pixel_matrix.to_numpy().sum() == ((first != 255) & (burnt == 2)).sum()
+    changes = result.write(tmp_path / "burnt.gpkg", client=client).features
+    assert changes["pixels"].sum() == counts[[0, 2], 1].sum()
+    box = {"region": f"440200,4199500,440800,4200000,{UTM}", "block_size": 32}
+    inner = geoseg.compare(*pair, tmp_path / "inner.gpkg", client=client, **box)
+    np.testing.assert_array_equal(inner.pixels.pixel_matrix, crosstab(np.where(burnt == 2, first, 255), maps()[1]))
+    assert inner.features["pixels"].sum() == sum(inner.pixels.pixel_matrix.to_numpy()[~np.eye(3, dtype=bool)])
+
+
+def test_classes_that_are_not_asked_for_are_one(pair: tuple[Path, Path], client: Client, tmp_path: Path) -> None:
+    first, second = (np.where(item == 3, 1, item) for item in maps())
+    result = geoseg.compare(*pair, tmp_path / "out.gpkg", classes=[2], client=client)
+    assert result.matrix.index.tolist() == ["2", "other"]
+    np.testing.assert_array_equal(result.pixels.pixel_matrix, crosstab(first, second)[[1, 0]][:, [1, 0]])
+    assert set(result.features["from"]) == {2, -1}
+    named = geoseg.compare(*pair, classes={1: "water", 2: "forest", 3: "built"})
+    assert named.matrix.index.tolist() == ["water", "forest", "built"]
+
+
+def test_many_classes_are_told_by_their_largest_changes(tmp_path: Path) -> None:
+    first = np.random.default_rng(0).integers(1, 13, (24, 15)).astype(np.uint8)
+    second = np.where(np.indices(first.shape)[1] < 5, 12, first).astype(np.uint8)
+    result = geoseg.compare(*(write_raster(tmp_path / f"{n}.tif", i) for n, i in (("a", first), ("b", second))))
+    _, changes = result.tables()
+    counts = result.pixels.pixel_matrix.stack()
+    counts = counts[counts.index.get_level_values(0) != counts.index.get_level_values(1)]
+    assert len(result.pixels.names) > 10
+    assert dict(changes.rows) == {
+        f"{one} to {other}": f"{count / 100:.2f}" for (one, other), count in counts[counts > 0].items()
+    }
+    assert [row[1] for row in changes.rows] == sorted((row[1] for row in changes.rows), reverse=True)
 
 
 def test_a_background_stands_for_nodata_of_both(pair: tuple[Path, Path]) -> None:
@@ -356,6 +386,7 @@ blocky = st.lists(st.integers(0, 4), min_size=12, max_size=12).map(
 
 @settings(max_examples=150, deadline=None)
 @given(label_arrays | blocky, label_arrays | blocky, st.sampled_from([0.5, 0.6, 0.9]))
+@example(np.array([[1] * 10 + [2] * 3]), np.array([[2] * 4 + [1] * 8 + [0]]), 0.5)  # part of a split and of a merger
 def test_relations_are_those_of_the_definitions_and_mirrored_the_other_way(
     first: NDArray[np.int64], second: NDArray[np.int64], iou: float
 ) -> None:

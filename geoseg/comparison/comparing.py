@@ -51,7 +51,7 @@ ENDING = ".gpkg"
 """Of the file of changes: it has a layer for each kind."""
 
 
-SHARED = "class_column", "background", "resolution"
+SHARED = "classes", "class_column", "background", "resolution"
 """Options that an evaluation has too."""
 
 

@@ -49,6 +49,9 @@ NODATA = KINDS * KINDS - 1
 UNCHANGED = NODATA - 1
 """The label of all pixels that kept their class, where those are not written; no pair of classes has it."""
 
+REST = -1
+"""The value of all classes that were not asked for."""
+
 LAYER = "changes"
 """Name of the layer of polygons."""
 
@@ -90,7 +93,7 @@ class ChangeClass:
     name : str
         What people call it.
     first, second : int or None
-        Its value in each map; None where no pixel has it.
+        Its value in each map; None where no pixel has it, -1 of all classes that were not asked for.
     color : str
         ``"#rrggbb"``.
     """
@@ -231,7 +234,10 @@ class PixelChanges:
         colors = [_colors(reader) for reader in (pair.truth, pair.prediction)]
         found = []
         for position, (index, name) in enumerate(zip(self.order, self.names, strict=True)):
-            one, other = (known.get(index) for known in values)
+            if pair.naming.is_other(index):
+                one, other = (REST if index in known else None for known in values)
+            else:
+                one, other = (known.get(index) for known in values)
             color = colors[FIRST].get(one) or colors[SECOND].get(other) or f"#{color_of(position, name)}"
             found.append(ChangeClass(index, name, one, other, color))
         return tuple(found)

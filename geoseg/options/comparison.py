@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from geoseg.options.evaluation import ClassWords
 from geoseg.options.values import RegionText
 from geoseg.options.workflow import ShapeOptions, WorkerOptions
 
@@ -18,6 +19,10 @@ class CompareOptions(WorkerOptions, ShapeOptions):
     task: Literal["semantic", "instance", "panoptic"] | None = None
     """What to compare: classes of pixels (semantic), objects (instance), or both (panoptic) (default: found from the
     inputs)."""
+
+    classes: ClassWords | None = None
+    """Classes of pixels to compare, by name or value, such as water,forest, all others as one; or names for values:
+    1=water,2=forest (default: all)."""
 
     region: RegionText | None = None
     """Area to compare: a vector file of polygons, or bounds minx,miny,maxx,maxy with an optional CRS as fifth part

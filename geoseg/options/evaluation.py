@@ -38,6 +38,14 @@ def _sizes(value: Any) -> Any:
     return small, large
 
 
+ClassWords = Annotated[
+    list[int | str] | dict[int, str],
+    BeforeValidator(_classes, json_schema_input_type=str | list[int | str] | dict[int, str]),
+    Written(metavar="LIST"),
+]
+"""Classes by name or value, or names for values."""
+
+
 class EvaluationOptions(Options):
     """An evaluation; each key is an option of geoseg evaluate and an argument of geoseg.evaluate."""
 
@@ -46,14 +54,7 @@ class EvaluationOptions(Options):
     task: Literal["semantic", "instance", "panoptic", "polygons"] | None = None
     """Metrics to compute: of pixels, objects, panoptic maps, or polygons (default: found from the inputs)."""
 
-    classes: (
-        Annotated[
-            list[int | str] | dict[int, str],
-            BeforeValidator(_classes, json_schema_input_type=str | list[int | str] | dict[int, str]),
-            Written(metavar="LIST"),
-        ]
-        | None
-    ) = None
+    classes: ClassWords | None = None
     """Classes to evaluate, by name or value, such as water,forest; or names for values: 1=water,2=forest (default:
     all)."""
 
