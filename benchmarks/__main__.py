@@ -15,6 +15,7 @@ NAMES = [
     "bench_watching",
     "bench_pipeline",
     "bench_opening",
+    "bench_runtimes",
 ]
 
 for name in sys.argv[1:] or NAMES:

@@ -19,7 +19,7 @@ def main(workflow: str, scene: str, processes: int, number: int) -> None:
     """Run this process' share of the tiles."""
     torch.set_num_threads(1)
     plan = geoseg.plan(workflow, input=scene)
-    model = load_model(plan.spec, plan.device)
+    model = load_model(plan.spec, plan.device, precision=plan.precision, runtime=plan.runtime)
     tile = read_tile(plan.raster, plan.grid.tile(0, 0))
     runner = model._runner  # what a model wraps: scaling is not part of a bare pass
     scaled = runner.scale(tile.pixels[None], tile.mask[None])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -37,7 +38,13 @@ class Measured:
     peaks: dict[str, int]
 
 
-def measure(arguments: Sequence[str], *, memory: bool = True, stage: Callable[[], str] = lambda: "all") -> Measured:
+def measure(
+    arguments: Sequence[str],
+    *,
+    memory: bool = True,
+    stage: Callable[[], str] = lambda: "all",
+    environment: Mapping[str, str] | None = None,
+) -> Measured:
     """Run ``python arguments...`` and watch its process tree.
 
     Parameters
@@ -48,6 +55,8 @@ def measure(arguments: Sequence[str], *, memory: bool = True, stage: Callable[[]
         Watch the memory; leave it out where the time counts, because looking costs the watched processes time.
     stage : callable
         Says what the command is doing now.
+    environment : mapping, optional
+        Variables that it has besides this process' own.
 
     Raises
     ------
@@ -55,7 +64,13 @@ def measure(arguments: Sequence[str], *, memory: bool = True, stage: Callable[[]
         The command failed; the message is what it printed last.
     """
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
     peaks = {"all": 0}
     stop = threading.Event()
     watcher = threading.Thread(target=_watch, args=(process.pid, peaks, stage, stop))

@@ -39,6 +39,7 @@ from geoseg.models.background import probable_classes, with_background
 from geoseg.models.changing import changed
 from geoseg.models.own import ModelLike, OwnModel, own_model
 from geoseg.models.precision import Precision
+from geoseg.models.runtimes import Runtime
 from geoseg.models.spec import NODATA, ModelSpec, class_attributes
 from geoseg.options import ImageryOptions, read_options
 from geoseg.planning import RegionMask, tiling_of
@@ -113,6 +114,7 @@ def segment(
     trust_model: bool = False,
     precision: Precision = "auto",
     compile: bool = False,  # noqa: A002 - the word of the option
+    runtime: Runtime = "auto",
     region: RegionLike | None = None,
     weights: str | os.PathLike[str] | None = None,
     threshold: float | None = None,
@@ -151,7 +153,7 @@ def segment(
         As in `geoseg.run`.
     region : str, path, GeoDataFrame, GeoSeries, shapely geometry or Region, optional
         Where to label; everything else is nodata. As of `geoseg.vector.read_region`.
-    precision, compile
+    precision, compile, runtime
         As in `geoseg.run`.
     weights, threshold, refine, tta
         As in `geoseg.run`; the model's own unless given. A network of your own has its weights.
@@ -186,7 +188,7 @@ def segment(
     place = None if region is None else RegionMask.of(region, opened)
     tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)
     grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
-    settings = device, precision, compile
+    settings = device, precision, compile, runtime
     key = tokenize(promised, *settings) if network is None else uuid.uuid4().hex
     keep = "probabilities" in wanted
     arrays = _arrays(_Recipe(opened, grid, batch_size, place, promised, settings, network, key, keep), wanted)
@@ -282,8 +284,8 @@ def _labelled_grid(raster: Raster) -> GeoBox:
 class _Recipe:
     """What a computation begins with; a network of one's own stands here, and in no other task.
 
-    ``settings`` are device, precision, and whether to compile; ``key`` names it: a network of one's own is like no
-    other; ``keep_probabilities`` is as in `geoseg.segmentation.predict_block`.
+    ``settings`` are device, precision, whether to compile, and runtime; ``key`` names it: a network of one's own is
+    like no other; ``keep_probabilities`` is as in `geoseg.segmentation.predict_block`.
     """
 
     raster: Raster
@@ -291,7 +293,7 @@ class _Recipe:
     batch_size: int
     region: RegionMask | None
     spec: ModelSpec
-    settings: tuple[str, Precision, bool]
+    settings: tuple[str, Precision, bool, Runtime]
     network: Network | None
     key: str
     keep_probabilities: bool
@@ -313,9 +315,9 @@ class _Source:
         """Open the model."""
         with self._lock:
             if self._model is None:
-                recipe, (device, precision, compiled) = self.recipe, self.recipe.settings
+                recipe, (device, precision, compiled, runtime) = self.recipe, self.recipe.settings
                 opener = load_model if recipe.network is None else partial(wrap, recipe.network)
-                self._model = opener(recipe.spec, device, precision=precision, compile=compiled)
+                self._model = opener(recipe.spec, device, precision=precision, compile=compiled, runtime=runtime)
             return self._model
 
 

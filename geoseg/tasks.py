@@ -124,7 +124,9 @@ class Job(steps.Job):
         plan = self.plan
         device = own_device(plan.device, self._name, torch.cuda.device_count()) if plan.is_local else plan.device
         opener = load_model if plan.network is None else partial(wrap, plan.network.open())
-        model: AnyModel = opener(plan.spec, device, precision=plan.precision, compile=plan.compile)
+        model: AnyModel = opener(
+            plan.spec, device, precision=plan.precision, compile=plan.compile, runtime=plan.runtime
+        )
         if device.startswith("cuda"):
             torch.cuda.synchronize(device)  # weights are there before any stream reads them
             sys.setswitchinterval(SWITCH_SECONDS)
@@ -200,7 +202,10 @@ def _try_model(model: Any, plan: Plan) -> None:
 
 def instructions(job_name: str, dask_worker: Worker) -> str | None:
     """What the device of a worker computes with; see `geoseg.versions.instructions`. None of one that predicts not."""
-    return None if is_assistant(dask_worker) else instructions_of(steps.job_of(job_name, Job, dask_worker).plan.device)
+    if is_assistant(dask_worker):
+        return None
+    plan = steps.job_of(job_name, Job, dask_worker).plan
+    return instructions_of(plan.device, plan.runtime)
 
 
 @configured()

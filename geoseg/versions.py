@@ -14,6 +14,8 @@ from pathlib import Path
 import rasterio
 
 from geoseg.models import packages_of
+from geoseg.models.precision import multiplies_bytes
+from geoseg.models.runtimes import RUNTIMES, Runtime
 from geoseg.models.spec import ModelSpec
 
 HOME = Path(__file__).parent
@@ -42,7 +44,7 @@ IDLE = (
 """Modules among them that decide neither."""
 
 
-def deciding_versions(spec: ModelSpec, *, is_resampled: bool) -> dict[str, str]:
+def deciding_versions(spec: ModelSpec, *, is_resampled: bool, runtime: Runtime = "torch") -> dict[str, str]:
     """Versions of what decides the labels of a model; every worker must have the same.
 
     Parameters
@@ -51,6 +53,8 @@ def deciding_versions(spec: ModelSpec, *, is_resampled: bool) -> dict[str, str]:
         The model.
     is_resampled : bool
         Whether files are brought onto another grid, which other packages take part in.
+    runtime : str
+        What runs its network.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def deciding_versions(spec: ModelSpec, *, is_resampled: bool) -> dict[str, str]:
         Version by package; ``geoseg`` with a digest of the source that predicts, ``gdal`` of the library in rasterio.
     """
     placing = ("pyproj", "scipy") if is_resampled else ()
-    names = sorted({"numba", "numpy", "rasterio", "torch", *placing, *packages_of(spec)})
+    names = sorted({"numba", "numpy", "rasterio", "torch", *placing, *packages_of(spec), *RUNTIMES[runtime].packages})
     return {
         "geoseg": f"{version('geoseg')} ({source_digest(PREDICTING)})",
         "gdal": str(rasterio.__gdal_version__),
@@ -90,8 +94,10 @@ def _sources(parts: Sequence[str]) -> Iterator[Path]:
         yield from (file for file in files if file.name not in IDLE)
 
 
-def instructions(device: str) -> str:
+def instructions(device: str, runtime: Runtime = "torch") -> str:
     """What a device computes with: the instruction set of a CPU as torch uses it, or a GPU's name.
+
+    Other runtimes than torch use instructions for 8-bit products where a CPU has them, and round otherwise without.
 
     A network's floats may differ in their last bits between two of them.
     """
@@ -99,4 +105,5 @@ def instructions(device: str) -> str:
 
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(device))
-    return str(torch.backends.cpu.get_cpu_capability())
+    found = str(torch.backends.cpu.get_cpu_capability())
+    return f"{found} with VNNI" if runtime != "torch" and multiplies_bytes() else found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import geopandas as gpd
@@ -31,6 +32,8 @@ PARSED = {
     "training": "a recipe and data of one's own",
 }
 """Pages whose commands and Python need what no test has: commands are parsed, Python is compiled."""
+if find_spec("nncf") is None:
+    PARSED["runtimes"] = "pip install 'geoseg[quantize]'"
 
 BEFORE = {
     "continuing": "geoseg run land_use scene.tif --output out/land_use",
@@ -64,7 +67,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         window = Window(100, 200, 300, 260)
         transform = source.window_transform(window)
         pixels, names = source.read(window=window), source.descriptions
-    write_raster(tmp_path / "scene.tif", pixels, transform=transform, descriptions=names)
+    for name in ("scene", "other"):
+        write_raster(tmp_path / f"{name}.tif", pixels, transform=transform, descriptions=names)
     left, top = transform.c, transform.f
     region = gpd.GeoDataFrame(geometry=[box(left + 500, top - 1500, left + 1500, top - 500)], crs="EPSG:32618")
     region.to_crs(4326).to_file(tmp_path / "aoi.geojson")

@@ -151,19 +151,12 @@ def check(model: str, weights: str | None, trust_model: bool | None, device: str
 @click.option("--write", is_flag=True, help="Write the measurements into the model's entry.")
 def probe(model: str, weights: str | None, trust_model: bool | None, imagery: str | None, write: bool) -> None:
     """Measure a model's edge effects, the cost of a forward pass, and what bfloat16 changes; prints JSON."""
-    from geoseg.catalog import find_model, locate_model
-    from geoseg.errors import CatalogError
+    from geoseg.catalog import find_model
     from geoseg.models import load_model
-    from geoseg.models.packagings import find_packaging
     from geoseg.models.probe import measure_cost, measure_edge, measure_half_precision
     from geoseg.models.stac import update_item
 
-    source = locate_model(model)
-    if write and (isinstance(source, str) or find_packaging(source) is not None):
-        raise CatalogError(
-            f"'{model}' has no entry to write into; write one with `geoseg models new {model}` (of an item at an "
-            f"address with `geoseg models add {model}`), and probe it."
-        )
+    entry = _entry(model) if write else None
     spec = replace(find_model(model), trust_model=bool(trust_model), refine=None)  # refining adds its own reach
     spec = spec if weights is None else spec.with_weights(weights)
     opened = load_model(spec, precision="float32")
@@ -178,10 +171,49 @@ def probe(model: str, weights: str | None, trust_model: bool | None, imagery: st
         half = {"bfloat16": asdict(measure_half_precision(opened, load_model(spec, precision="bfloat16"), tiles))}
     shown = {**cost, "halo": edge.halo, "tolerance": edge.tolerance, "edge_errors": errors, **half}
     console.print_json(json.dumps(shown))
-    if write:
+    if entry is not None:
         measured = cost | {"edge_errors": errors} | ({} if edge.halo is None else {"halo": edge.halo}) | half
-        path = update_item(Path(source), {f"geoseg:{name}": value for name, value in measured.items()})
+        path = update_item(entry, {f"geoseg:{name}": value for name, value in measured.items()})
         say(f"written to {path}")
+
+
+@app.command()
+@name
+@click.option(
+    "--input", "imagery", metavar="RASTER", required=True, multiple=True, help="Imagery of the training; give several."
+)
+@click.option("--validation", metavar="RASTER", required=True, help="Imagery on which labels are compared.")
+def quantize(model: str, imagery: tuple[str, ...], validation: str) -> None:
+    """Make 8-bit weights of a model for OpenVINO, calibrated on imagery, and write them into its entry."""
+    from geoseg.catalog import find_model
+    from geoseg.models.item_assets import INT8
+    from geoseg.models.item_writing import quantized_asset
+    from geoseg.models.quantizing import CALIBRATION_TILES, quantize
+    from geoseg.models.stac import update_item
+    from geoseg.workflow.sampling import sample_tiles
+
+    source = _entry(model)
+    spec = replace(find_model(model), refine=None, tta=None)
+    each = -(-CALIBRATION_TILES // len(imagery))
+    tiles = (tile for scene in imagery for tile in sample_tiles(model, scene, each))
+    made = quantize(spec, tiles, sample_tiles(model, validation), source.with_name(f"{source.stem}.int8.safetensors"))
+    update_item(source, {}, {INT8: quantized_asset(made, source)})
+    say(f"{made.agreement:.2%} of labels as in float32, {made.seconds_per_mpx:g} s per Mpx; written to {made.graph}")
+
+
+def _entry(model: str) -> Path:
+    """The file of a model's entry, which can be written into."""
+    from geoseg.catalog import locate_model
+    from geoseg.errors import CatalogError
+    from geoseg.models.packagings import find_packaging
+
+    source = locate_model(model)
+    if isinstance(source, str) or find_packaging(source) is not None:
+        raise CatalogError(
+            f"'{model}' has no entry to write into; write one with `geoseg models new {model}` (of an item at an "
+            f"address with `geoseg models add {model}`), and use that."
+        )
+    return source
 
 
 def _facts(spec: ModelSpec) -> Iterator[tuple[str, str]]:

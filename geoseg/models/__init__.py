@@ -11,9 +11,9 @@ x), to what the spec's task needs: scores, float32 (n, class, y, x); with the pr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, partial
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +21,7 @@ from geoseg.errors import ModelError, WeightsError, nearest
 from geoseg.models.background import with_background
 from geoseg.models.detections import Detections
 from geoseg.models.prompts import Prompt, Prompts
+from geoseg.models.runtimes import Runtime, choose_runtime, refuse_compile, run_by
 from geoseg.models.spec import Activation, Band, ClassSpec, ModelSpec, Scaling, Task
 
 if TYPE_CHECKING:
@@ -232,6 +233,7 @@ def load_model(
     *,
     precision: Precision = "auto",
     compile: bool = False,  # noqa: A002 - the word of the option
+    runtime: Runtime = "auto",
 ) -> Any:
     """Open a model of the catalog.
 
@@ -243,6 +245,8 @@ def load_model(
         ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
     precision, compile
         See `geoseg.models.running.Runner`.
+    runtime : str
+        What runs the network: see `geoseg.models.runtimes.choose_runtime`.
 
     Returns
     -------
@@ -252,23 +256,26 @@ def load_model(
     Raises
     ------
     ModelError
-        When no adapter knows the framework or architecture, or the weights do not fit it.
+        When runtime, precision and device do not go together, no adapter knows the framework or architecture, or the
+        weights do not fit it.
     WeightsError
         When the weights are missing, damaged or unsafe.
     """
     require_trust(spec)
     spec = with_background(spec)
     if spec.parts and not spec.is_ensemble:
-        parts = (load_model(part, device, precision=precision, compile=compile) for part in spec.parts)
-        return import_module("geoseg.models.together").Together(spec, *parts)
-    return _model(spec, _augmented(spec, _opener(spec)), device, precision, compile)
+        opening = partial(load_model, device=device, precision=precision, compile=compile, runtime=runtime)
+        return import_module("geoseg.models.together").Together(spec, *map(opening, spec.parts))
+    runtime, precision = choose_runtime(spec, device, runtime, precision)
+    opener = _opener(spec, partial(run_by, runtime, precision))
+    return _model(spec, opener, device, runtime, precision, compile)
 
 
-def _opener(spec: ModelSpec) -> Callable[..., Any]:
-    """What opens the network of a spec, or those of an ensemble as one."""
+def _opener(spec: ModelSpec, run: Callable[..., Any] = lambda opener: opener) -> Callable[..., Any]:
+    """What opens the network of a spec as a runtime runs it, or those of an ensemble as one."""
     if spec.is_ensemble:
         members: Callable[..., Any] = import_module("geoseg.models.averaging").ensemble(
-            [_opener(part) for part in spec.parts]
+            [_opener(part, run) for part in spec.parts]
         )
         return members
     adapter = import_module(_family(spec).adapter)
@@ -277,7 +284,7 @@ def _opener(spec: ModelSpec) -> Callable[..., Any]:
             f"model '{spec.name}' does {spec.task}, which {spec.architecture or spec.framework} cannot; correct "
             "mlm:tasks or mlm:architecture in its entry."
         )
-    opener: Callable[..., Any] = adapter.open_network
+    opener: Callable[..., Any] = run(adapter.open_network)
     return opener
 
 
@@ -342,6 +349,7 @@ def wrap(
     *,
     precision: Precision = "auto",
     compile: bool = False,  # noqa: A002 - the word of the option
+    runtime: Runtime = "auto",
 ) -> Any:
     """Make a model of a person's own ``torch.nn.Module`` or callable.
 
@@ -355,21 +363,22 @@ def wrap(
         What it promises: task, bands, classes, scalings, activation.
     device : str
         Where it runs.
-    precision, compile
-        See `geoseg.models.running.Runner`.
+    precision, compile, runtime
+        As of `load_model`.
 
     Returns
     -------
     Model, ObjectModel or PanopticModel
         By the spec's task.
     """
-    spec = with_background(spec)
-    opener = _augmented(spec, import_module("geoseg.models.module").opener(network))
-    return _model(spec, opener, device, precision, compile)
+    spec = replace(with_background(spec), weights=None, int8=None)  # which are not the network's
+    runtime, precision = choose_runtime(spec, device, runtime, precision)
+    opener = run_by(runtime, precision, import_module("geoseg.models.module").opener(network))
+    return _model(spec, opener, device, runtime, precision, compile)
 
 
 def packages_of(spec: ModelSpec) -> tuple[str, ...]:
-    """Packages besides torch whose version may change what a model gives, those of its parts included."""
+    """Packages besides the runtime whose version may change what a model gives, those of its parts included."""
     family = _exported_family(spec) if spec.framework != "pytorch" else find_family(spec.architecture)
     own = () if family is None else family.packages
     separating = () if spec.watershed is None else ("scikit-image", "scipy")
@@ -416,12 +425,17 @@ def _model(
     spec: ModelSpec,
     opener: Callable[..., Any],
     device: str,
+    runtime: Runtime,
     precision: Precision,
     compile: bool,  # noqa: A002
 ) -> Any:
-    """Hold a network in the model of its task."""
+    """Hold a network in the model of its task; torch is not asked for the arithmetic of another runtime."""
     home, _, kind = KINDS[spec.task].rpartition(".")
-    runner = import_module("geoseg.models.running").Runner(spec, opener, device, precision, compile)
+    if compile:
+        refuse_compile(runtime)
+    inner = precision if runtime == "torch" else "float32"
+    opened = _augmented(spec, opener)
+    runner = import_module("geoseg.models.running").Runner(spec, opened, device, inner, compile)
     return getattr(import_module(home), kind)(runner)
 
 

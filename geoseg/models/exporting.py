@@ -26,12 +26,10 @@ from geoseg.models import SEMANTIC, open_scoring
 from geoseg.models.embedding import KEY, embedded
 from geoseg.models.item_assets import find_assets
 from geoseg.models.item_document import Document
+from geoseg.models.running import gives_same_scores
 from geoseg.models.spec import ModelSpec
 from geoseg.models.state_dicts import read_state
 from geoseg.models.weights import resolve_weights
-
-SAME = 1e-3
-"""Largest difference between scores of the graph and of the network, in parts of their spread."""
 
 BYTES = 255.0
 
@@ -161,12 +159,7 @@ def _exported(spec: ModelSpec) -> tuple[torch.nn.Module, torch.export.ExportedPr
 
 def _compare(spec: ModelSpec, network: torch.nn.Module, graph: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Refuse a graph that gives other scores than its network."""
-    shape = (1, len(spec.bands), spec.tile_size, spec.tile_size)
-    pixels = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected, found = network(pixels), graph(pixels)
-    spread = float(expected.max() - expected.min()) or 1.0
-    if expected.shape != found.shape or float((expected - found).abs().max()) > SAME * spread:
+    if not gives_same_scores(network, graph, (1, len(spec.bands), spec.tile_size, spec.tile_size)):
         raise ModelError(
             f"the graph of model '{spec.name}' gives other scores than its network; export it as .safetensors."
         )

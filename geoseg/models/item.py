@@ -17,6 +17,7 @@ from geoseg.models.architectures import read_architecture
 from geoseg.models.background import class_problem
 from geoseg.models.item_assets import (
     ENSEMBLE,
+    INT8,
     find_assets,
     read_checksum,
     read_framework,
@@ -37,8 +38,8 @@ from geoseg.models.item_signature import (
     read_value_range,
 )
 from geoseg.models.refinement import read_refinement
-from geoseg.models.spec import RAMP, Activation, HalfPrecision, ModelSpec
-from geoseg.models.stac import Json
+from geoseg.models.spec import RAMP, Activation, HalfPrecision, ModelSpec, Quantized
+from geoseg.models.stac import Json, absolute
 from geoseg.models.tta import read_tta
 from geoseg.models.watershed import read_watershed
 
@@ -93,6 +94,7 @@ def read_model_item(source: str | Path | Document) -> ModelSpec:
         activation_bytes=float(need(properties, "geoseg:activation_bytes", NUMBER, ModelSpec.activation_bytes)),
         seconds_per_mpx=document.optional("geoseg:seconds_per_mpx"),
         bfloat16=_half_precision(document),
+        int8=_quantized(document),
         min_score=_min_score(document),
         refine=_settings(document, "geoseg:refine", read_refinement),
         watershed=_settings(document, "geoseg:watershed", read_watershed),
@@ -142,7 +144,7 @@ def _ensemble(document: Document, spec: ModelSpec, keys: Sequence[str]) -> Model
         )
         for key, asset in members
     )
-    return replace(spec, parts=parts, framework="pytorch", architecture="", weights=None, checksum=None)
+    return replace(spec, parts=parts, framework="pytorch", architecture="", weights=None, checksum=None, int8=None)
 
 
 def _license(document: Document) -> str:
@@ -170,14 +172,29 @@ def _edge_errors(document: Document) -> tuple[tuple[int, float], ...]:
 
 def _half_precision(document: Document) -> HalfPrecision | None:
     """What bfloat16 does, as measured."""
-    field = "geoseg:bfloat16"
-    measured = document.need(document.properties, field, dict, {})
-    if not measured:
+    measured = document.need(document.properties, "geoseg:bfloat16", dict, {})
+    return HalfPrecision(**_measured(document, "geoseg:bfloat16", measured)) if measured else None
+
+
+def _quantized(document: Document) -> Quantized | None:
+    """8-bit weights, and what they do, as measured."""
+    asset = document.item["assets"].get(INT8)
+    if asset is None:
         return None
+    numbers = _measured(document, "geoseg:int8", document.need(asset, "geoseg:int8", dict))
+    return Quantized(
+        **numbers,
+        graph=absolute(document.need(asset, "href", str), document.path),
+        checksum=read_checksum(document, asset),
+    )
+
+
+def _measured(document: Document, field: str, measured: Json) -> dict[str, float]:
+    """What another arithmetic does to labels and time."""
     numbers = {name: float(document.need(measured, name, NUMBER)) for name in ("agreement", "seconds_per_mpx")}
     if not 0 <= numbers["agreement"] <= 1:
         raise document.error(field, f"has the agreement {numbers['agreement']:g}; give a part of the labels, 0 to 1")
-    return HalfPrecision(**numbers)
+    return numbers
 
 
 def _settings(document: Document, field: str, read: Callable[[Any], _Settings | None]) -> _Settings | None:

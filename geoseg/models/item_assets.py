@@ -36,6 +36,9 @@ UNSAFE = ("pickle", "joblib", "dill", "cloudpickle")
 ENSEMBLE = "geoseg:ensemble"
 """Property with the keys of the assets whose probabilities are averaged."""
 
+INT8 = "int8"
+"""Key of the asset with 8-bit weights, and part of the names of its role and of what was measured of it."""
+
 DOUBTS: dict[str, tuple[int, str]] = {
     "onnx": (0, ""),
     "torch.export": (0, ""),

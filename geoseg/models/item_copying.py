@@ -6,18 +6,19 @@ The entry stays as its author wrote it, but for its name and its relative addres
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from geoseg.errors import OutputError
 from geoseg.files import move_into_place, working_folder
-from geoseg.models.item_assets import find_assets
+from geoseg.models.item_assets import INT8, find_assets
 from geoseg.models.item_document import Document
 from geoseg.models.spec import ModelSpec
 from geoseg.models.stac import Json, absolute, link_to_collection, write_json
 from geoseg.models.weight_files import list_files
-from geoseg.models.weights import local_weights, weights_digest
+from geoseg.models.weights import local_weights, resolve_quantized, weights_digest
 
 
 def copy_model_item(document: Document, spec: ModelSpec, target: Path) -> Path:
@@ -54,6 +55,8 @@ def copy_model_item(document: Document, spec: ModelSpec, target: Path) -> Path:
             assets[key]["href"] = f"./{weights.name}"
             for asset in assets.values():
                 asset["href"] = copied_files.get(asset["href"], asset["href"])
+    if spec.int8 is not None and local_weights(replace(spec, weights=spec.int8.graph)) is not None:
+        assets[INT8]["href"] = f"./{_copy(resolve_quantized(spec), target.parent)}"
     copied = {
         **item,
         "id": target.stem,

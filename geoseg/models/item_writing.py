@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from geoseg.errors import ModelError
-from geoseg.models.item_assets import MULTIHASH
+from geoseg.models.item_assets import INT8, MULTIHASH
 from geoseg.models.item_signature import IDENTITY
-from geoseg.models.spec import Band, ClassSpec, ModelSpec, Scaling, Task
+from geoseg.models.spec import Band, ClassSpec, ModelSpec, Quantized, Scaling, Task
 from geoseg.models.stac import Json, item_path, relative, write_item
 from geoseg.models.state_dicts import PICKLES
 from geoseg.models.weight_files import sha256
@@ -107,7 +107,8 @@ def write_model_item(
         **_properties(spec),
         **(properties or {}),
     }
-    model = {"model": _model_asset(spec, path), **(assets or {})}
+    quantized = {INT8: quantized_asset(spec.int8, path)} if spec.int8 else {}
+    model = {"model": _model_asset(spec, path), **quantized, **(assets or {})}
     return write_item(path, spec.name, bbox, described, geometry=geometry, extensions=_extensions(spec), assets=model)
 
 
@@ -235,6 +236,19 @@ def _model_asset(spec: ModelSpec, path: Path) -> dict[str, Any]:
     if spec.weights is None:
         asset["geoseg:obtain"] = spec.obtain
     return asset
+
+
+def quantized_asset(weights: Quantized, path: Path) -> dict[str, Any]:
+    """The asset of 8-bit weights, in the item at a path: not the model itself, which others open."""
+    checksum = {"file:checksum": MULTIHASH + weights.checksum.removeprefix("sha256:")} if weights.checksum else {}
+    return {
+        "href": relative(weights.graph, path),
+        "title": "8-bit weights for OpenVINO",
+        "type": "application/octet-stream",
+        "roles": [f"geoseg:{INT8}"],
+        **checksum,
+        f"geoseg:{INT8}": {"agreement": weights.agreement, "seconds_per_mpx": weights.seconds_per_mpx},
+    }
 
 
 def _href(spec: ModelSpec, path: Path) -> str:

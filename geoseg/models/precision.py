@@ -12,19 +12,29 @@ from typing import Any, Literal
 
 from geoseg.models.spec import ModelSpec
 
-Precision = Literal["auto", "float32", "float16", "bfloat16"]
+Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 
 AGREEMENT = 0.99
-"""Part of the labels that bfloat16 must leave as they are, so that it is chosen on a CPU."""
+"""Part of the labels that another arithmetic must leave as they are, so that it is chosen on a CPU."""
+
+
+def multiplies_halves() -> bool:
+    """Whether this CPU has instructions for products of bfloat16: AVX512-BF16 or AMX."""
+    return _has("avx512bf16", "amx-bf16")
+
+
+def multiplies_bytes() -> bool:
+    """Whether this CPU has instructions for products of bytes: AVX512-VNNI, AVX-VNNI or AMX."""
+    return _has("avx512vnni", "avxvnni", "amx-int8")
 
 
 @cache
-def multiplies_halves() -> bool:
-    """Whether this CPU has instructions for products of bfloat16: AVX512-BF16 or AMX."""
+def _has(*names: str) -> bool:
+    """Whether this CPU has one of these instruction sets."""
     from llvmlite.binding import get_host_cpu_features
 
     features: dict[str, Any] = get_host_cpu_features()
-    return bool(features.get("avx512bf16") or features.get("amx-bf16"))
+    return any(features.get(name) for name in names)
 
 
 def precision_on_cpu(spec: ModelSpec) -> Literal["float32", "bfloat16"]:

@@ -157,8 +157,8 @@ def edge_profile(
         if large.shape[1:] != (whole, whole):
             raise ModelError(f"pixels of shape {large.shape} are too small to probe; give at least {whole} px a side.")
         inner = slice(margin, margin + size)
-        small_result = _predict(model, large[:, inner, inner])
-        large_result = _predict(model, large)[:, inner, inner]
+        small_result = predict_maps(model, large[:, inner, inner])
+        large_result = predict_maps(model, large)[:, inner, inner]
         profiles.append(_by_distance((small_result - large_result).abs().amax(0).numpy()))
     profile: NDArray[np.float32] = np.max(profiles, axis=0)
     return profile
@@ -187,7 +187,7 @@ def measure_cost(model: AnyModel, *, size: int | None = None, repeats: int = 3, 
     seconds = []
     for _ in range(repeats):
         started = clock()
-        _predict(model, pixels)
+        predict_maps(model, pixels)
         seconds.append(clock() - started)
     return Cost(round(peak / size**2, 1), round(float(np.median(seconds)) / size**2 * 1e6, 3))
 
@@ -212,10 +212,10 @@ def measure_half_precision(
     same = counted = 0
     seconds: list[float] = []
     for pixels, mask in tiles:
-        one, started = _predict(exact, pixels), time.process_time()
-        other = _predict(half, pixels)
+        one, started = predict_maps(exact, pixels), time.process_time()
+        other = predict_maps(half, pixels)
         seconds.append((time.process_time() - started) / pixels[0].size * 1e6)
-        found, counts = _labels_agree(exact.spec, one, other)
+        found, counts = labels_agree(exact.spec, one, other)
         same += int(np.count_nonzero(found & mask))
         counted += int(np.count_nonzero(counts & mask))
     if not counted:
@@ -225,7 +225,7 @@ def measure_half_precision(
     return HalfPrecision(round(same / counted, 4), round(float(np.median(seconds)), 3))
 
 
-def _labels_agree(spec: ModelSpec, one: torch.Tensor, other: torch.Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
+def labels_agree(spec: ModelSpec, one: torch.Tensor, other: torch.Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
     """Where two results give the same labels, and which pixels count: all, or what either covers with an object."""
     if spec.task == "semantic-segmentation":
         same = (choose(spec, one)[0] == choose(spec, other)[0]).numpy()
@@ -277,7 +277,7 @@ def _usual_range(scaling: Scaling | None, other: tuple[float, float]) -> tuple[f
     return other
 
 
-def _predict(model: AnyModel, pixels: NDArray[Any]) -> torch.Tensor:
+def predict_maps(model: AnyModel, pixels: NDArray[Any]) -> torch.Tensor:
     """What is found in one tile, as maps: float32 (map, y, x), in main memory."""
     result = model.predict(pixels[None], np.ones((1, *pixels.shape[1:]), np.bool_))
     return MAPS[model.spec.task](model.spec, result, pixels.shape[1:])
@@ -341,7 +341,7 @@ def _peak_bytes(model: AnyModel, pixels: NDArray[Any]) -> int:
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(model.device)
         before = torch.cuda.memory_allocated(model.device)
-        _predict(model, pixels)
+        predict_maps(model, pixels)
         return torch.cuda.max_memory_allocated(model.device) - before
     process = psutil.Process()
     before = highest = process.memory_info().rss
@@ -355,7 +355,7 @@ def _peak_bytes(model: AnyModel, pixels: NDArray[Any]) -> int:
     watcher = threading.Thread(target=watch, name="memory", daemon=True)
     watcher.start()
     try:
-        _predict(model, pixels)
+        predict_maps(model, pixels)
     finally:
         finished.set()
         watcher.join()

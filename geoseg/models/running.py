@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
 from geoseg.errors import GeosegError, ModelError
 from geoseg.models.precision import Precision, multiplies_halves, precision_on_cpu
+from geoseg.models.runtimes import RUNTIMES
 from geoseg.models.scaling import Scaler
 from geoseg.models.spec import ModelSpec
 
@@ -25,6 +26,9 @@ Opener = Callable[[ModelSpec, torch.device], Network]
 
 _COMPILING = "torch._dynamo", "torch._inductor"
 """Modules of torch whose errors are those of compiling a network, not of the network."""
+
+SAME = 1e-3
+"""Largest difference between scores of two forms of a network, in parts of their spread."""
 
 
 class Runner:
@@ -80,12 +84,12 @@ class Runner:
         except Exception as error:
             if type(error).__module__.startswith(_COMPILING):
                 raise ModelError(
-                    f"model '{self.spec.name}' cannot be compiled: {_first_line(error)}; install a C++ compiler such "
+                    f"model '{self.spec.name}' cannot be compiled: {first_line(error)}; install a C++ compiler such "
                     "as g++, or leave compile out."
                 ) from error
             raise ModelError(
                 f"model '{self.spec.name}' cannot be run on pixels of shape {tuple(scaled.shape)} (n, band, y, x): "
-                f"{_first_line(error)}; check its bands, tile_size and multiple ({self.spec.multiple} px)."
+                f"{first_line(error)}; check its bands, tile_size and multiple ({self.spec.multiple} px)."
             ) from error
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -123,8 +127,9 @@ def inner_type(precision: Precision, device: torch.device) -> torch.dtype:
     ModelError
         There is no such precision, or the device is no good at it.
     """
-    if precision not in get_args(Precision):
-        raise ModelError(f"'{precision}' is not a precision; use {', '.join(get_args(Precision))}.")
+    known = ("auto", *RUNTIMES["torch"].precisions)
+    if precision not in known:
+        raise ModelError(f"'{precision}' is not a precision of torch; use {', '.join(known)}.")
     if precision == "auto":
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float32
@@ -153,7 +158,16 @@ def memory_format(network: Network, device: torch.device) -> torch.memory_format
     return torch.channels_last if convolves and device.type in ("cpu", "cuda") else torch.contiguous_format
 
 
-def _first_line(error: Exception) -> str:
+def gives_same_scores(network: Network, graph: Network, shape: tuple[int, ...]) -> bool:
+    """Say whether another form of a network scores a tile of a shape (n, band, y, x) as the network does."""
+    pixels = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected, found = network(pixels), graph(pixels)
+    spread = float(expected.max() - expected.min()) or 1.0
+    return bool(expected.shape == found.shape and float((expected - found).abs().max()) <= SAME * spread)
+
+
+def first_line(error: Exception) -> str:
     """The first line of another library's message, without its full stop."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -134,6 +134,22 @@ class HalfPrecision:
 
 
 @dataclass(frozen=True)
+class Quantized(HalfPrecision):
+    """8-bit weights of a model, as `geoseg.models.quantizing` makes them, and what they do to it.
+
+    Attributes
+    ----------
+    graph : str
+        Path or address of the file.
+    checksum : str or None
+        ``"sha256:<hex>"`` of it.
+    """
+
+    graph: str
+    checksum: str | None = None
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """A model as a catalog entry describes it.
 
@@ -184,6 +200,8 @@ class ModelSpec:
         Seconds of one CPU core per Mpx of input, as measured in float32; for the plan's estimate.
     bfloat16 : HalfPrecision or None
         What bfloat16 does to labels and time on a CPU; None where it was not measured, and then it is never chosen.
+    int8 : Quantized or None
+        8-bit weights, and what they do to labels and time on a CPU; None where there are none.
     ramp : int or None
         Preferred overlap of neighbouring tiles, px; None leaves it to the workflow.
     min_score : float
@@ -228,6 +246,7 @@ class ModelSpec:
     activation_bytes: float = 600.0
     seconds_per_mpx: float | None = None
     bfloat16: HalfPrecision | None = None
+    int8: Quantized | None = None
     ramp: int | None = None
     min_score: float = 0.5
     refine: Refinement | None = None
@@ -304,7 +323,7 @@ class ModelSpec:
 
     def with_weights(self, path: str | Path) -> ModelSpec:
         """Return the same model with its weights taken from a file of the user's."""
-        return replace(self, weights=str(path), bfloat16=None)
+        return replace(self, weights=str(path), bfloat16=None, int8=None)
 
 
 def class_attributes(spec: ModelSpec) -> dict[str, Any]:

@@ -72,8 +72,8 @@ def write_item(
     return write_json(path, item)
 
 
-def update_item(path: Path, properties: Json) -> Path:
-    """Replace properties of an item in its file; a value of None removes one.
+def update_item(path: Path, properties: Json, assets: Mapping[str, Json] | None = None) -> Path:
+    """Replace properties of an item in its file, where a value of None removes one, and assets.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def update_item(path: Path, properties: Json) -> Path:
     item = read_json(path)
     kept = {key: value for key, value in item.get("properties", {}).items() if key not in properties}
     new = {key: value for key, value in properties.items() if value is not None}
-    return write_json(path, {**item, "properties": kept | new})
+    return write_json(path, {**item, "properties": kept | new, "assets": {**item.get("assets", {}), **(assets or {})}})
 
 
 def item_path(path: str | Path, name: str) -> Path:

@@ -103,6 +103,18 @@ def resolve_weights(spec: ModelSpec) -> Path:
     return path
 
 
+def resolve_quantized(spec: ModelSpec) -> Path:
+    """Return the local, verified file of a model's 8-bit weights.
+
+    Raises
+    ------
+    WeightsError
+        As `resolve_weights`.
+    """
+    found = spec.int8
+    return resolve_weights(spec if found is None else replace(spec, weights=found.graph, checksum=found.checksum))
+
+
 def resolve_folder(spec: ModelSpec) -> Path:
     """Return the local, verified folder of a model's weights; one of the hub is fetched once into the hub's cache.
 

@@ -163,9 +163,13 @@ class DeviceOptions(Options):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device of the network."""
 
-    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    runtime: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the network; openvino (pip install "geoseg[openvino]") is faster on CPUs; auto: openvino where it is
+    installed and the model's entry says that its 8-bit weights keep the labels; else torch."""
+
+    precision: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
     """Arithmetic of the network; auto: bfloat16 on CUDA devices that have it, and on CPUs that have it if the model's
-    entry says that labels stay the same; else float32."""
+    entry says that labels stay the same, int8 by openvino likewise; else float32."""
 
     compile: bool = False
     """Compile the network with torch.compile first: takes minutes, pays for long runs."""

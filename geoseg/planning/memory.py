@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from geoseg.forking import IS_FORKING
 from geoseg.models import is_promptable
+from geoseg.models.runtimes import RUNTIMES
 from geoseg.models.weights import UNKNOWN_BYTES, expected_size
 from geoseg.raster import CACHE_BYTES, READ_BYTES
 
@@ -71,6 +72,7 @@ def worker_bytes(plan: Plan) -> dict[str, int]:
         "the process": _process_bytes(plan),
         "the read cache": CACHE_BYTES,
         **_weights_bytes(plan),
+        **_runtime_bytes(plan),
         _name_of_pass(plan): _forward_bytes(plan),
         "pixels and probabilities": threads * pixels * (bands * (3 * plan.raster.dtype.itemsize + 8) + classes * 10),
         f"{classes} classes on ramps": threads * 3 * classes * 4 * ramps,
@@ -105,7 +107,7 @@ def _name_of_blocks(plan: Plan) -> str:
 def assistant_bytes(plan: Plan) -> int:
     """Peak bytes of a process that finishes and outlines blocks, one at a time, and predicts none."""
     one = worker_bytes(replace(plan, crew=replace(plan.crew, threads=1)))
-    idle = ("the read cache", "pixels and probabilities", *SIZES.values(), _name_of_pass(plan))
+    idle = ("the read cache", "pixels and probabilities", *SIZES.values(), *_runtime_bytes(plan), _name_of_pass(plan))
     return sum(size for cause, size in one.items() if cause not in idle)
 
 
@@ -139,6 +141,12 @@ def _weights_bytes(plan: Plan) -> dict[str, int]:
         return {SIZES["here"]: 3 * len(plan.network.content)}
     counted = {SIZES[source]: 3 * sum(size for size, of in sizes if of == source) for source in SIZES}
     return {cause: size for cause, size in counted.items() if size}
+
+
+def _runtime_bytes(plan: Plan) -> dict[str, int]:
+    """What runs the network, where it is not torch."""
+    row = RUNTIMES[plan.runtime]
+    return {row.title: row.own_bytes} if row.own_bytes else {}
 
 
 def _reading_bytes(plan: Plan) -> dict[str, int]:

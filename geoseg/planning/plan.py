@@ -23,8 +23,10 @@ from geoseg.grid import Block, TileGrid, Tiling
 from geoseg.models.background import later_background, probable_classes
 from geoseg.models.own import SentNetwork
 from geoseg.models.precision import Precision
-from geoseg.models.spec import RAMP, ClassSpec, ModelSpec
-from geoseg.models.weights import weights_digest, word_model
+from geoseg.models.runtimes import Runtime
+from geoseg.models.spec import RAMP, ClassSpec, HalfPrecision, ModelSpec
+from geoseg.models.weight_files import sha256
+from geoseg.models.weights import resolve_quantized, weights_digest, word_model
 from geoseg.planning import memory
 from geoseg.planning.estimate import (
     BLOCK_FACTOR,
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 
 SPEECH = (
     *("name", "weights", "checksum", "obtain", "parts", "description", "license", "metrics", "value_range"),
-    *("halo", "ramp", "fixed_size", "edge_errors", "activation_bytes", "seconds_per_mpx", "bfloat16"),
+    *("halo", "ramp", "fixed_size", "edge_errors", "activation_bytes", "seconds_per_mpx", "bfloat16", "int8"),
     *("trust_model", "weights_bytes", "min_score"),
 )
 """Fields of a spec that do not decide labels, or are decided elsewhere: by the grid, a digest of the weights, and
@@ -80,6 +82,8 @@ class Plan:
         Worker processes that predict, their threads, and processes beside them.
     prompts : PromptLayer or None
         What is asked of a model that can be asked; None asks for everything.
+    runtime : str
+        What runs the network; see `geoseg.models.runtimes`.
     precision : str
         Of the network's inner arithmetic; see `geoseg.models.running.Runner`.
     compile : bool
@@ -117,6 +121,7 @@ class Plan:
     device: str = "cpu"
     crew: Crew = ALONE
     prompts: PromptLayer | None = None
+    runtime: Runtime = "torch"
     precision: Precision = "auto"
     compile: bool = False
     min_pixels: int = 1
@@ -247,12 +252,16 @@ class Plan:
         return sum(math.prod(stop - first for first, stop in pair) for pair in ranges)
 
     @property
+    def measured(self) -> HalfPrecision | None:
+        """What the arithmetic that is not float32 does to labels and time; None where it was not measured."""
+        return {"bfloat16": self.spec.bfloat16, "int8": self.spec.int8}.get(self.precision)
+
+    @property
     def estimated_seconds(self) -> float | None:
         """Seconds of the forward passes on this many CPU workers; None when the cost is not known, as of prompts."""
         if self.spec.seconds_per_mpx is None or self.device != "cpu" or self.prompts is not None:
             return None
-        half = self.spec.bfloat16 if self.precision == "bfloat16" else None
-        passing = self.spec.seconds_per_mpx if half is None else half.seconds_per_mpx
+        passing = self.spec.seconds_per_mpx if self.measured is None else self.measured.seconds_per_mpx
         refine = self.spec.refine
         refining = refine.seconds_per_mpx(len(self.spec.stuff)) if refine else 0.0
         looks = self.spec.tta.work if self.spec.tta else 1.0
@@ -316,6 +325,7 @@ class Plan:
             "steps": {name: {"left": left, "all": every} for name, (left, every) in self.steps.items()},
             "batch_size": self.batch_size,
             "device": self.device,
+            "runtime": self.runtime,
             "precision": self.precision,
             "workers": self.workers,
             "threads": self.crew.threads,
@@ -405,7 +415,9 @@ class Plan:
             "grid": asdict(self.grid),
             "batch_size": self.batch_size,
             "device": self.device,
+            "runtime": self.runtime,
             "precision": self.precision,
+            "quantized": sha256(resolve_quantized(self.spec)) if self.precision == "int8" else None,
             "compile": self.compile,
             "prompts": self.prompts.digest() if self.prompts else None,
             "words": [weights_digest(item) for item in self.word_models()],
@@ -417,7 +429,7 @@ class Plan:
     @property
     def versions(self) -> dict[str, str]:
         """Versions of all that decides the labels; every worker must have the same."""
-        return deciding_versions(self.spec, is_resampled=self.raster.is_resampled)
+        return deciding_versions(self.spec, is_resampled=self.raster.is_resampled, runtime=self.runtime)
 
 
 def tiling_of(

@@ -172,9 +172,10 @@ def model_section(record: RunRecord) -> Section:
     """The model's card, and that of each part of two."""
     model, plan = record.model, record.plan
     parts = [{"name": part["name"], **_card(part)} for part in model.get("parts") or []]
+    arithmetic = f"{plan['precision']} precision by {plan.get('runtime', 'torch')}"
     used = {
         "Tiles": f"{plan['tiles']:,} of {plan['tile_size']} px, halo {plan['halo']}, ramp {plan['ramp']}",
-        "Device": f"{plan['device']}, {plan['precision']} precision, {wording.plural(plan['workers'], 'worker')}",
+        "Device": f"{plan['device']}, {arithmetic}, {wording.plural(plan['workers'], 'worker')}",
     }
     card = {"facts": used, "provenance": []} if parts else _card(model, used)
     return {"name": model["name"], **card, "parts": parts, "notes": record.content.get("warnings") or []}

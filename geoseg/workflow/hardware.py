@@ -10,7 +10,8 @@ from distributed import Client
 
 from geoseg.engine import connect, each_worker
 from geoseg.errors import WorkerError
-from geoseg.models.precision import Precision, precision_on_cpu
+from geoseg.models.precision import Precision
+from geoseg.models.runtimes import Runtime, choose_runtime
 from geoseg.models.spec import ModelSpec
 
 
@@ -28,23 +29,31 @@ class Hardware:
         Of a CUDA device, bytes; 0 where there is none.
     count : int
         Devices of the kind.
+    runtime : str
+        What runs the network, ``auto`` resolved.
     """
 
     device: str
     precision: Precision
     memory: int = 0
     count: int = 1
+    runtime: Runtime = "torch"
 
 
 def hardware_of(
-    device: str, precision: Precision, spec: ModelSpec, scheduler: str | None, client: Client | None
+    device: str,
+    runtime: Runtime,
+    precision: Precision,
+    spec: ModelSpec,
+    scheduler: str | None,
+    client: Client | None,
 ) -> Hardware:
     """What the workers of a run compute on.
 
     Parameters
     ----------
-    device, precision : str
-        As a workflow has them.
+    device, runtime, precision : str
+        As a workflow has them; other runtimes than torch need no GPU, so ``auto`` is a CPU then.
     spec : ModelSpec
         The model.
     scheduler : str, optional
@@ -56,49 +65,52 @@ def hardware_of(
     ------
     WorkerError
         A worker does not have the device, or workers have different ones.
+    ModelError
+        Runtime, precision, model and what is installed do not go together.
     """
+    device = "cpu" if device == "auto" and (runtime not in ("auto", "torch") or precision == "int8") else device
     if scheduler is None and client is None:
-        return find_hardware(device, precision, spec)
+        return find_hardware(device, runtime, precision, spec)
     with nullcontext(client) if client is not None else connect(scheduler, 1) as workers:
-        found = each_worker(workers, _on_worker, device, precision, spec)
+        found = each_worker(workers, _on_worker, device, runtime, precision, spec)
     devices = {hardware.device for hardware in found.values()}
     if len(devices) > 1:
         examples = ", ".join(f"{device} on {address}" for address, device in _one_each(found).items())
         raise WorkerError(f"workers have different devices ({examples}), which decide labels; give the device to use.")
-    precisions = {hardware.precision for hardware in found.values()}
-    return Hardware(
-        devices.pop(),
-        precisions.pop() if len(precisions) == 1 else "float32",
-        min(hardware.memory for hardware in found.values()),
-    )
+    ways = {(hardware.runtime, hardware.precision) for hardware in found.values()}
+    memory = min(hardware.memory for hardware in found.values())
+    if len(ways) > 1:
+        return Hardware(devices.pop(), "float32", memory)
+    chosen, precision = ways.pop()
+    return Hardware(devices.pop(), precision, memory, runtime=chosen)
 
 
-def find_hardware(device: str, precision: Precision, spec: ModelSpec) -> Hardware:
+def find_hardware(device: str, runtime: Runtime, precision: Precision, spec: ModelSpec) -> Hardware:
     """What this process computes on; torch is loaded only where there may be something to find."""
     is_here = _sees_gpu()
     if not is_here or device == "cpu":
         device = "cpu" if device == "auto" else device
-        if precision == "auto" and not device.startswith("cuda"):
-            precision = precision_on_cpu(spec) if device == "cpu" else "float32"
-        return Hardware(device, precision)
+        runtime, precision = choose_runtime(spec, device, runtime, precision)
+        return Hardware(device, "float32" if (device, precision) == ("mps", "auto") else precision, runtime=runtime)
     import torch
 
     from geoseg.models.running import find_device, inner_type
 
     found = find_device(device)
     name = found.type if device == "auto" else device
+    runtime, precision = choose_runtime(spec, name, runtime, precision)
     if precision == "auto":
         precision = "bfloat16" if inner_type("auto", found) is torch.bfloat16 else "float32"
     memory = torch.cuda.get_device_properties(found).total_memory if found.type == "cuda" else 0
-    return Hardware(name, precision, memory, torch.cuda.device_count() if name == "cuda" else 1)
+    return Hardware(name, precision, memory, torch.cuda.device_count() if name == "cuda" else 1, runtime)
 
 
-def _on_worker(device: str, precision: Precision, spec: ModelSpec) -> Hardware:
+def _on_worker(device: str, runtime: Runtime, precision: Precision, spec: ModelSpec) -> Hardware:
     """What a worker computes on; it must have what it is asked for."""
     from geoseg.models.running import find_device
 
     find_device(device)
-    return find_hardware(device, precision, spec)
+    return find_hardware(device, runtime, precision, spec)
 
 
 def _one_each(found: dict[str, Hardware]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from geoseg.models.background import with_background
 from geoseg.models.changing import changed
 from geoseg.models.combining import combine
 from geoseg.models.own import OwnModel, SentNetwork
+from geoseg.models.runtimes import refuse_compile
 from geoseg.models.spec import ModelSpec
 from geoseg.models.streams import IN_FLIGHT
 from geoseg.models.weights import require_weights
@@ -126,7 +127,9 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
     raster = _open_input(wanted, spec)
     tiling = tiling_of(spec, raster.shape, tile_size=wanted.tile_size, halo=wanted.halo, ramp=wanted.ramp)
     grid = TileGrid(raster.shape, tiling, _block_tiles(wanted, raster.shape, tiling))
-    hardware = hardware_of(wanted.device, wanted.precision, spec, wanted.scheduler, client)
+    hardware = hardware_of(wanted.device, wanted.runtime, wanted.precision, spec, wanted.scheduler, client)
+    if wanted.compile:
+        refuse_compile(hardware.runtime)
     legend = apply_legend(spec.classes, wanted.legend or {})
     names = {item.value: item.name for item in legend}
     min_pixels, areas = smallest(wanted.min_area, raster.geobox)
@@ -138,6 +141,7 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
         batch_size=_batch_size(wanted, spec, grid, hardware),
         device=hardware.device,
         prompts=_open_prompts(wanted, spec, raster),
+        runtime=hardware.runtime,
         precision=hardware.precision,
         compile=wanted.compile,
         min_pixels=min_pixels,
@@ -189,7 +193,8 @@ def _find_model(wanted: Workflow) -> OwnModel:
         return OwnModel(find_model(given))
     if given.network is not None and wanted.weights is not None:
         raise WorkflowError("weights belong to a model of the catalog, and model is a network; load them into it.")
-    return replace(given, spec=with_background(given.spec))
+    spec = given.spec if given.network is None else replace(given.spec, int8=None)
+    return replace(given, spec=with_background(spec))
 
 
 def _find_spec(wanted: Workflow, model: OwnModel) -> ModelSpec:

@@ -246,6 +246,7 @@ def _resolved(made: Plan) -> dict[str, Any]:
         "block_tiles": list(made.grid.block_tiles),
         "batch_size": made.batch_size,
         "device": made.device,
+        "runtime": made.runtime,
         "precision": made.precision,
     }
 
