@@ -347,6 +347,27 @@ def test_objects_are_kept_split_merged_changed_gone_or_new(kinds: str, client: C
     assert features.loc[features["change"] == "gone"].area.item() == pytest.approx(sizes[0][5])
 
 
+def test_folders_of_runs_have_classes_and_objects(client: Client, tmp_path: Path) -> None:
+    folders = []
+    for name, item in zip("ab", objects(), strict=True):
+        folders.append(tmp_path / name)
+        folders[-1].mkdir()
+        write_raster(folders[-1] / "instances.tif", item.astype(np.uint32), nodata=0)
+        write_raster(folders[-1] / "labels.tif", np.where(item > 0, 1, 255).astype(np.uint8), nodata=255)
+        layer_of(item).assign(**{"class": 1, "name": "building"}).to_file(folders[-1] / "features.gpkg")
+    first, second = (item > 0 for item in objects())
+    result = geoseg.compare(*folders, tmp_path / "out.gpkg", client=client)
+    assert result.pixels.pixel_matrix.to_numpy().tolist() == [[(first & second).sum()]]
+    assert result.notes == ("where a map has no object it may have no class; --background 0 compares that as class 0",)
+    assert len(result.features) == 0
+    rows = result.read_layer("objects")
+    assert told(rows) == EXPECTED
+    assert set(rows["from"].dropna()) == set(rows["to"].dropna()) == {1}
+    filled = geoseg.compare(*folders, background=0)
+    assert filled.pixels.pixel_matrix.loc["0", "1"] == (second & ~first).sum()
+    assert filled.notes == ()
+
+
 def brute_force(first: NDArray[np.int64], second: NDArray[np.int64], iou: float) -> dict[tuple[int, int], str]:
     """The definitions, object by object, in sets of pixels."""
     one, other = (

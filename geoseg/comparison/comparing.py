@@ -121,7 +121,11 @@ class Comparison:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know beside the numbers."""
-        return () if self.pixels is None else self.pixels.notes
+        if self.pixels is None:
+            return ()
+        is_bare = self.objects is not None and self.settings.background is None and any(self.pixels.nodata.values())
+        bare = "where a map has no object it may have no class; --background 0 compares that as class 0"
+        return (*self.pixels.notes, bare) if is_bare else self.pixels.notes
 
     def summary(self) -> dict[str, Any]:
         """Every number by name, as JSON can hold it: None where there is none."""
