@@ -6,6 +6,7 @@ from importlib import import_module
 NAMES = [
     "bench_overhead",
     "bench_relabel",
+    "bench_refresh",
     "bench_null_model",
     "bench_polygonize",
     "bench_objects",

@@ -226,6 +226,10 @@ class RunArguments(ResumeArguments, OutlineArguments, ImageryArguments, total=Fa
     """Names and colours of classes in the results, by the model's name or value, such as built=#c4281b,trees=Forest. In
     YAML and Python also {trees: {name: Forest, color: "#1b7837"}}."""
 
+    refresh: bool | None
+    """In the folder of an earlier run whose imagery or region has changed, make only those blocks again that read what
+    has changed; results are those of a new run."""
+
     overwrite: bool | None
     """Start anew in a folder that holds another run."""
 

@@ -212,22 +212,25 @@ def instructions(job_name: str, dask_worker: Worker) -> str | None:
 def predict(job: Job, place: Place, _: Collection[Step]) -> Written:
     """Predict a block; write its draft and its strips, and the objects of its tiles.
 
-    A block that is finished already is predicted again only for its strips: its labels stay.
+    A block that is finished already is predicted again only for its strips: its labels stay, and tiles that give none
+    are left out.
     """
     plan, folder, block = job.plan, job.folder, job.plan.grid.block(*place)
-    thumbnail = None if plan.picture is None else Thumbnail(plan.picture, plan.raster, block.core)
+    waiting = job.strips_of(block)
+    strips = None if plan.has_things or "draft" in waiting else waiting
+    picture = plan.picture if strips is None else None
+    thumbnail = None if picture is None else Thumbnail(picture, plan.raster, block.core)
     source = thumbnail or plan.raster, job.open(), plan.grid, block
     how: dict[str, Any] = {"region": plan.region, "batch_size": plan.batch_size}
     prediction, tiles = None, None
     if not plan.has_things:
-        prediction = predict_block(*source, **how, keep_probabilities=plan.keep_probabilities)
+        prediction = predict_block(*source, **how, keep_probabilities=plan.keep_probabilities, strips=strips)
     elif plan.has_stuff:
         prediction, tiles = parse_block(*source, **how, keep_probabilities=plan.keep_probabilities)
     else:
         tiles = detect_block(*source, **how, prompts=plan.prompts)
     digests = [] if tiles is None else [folder.objects.write_tiles(block, tiles)]
     if prediction is not None:
-        waiting = job.strips_of(block)
         if "draft" in waiting:
             digests.append(folder.strips.write_draft(block, prediction.pixels))
         digests += folder.strips.write(block, prediction.strips, waiting - {"draft"})

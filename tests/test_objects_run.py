@@ -35,7 +35,7 @@ from geoseg.models import Detections, ModelSpec, Prompts, wrap
 from geoseg.store import ObjectFolder
 from geoseg.store.journal import Journal
 from tests.networks import write_item
-from tests.rasters import write_raster
+from tests.rasters import TEN_METRES, write_raster
 
 SEA, LAND = 0, 1
 HOUSE, SHIP = 2, 3
@@ -206,6 +206,35 @@ def test_another_minimum_area_predicts_nothing_anew(client: Client, raster: Path
     assert len(gpd.read_file(result.features_paths[0])) == 4  # the house of 900 m2 is gone
     again = run(client, raster, "instance-segmentation", tmp_path / "out", min_area=1_000)
     assert again.outcome.done.total() == 0
+
+
+@pytest.mark.parametrize("task", NETWORKS)
+def test_objects_of_changed_imagery_are_those_of_a_new_run(client: Client, tmp_path: Path, task: str) -> None:
+    """A ship grows into the scene that has changed, and a house comes before all others: the numbers of all change."""
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+
+    def write(pixels: NDArray[np.uint8]) -> None:
+        for name, first in (("east", 150), ("west", 0)):
+            place = TEN_METRES @ Affine.translation(first, 0)
+            write_raster(folder / f"{name}.tif", pixels[:, first : first + 150], transform=place, nodata=0)
+
+    def start(output: str, **more: Any) -> geoseg.RunResult:
+        model = write_model(tmp_path, task)
+        settings = {"input": str(folder), "output": str(tmp_path / output), "block_tiles": 1, **more}
+        return geoseg.run({"model": str(model)}, client=client, **settings)
+
+    pixels = scene()
+    write(pixels)
+    start("out")
+    pixels[22:38, 150:], pixels[5:9, 160:165] = 100, 14
+    write(pixels)
+    result, fresh = start("out", refresh=True), start("fresh")
+    assert 0 < result.outcome.done["predict"] < result.plan.block_count
+    for name in ("labels.tif", "instances.tif"):
+        np.testing.assert_array_equal(read(result.output / name), read(fresh.output / name))
+    tables = [pyogrio.read_arrow(item.features_paths[0])[1] for item in (result, fresh)]
+    assert tables[0].equals(tables[1])
 
 
 def test_only_some_classes_become_polygons(client: Client, raster: Path, tmp_path: Path) -> None:

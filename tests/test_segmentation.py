@@ -173,6 +173,24 @@ def test_tiles_without_a_valid_pixel_are_not_predicted() -> None:
     assert len(model.batches) == 1
 
 
+@given(grids(longest=70), st.sets(st.sampled_from(["right", "below", "corner"])), st.data())
+def test_strips_alone_are_those_of_the_whole_block_and_take_no_other_tiles(
+    grid: TileGrid, wanted: set[str], data: st.DataObject
+) -> None:
+    raster, model = ArrayRaster(data.draw(pixels(grid.shape))), BoxModel()
+    for block in grid.blocks():
+        whole = predict_block(raster, model, grid, block).strips
+        model.batches.clear()
+        strips = predict_block(raster, model, grid, block, strips=wanted).strips
+        for name in wanted:
+            np.testing.assert_array_equal(getattr(strips, name), getattr(whole, name))
+        down = len({tile.row for tile in grid.tiles_of(block)})
+        across = len({tile.col for tile in grid.tiles_of(block)})
+        counts = {"right": down, "below": across, "corner": 1}
+        most = sum(counts[name] for name in wanted) - ({"right", "below"} <= wanted)
+        assert len(model.batches) == (most - ("corner" in wanted and len(wanted) > 1) if wanted else 0)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
 def test_every_batch_has_the_same_size_and_the_labels_stay(batch_size: int) -> None:
     raster = ArrayRaster(np.random.default_rng(0).integers(0, 256, (2, 50, 41), dtype=np.uint8))

@@ -109,6 +109,8 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.spec.resolution is None and not plan.raster.is_plain:
         pixel = ground_resolution(plan.raster.geobox)[1]
         yield "resolution", f"{pixel:g} m; the model names none, so give --resolution if it was trained at another"
+    for change in plan.changes[:MOST_NOTES]:
+        yield "changed", change
     overlap = f"halo {tiling.halo}, ramp {tiling.ramp}, stride {tiling.stride}"
     rest = f"; {plan.tiles_to_predict:,} tiles to predict" if plan.predicted else ""
     yield "tiles", f"{plan.tile_count:,} of {tiling.size} px, {overlap}{rest}"

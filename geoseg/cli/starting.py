@@ -20,8 +20,8 @@ from geoseg.options import RECORD, RUN_FILE
 def start_early(settings: Mapping[str, Any]) -> None:
     """Start loading what workers of a run need.
 
-    A run that has ended begins anew only with ``overwrite``; with another option than it had, what comes after the
-    network may have to be done.
+    A run that has ended begins anew only with ``overwrite``, and probably in part with ``refresh``; with another option
+    than it had, what comes after the network may have to be done.
 
     Parameters
     ----------
@@ -31,7 +31,8 @@ def start_early(settings: Mapping[str, Any]) -> None:
     if "output" not in settings or "scheduler" in settings:
         return
     folder = Path(str(settings["output"]))
-    is_begun = bool(settings.get("overwrite")) or _read(folder / RUN_FILE).get("status") != "finished"
+    is_told = bool(settings.get("overwrite") or settings.get("refresh"))
+    is_begun = is_told or _read(folder / RUN_FILE).get("status") != "finished"
     if is_begun or _is_changed(folder, settings):
         load_libraries(predicting=is_begun)
 

@@ -258,6 +258,10 @@ class OutputOptions(Options):
     attribution: str | None = None
     """Whose imagery it is, and its terms, for run.json and item.json (default: as a tile service says)."""
 
+    refresh: bool = False
+    """In the folder of an earlier run whose imagery or region has changed, make only those blocks again that read what
+    has changed; results are those of a new run."""
+
     overwrite: bool = False
     """Start anew in a folder that holds another run."""
 

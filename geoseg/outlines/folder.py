@@ -1,8 +1,8 @@
 """Where an outline keeps what it has: features of each node, and what waits to be joined.
 
-Features are Arrow files, sorted by key, so that merging reads only the slice it needs. A piece is removed
-when the marker of the node that took it in is there. It knows files, tables and arrays, not what is in them. A place is
-``R-C``, row and column of a block, or ``L-R-C`` of a node.
+Features are Arrow files, sorted by key, so that merging reads only the slice it needs. Pieces stay when they are
+joined: where a block changes, its neighbours are not traced again. It knows files, tables and arrays, not what is in
+them. A place is ``R-C``, row and column of a block, or ``L-R-C`` of a node.
 
 ::
 
@@ -17,7 +17,7 @@ when the marker of the node that took it in is there. It knows files, tables and
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,18 @@ class OutlineFolder:
         clear(self.path)
         write_json(self._fingerprint, fingerprint)
         return False
+
+    def forget(self, traced: Iterable[Place], joined: Iterable[Place]) -> None:
+        """Forget the polygons of blocks and nodes that are made of other labels now.
+
+        Where small faces go, one of them may change what becomes of all others, so all polygons are made again.
+        """
+        if self.journal("survey").places():
+            clear(self.path)
+            return
+        for stage, places in (("trace", traced), ("join", joined)):
+            for place in places:
+                self.journal(stage).remove(place)
 
     def is_made_from(self, fingerprint: dict[str, Any]) -> bool:
         """Say whether what is there was made with these settings."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from geoseg.files import remove
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.stages import OUTLINES, TABLE
 from geoseg.tree import BlockTree, Place, is_block
@@ -17,7 +16,7 @@ def kept_nodes(plan: OutlinePlan) -> Kept:
     """Places whose files are there, by stage, and those whose files are not needed.
 
     A node needs the pieces of its children until it is joined. So from the root downwards: of a node that is kept the
-    pieces below may be gone, and go; of one that is not they have to be there, or those nodes are made again too.
+    pieces below may be gone; of one that is not they have to be there, or those nodes are made again too.
     """
     journals = {stage.name: plan.folder.journal(stage.name) for stage in TABLE if stage.folder == OUTLINES}
     marked = {stage: journal.places() for stage, journal in journals.items()}
@@ -29,8 +28,6 @@ def kept_nodes(plan: OutlinePlan) -> Kept:
         spent = "" if is_joined_later else piece.name
         if place in marked[stage] and journals[stage].has_sizes(place, spent.__ne__):
             kept[stage].add(place)
-        if not is_joined_later:
-            remove(piece)
         waiting += [(child, place not in kept[stage]) for child in plan.tree.children(place)]
     if plan.is_sifted and any(marked.values()):
         whole = {

@@ -29,11 +29,10 @@ def trace_block(job: OutlineJob, place: Place, _: Collection[Step]) -> Written:
 
 
 def join_nodes(job: OutlineJob, place: Place, _: Collection[Step]) -> Written:
-    """Join the children of a node, whose pieces are spent then."""
+    """Join the children of a node; their pieces stay, for the day when one of them has changed."""
     plan, children = job.plan, job.plan.tree.children(place)
     pieces = [Piece.from_arrays(plan.folder.read_arrays(child, "piece")) for child in children]
-    digests = _keep(plan, place, *join(pieces, plan.window(place), plan.shaping))
-    return Written(digests, [plan.folder.file(child, "piece.npz") for child in children])
+    return Written(_keep(plan, place, *join(pieces, plan.window(place), plan.shaping)))
 
 
 def _keep(plan: OutlinePlan, place: Place, faces: Faces, rest: Piece) -> list[Digest]:

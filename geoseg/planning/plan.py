@@ -6,7 +6,6 @@ making one reads headers and a few windows of pixels, and opens no network.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,6 +41,7 @@ from geoseg.planning.region import RegionMask
 from geoseg.planning.sharing import ALONE, Crew
 from geoseg.probabilities import Background
 from geoseg.raster import PixelAreas, Raster, content
+from geoseg.raster.readings import parts
 from geoseg.raster.values import Values
 from geoseg.showing import card
 from geoseg.thumbnails import PictureGrid
@@ -111,6 +111,8 @@ class Plan:
         Rows and columns of the blocks whose predictions an earlier start has left.
     steps : mapping of str to (int, int)
         Steps that are still to do and all steps of each stage, in order; nothing where nobody has asked the run folder.
+    changes : tuple of str
+        What of inputs and region is another than in the run folder, which is to be refreshed.
     """
 
     raster: Raster
@@ -135,6 +137,7 @@ class Plan:
     legend: tuple[ClassSpec, ...] = ()
     predicted: frozenset[tuple[int, int]] = frozenset()
     steps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Plan({'; '.join(text for _, text in self._facts)})"
@@ -322,6 +325,7 @@ class Plan:
             "blocks": self.block_count,
             "tiles": self.tile_count,
             "tiles_to_predict": self.tiles_to_predict,
+            "changes": list(self.changes),
             "steps": {name: {"left": left, "all": every} for name, (left, every) in self.steps.items()},
             "batch_size": self.batch_size,
             "device": self.device,
@@ -410,8 +414,9 @@ class Plan:
                 **self.raster.treatment(),
             },
             "bands": list(self.raster.bands),
+            "parts": parts(self.raster, inputs),
             "model": _model_facts(self.spec, self.network),
-            "region": _region_digest(self.region),
+            "region": None if self.region is None else self.region.region.geometry.wkb_hex,
             "grid": asdict(self.grid),
             "batch_size": self.batch_size,
             "device": self.device,
@@ -487,9 +492,3 @@ def _model_facts(spec: ModelSpec, network: SentNetwork | None = None) -> dict[st
         "parts": [_model_facts(part) for part in spec.parts],
         "weights": network.digest if network else None if spec.parts else weights_digest(spec),
     }
-
-
-def _region_digest(region: RegionMask | None) -> str | None:
-    if region is None:
-        return None
-    return hashlib.sha256(region.region.geometry.wkb).hexdigest()

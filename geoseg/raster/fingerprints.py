@@ -35,7 +35,7 @@ _PROBE = 64  # px of the windows by which a dataset without files is identified
 _HTTP = "http://", "https://"
 _ARCHIVE = re.compile(r"/vsi(zip|tar|gzip|7z|rar)/")
 _SOURCE = re.compile(rb"<SourceFilename[^>]*>(?:[^<]*[/\\])?([^<]*)</SourceFilename>")
-_PLACES = "path", "absolute", "mtime_ns", "attribution"
+_PLACES = "path", "absolute", "mtime_ns", "attribution", "sources"
 
 
 def identify(sources: Iterable[Source]) -> list[dict[str, Any]]:
@@ -47,29 +47,33 @@ def identify(sources: Iterable[Source]) -> list[dict[str, Any]]:
         One a file, in the order of reading: ``path`` as given and ``absolute``, both without signatures; ``size`` in
         bytes, ``mtime_ns``, and ``sha256`` of the size and the content, `SAMPLES` parts of it where the file is large.
         A file that is not local has no time, and ``version``, what its server says changes with its content, or what
-        its catalog says of it.
+        its catalog says of it. ``sources`` are the positions of the sources that it is read for.
 
     Raises
     ------
     RasterReadError
         When a file is gone.
     """
-    asked: dict[str, tuple[str, Source]] = {}
+    asked: dict[str, str] = {}
     described: dict[str, dict[str, Any]] = {}
+    readers: dict[str, list[int]] = {}
     for number, source in enumerate(sources):
         if (own := source.identity()) is not None:
-            described[f"{number}"] = own
-            continue
-        if source.version is not None and is_remote(source.path):
-            address = real_address(source.path)
-            described.setdefault(address, _remote(unsigned(source.given), address) | source.version)
-            continue
-        for name in _files(source.path):
-            asked.setdefault(name, (source.given if name == source.path else name, source))
+            names, described[f"{number}"] = [f"{number}"], own
+        elif source.version is not None and is_remote(source.path):
+            names = [real_address(source.path)]
+            described.setdefault(names[0], _remote(unsigned(source.given), names[0]) | source.version)
+        else:
+            names = list(_files(source.path))
+            for name in names:
+                asked.setdefault(name, source.given if name == source.path else name)
+        for name in dict.fromkeys(names):
+            readers.setdefault(name, []).append(number)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        answers = pool.map(lambda name: _identify(unsigned(asked[name][0]), name), asked)
+        answers = pool.map(lambda name: _identify(unsigned(asked[name]), name), asked)
         found = dict(zip(asked, answers, strict=True))
-    return [item for item in (*described.values(), *found.values()) if item]
+    items = (*described.items(), *found.items())
+    return [{**item, "sources": readers[name]} for name, item in items if item]
 
 
 def content(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,8 @@ It knows sources on a common grid; how a file is opened or resampled stands else
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +22,7 @@ from geoseg.raster.fingerprints import identify
 from geoseg.raster.options import configured
 from geoseg.raster.overlay import Order, Overlay, Pixels
 from geoseg.raster.placing import crs_label, footprint, ground_resolution, is_plain, pixel_offset
+from geoseg.raster.readings import readings
 from geoseg.raster.resample import Resampled, Resampling
 from geoseg.raster.source import Source
 from geoseg.showing import card
@@ -313,7 +312,7 @@ class Raster:
         return {
             **({} if self.order == "first" else {"mosaic": self.order}),
             **({} if qa_mask is None else {"exclude": list(qa_mask.exclude), "bits": qa_mask.bits}),
-            **_readings(self.pieces),
+            **readings(self.pieces),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -334,34 +333,3 @@ class Raster:
             **({"skipped": list(self.skipped)} if self.skipped else {}),
             **({"notes": notes} if (notes := self.notes) else {}),
         }
-
-
-_PLACES = "given", "path", "stamp", "units", "geobox", "array", "classes", "matrix", "origin", "attribution"
-"""Fields of a source that say where it is, or what its numbers mean; its grid counts where it is resampled."""
-
-_SHOWN = 8  # values of a field that a fingerprint spells out
-
-
-def _readings(pieces: tuple[PlacedSource, ...]) -> dict[str, Any]:
-    """How files are read: the values of each field, those that differ once each, and a digest of all in their order."""
-    readings = [_reading(piece) for piece in pieces]
-    names = sorted({name for reading in readings for name in reading})
-    return {
-        **{name: list(dict.fromkeys(reading.get(name, "") for reading in readings))[:_SHOWN] for name in names},
-        "placing": hashlib.sha256(json.dumps([readings, [_place(piece) for piece in pieces]]).encode()).hexdigest(),
-    }
-
-
-def _reading(piece: PlacedSource) -> dict[str, str]:
-    """The fields of a source that decide pixels; as text, because NaN equals nothing."""
-    source = piece.source
-    return {item.name: str(getattr(source, item.name)) for item in fields(source) if item.name not in _PLACES}
-
-
-def _place(piece: PlacedSource) -> list[Any]:
-    """Where a file lies on the raster's grid, or how it is brought onto it."""
-    if piece.resampled is None:
-        return [*piece.origin, *piece.source.geobox.shape]
-    own, grid = piece.source.geobox, piece.resampled.geobox
-    crs = [] if own.crs == grid.crs else [str(own.crs), str(grid.crs)]
-    return [piece.resampled.resampling, *own.transform[:6], *own.shape, *crs]

@@ -8,15 +8,16 @@ beyond the tiles' own overlap. This module knows nothing of where blocks are sto
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geoseg.blending import BlockSums, Strips, Sums, TileScores, complete, label_ramp, tile_scores
-from geoseg.grid import Block, TileGrid, Window
+from geoseg.grid import Block, Tile, TileGrid, Window
 from geoseg.models import Model
 from geoseg.models.background import background_of, find_background, probable_classes, scored_classes
 from geoseg.models.spec import ModelSpec
@@ -53,6 +54,7 @@ def predict_block(
     region: MaskSource | None = None,
     batch_size: int = 1,
     keep_probabilities: bool = False,
+    strips: Collection[str] | None = None,
 ) -> Prediction:
     """Predict a block's tiles.
 
@@ -72,6 +74,8 @@ def predict_block(
         Tiles per forward pass; the last batch is padded, because a network's floats depend on it.
     keep_probabilities : bool
         Whether the probabilities of all classes are wanted, beside the best one.
+    strips : collection of str, optional
+        The only strips that are wanted, of ``right``, ``below`` and ``corner``: tiles that give none are left out.
 
     Returns
     -------
@@ -79,12 +83,21 @@ def predict_block(
         Pixels and strips of the block.
     """
     draft = Draft(grid, block, model.spec, keep_probabilities=keep_probabilities)
-    for batch in batches(read_wanted(raster, grid, block, region), batch_size):
+    where = None if strips is None else partial(_gives, grid, block, strips)
+    for batch in batches(read_wanted(raster, grid, block, region, where), batch_size):
         pixels = stack(batch, batch_size)
         with in_flight(model.device):
             scores = draft.take(batch, model.score(*pixels))
         draft.add(batch, scores)
     return draft.prediction()
+
+
+def _gives(grid: TileGrid, block: Block, strips: Collection[str], tile: Tile) -> bool:
+    """Whether a tile reaches into some strips of its block."""
+    is_lowest = tile.row == grid.rows.block_range(block.row)[1] - 1
+    is_last = tile.col == grid.cols.block_range(block.col)[1] - 1
+    reached = {"right": is_last, "below": is_lowest, "corner": is_lowest and is_last}
+    return any(reached[strip] for strip in strips)
 
 
 class Draft:

@@ -7,6 +7,15 @@ from typing import Any
 
 _NAMED = 20  # files that a sentence names
 
+GRID = "shape", "transform", "mosaic", "exclude", "bits"
+"""What a fingerprint says of a raster besides how each of its files is read."""
+
+
+def without_imagery(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """A fingerprint without its inputs and its region, of which each block knows its part."""
+    others = {key: value for key, value in fingerprint.items() if key not in ("inputs", "parts", "region")}
+    return others | {"raster": {key: fingerprint["raster"].get(key) for key in GRID}}
+
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Say in words what two fingerprints differ in, one phrase a key, and a phrase for each file.
@@ -17,12 +26,14 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         Nested dicts of JSON values; lists of dicts that have a ``name`` are files, whose names do not count.
     """
     changed: list[str] = []
-    for key in sorted({*before, *now}):
+    for key in sorted({*before, *now} - {"parts"}):  # inputs say it by name
         old, new = before.get(key), now.get(key)
         if isinstance(old, list) and isinstance(new, list) and _are_files(old) and _are_files(new):
             changed += _file_differences(old, new)
         elif old == new:
             continue
+        elif key == "region":
+            changed.append("region is another one")
         elif isinstance(old, dict) and isinstance(new, dict):
             changed += [f"{key} {phrase}" for phrase in differences(old, new)]
         else:

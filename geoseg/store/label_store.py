@@ -93,6 +93,13 @@ class LabelStore:
         """Store a block's instances, uint32 (y, x), 0 = none; always, because an earlier start may have had others."""
         return self._write(block, {"instances": instances})
 
+    def remove_block(self, block: Block) -> None:
+        """Remove all that is stored of a block: one that has only nodata from now on is not written."""
+        for name in ARRAYS:
+            if self._has(name):
+                for chunk, *_ in self._chunks(name, *block.core.slices()):
+                    clear(chunk)
+
     def _write(self, block: Block, arrays: Mapping[str, NDArray[Any]]) -> list[Digest]:
         try:
             for name, values in arrays.items():

@@ -83,6 +83,10 @@ class ObjectFolder:
         }
         return {place: objects.above(min_score) for place, objects in tiles.items()}
 
+    def remove_of(self, row: int, col: int) -> None:
+        """Remove the objects of the tiles of the block at a position."""
+        clear(self._file((row, col), "tiles"))
+
     def has_tiles(self, row: int, col: int) -> bool:
         """Say whether the block at a position was predicted."""
         return self._file((row, col), "tiles").exists()

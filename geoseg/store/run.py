@@ -22,7 +22,7 @@ files; it does not know models, dask or why a block runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,13 +34,17 @@ from geoseg.files import clear, make_folder, read_json, remove, sweep, write_jso
 from geoseg.grid import TileGrid
 from geoseg.options import RUN_FILE
 from geoseg.probabilities import Background
-from geoseg.stages import RASTER, RUN, TABLE
-from geoseg.store.differences import differences
+from geoseg.stages import RASTER, RUN, STAGES, TABLE
+from geoseg.store.differences import differences, without_imagery
 from geoseg.store.journal import Journal
 from geoseg.store.label_store import SEMANTIC, LabelStore
 from geoseg.store.locking import locked
 from geoseg.store.objects import ObjectFolder
 from geoseg.store.strips import StripFolder
+from geoseg.tree import Place
+
+Forget = Callable[[dict[str, Any], dict[str, Any]], None]
+"""Removes what was made from the first fingerprint and does not hold for the second."""
 
 SENTENCES = {"keep_probabilities": "it did not keep probabilities"}
 """What a fingerprint lacks, by its key."""
@@ -80,6 +84,7 @@ class RunFolder:
         arrays: Collection[str] = SEMANTIC,
         classes: int = 0,
         background: Background | None = None,
+        refresh: Forget | None = None,
     ) -> bool:
         """Make the folder ready for a run, new or continued.
 
@@ -97,6 +102,9 @@ class RunFolder:
             Those of ``probabilities``.
         background : Background, optional
             What labels are read with where there is ``best``; blocks stay whatever it is.
+        refresh : callable, optional
+            Called with the folder's fingerprint and this one where they differ in inputs and region alone: has to
+            remove what does not hold any more. Without it such a folder is refused.
 
         Returns
         -------
@@ -116,12 +124,17 @@ class RunFolder:
         before = None if overwrite else self._recorded(path)
         if before is not None:
             changed = differences(before, fingerprint)
+            if changed and refresh is not None:
+                changed = self.other_differences(before, fingerprint)
+                if not changed:
+                    refresh(before, fingerprint)
+                    write_json(path, fingerprint)
             if not changed:
                 self._create(grid, arrays, classes)
                 self._forget_damaged(grid, has_objects="instances" in arrays)
                 self.blocks.write_background(background)
                 return True
-            raise self._differs(changed)
+            raise self._differs(changed, can_refresh=not self.other_differences(before, fingerprint))
         self._clear()
         self._create(grid, arrays, classes)
         self.blocks.write_background(background)
@@ -134,16 +147,53 @@ class RunFolder:
         recorded = read_json(self.state / "fingerprint.json")
         return recorded if isinstance(recorded, dict) else {}
 
-    def _differs(self, changed: list[str]) -> FingerprintError:
+    @staticmethod
+    def other_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+        """What two fingerprints differ in besides inputs and region, in words."""
+        if not all("parts" in fingerprint for fingerprint in (before, now)):
+            return differences(before, now)
+        return differences(*map(without_imagery, (before, now)))
+
+    def forget_blocks(
+        self, grid: TileGrid, changed: Iterable[Place], finished: Iterable[Place], runs: Callable[[Place], bool]
+    ) -> None:
+        """Remove what was made of blocks whose imagery has changed, markers first; objects are united anew.
+
+        Parameters
+        ----------
+        grid : TileGrid
+            The raster's layout.
+        changed : iterable of (int, int)
+            Blocks to predict again.
+        finished : iterable of (int, int)
+            Blocks whose labels change with them.
+        runs : callable
+            Says whether a block still runs; of others nothing is left.
+        """
+        remove(self._uniting)
+        journals = [self.journal(stage) for stage in BLOCK_STAGES if STAGES[stage].over == "blocks"]
+        gone = {place for journal in journals for place in journal.places() if not runs(place)}
+        for place in {*changed, *gone}:
+            for journal in journals:
+                journal.remove(place)
+            self.strips.remove_of(*place)
+            self.objects.remove_of(*place)
+            clear(self.thumbnail(*place))
+        for place in {*finished, *gone}:
+            self.journal("finish").remove(place)
+            self.blocks.remove_block(grid.block(*place))
+
+    def _differs(self, changed: list[str], *, can_refresh: bool) -> FingerprintError:
         """All that differs, what it would cost, and what else can be done."""
         changed = [SENTENCES.get(phrase.split()[0], phrase) for phrase in changed]
         kept = len(self.journal("predict").places())
         blocks = "no block is predicted yet" if not kept else f"its {kept:,} predicted blocks would be predicted again"
         is_upgrade = all(phrase.startswith("versions ") for phrase in changed)
         remedy = "install those versions again, give" if is_upgrade else "give"
+        less = "with --refresh those that read what has changed, and " if can_refresh else ""
         return FingerprintError(
-            f"{self.path} holds another run: {'; '.join(changed)}. To keep both, {remedy} another output folder; with "
-            f"--overwrite {blocks}."
+            f"{self.path} holds another run: {'; '.join(changed)}. To keep both, {remedy} another output folder; {less}"
+            f"with --overwrite {blocks}."
         )
 
     def _recorded(self, path: Path) -> dict[str, Any] | None:

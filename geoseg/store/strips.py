@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import DamagedError
-from geoseg.files import remove, write_file
+from geoseg.files import clear, remove, write_file
 from geoseg.grid import Block, TileGrid
 from geoseg.probabilities import Pixels
 from geoseg.store.arrays import DAMAGE
@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # torch stays out of processes that only store
 
 OWN_STRIPS = ("top", "left", "draft")
 """What waits for its own block alone."""
+
+CONSUMED = ("right", "below", "corner")
+"""What waits for other blocks, see `geoseg.grid.TileGrid.consumers_of`."""
 
 STRIP = re.compile(r"(\d+)-(\d+)-([a-z]+)")
 """Names of files of strips."""
@@ -118,6 +121,11 @@ class StripFolder:
         if digest is not None and _crc32(arrays) != digest.crc32:
             raise damaged(path, "its checksum differs")
         return arrays
+
+    def remove_of(self, row: int, col: int) -> None:
+        """Remove all strips of the block at a position, and its draft."""
+        for name in (*OWN_STRIPS, *CONSUMED):
+            clear(self.file(row, col, name))
 
     def remove_consumed(self, grid: TileGrid, finished: Collection[Place]) -> None:
         """Remove strips that no block waits for."""

@@ -192,9 +192,13 @@ class Manifest:
     @property
     def edited(self) -> list[str]:
         """Large files that were written since the earlier start, and whose sampled parts are the same."""
-        before = {item.get("absolute"): item.get("mtime_ns") for item in self.former.get("inputs") or []}
-        items = (item for item in self.inputs if is_sampled(item) and item["absolute"] in before)
-        return [item["path"] for item in items if before[item["absolute"]] != item["mtime_ns"]]
+        before = {item.get("absolute"): item for item in self.former.get("inputs") or []}
+        items = ((item, before.get(item["absolute"], {})) for item in self.inputs if is_sampled(item))
+        return [
+            item["path"]
+            for item, former in items
+            if former.get("sha256") == item["sha256"] and former.get("mtime_ns") != item["mtime_ns"]
+        ]
 
     def write(self, status: str, result: RunResult | None = None) -> None:
         """Write the manifest anew; where nothing was computed, timings of the earlier start stay."""
@@ -203,7 +207,7 @@ class Manifest:
             "status": status,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "workflow": self.workflow.model_dump(mode="json"),
-            "inputs": self.inputs,
+            "inputs": [{key: item[key] for key in item if key != "sources"} for item in self.inputs],
             "plan": made.summary(),
             "model": model_card(self.workflow, replace(made.spec, classes=made.classes)),
             "versions": {**made.versions, "geoseg": version("geoseg")},

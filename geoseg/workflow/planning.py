@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Unpack
 
 from distributed import Client
@@ -36,11 +38,13 @@ from geoseg.raster.options import configured
 from geoseg.signatures import RunArguments
 from geoseg.stages import RUN
 from geoseg.store import RunFolder
+from geoseg.tree import Place
 from geoseg.vector import Region, is_bare, read_region
 from geoseg.workflow.hardware import Hardware, hardware_of
 from geoseg.workflow.legend import apply_legend
 from geoseg.workflow.outlines import objects_of, plan_outlines, smallest, values_of
 from geoseg.workflow.outputs import check_places
+from geoseg.workflow.refreshing import refreshed
 from geoseg.workflow.settings import WorkflowSource, output_file, read_workflow
 
 MANY_TILES = 64
@@ -84,6 +88,8 @@ def plan(
     if wanted.overwrite or not folder.fingerprint:
         return _with_steps(wanted, made)
     made = as_kept(made, folder)
+    if wanted.refresh and (change := refreshed(with_progress(made, folder), folder)) is not None:
+        return _with_steps(wanted, change[0], folder, change[1])
     is_kept = json.loads(json.dumps(made.fingerprint())) == folder.fingerprint
     return _with_steps(wanted, with_progress(made, folder), folder) if is_kept else _with_steps(wanted, made)
 
@@ -104,8 +110,16 @@ def with_progress(made: Plan, folder: RunFolder) -> Plan:
     return replace(made, predicted=frozenset((row, col) for row, col in predicted))
 
 
-def _with_steps(wanted: Workflow, made: Plan, kept: RunFolder | None = None) -> Plan:
-    """The same plan, which knows how many steps each stage has and has still to do in a folder that is kept."""
+def _with_steps(
+    wanted: Workflow,
+    made: Plan,
+    kept: RunFolder | None = None,
+    forgotten: Mapping[str, Collection[Place] | None] = MappingProxyType({}),
+) -> Plan:
+    """The same plan, which knows how many steps each stage has and has still to do in a folder that is kept.
+
+    Of each stage some places are ``forgotten``, or all of them (None).
+    """
     folder = kept or RunFolder(Path(wanted.output))
     outlines, decided = plan_outlines(wanted, made, folder) if wanted.features else (None, {})
     repeated = folder.repeated_stages(objects_of(made)) if made.has_things else ()
@@ -114,7 +128,9 @@ def _with_steps(wanted: Workflow, made: Plan, kept: RunFolder | None = None) -> 
     for stage in stages_of_run(made, outlines):
         home = folder if stage.folder == RUN else OutlineFolder(folder.outlines)
         is_there = kept is not None and stage.name not in repeated and (stage.folder == RUN or has_nodes)
+        is_there &= forgotten.get(stage.name, ()) is not None
         done = made.predicted if stage.name == "predict" else home.journal(stage.name).places()
+        done = done - frozenset(forgotten.get(stage.name) or ())
         count = stage.count(tree)
         steps[stage.name] = (count - len(done) if is_there else count, count)
     return replace(made, steps=steps)

@@ -56,6 +56,7 @@ from geoseg.workflow.manifest import Manifest, RunResult
 from geoseg.workflow.outlines import objects_of, outlines_of_run, styled_classes
 from geoseg.workflow.outputs import PERFORMANCE, REPORT, Outputs, check_places
 from geoseg.workflow.planning import as_kept, make_plan
+from geoseg.workflow.refreshing import forget_changed
 from geoseg.workflow.reporting import performance, try_report
 from geoseg.workflow.result_item import try_result_item
 from geoseg.workflow.settings import WorkflowSource, read_workflow, write_workflow
@@ -139,6 +140,7 @@ def _prepare(wanted: Workflow, made: Plan, folder: RunFolder) -> tuple[Work, Man
         arrays=made.arrays,
         classes=len(probable_classes(made.spec)),
         background=made.background,
+        refresh=partial(forget_changed, made, folder) if wanted.refresh else None,
     )
     if made.has_things:
         folder.prepare_objects(objects_of(made))
@@ -172,7 +174,7 @@ def _mended(
         result = _compute(work, wanted, progress, client, resumed)
         if not result.outcome.is_damaged:
             return result, work
-    work, *_ = _prepare(wanted.model_copy(update={"overwrite": False}), work.plan, work.folder)
+    work, *_ = _prepare(wanted.model_copy(update={"overwrite": False, "refresh": False}), work.plan, work.folder)
     return _compute(work, wanted, progress, client, resumed=True), work
 
 
@@ -283,18 +285,20 @@ def _run_on(client: Client, wanted: Workflow, work: Work, progress: ProgressCall
     """Say that a run begins, and run it."""
     shared = RunFolder(work.folder.path.absolute())  # a worker may have another current directory
     outlines = outlines_of_run(wanted, work.plan, shared) if work.is_outlining else None
-    begun = _started(client, work, shared, outlines, resumed)
+    begun = _started(client, work, shared, outlines, resumed, is_refreshed=resumed and wanted.refresh)
     with announced(progress, begun), connected(client), present(shared.state):
         return _map(client, wanted, work, shared, outlines, progress)
 
 
-def _started(client: Client, work: Work, shared: RunFolder, outlines: OutlinePlan | None, resumed: bool) -> Started:
+def _started(
+    client: Client, work: Work, shared: RunFolder, outlines: OutlinePlan | None, resumed: bool, *, is_refreshed: bool
+) -> Started:
     """What is said when a run begins."""
     made = work.plan
     verb, (height, width) = "continuing" if resumed else "mapping", made.raster.shape
     size = f"{width:,} x {height:,} px, {made.block_count} blocks, {made.workers} workers"
-    if resumed and not (tiles := work.tiles_to_predict):
-        size += f", {tiles} tiles to predict"
+    if resumed and (is_refreshed or not work.tiles_to_predict):
+        size += f", {work.tiles_to_predict:,} tiles to predict"
     return Started(
         f"{verb} with {made.spec.name}: {size}",
         client.dashboard_link or "",

@@ -197,7 +197,7 @@ def write_workflow(workflow: Workflow, path: Path, **resolved: Any) -> None:
     **resolved
         Values of keys that the workflow left to defaults.
     """
-    keys = workflow.model_dump(mode="json", exclude_none=True, exclude={"overwrite", "output"}) | resolved
+    keys = workflow.model_dump(mode="json", exclude_none=True, exclude={"overwrite", "refresh", "output"}) | resolved
     keys |= {key: _absolute(keys[key]) for key in PATHS if key in keys and not _is_name(key, keys[key])}
     public = json.loads(unsigned(json.dumps(keys)))
     head = _HEAD + ("" if public == keys else _HEAD_UNSIGNED)
