@@ -85,9 +85,12 @@ def test_8_bits_are_chosen_where_they_were_seen_to_keep_the_labels(
     asked: Any, int8: float | None, has_openvino: bool, chosen: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtimes, "find_spec", lambda _name: object() if has_openvino else None)
+    monkeypatch.setattr(runtimes, "multiplies_bytes", lambda: True)
     spec = replace(PLAIN, int8=None if int8 is None else measured(int8))
     assert choose_runtime(spec, "cpu", *asked) == chosen
     assert choose_runtime(spec, "cuda", "auto", "auto") == ("torch", "auto")
+    monkeypatch.setattr(runtimes, "multiplies_bytes", lambda: False)
+    assert choose_runtime(spec, "cpu", "auto", "auto") == ("torch", "float32")
 
 
 @pytest.mark.parametrize(
@@ -145,6 +148,7 @@ def test_a_plan_offers_8_bits_where_an_entry_has_them(
     scene = write_raster(tmp_path / "scene.tif", np.ones((3, 100, 100), np.uint8))
     asked = ["plan", "--input", str(scene), "--model", str(item), "--workers", "1"]
     offers = {}
+    monkeypatch.setattr("geoseg.models.precision.multiplies_bytes", lambda: True)
     for has_openvino in (False, True):
         monkeypatch.setattr(runtimes, "find_spec", lambda _name, has=has_openvino: object() if has else None)
         assert main(asked) == 0
