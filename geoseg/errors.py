@@ -223,9 +223,13 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     Returns
     -------
     str
-        ``"did you mean 'x'?"`` when one is close, else ``"known: a, b, c"``.
+        ``"did you mean 'x'?"`` when one is close, else ``"known: a, b, c"``; of a part of a name with commas, how to
+        write it.
     """
     from difflib import get_close_matches
 
+    if cut := [item for item in known if "," in item and name and name in item.split(",")]:
+        return f"write a name with commas in double quotes, such as '\"{cut[0]}\"'"
     close = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}"
+    listed = [f'"{item}"' if "," in item else item for item in known]
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(listed) or 'none'}"

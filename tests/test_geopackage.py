@@ -193,7 +193,16 @@ def test_a_program_that_is_writing_is_named_in_the_remedy(project: Path, monkeyp
             write_features(project, [arrow(squares(3))], layer="landcover", crs=UTM)
 
 
-@pytest.mark.parametrize("layer", ["parcels", "Parcels", "notes", "owners", "layer_styles", "gpkg_contents"])
+@pytest.mark.parametrize("layer", ["", " ", "layer_styles", "GPKG_contents", "sqlite_x", "rtree_parcels_geom"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_name_that_no_layer_can_have_is_refused(project: Path, layer: str, is_there: bool) -> None:
+    path = project if is_there else project.with_name("new.gpkg")
+    with pytest.raises(OutputError, match=f"cannot have a layer '{layer}', whose name is empty or reserved; choose"):
+        write_features(path, [arrow(squares(3))], layer=layer, crs=UTM)
+    assert is_there or not path.exists()
+
+
+@pytest.mark.parametrize("layer", ["parcels", "Parcels", "notes", "owners"])
 def test_what_geoseg_did_not_write_is_never_replaced(project: Path, layer: str) -> None:
     before = project.read_bytes()
     with pytest.raises(OutputError, match=f"has a layer '{layer}' that geoseg did not write; choose another name"):

@@ -180,7 +180,10 @@ def test_classes_with_commas_can_be_said_on_the_command_line(
     assert sorted(pyogrio.read_dataframe(output)["name"]) == ["Developed, Open Space", "Open Water"]
     capsys.readouterr()
     assert main([*command, "Developed, Open Space"]) == 2
-    assert "no class is called 'Developed'" in capsys.readouterr().err
+    remedy = """; write a name with commas in double quotes, such as '"Developed, Low Intensity"'"""
+    assert f"no class is called 'Developed'{remedy}" in capsys.readouterr().err
+    assert main(["evaluate", str(raster), str(raster), "--classes", "Developed, Open Space"]) == 3
+    assert f"no class is called 'Developed'{remedy}" in capsys.readouterr().err
     evaluated = ["evaluate", str(raster), str(raster), "--classes", '21="Open space, parks","11=Open, Water"']
     assert main([*evaluated, "--task", "semantic"]) == 0
 

@@ -48,6 +48,11 @@ def find_frame(pixels: torch.Tensor, _prompts: Sequence[Prompts]) -> list[Detect
     return [Detections.of([frame, columns], [0, 1], [0.9, 0.6]) for _ in pixels]
 
 
+def test_a_network_of_one_size_cannot_be_probed_and_is_told_why() -> None:
+    with pytest.raises(ModelError, match="takes tiles of 64 px and no others, so none is compared with a larger"):
+        measure_edge(wrap(box(1), replace(SPEC, fixed_size=True)))
+
+
 @pytest.mark.parametrize("reach", [0, 1, 3, 7])
 def test_the_halo_of_a_box_filter_is_its_reach(reach: int) -> None:
     assert measure_edge(wrap(box(reach), SPEC)).halo == reach

@@ -15,6 +15,7 @@ import torch
 from geoseg.catalog import find_model
 from geoseg.errors import CatalogError, GeosegWarning, GridError, ModelError
 from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model, wrap
+from geoseg.models.tta import TestTimeAugmentation
 from geoseg.planning import tiling_of
 from tests.networks import write_item
 
@@ -150,6 +151,8 @@ def test_a_program_that_takes_tiles_of_one_size_is_asked_for_it(
     assert tiling_of(found, (100, 100)).size == SIDE
     with pytest.raises(GridError, match="takes tiles of 16 px and no others"):
         tiling_of(found, (100, 100), tile_size=32)
+    with pytest.raises(GridError, match="and no others; leave scales out of tta"):
+        tiling_of(replace(found, tta=TestTimeAugmentation(scales=(0.5,))), (100, 100))
 
 
 @SUFFIXES

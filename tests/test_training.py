@@ -340,6 +340,7 @@ def test_a_missing_image_is_an_error_that_says_where_it_was_looked_for(fields: P
         ({"steps": 0}, "recipe key 'steps' is 0"),
         ({"classes": [{"value": 1, "name": "a"}, {"value": 1, "name": "b"}]}, "class value 1 stands twice"),
         ({"labels": []}, "recipe key 'labels' is"),
+        ({"images": ["a.tif"], "validation": {"images": ["a.tif"]}}, "a.tif stands in 'images' and in 'validation'"),
         ({"logit_adjustment": {"wod": 2}}, "'wod' is not one of the recipe's classes; did you mean 'wood'"),
         ({"logit_adjustment": {"wood": 2}, "task": "instance-segmentation"}, "for objects set 'watershed'"),
         ({"loss": {"class_weights": {"wod": 2}}}, "'wod' is not one of the recipe's classes; did you mean 'wood'"),
@@ -350,6 +351,11 @@ def test_a_mistake_in_a_recipe_is_one_sentence(fields: Path, changes: dict[str, 
         fit_recipe(parse_recipe(recipe_content(fields, **changes)))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(WorkflowError, match=r"recipe .* cannot be read \(Is a directory\); name a YAML file"):
+        load_recipe(tmp_path)
 
 
 def test_the_shipped_recipe_is_valid_and_its_corrections_ship_beside_it() -> None:

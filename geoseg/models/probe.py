@@ -146,6 +146,11 @@ def edge_profile(
     float32 array
         Shape (size // 2,): entry d is the largest difference d px away from the tile's edge.
     """
+    if model.spec.fixed_size:
+        raise ModelError(
+            f"model '{model.spec.name}' takes tiles of {model.spec.tile_size} px and no others, so none is compared "
+            "with a larger one; write geoseg:halo into its entry, or export it with height and width open."
+        )
     size = _multiple(size or model.spec.tile_size, model.spec.multiple)
     margin = _multiple(size // 2, model.spec.multiple)
     whole = size + 2 * margin

@@ -466,6 +466,10 @@ def tiling_of(
     """
     if spec.fixed_size and tile_size not in (None, spec.tile_size):
         raise GridError(f"model '{spec.name}' takes tiles of {spec.tile_size} px and no others; leave tile_size out.")
+    if spec.fixed_size and spec.tta is not None and spec.tta.scales:
+        raise GridError(
+            f"model '{spec.name}' takes tiles of {spec.tile_size} px and no others; leave scales out of tta."
+        )
     overlap = next(item for item in (ramp, spec.ramp, RAMP) if item is not None)
     margin = spec.halo if halo is None else halo
     if halo is None and (spec.refine is not None or spec.tta is not None):

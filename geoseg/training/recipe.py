@@ -192,6 +192,11 @@ class Recipe(TrainOptions):
             raise ValueError("a recipe for semantic segmentation needs two classes or more; add what else there is")
         if self.init is not None and self.encoder_weights is not None:
             raise ValueError("'init' gives all weights and 'encoder_weights' those of an encoder; name one of the two")
+        both = [image for image in self.validation.images or () if image in self.images]
+        if both:
+            raise ValueError(
+                f"{both[0]} stands in 'images' and in 'validation'; leave it out of one, or its score means nothing"
+            )
         if self.logit_adjustment and self.finds_objects:
             raise ValueError("'logit_adjustment' shifts classes that exclude each other; for objects set 'watershed'")
         return self
@@ -254,6 +259,8 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
         raise InputNotFoundError(f"recipe {path} does not exist; name a YAML file, as in workflows/") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise WorkflowError(f"recipe {path} is not YAML ({' '.join(str(error).split())}); correct it there") from error
+    except OSError as error:
+        raise WorkflowError(f"recipe {path} cannot be read ({error.strerror}); name a YAML file") from error
     if not isinstance(content, dict):
         raise WorkflowError(f"recipe {path} holds a {type(content).__name__}; write `key: value` lines")
     return parse_recipe({**content, **changes, "folder": str(path.parent), "file": path.name})

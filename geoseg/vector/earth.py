@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,9 @@ from geoseg.vector.wkb import decode, encode
 EDGE = 1_000.0
 """Longest edge, m, that is projected to degrees by its ends alone; at 45 degrees it then strays by 2 cm."""
 
+MOST_VERTICES = 500_000
+"""Vertices, as far as their lengths foretell, of the polygons that are projected together: some 100 MiB at a time."""
+
 EARTHLY: Mapping[str, str] = {"GeoJSON": "GeoJSON holds longitude and latitude", "PMTiles": "PMTiles hold places"}
 """Formats that know one CRS, and what they hold on earth."""
 
@@ -37,6 +41,9 @@ CELLS, HALVINGS = 64, 6
 
 SLIVER = 1e-7
 """Area over perimeter, degrees, of what straight edges leave at the antimeridian: it is some centimetres wide."""
+
+TRIANGLE = 3
+"""Vertices that a ring needs to hold something."""
 
 DISK = 1.0
 """Radius in CRS units of what is left open at a pole through which an outline goes, and which has every longitude."""
@@ -97,10 +104,10 @@ def on_earth(
         Parts of features have no place in the file.
     """
     places, incomplete = Places(crs), 0
-    for batch in batches:
-        degrees, is_whole = in_degrees(decode(batch.column("geometry")), places, highest)
+    for part in _portions(batches, places):
+        degrees, is_whole = in_degrees(decode(part.column("geometry")), places, highest)
         incomplete += int(np.count_nonzero(~is_whole))
-        columns = pa.RecordBatch.from_arrays([*batch.columns[:-1], encode(degrees)], schema=batch.schema)
+        columns = pa.RecordBatch.from_arrays([*part.columns[:-1], encode(degrees)], schema=part.schema)
         placed = columns.filter(pa.array(~shapely.is_empty(degrees)))
         if len(placed):
             yield placed
@@ -111,6 +118,18 @@ def on_earth(
             FormatWarning,
             stacklevel=3,
         )
+
+
+def _portions(batches: Iterable[pa.RecordBatch], places: Places) -> Iterator[pa.RecordBatch]:
+    """Parts of batches that stay small when their long edges become many short ones."""
+    for batch in batches:
+        polygons = decode(batch.column("geometry"))
+        counts = shapely.get_num_coordinates(polygons).astype(np.float64)
+        if not places.is_geographic:
+            counts += shapely.length(polygons) * places.unit / EDGE
+        starts = np.flatnonzero(np.diff(np.cumsum(counts) // MOST_VERTICES, prepend=-1))
+        for start, end in pairwise([*starts.tolist(), len(batch)]):
+            yield batch.slice(start, end - start)
 
 
 class Places:
@@ -232,6 +251,8 @@ def _filled(ring: shapely.LinearRing, places: Places) -> shapely.Geometry:
     """What a ring holds, in degrees from -180 to 180; around a pole all that is nearer to it."""
     lonlat = places(shapely.get_coordinates(ring))
     lonlat = lonlat[~np.isnan(lonlat[:, 0])]
+    if len(lonlat) < TRIANGLE:
+        return shapely.Polygon()
     if not places.is_geographic:
         lonlat = unwrap(lonlat)
         if abs(lonlat[-1, 0] - lonlat[0, 0]) > HALF_TURN:

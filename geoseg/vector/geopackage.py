@@ -29,6 +29,8 @@ OWN = frozenset({"area_m2", "perimeter_m", "pixels"})
 
 _GDAL = "rtree_", "trigger_insert_feature_count_", "trigger_delete_feature_count_"
 """Names of triggers and tables that come with each layer begin with one of these."""
+RESERVED = "gpkg", "sqlite_", "rtree_", "layer_styles"
+"""Names of SQLite's, of the standard's and of the styles' own tables begin with one of these."""
 
 
 def holds_something(path: Path) -> bool:
@@ -37,12 +39,12 @@ def holds_something(path: Path) -> bool:
 
 
 def check_layer(path: Path, layer: str, columns: Collection[str] = OWN) -> None:
-    """Refuse to put a layer where something else would be lost.
+    """Refuse a name that no layer can have, and to put a layer where something else would be lost.
 
     Parameters
     ----------
     path : Path
-        Any file; what is no GeoPackage by its name, or not there, is free.
+        Any file; what is no GeoPackage by its name takes any layer.
     layer : str
         Name of the layer.
     columns : collection of str
@@ -51,8 +53,13 @@ def check_layer(path: Path, layer: str, columns: Collection[str] = OWN) -> None:
     Raises
     ------
     LayerError
-        The file is no GeoPackage, or has a layer of that name that geoseg did not write.
+        The name is empty or reserved; or the file is no GeoPackage, or has a layer of that name that geoseg did not
+        write.
     """
+    if path.suffix.lower() == ".gpkg" and (not layer.strip() or layer.casefold().startswith(RESERVED)):
+        raise LayerError(
+            f"'{path}' cannot have a layer '{layer}', whose name is empty or reserved; choose another, such as polygons"
+        )
     if not holds_something(path):
         return
     with _opened(path, "?mode=ro") as connection:

@@ -227,8 +227,7 @@ def value_of(item: int | str, names: Mapping[int, str]) -> int:
     if len(alike) > 1:
         raise WorkflowError(f"{len(alike)} classes are called '{item}'; give a value: {', '.join(map(str, alike))}")
     if not alike:
-        known = [f'"{name}"' if "," in name else name for name in sorted(names.values())]
-        raise WorkflowError(f"no class is called '{item}'; {nearest(item, known)}")
+        raise WorkflowError(f"no class is called '{item}'; {nearest(item, sorted(names.values()))}")
     return alike[0]
 
 
