@@ -64,6 +64,16 @@ def opened(folder: Path, pixels: NDArray[Any], **more: Any) -> Raster:
     return open_imagery(str(write_raster(folder / "scene.tif", pixels, **more)))
 
 
+@pytest.mark.parametrize("where", [np.s_[:, 580:], np.s_[:, 295:300], np.s_[:, 400:480, 40:90]])
+def test_what_little_data_a_raster_has_is_found_and_looked_at(tmp_path: Path, where: tuple[slice, ...]) -> None:
+    pixels = np.full((4, 600, 600), np.nan, np.float32)
+    pixels[where] = np.tile(crop(), (2, 2))[where] / 10_000
+    with pytest.raises(
+        RasterError, match=r"lie between .* and model 'net' is meant for 0 to 10,000; give `--scale 10000`"
+    ):
+        check_values(opened(tmp_path, pixels), model(0, 10_000, bands=4))
+
+
 @pytest.mark.parametrize(
     ("scaling", "expected"),
     [

@@ -37,6 +37,9 @@ _PLACES = (
     (0.5, 0.5), (0.1, 0.1), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1), (0.5, 0.1), (0.5, 0.9), (0.1, 0.5), (0.9, 0.5),
     (0.3, 0.3), (0.7, 0.7), (0.3, 0.7), (0.7, 0.3),
 )  # fmt: skip
+_MORE = tuple(((number * 0.7548776662) % 1, (number * 0.5698402910) % 1) for number in range(1, 257))
+"""Where else local files are looked at when no window has held data; Roberts' R2 sequence, without large gaps."""
+
 _FAILURES = (
     2  # windows that cannot be read, after which no more are tried: a server that is gone takes half a minute each
 )
@@ -157,10 +160,18 @@ def sample_values(
 def _read_windows(raster: Raster, cores: Sequence[Window]) -> list[NDArray[Any]]:
     """Pixels with data (band, n) of as many windows as are enough."""
     enough = ENOUGH_REMOTE if any(is_remote(source.path) for source in raster.sources[:1]) else ENOUGH
-    found: list[NDArray[Any]] = []
+    found = _read_places(raster, cores, _PLACES, enough)
+    return found or ([] if enough == ENOUGH_REMOTE else _read_places(raster, cores, _MORE, enough))
+
+
+def _read_places(
+    raster: Raster, cores: Sequence[Window], places: Sequence[tuple[float, float]], enough: int
+) -> list[NDArray[Any]]:
+    """Pixels with data (band, n) of as many windows as are enough; of windows with few where no other has more."""
+    found, scarce = list[NDArray[Any]](), list[NDArray[Any]]()
     failures = 0
-    for number, place in enumerate(_PLACES):
-        core = cores[number * len(cores) // len(_PLACES)] if len(cores) > len(_PLACES) else cores[number % len(cores)]
+    for number, place in enumerate(places):
+        core = cores[number * len(cores) // len(places)] if len(cores) > len(places) else cores[number % len(cores)]
         try:
             pixels, mask = raster.read(_window(core, place))
         except AssetMismatchError:
@@ -170,11 +181,10 @@ def _read_windows(raster: Raster, cores: Sequence[Window]) -> list[NDArray[Any]]
             if failures == _FAILURES:
                 break
             continue
-        if mask.mean() > 0.1:
-            found.append(pixels[:, mask])
+        (found if mask.mean() > 0.1 else scarce).append(pixels[:, mask])
         if len(found) == enough:
             break
-    return found
+    return found or [pixels for pixels in scarce if pixels.size]
 
 
 def _window(core: Window, place: tuple[float, float]) -> Window:
