@@ -27,6 +27,7 @@ from geoseg.models.precision import multiplies_halves
 from geoseg.models.probe import made_up_pixels
 from geoseg.models.runtimes import choose_runtime
 from geoseg.models.spec import Quantized
+from geoseg.workflow import hardware
 from tests.rasters import write_raster
 
 SIDE = 64
@@ -91,6 +92,18 @@ def test_8_bits_are_chosen_where_they_were_seen_to_keep_the_labels(
     assert choose_runtime(spec, "cuda", "auto", "auto") == ("torch", "auto")
     monkeypatch.setattr(runtimes, "multiplies_bytes", lambda: False)
     assert choose_runtime(spec, "cpu", "auto", "auto") == ("torch", "float32")
+
+
+def test_8_bits_that_overflow_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "find_spec", lambda _name: object())
+    spec = replace(PLAIN, int8=measured(0.995))
+    for has_bytes in (True, False):
+        monkeypatch.setattr(hardware, "multiplies_bytes", lambda has_bytes=has_bytes: has_bytes)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = hardware.find_hardware("cpu", "auto", "int8", spec)
+        assert (found.runtime, found.precision) == ("openvino", "int8")
+        assert any("sums of 8-bit products overflow" in str(item.message) for item in caught) != has_bytes
 
 
 @pytest.mark.parametrize(
