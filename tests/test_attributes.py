@@ -360,3 +360,20 @@ def test_a_box_around_a_pole_has_the_area_that_proj_says_of_its_scale(crs: str, 
     scale = np.asarray(proj.get_factors(lon, lat).areal_scale).reshape(x.shape)
     expected = 4 * (half / 2) ** 2 * float(weights @ (1 / scale) @ weights)
     assert table["area_m2"][0].as_py() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("body", ["+R=6371007.181", "+ellps=WGS84"])
+def test_a_polygon_beyond_the_rim_of_the_world_has_its_area_or_none(body: str) -> None:
+    """The sinusoidal map is equal-area; on a sphere PROJ turns places beyond its rim round the globe."""
+    metres = 100_000
+    noise = np.random.default_rng(0).random((201, 401))
+    labels = (noise > 0.5).astype(np.uint8)
+    faces = polygonize(labels)
+    transform = Affine(metres, 0, -20_050_000, 0, -metres, 10_050_000)
+    sizes = measure(faces.rings, transform, pyproj.CRS(f"+proj=sinu {body} +units=m"))
+    known, plane = np.isfinite(sizes.area), faces.pixels * metres**2
+    assert 0.9 < known.mean() < 1
+    assert (sizes.area[known] < 1.01 * plane[known]).all()
+    row = faces.key // labels.shape[1]
+    is_far = known & (row > 20) & (row < 170) & (faces.pixels < 20)  # of the poles, where pixels of 100 km are coarse
+    np.testing.assert_allclose(sizes.area[is_far], plane[is_far], rtol=1e-6)

@@ -50,6 +50,9 @@ VERTICES_AT_ONCE = 1 << 19
 NODES = np.array([(x, y) for y in range(4) for x in range(4)]) / 3
 """Where a cell is mapped for interpolation, in its own width; row by row."""
 
+WINDING = 2.0
+"""How much longer two halves of a panel may be than its chord, 1 m aside: of smooth maps they are alike."""
+
 TRIALS = np.array([(1, 1), (5, 1), (3, 3), (1, 5), (5, 5)]) / 6
 """Where interpolation is tried; it strays farthest between the first two nodes, and the last two, of an axis."""
 
@@ -64,7 +67,8 @@ Bools = NDArray[np.bool_]
 class Sizes:
     """How large polygons are on the ellipsoid.
 
-    NaN where a polygon begins at a place, or runs through one, that is not on the ellipsoid.
+    NaN where a polygon begins at a place, or runs through one, that is not on the ellipsoid; what PROJ turns round the
+    globe beyond an edge of the world counts as the ground there, unless that is too close to a pole to be told.
 
     Attributes
     ----------
@@ -167,7 +171,11 @@ def _points(xy: Floats, rings: Integers, panels: Integers, count: int) -> Floats
 
 @njit(cache=True, nogil=True)
 def _sums(points: Floats, rings: Integers, polygons: Integers) -> tuple[Floats, Floats]:
-    """Sum the panels by polygon; Richardson's extrapolation of a chord and two halves."""
+    """Sum the panels by polygon; Richardson's extrapolation of a chord and two halves.
+
+    Some inverses of PROJ have no edge, as the sinusoidal one of a sphere: places off the globe turn round it, ever
+    faster towards a pole, until a panel goes round it too. Its polygon is not on the ellipsoid.
+    """
     area, perimeter = np.zeros(len(polygons) - 1), np.zeros(len(polygons) - 1)
     for polygon in range(len(polygons) - 1):
         for ring in range(polygons[polygon], polygons[polygon + 1]):
@@ -178,7 +186,10 @@ def _sums(points: Floats, rings: Integers, polygons: Integers) -> tuple[Floats, 
                 halves = _cross(start, middle, origin) + _cross(middle, end, origin)
                 area[polygon] += (4 * halves - _cross(start, end, origin)) / 6
                 halves = _chord(start, middle) + _chord(middle, end)
-                perimeter[polygon] += (4 * halves - _chord(start, end)) / 3
+                chord = _chord(start, end)
+                perimeter[polygon] += (4 * halves - chord) / 3
+                if halves > WINDING * chord + 1.0:
+                    area[polygon] = perimeter[polygon] = np.nan
     return np.abs(area), perimeter
 
 
