@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -196,7 +197,8 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(fields: Path) -> None
 
 
 def test_other_images_can_validate(fields: Path) -> None:
-    content = recipe_content(fields, validation={"images": ["image.tif"]}, labels=[{"raster": ["labels.tif"] * 2}])
+    shutil.copy(fields / "image.tif", fields / "other.tif")
+    content = recipe_content(fields, validation={"images": ["other.tif"]}, labels=[{"raster": ["labels.tif"] * 2}])
     scenes, _ = read_scenes(parse_recipe(content))
     assert [bool(scene.held_out.all()) for scene in scenes] == [False, True]
 
@@ -473,8 +475,9 @@ def test_small_scenes_are_drawn_from_as_often_as_scene_balance_says(
     many[0, :18, :9], many[0, 18:72, :9] = 10, 20
     for name, raster in (("few", few), ("many", many)):
         write(fields / f"{name}.tif", raster)
+    shutil.copy(fields / "image.tif", fields / "other.tif")
     layers = [{"raster": ["few.tif", "many.tif", "labels.tif"], "ignore": [255]}]
-    content = recipe_content(fields, images=["image.tif"] * 2, validation={"images": ["image.tif"]}, labels=layers)
+    content = recipe_content(fields, images=["image.tif"] * 2, validation={"images": ["other.tif"]}, labels=layers)
     sampler = sampler_of(content, scene_balance=scene_balance)
     sampler.scenes = sampler.scenes[:2]
     sampler.classes = {value: entries[:2] for value, entries in sampler.classes.items() if value < 2}

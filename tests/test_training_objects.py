@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,8 @@ def test_layers_list_no_file_for_images_they_say_nothing_of(town: Path) -> None:
         {"instances": [None, "instances.tif"], "class": "house"},
         {"polygons": "houses.gpkg", "class": "house"},
     ]
-    content = recipe_content(town, images=["image.tif"], validation={"images": ["image.tif"]}, labels=layers)
+    shutil.copy(town / "image.tif", town / "other.tif")
+    content = recipe_content(town, images=["image.tif"], validation={"images": ["other.tif"]}, labels=layers)
     scenes, _ = read_scenes(parse_recipe(content))
     assert [int(scene.layers[scene.layers != IGNORE].max()) for scene in scenes] == [1, 1]
 

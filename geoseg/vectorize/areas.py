@@ -19,6 +19,7 @@ This module knows rings and a CRS, nothing of labels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -173,8 +174,8 @@ def _points(xy: Floats, rings: Integers, panels: Integers, count: int) -> Floats
 def _sums(points: Floats, rings: Integers, polygons: Integers) -> tuple[Floats, Floats]:
     """Sum the panels by polygon; Richardson's extrapolation of a chord and two halves.
 
-    Some inverses of PROJ have no edge, as the sinusoidal one of a sphere: places off the globe turn round it, ever
-    faster towards a pole, until a panel goes round it too. Its polygon is not on the ellipsoid.
+    Some inverses of PROJ (9.5) have no edge: those of the sinusoidal, the Equal Earth and the Natural Earth turn places
+    off the globe round it, ever faster towards a pole, until a panel goes round it too. That polygon is not on earth.
     """
     area, perimeter = np.zeros(len(polygons) - 1), np.zeros(len(polygons) - 1)
     for polygon in range(len(polygons) - 1):
@@ -384,8 +385,8 @@ class _Polar:
     def _geographic(self, xy: Floats) -> tuple[Floats, Floats]:
         """Longitude and latitude, radians; NaN outside of the projection."""
         lon, lat = self.to_geographic.transform(xy[:, 0], xy[:, 1])
-        outside = ~np.isfinite(lon) | ~np.isfinite(lat)
-        return np.where(outside, np.nan, lon) * self.unit, np.where(outside, np.nan, lat) * self.unit
+        is_place = np.isfinite(lon) & (np.abs(lat) * self.unit <= math.pi / 2 + 1e-9)  # Aitoff gives 628 degrees
+        return np.where(is_place, lon, np.nan) * self.unit, np.where(is_place, lat, np.nan) * self.unit
 
 
 def _artanh(value: Floats, squared: float) -> Floats:
