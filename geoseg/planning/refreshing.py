@@ -85,9 +85,9 @@ class Refresh:
 
 def read_window(grid: TileGrid, block: Block) -> Window:
     """What the tiles of a block read of the raster, px; what they see beyond its edges is reflected from there."""
-    tiles = grid.tiles_of(block)
-    first, last = tiles[0].read, tiles[-1].read
-    whole = Window(first.y, first.x, last.bottom - first.y, last.right - first.x)
+    axes = (grid.rows, grid.rows.block_range(block.row)), (grid.cols, grid.cols.block_range(block.col))
+    (top, bottom), (left, right) = ((axis.read(first)[0], axis.read(stop - 1)[1]) for axis, (first, stop) in axes)
+    whole = Window(top, left, bottom - top, right - left)
     return whole.intersect(Window(0, 0, *grid.shape))
 
 
