@@ -143,6 +143,13 @@ class DamagedError(OutputError):
     may_pass = False
 
 
+class ExistingOutputError(OutputError):
+    """A file that would be replaced, which nothing has asked for."""
+
+    exit_code = BAD_USAGE
+    may_pass = False
+
+
 class LayerError(OutputError):
     """A file or layer of another program that polygons would replace."""
 

@@ -351,3 +351,6 @@ class TrainArguments(TypedDict, total=False):
 
     loaders: int | None
     """Processes that draw windows ahead of the network; they change no weight."""
+
+    overwrite: bool | None
+    """Train from the start, and replace the entry that is in the output folder."""

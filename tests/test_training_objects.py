@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,17 @@ from scipy.ndimage import distance_transform_edt
 from shapely.geometry import box
 
 from geoseg.catalog import find_model
-from geoseg.errors import GeosegWarning, TrainingError, WorkflowError
+from geoseg.cli import main
+from geoseg.errors import ExistingOutputError, GeosegError, GeosegWarning, TrainingError, WorkflowError
 from geoseg.evaluation import IGNORE
 from geoseg.models import load_model
 from geoseg.models.watershed import Watershed
 from geoseg.training import load_recipe, parse_recipe, train
 from geoseg.training.entry import Origin, revision
-from geoseg.training.goals import object_targets, paint_objects
+from geoseg.training.goals import Found, evaluate_objects, object_targets, paint_objects
 from geoseg.training.run import fit_recipe, read_scenes
 from geoseg.training.sampling import Batch
-from geoseg.training.scenes import BACKGROUND
+from geoseg.training.scenes import BACKGROUND, LabelledImage
 
 CRS = "EPSG:32633"
 TRANSFORM = from_origin(500_000, 5_000_000, 0.5, 0.5)
@@ -102,6 +104,11 @@ def test_an_image_without_an_object_is_an_example_of_none_and_is_named(town: Pat
     only = {**content, "images": ["field.tif"]}
     with pytest.raises(TrainingError, match=r"no polygon of houses\.gpkg overlaps the images"):
         fit_recipe(parse_recipe(only))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Content of the files of a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -258,8 +265,63 @@ def test_the_state_of_another_recipe_is_refused(town: Path, tmp_path: Path) -> N
     content = recipe_content(town, steps=2, steps_per_epoch=1)
     with pytest.raises(KeyboardInterrupt):
         train(parse_recipe(content), output=tmp_path / "entry", progress=stop)
-    with pytest.raises(TrainingError, match="of another recipe; delete it"):
+    with pytest.raises(TrainingError, match="of another recipe; give --overwrite"):
         train(parse_recipe({**content, "seed": 5}), output=tmp_path / "entry")
+    train(parse_recipe({**content, "seed": 5}), output=tmp_path / "entry", overwrite=True)
+
+
+def test_a_model_that_is_there_is_replaced_only_on_request(
+    town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = town / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(recipe_content(town, steps=2, steps_per_epoch=1)), encoding="utf-8")
+    command = ["train", str(recipe), "--output", str(tmp_path / "entry")]
+    assert main(command) == 0
+    before = contents(tmp_path / "entry")
+    capsys.readouterr()
+    assert main(command) == 2
+    refused = "houses.safetensors is there already; give another --output, or --overwrite to replace it."
+    assert " ".join(capsys.readouterr().err.split()).endswith(refused)
+    assert contents(tmp_path / "entry") == before
+    recipe.write_text(yaml.safe_dump(recipe_content(town, steps=2, steps_per_epoch=1, seed=5)), encoding="utf-8")
+    assert main([*command, "--overwrite"]) == 0
+    assert contents(tmp_path / "entry")["houses.safetensors"] != before["houses.safetensors"]
+
+
+def test_a_readme_of_ones_own_is_not_replaced(town: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("my own")
+    with pytest.raises(ExistingOutputError, match=r"README\.md is there already"):
+        train(parse_recipe(recipe_content(town)), output=tmp_path)
+    assert contents(tmp_path) == {"README.md": b"my own"}
+
+
+def test_a_training_that_fails_before_it_begins_leaves_no_folder(town: Path, tmp_path: Path) -> None:
+    far = recipe_content(town, validation={"images": ["houses.gpkg"]})
+    with pytest.raises(GeosegError):
+        train(parse_recipe(far), output=tmp_path / "models" / "entry")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_validation_part_without_objects_is_refused(town: Path) -> None:
+    content = recipe_content(town, validation={"north": 0.001})
+    with pytest.raises(TrainingError, match="no object lies in the validation part; make 'validation' larger"):
+        read_scenes(parse_recipe(content))
+
+
+def test_an_image_without_objects_in_which_none_is_found_scores_1(town: Path) -> None:
+    (scene,), spec = read_scenes(parse_recipe(recipe_content(town)))
+    bare = replace(scene, labels=np.full_like(scene.labels, BACKGROUND), instances=np.zeros_like(scene.instances))
+
+    def exact(scene: LabelledImage, _judged: Any) -> Found:
+        found = np.where(scene.labels == BACKGROUND, len(spec.classes), scene.labels)
+        return found, scene.instances, np.ones(int(scene.instances.max()))
+
+    assert evaluate_objects(spec, [scene, bare], exact).score == 1.0
+
+
+def test_a_window_larger_than_every_image_is_refused(town: Path) -> None:
+    with pytest.raises(TrainingError, match=r"'window' is 4096 px and the largest image has \d+; give a window that"):
+        read_scenes(parse_recipe(recipe_content(town, window=4096)))
 
 
 def test_tensorboard_reads_along(town: Path, tmp_path: Path) -> None:

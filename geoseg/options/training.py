@@ -26,3 +26,6 @@ class TrainOptions(Options):
 
     loaders: int = Field(default=0, ge=0)
     """Processes that draw windows ahead of the network; they change no weight."""
+
+    overwrite: bool = False
+    """Train from the start, and replace the entry that is in the output folder."""

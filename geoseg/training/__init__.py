@@ -89,6 +89,8 @@ def train(
         If the labels do not overlap the images, have unknown classes, or leave nothing to train or validate on.
     OutputError
         If the entry cannot be written.
+    ExistingOutputError
+        If there is one already and ``overwrite`` is not given.
 
     Notes
     -----

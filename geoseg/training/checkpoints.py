@@ -19,7 +19,7 @@ from geoseg.training.recipe import Recipe
 NAME = "state.pt"
 
 SPEECH = {"title", "description", "license", "provenance", "failures", "picture", "data", "output"}
-WAYS = {"tensorboard", "loaders"}
+WAYS = {"tensorboard", "loaders", "overwrite"}
 """Keys of a recipe that do not decide weights: what it says, and how it works."""
 
 
@@ -74,11 +74,12 @@ class Checkpoints:
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
             digest, chance = state.pop("digest"), state.pop("chance")
         except Exception as error:
-            raise TrainingError(f"{self.path} cannot be read ({error}); delete it to train from the start.") from error
+            raise TrainingError(
+                f"{self.path} cannot be read ({error}); give --overwrite to train from the start."
+            ) from error
         if digest != self.digest:
             raise TrainingError(
-                f"{self.path} was left by a run of another recipe; delete it to train from the start, or give another "
-                "output folder."
+                f"{self.path} was left by a run of another recipe; give --overwrite to start anew, or another --output."
             )
         torch.set_rng_state(chance)
         return state

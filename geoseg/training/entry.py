@@ -6,7 +6,8 @@ It writes what training measured and nothing more: a score against a teacher is 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from geoseg.errors import ExistingOutputError, OutputError
 from geoseg.evaluation import Scores
 from geoseg.files import write_file
 from geoseg.models.running import find_device
@@ -23,6 +25,40 @@ from geoseg.training.goals import HeldOutEvaluation
 from geoseg.training.picture import CAPTIONS, PICTURE
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import TeacherLabels
+
+CARD = "README.md"
+"""File name of the card in a folder of an entry."""
+
+
+def refuse_to_replace(*files: Path) -> None:
+    """Refuse a folder that has files which the entry would replace.
+
+    Raises
+    ------
+    ExistingOutputError
+        Naming the first of them.
+    """
+    for path in files:
+        if path.exists():
+            raise ExistingOutputError(f"{path} is there already; give another --output, or --overwrite to replace it")
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder; folders that were made for it go again where training ends in an error and has left nothing."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror
+        raise OutputError(f"output folder {folder} cannot be made ({reason}); name one that can be written") from error
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # not empty
+            for path in new:
+                path.rmdir()
+        raise
 
 
 def write_weights(weights: dict[str, Tensor], path: Path) -> None:

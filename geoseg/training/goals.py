@@ -184,6 +184,8 @@ def evaluate_objects(
 ) -> HeldOutEvaluation:
     """Evaluate what finds objects: the score is the mean over images of IoU of pixels and F1 of objects, half each.
 
+    An image without objects in which none is found scores 1.
+
     Parameters
     ----------
     spec : ModelSpec
@@ -210,8 +212,8 @@ def evaluate_objects(
             here = judged & (scene.layers == layer)
             sums += confusion(truth[here], labels[here], len(names))
     scores = Scores(np.sum([site.scores.counts for site in sites], axis=0), names)
-    score = float(np.mean([(np.nanmean(s.scores.iou[:-1]) + s.objects.f1) / 2 for s in sites if s.objects]))
-    return HeldOutEvaluation(score, scores, tuple(sites), tuple(Scores(item, names) for item in by_layer))
+    score = np.mean([_object_score(site.scores, site.objects) for site in sites if site.objects is not None])
+    return HeldOutEvaluation(float(score), scores, tuple(sites), tuple(Scores(item, names) for item in by_layer))
 
 
 def object_targets(batch: Batch, classes: int, edge: int) -> NDArray[np.bool_]:
@@ -273,6 +275,12 @@ def paint_objects(probabilities: NDArray[np.float32], settings: Watershed) -> Fo
         labels[dense > 0] = number
         certain.append(sums / np.maximum(sizes, 1))
     return labels, instances, np.concatenate(certain)
+
+
+def _object_score(scores: Scores, objects: Matches) -> float:
+    """Score of one image; 1 where there is no object and none is found."""
+    nothing = not objects.truths and not len(objects.partners)
+    return 1.0 if nothing else float(np.nanmean(scores.iou[:-1]) + objects.f1) / 2
 
 
 def class_weights(recipe: Recipe, device: torch.device) -> Tensor | None:

@@ -24,7 +24,7 @@ from shapely.geometry.base import BaseGeometry
 from torch import Tensor, nn
 
 from geoseg.catalog import find_model, write_model_item
-from geoseg.errors import OutputError, RegionError, TrainingError
+from geoseg.errors import RegionError, TrainingError
 from geoseg.evaluation import IGNORE
 from geoseg.models import load_model
 from geoseg.models.probe import measure_cost, measure_edge
@@ -38,18 +38,19 @@ from geoseg.training import TrainResult
 from geoseg.training.checkpoints import Checkpoints
 from geoseg.training.detection import probed
 from geoseg.training.encoders import load_encoder
-from geoseg.training.entry import origin_of, write_card, write_weights
+from geoseg.training.entry import CARD, made, origin_of, refuse_to_replace, write_card, write_weights
 from geoseg.training.families import family_of
 from geoseg.training.goals import HeldOutEvaluation
 from geoseg.training.labels import LabelMap, check_layers, check_polygons, check_shown, make_labels
 from geoseg.training.loading import batches
+from geoseg.training.log import NAME as LOG
 from geoseg.training.log import Log
 from geoseg.training.loop import Epoch, TrainingState, fit
 from geoseg.training.picture import PICTURE, write_picture
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import InstanceLabels, RasterLabels, TeacherLabels, Validation
 from geoseg.training.sampling import Sampler
-from geoseg.training.scenes import LabelledImage, image_name, read_image
+from geoseg.training.scenes import BACKGROUND, LabelledImage, image_name, read_image
 
 SAMPLE = 250_000
 """Pixels of a scene that its usual numbers are taken from."""
@@ -88,20 +89,19 @@ class Trained:
 
 def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainResult:
     """Train, measure, and write the entry; see `geoseg.training.train`."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror
-        raise OutputError(f"output folder {folder} cannot be made ({reason}); name one that can be written") from error
-    checkpoints, origin = Checkpoints.of(folder, recipe), origin_of(recipe)  # by the end the checkout may be another
-    with Log(folder, tensorboard=recipe.tensorboard) as log:
+    path, checkpoints = folder / f"{recipe.name}.safetensors", Checkpoints.of(folder, recipe)
+    origin = origin_of(recipe)  # by the end the checkout may be another
+    if recipe.overwrite:
+        checkpoints.remove()
+    elif not checkpoints.path.exists():
+        refuse_to_replace(path, path.with_suffix(".json"), folder / CARD, folder / PICTURE, folder / LOG)
+    with made(folder), Log(folder, tensorboard=recipe.tensorboard) as log:
         trained = fit_recipe(recipe, report, checkpoints, log)
-    path = folder / f"{recipe.name}.safetensors"
     write_weights(trained.weights, path)
     spec = measured(trained.spec.with_weights(path), trained, recipe)
     write_model_item(spec, folder, **_extent(trained.scenes))
     write_picture(recipe, trained.scenes, spec, folder / PICTURE)
-    write_card(recipe, spec, trained.evaluation, trained.layers, folder / "README.md", origin)
+    write_card(recipe, spec, trained.evaluation, trained.layers, folder / CARD, origin)
     checkpoints.remove()
     return TrainResult(folder, spec, trained.evaluation, trained.layers, trained.log)
 
@@ -225,7 +225,7 @@ def read_scenes(recipe: Recipe) -> tuple[tuple[LabelledImage, ...], ModelSpec]:
     Raises
     ------
     TrainingError
-        If there is nothing labelled to train on, or to validate on.
+        If there is nothing labelled to train on, or to validate on, or a window is larger than every image.
     """
     spec = make_spec(recipe)
     scenes, maps, bands = list[LabelledImage](), list[LabelMap](), tuple(spec.band_names)
@@ -240,9 +240,13 @@ def read_scenes(recipe: Recipe) -> tuple[tuple[LabelledImage, ...], ModelSpec]:
         maps.append(found)
         scenes.append(LabelledImage(image_name(image), pixels, mask, labels, found.layers, held_out, geobox, instances))
     check_polygons(recipe, [scene.name for scene in scenes], maps)
-    if not any((scene.held_out & (scene.labels != IGNORE)).any() for scene in scenes):
+    what, last = ("object", BACKGROUND) if recipe.finds_objects else ("labelled pixel", IGNORE)
+    if not any((scene.held_out & (scene.labels < last)).any() for scene in scenes):
+        raise TrainingError(f"no {what} lies in the validation part; make 'validation' larger or move it onto labels")
+    widest = max((max(scene.mask.shape) for scene in scenes if not scene.held_out.all()), default=recipe.window)
+    if recipe.window > widest:
         raise TrainingError(
-            "no labelled pixel lies in the validation part; make 'validation' larger or move it onto labels"
+            f"'window' is {recipe.window} px and the largest image has {widest}; give a window that fits into an image"
         )
     check_shown(recipe, scenes)
     ranges = spec.value_range if spec.scalings or spec.value_range else (_spread(scenes),)
