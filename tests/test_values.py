@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,32 @@ def test_zeros_outside_of_a_swath_are_pointed_out(tmp_path: Path) -> None:
     with pytest.warns(GeosegWarning, match=r"\d\d% of the pixels .* are 0 in every band .* give `--nodata 0`"):
         check_values(raster, model(0, 10_000, bands=4))
     assert check_values(open_imagery(str(tmp_path), nodata=0), model(0, 10_000, bands=4)).note == ""
+
+
+@pytest.mark.parametrize(
+    ("fill", "dtype", "meant"),
+    [
+        *((-9999, kind, 10_000) for kind in ("int16", "float32")),
+        *((fill, "float32", 10_000) for fill in (-3.4028234663852886e38, 1e20)),
+        *((-32768, "int16", 10_000), (65535, "uint16", 10_000), (255, "uint8", 255)),
+    ],
+)
+def test_fill_that_no_file_declares_is_pointed_out(fill: float, dtype: str, meant: int, tmp_path: Path) -> None:
+    pixels, number = (crop() * (meant / 10_000)).astype(dtype), re.escape(f"{fill:.9g}")
+    pixels[:, :, :120] = fill
+    with pytest.warns(GeosegWarning, match=rf"are {number} in every band .*`--nodata {number}` if"):
+        values = check_values(opened(tmp_path, pixels), model(0, meant, bands=4))
+    assert values.filled > 0.2
+    again = check_values(open_imagery(str(tmp_path), nodata=float(f"{fill:.9g}")), model(0, meant, bands=4))
+    assert (again.note, again.filled) == ("", 0)
+
+
+def test_a_number_that_is_fill_of_bytes_is_only_a_number_elsewhere(tmp_path: Path) -> None:
+    pixels = crop()
+    pixels[:, :, :120] = 255
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_values(opened(tmp_path, pixels), model(0, 10_000, bands=4))
 
 
 def test_a_person_who_says_scale_is_believed(tmp_path: Path) -> None:

@@ -33,6 +33,10 @@ ENOUGH, ENOUGH_REMOTE = 5, 2
 BINS = 40
 """Columns of a histogram."""
 
+FILLS = (0, 65535, -32768, -32767, 32767, -999, -9999, -99999, -(2.0**31), -float(np.finfo(np.float32).max), 1e20)
+"""Numbers that files which declare none have where nothing was recorded, outside of a swath or a region; bytes have 255
+besides, which is only a number among others elsewhere."""
+
 _PLACES = (
     (0.5, 0.5), (0.1, 0.1), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1), (0.5, 0.1), (0.5, 0.9), (0.1, 0.5), (0.9, 0.5),
     (0.3, 0.3), (0.7, 0.7), (0.3, 0.7), (0.7, 0.3),
@@ -104,16 +108,19 @@ class Values:
     bands : tuple of BandValues
         In the raster's order; empty where no window holds data.
     pixels : int
-        Pixels that were looked at: those with data that are not 0 in every band.
-    zeros : float
-        Part of the pixels with data that are 0 in every band, 0 to 1.
+        Pixels that were looked at: those with data that do not have one of `FILLS` in every band.
+    fill : float
+        The most frequent of `FILLS` in every band.
+    filled : float
+        Part of the pixels with data that have it in every band, 0 to 1.
     note : str
         What is doubtful about them; empty when nothing is.
     """
 
     bands: tuple[BandValues, ...]
     pixels: int
-    zeros: float
+    fill: float
+    filled: float
     note: str = ""
 
     def summary(self) -> dict[str, Any]:
@@ -147,14 +154,25 @@ def sample_values(
     """
     found = _read_windows(raster, cores or [Window(0, 0, *raster.shape)])
     pixels = np.concatenate([np.zeros((len(raster.bands), 0), raster.dtype), *found], axis=1)
-    is_zero = ~pixels.any(axis=0)
-    zeros = float(is_zero.mean()) if pixels.size else 0.0
-    pixels = pixels[:, ~is_zero]
+    is_fill, fill, filled = _fill(pixels)
+    pixels = pixels[:, ~is_fill]
     if pixels.shape[1] < _LEAST:
-        return Values((), pixels.shape[1], zeros)
+        return Values((), pixels.shape[1], fill, filled)
     ranges = list(expected) or [None] * len(raster.bands)
     bands = tuple(_band(name, band, told) for name, band, told in zip(raster.bands, pixels, ranges, strict=True))
-    return Values(bands, pixels.shape[1], zeros)
+    return Values(bands, pixels.shape[1], fill, filled)
+
+
+def _fill(pixels: NDArray[Any]) -> tuple[NDArray[np.bool_], float, float]:
+    """Pixels (band, n) that have one of `FILLS` in every band, bool (n,); the most frequent such number, its part."""
+    limits = np.iinfo(pixels.dtype) if pixels.dtype.kind in "iu" else np.finfo(pixels.dtype)
+    fills = (0, 255) if pixels.dtype == np.uint8 else FILLS
+    known = np.array([fill for fill in fills if limits.min <= fill <= limits.max]).astype(pixels.dtype)
+    is_fill = (pixels == pixels[:1]).all(axis=0) & np.isin(pixels[0], known)
+    numbers, counts = np.unique(pixels[0, is_fill], return_counts=True)
+    if not numbers.size:
+        return is_fill, 0.0, 0.0
+    return is_fill, float(numbers[counts.argmax()]), float(counts.max() / pixels.shape[1])
 
 
 def _read_windows(raster: Raster, cores: Sequence[Window]) -> list[NDArray[Any]]:
@@ -238,14 +256,14 @@ def find_doubt(values: Values, raster: Raster, model: str, *, is_given: bool) ->
     """
     bands = [band for band in values.bands if band.expected is not None]
     if not bands:
-        return _doubt_of_zeros(values, raster) or _doubt_of_alpha(raster)
+        return _doubt_of_fill(values, raster) or _doubt_of_alpha(raster)
     for check in (_too_small, _too_large, _too_bright):
         if (finding := check(bands, raster)) is not None:
             remedy, is_certain = finding
             remedy = "correct scale and offset" if is_given else f"{remedy}, or `--scale 1` if the numbers are right"
             sentence = f"{_seen(bands, raster)}, and model '{model}' is meant for {_meant(bands)}; {remedy}."
             return Doubt(sentence, is_certain and not is_given)
-    return _doubt_of_zeros(values, raster) or _doubt_of_alpha(raster)
+    return _doubt_of_fill(values, raster) or _doubt_of_alpha(raster)
 
 
 _Finding = tuple[str, bool]
@@ -292,13 +310,14 @@ def _is_landsat_sized(raster: Raster) -> bool:
     return any(abs(size / pixel - 1) < 0.01 for pixel in LANDSAT_PIXELS)
 
 
-def _doubt_of_zeros(values: Values, raster: Raster) -> Doubt | None:
-    """Pixels that are 0 in every band, which outside of a swath stand for no data; bytes may be black."""
-    if values.zeros < (0.3 if raster.dtype == np.uint8 else 0.02):
+def _doubt_of_fill(values: Values, raster: Raster) -> Doubt | None:
+    """Pixels that have one of `FILLS` in every band; bytes may be black or white."""
+    if values.filled < (0.3 if raster.dtype == np.uint8 else 0.02):
         return None
+    number = f"{values.fill:.9g}"
     return Doubt(
-        f"{values.zeros:.0%} of the pixels of '{_name(raster)}' that were looked at are 0 in every band and are mapped "
-        "like any other; give `--nodata 0` if nothing was recorded there.",
+        f"{values.filled:.0%} of the pixels of '{_name(raster)}' that were looked at are {number} in every band and "
+        f"are mapped like any other; give `--nodata {number}` if nothing was recorded there.",
         False,
     )
 
