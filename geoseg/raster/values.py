@@ -167,12 +167,12 @@ def _fill(pixels: NDArray[Any]) -> tuple[NDArray[np.bool_], float, float]:
     """Pixels (band, n) that have one of `FILLS` in every band, bool (n,); the most frequent such number, its part."""
     limits = np.iinfo(pixels.dtype) if pixels.dtype.kind in "iu" else np.finfo(pixels.dtype)
     fills = (0, 255) if pixels.dtype == np.uint8 else FILLS
-    known = np.array([fill for fill in fills if limits.min <= fill <= limits.max]).astype(pixels.dtype)
-    is_fill = (pixels == pixels[:1]).all(axis=0) & np.isin(pixels[0], known)
+    known = {pixels.dtype.type(fill): float(fill) for fill in fills if limits.min <= fill <= limits.max}
+    is_fill = (pixels == pixels[:1]).all(axis=0) & np.isin(pixels[0], list(known))
     numbers, counts = np.unique(pixels[0, is_fill], return_counts=True)
     if not numbers.size:
         return is_fill, 0.0, 0.0
-    return is_fill, float(numbers[counts.argmax()]), float(counts.max() / pixels.shape[1])
+    return is_fill, known[numbers[counts.argmax()]], float(counts.max() / pixels.shape[1])
 
 
 def _read_windows(raster: Raster, cores: Sequence[Window]) -> list[NDArray[Any]]:
