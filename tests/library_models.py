@@ -134,6 +134,15 @@ def stac_model(folder: Path) -> Found:
     return {"labels": labels(torch.export.load(folder / "model.pt2").module()(scaled(folder)))["labels"] + 1}
 
 
+def balance(network: Any, image: torch.Tensor) -> None:
+    """Set the statistics of a network whose own random weights find nothing."""
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.reset_running_stats()
+            layer.momentum = None
+    network.train()(torch.cat([image.roll(16 * step, 3) for step in range(4)]))
+
+
 def ultralytics(name: str) -> Callable[[Path], Found]:
     def write(folder: Path) -> Found:
         os.environ["YOLO_CONFIG_DIR"], os.environ["YOLO_AUTOINSTALL"] = str(folder), "false"
@@ -143,11 +152,8 @@ def ultralytics(name: str) -> Callable[[Path], Found]:
         torch.manual_seed(0)
         model = YOLO(f"{name}.yaml")
         head = model.model.model[-1]
-        with torch.no_grad():  # its own random weights find nothing: layers are balanced, and scores spread
-            for layer in model.model.modules():
-                if isinstance(layer, torch.nn.BatchNorm2d):
-                    layer.momentum = None
-            model.model.train()(torch.cat([scaled(folder).roll(16 * step, 3) for step in range(4)]))
+        with torch.no_grad():
+            balance(model.model, scaled(folder))
             for branches in (head.cv3, *([head.one2one_cv3] if hasattr(head, "one2one_cv3") else [])):
                 for branch in branches:
                     torch.nn.init.normal_(branch[-1].weight, std=0.1)
@@ -163,6 +169,38 @@ def ultralytics(name: str) -> Callable[[Path], Found]:
         }
 
     return write
+
+
+def yolov5(folder: Path) -> Found:
+    """Its export to ONNX, and what it finds with that by the functions of its ``predict --retina-masks``."""
+    import huggingface_hub.errors
+
+    sys.modules["huggingface_hub.utils._errors"] = huggingface_hub.errors  # it asks for an older one
+    os.environ |= {"YOLO_CONFIG_DIR": str(folder), "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    from yolov5 import export, models
+    from yolov5.models.common import DetectMultiBackend
+    from yolov5.models.yolo import SegmentationModel
+    from yolov5.utils.general import non_max_suppression
+    from yolov5.utils.segment.general import process_mask_native
+
+    os.chdir(folder)
+    torch.manual_seed(0)
+    model = SegmentationModel(Path(models.__file__).parent / "segment" / "yolov5n-seg.yaml", nc=4)
+    model.names, pixels = {number: f"class {number}" for number in range(4)}, scaled(folder)
+    with torch.no_grad():
+        balance(model, pixels)
+        for layer in model.model[-1].m:  # of three anchors: box, whether it is an object, classes, coefficients
+            torch.nn.init.normal_(layer.weight, std=0.1)
+            layer.weight.view(3, -1, layer.in_channels)[:, :4] *= 0.1
+            layer.bias.fill_(-0.6)
+    torch.save({"model": model.eval()}, folder / "model.pt")
+    side = pixels.shape[-1]
+    export.run(weights=str(folder / "model.pt"), imgsz=(side, side), include=("onnx",), device="cpu")
+    rows, prototypes = DetectMultiBackend(str(folder / "model.onnx"))(pixels)
+    (found,) = non_max_suppression(rows, nm=32, max_det=1000)
+    masks = process_mask_native(prototypes[0], found[:, 6:], found[:, :4], (side, side)).bool()
+    found, masks = found[masks.any((1, 2))], masks[masks.any((1, 2))]
+    return {"classes": found[:, 5].int().numpy(), "scores": found[:, 4].numpy(), "masks": masks.numpy()}
 
 
 SPECTRA = {  # reflectance of blue, green, red, near and two short-wave infrareds
@@ -209,6 +247,7 @@ KINDS: dict[str, Callable[[Path], Found]] = {
     "ukis_csmask": ukis_csmask,
     "yolo11n-seg": ultralytics("yolo11n-seg"),
     "yolo26n-seg": ultralytics("yolo26n-seg"),
+    "yolov5n-seg": yolov5,
 }
 
 if __name__ == "__main__":

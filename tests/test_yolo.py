@@ -111,8 +111,10 @@ class Drawn:
             is_apart = all(overlap(self.corners[number], self.corners[other]) <= iou for other in rivals)
             if scores[number].max() >= least and (is_apart or layout == "end2end"):
                 kept.append(int(number))
-        logits = torch.from_numpy(np.einsum("oc,ncyx->oyx", self.coefficients, self.prototypes))[None]
-        fine = torch.nn.functional.interpolate(logits, (SIDE, SIDE), mode="bilinear")[0].numpy()
+        weights = self.coefficients * (self.sureness if layout == "v5" else 1)
+        cells = torch.from_numpy(np.einsum("oc,ncyx->oyx", weights, self.prototypes))[None]
+        cells = cells.sigmoid() - 0.5 if layout == "v5" else cells
+        fine = torch.nn.functional.interpolate(cells, (SIDE, SIDE), mode="bilinear")[0].numpy()
         y, x = np.mgrid[:SIDE, :SIDE]
         found = []
         for number in kept:

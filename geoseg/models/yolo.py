@@ -2,8 +2,8 @@
 
 A file has two outputs: objects (n, numbers, object) or (n, object, numbers), and prototypes (n, coefficient, y, x). The
 mask of an object is where the sum of the prototypes times its coefficients is above 0, bilinearly resampled to the
-tile, within its box (Bolya et al. 2019, arXiv:1904.02689, section 3.2). Which numbers an object has differs, see
-`LAYOUTS`.
+tile, within its box (Bolya et al. 2019, arXiv:1904.02689, section 3.2). Which numbers an object has differs, and
+whether logits or probabilities are resampled, see `LAYOUTS`.
 """
 
 from __future__ import annotations
@@ -58,12 +58,16 @@ class Layout:
         From these numbers, float32 (object, width), to `Numbers`.
     is_chosen : bool
         Whether the file has removed the lower ones of overlapping boxes itself.
+    is_squashed : bool
+        Whether masks are resampled as probabilities, above 0.5, instead of as logits, and coefficients are multiplied
+        by how sure it is an object (YOLOv5).
     """
 
     axis: int
     width: Callable[[int], int]
     read: Callable[[torch.Tensor], Numbers]
     is_chosen: bool = False
+    is_squashed: bool = False
 
 
 def _read_scores(numbers: torch.Tensor) -> Numbers:
@@ -84,7 +88,7 @@ def _read_chosen(numbers: torch.Tensor) -> Numbers:
 
 LAYOUTS = {
     "v8": Layout(1, lambda classes: 4 + classes, _read_scores),
-    "v5": Layout(2, lambda classes: 5 + classes, _read_objectness),
+    "v5": Layout(2, lambda classes: 5 + classes, _read_objectness, is_squashed=True),
     "end2end": Layout(2, lambda _: 6, _read_chosen, is_chosen=True),
 }
 """Layouts by the hyperparameter ``layout``: YOLOv8 and later, YOLOv5 and v7, and files that end with their own choice
@@ -170,7 +174,8 @@ def _find(
         keep = keep[batched_nms(boxes[keep], scores[keep], classes[keep], settings.iou)]
     keep = keep[: settings.most]
     _check_prototypes(spec, prototypes, size)
-    masks = outline(prototypes, rows[keep, width:], boxes[keep], size)
+    weights = rows[keep, width:] * (rows[keep, 4:5] if layout.is_squashed else 1)
+    masks = outline(prototypes, weights, boxes[keep], size, layout.is_squashed)
     return Detections.of(masks, classes[keep].numpy(), scores[keep].clamp(max=1).numpy())
 
 
@@ -203,7 +208,11 @@ def _check_prototypes(spec: ModelSpec, prototypes: torch.Tensor, size: tuple[int
 
 
 def outline(
-    prototypes: torch.Tensor, coefficients: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int]
+    prototypes: torch.Tensor,
+    coefficients: torch.Tensor,
+    boxes: torch.Tensor,
+    size: tuple[int, int],
+    is_squashed: bool = False,
 ) -> Iterator[Mask]:
     """Give the masks of objects, one after the other.
 
@@ -217,6 +226,8 @@ def outline(
         Left, top, right, bottom, px, shape (object, 4); a pixel belongs to a box that holds its upper left corner.
     size : (int, int)
         Of the tile: y, x, px.
+    is_squashed : bool
+        Whether probabilities are resampled, see `Layout`.
 
     Yields
     ------
@@ -232,7 +243,8 @@ def outline(
         inside = mask[rows.pixels, cols.pixels]
         if inside.size:
             logits = torch.einsum("c,cyx->yx", weights, prototypes[:, rows.cells, cols.cells])
-            fine = functional.interpolate(logits[None, None], scale_factor=cell, mode="bilinear", align_corners=False)
+            cells = logits.sigmoid() - 0.5 if is_squashed else logits
+            fine = functional.interpolate(cells[None, None], scale_factor=cell, mode="bilinear", align_corners=False)
             inside[:] = fine[0, 0, rows.within, cols.within] > 0
         yield mask
 
