@@ -107,7 +107,9 @@ class OutlineFolder:
     def read_features(
         self, place: Place, begin: int = 0, end: int | None = None, *, columns: Sequence[str] | None = None
     ) -> pa.Table:
-        """Read some rows of the features of a node, of all columns unless some are named; the file is closed then.
+        """Read some rows of the features of a node, of all columns unless some are named.
+
+        The file is closed then, and its pages stay mapped as long as the table lives.
 
         Raises
         ------
@@ -116,7 +118,7 @@ class OutlineFolder:
         """
         with _mapped(self.file(place, "arrow")) as table:
             table = table if columns is None else table.select(list(columns))
-            return table.take(np.arange(begin, len(table) if end is None else end))  # a copy, so that the file can go
+            return table.slice(begin, None if end is None else end - begin)
 
     def read_keys(self, place: Place) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Read the key of each feature of a node, and the bytes of its geometry; the file is checked as a whole.

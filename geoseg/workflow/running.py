@@ -377,7 +377,7 @@ def _write(
         measured.append(submit(keep_measures, shared.path, written[outputs.labels], key=f"measure-labels-{run}"))
     features = {path.absolute(): future for path, future in written.items() if path not in outputs.rasters}
     if features and wanted.report:
-        first = next(iter(features.values()))  # after it, and so where it was written: labels take the other worker
+        first = next(iter([*measured, *features.values()]))  # after it, and so where it was: files take the others
         counted = submit(measure_outlines, outlines, shared.path, first, key=f"measure-features-{run}")
         arguments = shared.path, list(features), counted, list(features.values())
         measured.append(submit(keep_features, *arguments, key=f"keep-features-{run}"))
