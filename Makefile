@@ -4,7 +4,7 @@ VENV := .venv
 OUT := out
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick lint docs bench options clean
+.PHONY: demo test quick lint docs bench options qgis clean
 
 demo: $(VENV)/installed
 	$(BIN)/geoseg run workflows/land_use.yaml --output $(OUT)/land_use
@@ -29,6 +29,10 @@ docs: $(VENV)/installed-dev
 # docs/options.md, geoseg/signatures.py and the schemas, after a change of an option.
 options: $(VENV)/installed-dev
 	$(BIN)/python -m docs.generate
+
+# The plugin as QGIS' plugin manager installs it, in out/geoseg_processing.zip.
+qgis:
+	$(PYTHON) qgis/package.py $(OUT)/geoseg_processing.zip
 
 bench: $(VENV)/installed-dev
 	$(BIN)/pip install --quiet ".[benchmarks]"

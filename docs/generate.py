@@ -1,4 +1,4 @@
-"""Writes what is made of the tables of options: docs/options.md, geoseg/signatures.py and the schemas in workflows/.
+"""Writes what is made of the tables of options: the page, the signatures, the schemas, parameters of the QGIS plugin.
 
 Run it with ``make options`` after a change of `geoseg.options` or of the training recipe; a test says when it was
 forgotten.
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BeforeValidator
 from pydantic_core import PydanticUndefined
 
+from geoseg.cli import app
 from geoseg.options import (
     RESUMABLE,
     CompareOptions,
@@ -165,6 +166,18 @@ SECTIONS: list[tuple[str, str, type[Options], Sequence[str] | None]] = [
 ]
 
 
+COMMANDS: dict[str, tuple[type[Options] | None, Sequence[str]]] = {
+    "run": (Workflow, ("input", "model", "region", "output")),
+    "plan": (Workflow, ("input", "model", "region", "output")),
+    "polygonize": (Polygonizing, ("input", "output", "region")),
+    "evaluate": (EvaluationOptions, ("region",)),
+    "compare": (CompareOptions, ("region",)),
+    "preview": (None, ()),
+    "models": (None, ()),
+}
+"""Commands that are algorithms of the QGIS plugin: the table of their options, and what the plugin asks for itself."""
+
+
 def files() -> dict[Path, str]:
     """Every file that is made, by its path."""
     return {
@@ -172,6 +185,7 @@ def files() -> dict[Path, str]:
         ROOT / "geoseg" / "signatures.py": signatures(),
         ROOT / "workflows" / "workflow.schema.json": schema(Workflow, "geoseg workflow"),
         ROOT / "workflows" / "recipe.schema.json": schema(Recipe, "geoseg training recipe"),
+        ROOT / "qgis" / "geoseg_processing" / "commands.json": commands(),
     }
 
 
@@ -252,6 +266,42 @@ def _plain(content: Any, *, is_named: bool = False) -> Any:
     if not is_named and isinstance(told.get("description"), str):
         told["description"] = " ".join(told["description"].split())
     return told
+
+
+def commands() -> str:
+    """Commands and their options for the QGIS plugin."""
+    shipped = ", ".join(sorted(path.stem for path in (ROOT / "catalogs" / "models").glob("*/*.json")))
+    found = {}
+    for name, (kind, without) in COMMANDS.items():
+        options = [] if kind is None else [item for item in options_of(kind) if item.name not in without]
+        told = {"help": app.commands[name].help, "options": [_parameter(item) for item in options]}
+        if "model" in without:
+            (model,) = options_of(kind, ["model"])
+            told["model"] = f"{model.sentence} Shipped: {shipped}."
+        found[name] = told
+    return json.dumps(found, indent=1) + "\n"
+
+
+def _parameter(option: Option) -> dict[str, Any]:
+    """An option as a parameter of QGIS."""
+    if option.is_flag or option.choices:
+        kind = "flag" if option.is_flag else "choice"
+    elif option.metavar in ("N", "NUMBER"):
+        kind = "integer" if option.metavar == "N" else "number"
+    else:
+        kind = "text"
+    default = None if option.field.is_required() else option.field.get_default(call_default_factory=True)
+    if kind in ("choice", "text"):
+        default = option.default or None
+    return {
+        "name": option.name,
+        "flag": option.flag,
+        "kind": kind,
+        "default": default,
+        "repeated": option.is_repeated,
+        "choices": [str(item) for item in option.choices],
+        "help": option.sentence,
+    }
 
 
 def options_page() -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.files import write_file
 from geoseg.grid import Window
 from geoseg.models.background import probable_classes
 from geoseg.models.spec import ClassSpec
@@ -23,6 +24,7 @@ from geoseg.raster import write_cog
 from geoseg.raster.cog import Resampling
 from geoseg.raster.zarr import shards_of, write_zarr
 from geoseg.store import LabelStore, RunFolder
+from geoseg.vector import styles
 
 STRIPE = 2048
 """Rows of a raster read at once, at most, px."""
@@ -114,7 +116,15 @@ def write_raster(plan: Plan, folder: RunFolder, path: Path) -> None:
     if path.stem == "labels":
         options["colors"] = {item.value: _rgb(item) for item in plan.classes}
         options["categories"] = {item.value: item.name for item in plan.classes}
+        _write_style(path.with_suffix(".qml"), plan)
     write_cog(*place, windows=windows, overview_resampling=product.overview_resampling, **options)
+
+
+def _write_style(path: Path, plan: Plan) -> None:
+    """Write the style of the labels, unless somebody has saved one there."""
+    if styles.is_own(path):
+        classes = [styles.StyledClass(item.value, item.name, item.color) for item in plan.classes]
+        write_file(path, lambda unfinished: styles.write_raster_qml(unfinished, classes))
 
 
 def _stripes(plan: Plan, pixel_bytes: int) -> Iterator[Window]:

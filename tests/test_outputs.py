@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pyogrio
@@ -324,11 +325,17 @@ def test_names_and_colours_change_without_network_and_outlines(
         assert source.tags()["CLASS_1"] == "Wald"
     with rasterio.open(tmp_path / "probabilities.tif") as source:
         assert source.descriptions == ("water", "Wald", "crops")
+    entries = [dict(entry.attrib) for entry in ElementTree.parse(tmp_path / "labels.qml").iter("paletteEntry")]  # noqa: S314 - ours
+    assert [(entry["value"], entry["label"]) for entry in entries] == [("0", "water"), ("1", "Wald"), ("2", "crops")]
+    assert [entry["color"] for entry in entries[:2]] == ["#010203", "#0A0B0C"]
     assert features_of(tmp_path) == sorted((a, "Wald" if b == "trees" else b, *rest) for a, b, *rest in before)
     assert (tmp_path / "confidence.tif").stat().st_mtime_ns == confidence
     item = json.loads((tmp_path / "item.json").read_text())
     assert item["assets"]["labels"]["bands"][0]["classification:classes"][1]["title"] == "Wald"
     assert geoseg.run(wanted, legend=legend, client=client).is_unchanged
+    (tmp_path / "labels.qml").write_text("<qgis><!-- somebody's own --></qgis>")
+    geoseg.run(wanted, client=client)
+    assert "somebody's own" in (tmp_path / "labels.qml").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Colours for QGIS: a style made from classes, in the GeoPackage or beside any other file.
+"""Colours for QGIS: a style made from classes, in the GeoPackage or beside any other file, of polygons or of a raster.
 
 QML is what QGIS itself saves for a layer (https://docs.qgis.org/latest/en/docs/user_manual/appendices/
 qgis_file_formats.html), SLD 1.1 with Symbology Encoding is what map servers read (OGC 05-078r4, 05-077r4). It knows
@@ -101,6 +101,30 @@ def write_qml(path: Path, classes: Sequence[StyledClass]) -> None:
     path.write_text(qml(classes) + _MARK, encoding="utf-8")
 
 
+def write_raster_qml(path: Path, classes: Sequence[StyledClass]) -> None:
+    """Write the style in which QGIS opens a raster of labels: its colour table has 256 entries, the legend the classes.
+
+    Parameters
+    ----------
+    path : Path
+        The raster's path with the ending .qml.
+    classes : sequence of StyledClass
+        In the order of the legend; their values are integers.
+    """
+    root = Element("qgis", version=QGIS, styleCategories="Symbology")
+    renderer = SubElement(
+        SubElement(root, "pipe"), "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1",
+        nodataColor="",
+    )  # fmt: skip
+    palette = SubElement(renderer, "colorPalette")
+    for item in classes:
+        SubElement(
+            palette, "paletteEntry", value=str(item.value), color=item.color, alpha="255", label=_text(item.name)
+        )
+    SubElement(root, "blendMode").text = "0"
+    path.write_text(_document(root) + _MARK, encoding="utf-8")
+
+
 def is_own(path: Path) -> bool:
     """Say whether a style beside a file may be replaced: there is none, or `write_qml` has written it."""
     if not path.is_file():  # a folder of that name stays
@@ -169,6 +193,11 @@ def qml(classes: Sequence[StyledClass]) -> str:
     SubElement(root, "featureBlendMode").text = "0"
     SubElement(root, "layerOpacity").text = "1"
     SubElement(root, "layerGeometryType").text = "2"
+    return _document(root)
+
+
+def _document(root: Element) -> str:
+    """A style as QGIS saves it."""
     return "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n" + _xml(root)
 
 

@@ -60,8 +60,8 @@ class Format:
     companions: tuple[str, ...] = ()
 
 
-def by_gdal(driver: str) -> Writer:
-    """Let GDAL write a format that takes features as they are."""
+def by_gdal(driver: str, **dataset_options: str) -> Writer:
+    """Let GDAL write a format that takes features as they are, with creation options of its driver."""
 
     def write(path: Path, stream: FeatureStream, layer: str) -> None:
         write_layer(
@@ -72,6 +72,7 @@ def by_gdal(driver: str) -> Writer:
             layer=layer,
             crs=stream.crs,
             geometry_type=stream.geometry_type,
+            dataset_options=dataset_options,
         )
 
     return write
@@ -81,7 +82,7 @@ FORMATS: Mapping[str, Format] = {
     ".gpkg": Format(
         "GPKG",
         "application/geopackage+sqlite3",
-        by_gdal("GPKG"),
+        by_gdal("GPKG", VERSION="1.2"),  # GDAL before 3.7, as in QGIS 3.22 and R, warns at each opening of a later one
         companions=(".gpkg-wal", ".gpkg-shm", ".gpkg-journal"),
     ),
     ".parquet": Format(
