@@ -96,8 +96,9 @@ class ImageryArguments(TypedDict, total=False):
     also in the syntax of the STAC query extension."""
 
     mask: str | Mapping[str, Any] | None
-    """QA mask: the classification band of a scene and its values that mark unusable pixels, such as scl:3,8,9,10. In
-    YAML and Python also {asset: scl, exclude: [3, 8]}, or bits in place of exclude for bits of a quality band."""
+    """QA mask: the classification band of a scene and its values that mark unusable pixels, such as scl:3,8,9,10; or a
+    model that finds them, such as cloud-mask. In YAML and Python also {asset: scl, exclude: [3, 8]}, bits in place of
+    exclude for bits of a quality band, or {model: cloud-mask, weights: FILE, exclude: [cloud]}."""
 
     mosaic: Literal["first", "newest", "least_cloudy", "median"] | None
     """Valid pixel to use where scenes overlap: of the first, newest or least cloudy scene, or the median of all, band

@@ -105,6 +105,8 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "note", note
     if plan.raster.skipped:
         yield "skipped", f"{len(plan.raster.skipped)} files or scenes that cannot be opened"
+    if plan.mask:
+        yield "mask", plan.mask
     yield "model", f"{plan.spec.name}: {len(plan.spec.classes)} classes"
     if plan.spec.resolution is None and not plan.raster.is_plain:
         pixel = ground_resolution(plan.raster.geobox)[1]

@@ -43,6 +43,8 @@ REMOTE = ("http", "https", "s3", "gs", "az", "oss")
 
 def is_document(given: Any) -> bool:
     """Say whether an input is STAC: a JSON file, a folder with a catalog, or an address that names no raster file."""
+    if is_read_item(given):
+        return True
     if isinstance(given, list | tuple):
         return bool(given) and all(is_document(item) for item in given)
     if not isinstance(given, str | Path):
@@ -54,6 +56,11 @@ def is_document(given: Any) -> bool:
     if path.is_dir():
         return any((path / name).is_file() for name in ROOTS)
     return path.suffix.lower() in _ENDINGS[1:] and path.is_file()
+
+
+def is_read_item(given: Any) -> bool:
+    """Say whether an input is an item itself, as `read_items` returns it."""
+    return isinstance(given, Mapping) and ADDRESS in given
 
 
 def is_remote(address: str) -> bool:
@@ -84,6 +91,8 @@ def load_documents(given: Any) -> dict[str, Json]:
     CatalogError
         Something is not there, or is neither STAC nor TileJSON.
     """
+    if is_read_item(given):
+        return {str(given[ADDRESS]): dict(given)}
     return {str(address): _load(str(address)) for address in (given if isinstance(given, list | tuple) else [given])}
 
 

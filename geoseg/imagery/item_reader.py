@@ -53,6 +53,8 @@ class ItemScene:
         Which bands of the raster each file has.
     names : tuple of str
         Names of the raster's bands.
+    document : mapping
+        The item.
     qa_mask : Asset or None
         The classification that says which pixels are not used.
     """
@@ -64,6 +66,7 @@ class ItemScene:
     files: tuple[Asset, ...]
     positions: tuple[tuple[int, ...], ...]
     names: tuple[str, ...]
+    document: Json
     qa_mask: Asset | None = None
 
 
@@ -128,6 +131,7 @@ class ItemReader:
             files=tuple(self._file(item, [chosen[place] for place in group], group) for group in groups),
             positions=tuple(map(tuple, groups)),
             names=tuple(_name(request, entry) for request, entry in zip(self.bands, chosen, strict=True)),
+            document=item,
             qa_mask=qa_mask,
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import CatalogError, RasterError, WorkflowError
@@ -20,7 +19,7 @@ from geoseg.raster.header import read_header
 from geoseg.raster.mosaic import PlacedSource
 from geoseg.raster.opening import list_files
 from geoseg.raster.overlay import Order
-from geoseg.raster.scenes import QaMask, Scene, Scenes
+from geoseg.raster.scenes import QaMask, Scene, Scenes, scenes_of
 from geoseg.vector import Region
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def open_imagery(
         As `geoseg.raster.open_raster`.
     """
     from geoseg.catalog import resolve_input
-    from geoseg.imagery.documents import is_document, load_documents, read_items, well_formed
+    from geoseg.imagery.documents import is_document, is_read_item, load_documents, read_items, well_formed
     from geoseg.imagery.item_reader import ItemReader
     from geoseg.imagery.searching import Search, read_query
     from geoseg.imagery.tile_services import TileRequest, has_tiles, of_tilejson, with_tiles
@@ -137,7 +136,7 @@ def open_imagery(
     search = Search(tuple(wanted), datetime, read_query(query), region)
     calibration = Calibration(scale, offset, nodata, tuple(units))
     request = TileRequest(region, zoom, resolution)
-    given = with_tiles(resolve_input(given_imagery(input)), request)
+    given = input if is_read_item(input) else with_tiles(resolve_input(given_imagery(input)), request)
     documents = load_documents(given) if is_document(given) else {}
     if any("tilejson" in document for document in documents.values()):
         given, documents = [request.open(of_tilejson(*pair)) for pair in documents.items()], {}
@@ -145,7 +144,7 @@ def open_imagery(
         raise WorkflowError(f"zoom belongs to tile services, and '{named(given)}' is none; leave it out.")
     if documents:
         reader = ItemReader(bands, qa_rule, remove_offset, calibration, Attempts(on_error))
-        with well_formed(f"an item of '{given}'"):
+        with well_formed(f"an item of '{next(iter(documents))}'"):
             return _open_items(read_items(documents, search), reader, resolution, region, mosaic)
     if not search.is_empty:
         raise WorkflowError(
@@ -175,7 +174,10 @@ def _open_items(
         if item.qa_mask is not None and qa_rule is not None:
             qa_mask = QaMask(PlacedSource.of(item.qa_mask, geobox, "nearest"), qa_rule.exclude, qa_rule.bit_mask)
         pieces = tuple(PlacedSource.of(file, geobox) for file in item.files)
-        return Scene(item.name, pieces, item.positions, item.files[0].dtype, qa_mask, item.href, _said(item.taken))
+        taken = _said(item.taken)
+        return Scene(
+            item.name, pieces, item.positions, item.files[0].dtype, qa_mask, item.href, taken, dict(item.document)
+        )
 
     scenes = tuple(found for found in map(scene, item_scenes) if found.extent.area)
     if not scenes:
@@ -227,9 +229,7 @@ def _open_files(
     if classes.dtype.kind not in "iu":
         raise RasterError(f"'{paths[0][0]}' holds {classes.dtype} numbers, not classes; a mask needs whole numbers.")
     qa_mask = QaMask(PlacedSource.of(classes, raster.geobox, "nearest"), qa_rule.exclude, qa_rule.bit_mask)
-    positions = tuple(layer.positions for layer in raster.layers)
-    pieces = tuple(layer.pieces[0] for layer in raster.layers)
-    scene = Scene(Path(pieces[0].source.given).stem, pieces, positions, raster.dtype, qa_mask)
+    scene = replace(scenes_of(raster).scenes[0], qa_mask=qa_mask)
     return replace(raster, layers=(), scenes=Scenes((scene,)))
 
 

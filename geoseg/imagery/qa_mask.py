@@ -8,7 +8,10 @@ from typing import Any
 
 from geoseg.errors import WorkflowError
 
-FORM = "write `mask: {asset: scl, exclude: [3, 8, 9, 10]}`, or scl:3,8,9,10"
+FORM = (
+    "write `mask: {asset: scl, exclude: [3, 8, 9, 10]}`, or scl:3,8,9,10; in a run also a model, `mask: {model: "
+    "cloud-mask}`"
+)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
-from geoseg.errors import WorkflowError
+from geoseg.errors import WorkflowError, nearest
 from geoseg.models.architectures import read_architecture
 from geoseg.models.background import class_problem
 from geoseg.models.item_assets import (
@@ -103,6 +103,7 @@ def read_model_item(source: str | Path | Document) -> ModelSpec:
         license=_license(document),
         metrics=tuple(need(properties, "geoseg:metrics", dict, {}).items()),
         edge_errors=_edge_errors(document),
+        mask=_mask(document, [item.name for item in classes]),
     )
     problem = class_problem(spec)
     if problem is not None:
@@ -158,6 +159,17 @@ def _min_score(document: Document) -> float:
     if not 0 <= value <= 1:
         raise document.error(field, f"has the value {value:g}; give a score from 0 to 1")
     return value
+
+
+def _mask(document: Document, classes: list[str]) -> tuple[str, ...]:
+    """Names of the classes that are not used where the model is a mask."""
+    field = "geoseg:mask"
+    names = document.need(document.properties, field, list, [])
+    if unknown := [name for name in names if name not in classes]:
+        raise document.error(
+            field, f"names '{unknown[0]}', which is none of the classes; {nearest(str(unknown[0]), classes)}"
+        )
+    return tuple(names)
 
 
 def _edge_errors(document: Document) -> tuple[tuple[int, float], ...]:

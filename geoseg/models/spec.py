@@ -221,6 +221,8 @@ class ModelSpec:
         Size of the weights as the entry has it; for the plan, while they are not on this machine.
     edge_errors : tuple of (int, float)
         Largest error of a probability at distances from a tile's edge, px, as measured.
+    mask : tuple of str
+        Classes whose pixels are not used where the model is the mask of an input.
     """
 
     name: str
@@ -259,6 +261,7 @@ class ModelSpec:
     edge_errors: tuple[tuple[int, float], ...] = field(default=(), compare=False)
     trust_model: bool = field(default=False, compare=False)
     weights_bytes: int | None = field(default=None, compare=False)
+    mask: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"ModelSpec({'; '.join(text for _, text in self._facts[:4])})"

@@ -194,6 +194,7 @@ class Ticker:
 
     def start(self) -> None:
         """Begin."""
+        self.stop()
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name="geoseg-lines", daemon=True)
         self._thread.start()

@@ -68,8 +68,9 @@ class ImageryOptions(Options):
     also in the syntax of the STAC query extension."""
 
     mask: str | dict[str, Any] | None = None
-    """QA mask: the classification band of a scene and its values that mark unusable pixels, such as scl:3,8,9,10. In
-    YAML and Python also {asset: scl, exclude: [3, 8]}, or bits in place of exclude for bits of a quality band."""
+    """QA mask: the classification band of a scene and its values that mark unusable pixels, such as scl:3,8,9,10; or a
+    model that finds them, such as cloud-mask. In YAML and Python also {asset: scl, exclude: [3, 8]}, bits in place of
+    exclude for bits of a quality band, or {model: cloud-mask, weights: FILE, exclude: [cloud]}."""
 
     mosaic: Mosaic = "first"
     """Valid pixel to use where scenes overlap: of the first, newest or least cloudy scene, or the median of all, band

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 SPEECH = (
     *("name", "weights", "checksum", "obtain", "parts", "description", "license", "metrics", "value_range"),
     *("halo", "ramp", "fixed_size", "edge_errors", "activation_bytes", "seconds_per_mpx", "bfloat16", "int8"),
-    *("trust_model", "weights_bytes", "min_score"),
+    *("trust_model", "weights_bytes", "min_score", "mask"),
 )
 """Fields of a spec that do not decide labels, or are decided elsewhere: by the grid, a digest of the weights, and
 the lowest score of the objects that are kept."""
@@ -113,6 +113,8 @@ class Plan:
         Steps that are still to do and all steps of each stage, in order; nothing where nobody has asked the run folder.
     changes : tuple of str
         What of inputs and region is another than in the run folder, which is to be refreshed.
+    mask : str
+        What of the imagery another model removes first, in words; empty when nothing.
     """
 
     raster: Raster
@@ -138,6 +140,7 @@ class Plan:
     predicted: frozenset[tuple[int, int]] = frozenset()
     steps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
+    mask: str = ""
 
     def __repr__(self) -> str:
         return f"Plan({'; '.join(text for _, text in self._facts)})"
@@ -316,6 +319,7 @@ class Plan:
         """The plan as JSON values: lengths in px, memory and disk in bytes, time in seconds."""
         return {
             "raster": self.raster.summary(),
+            "mask": self.mask or None,
             "values": None if self.values is None else self.values.summary(),
             "model": self.spec.name,
             "tile_size": self.grid.tiling.size,

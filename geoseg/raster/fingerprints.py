@@ -102,7 +102,7 @@ def file_digest(path: Path) -> str:
 
 def is_sampled(item: Mapping[str, Any]) -> bool:
     """Say whether only parts of a local file were read for its identity."""
-    return item.get("mtime_ns") is not None and item["size"] > SAMPLES * SAMPLE_BYTES
+    return item.get("mtime_ns") is not None and (item["size"] or 0) > SAMPLES * SAMPLE_BYTES
 
 
 def _files(path: str) -> Iterator[str]:

@@ -5,18 +5,23 @@ All bands of a pixel come from one scene. It knows files that lie on the raster'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.errors import RasterError
 from geoseg.grid import Window
 from geoseg.raster.mosaic import PlacedSource
 from geoseg.raster.overlay import Order, Overlay, Pixels
 from geoseg.raster.source import Source
+
+if TYPE_CHECKING:
+    from geoseg.raster.mosaic import Raster
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class Scene:
         Where it is described; empty when it is not.
     taken : str
         When, RFC 3339; empty when that is not known.
+    item : mapping or None
+        The STAC item that describes it, with absolute addresses; it is not sent to workers.
     """
 
     name: str
@@ -80,6 +87,7 @@ class Scene:
     qa_mask: QaMask | None = None
     href: str = ""
     taken: str = ""
+    item: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def extent(self) -> Window:
@@ -127,8 +135,8 @@ class Scenes:
         return Overlay(self.scenes, sum(map(len, first.positions)), first.dtype, self.order)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Send the recipe, never the index."""
-        return {"scenes": self.scenes, "order": self.order}
+        """Send the recipe, never the index or the items."""
+        return {"scenes": tuple(replace(scene, item=None) for scene in self.scenes), "order": self.order}
 
     def with_sources(self, change: Callable[[Source], Source]) -> Scenes:
         """Return the same scenes with each source changed."""
@@ -148,3 +156,34 @@ class Scenes:
     def read(self, window: Window) -> Pixels:
         """Read a window of the raster."""
         return self._overlay.read(window)
+
+
+def scenes_of(raster: Raster) -> Scenes:
+    """The scenes of a raster: those of its items, the files that hold all of its bands, or one of a file a band.
+
+    Raises
+    ------
+    RasterError
+        Bands have several files each, of which nothing says which belong together.
+    """
+    if raster.scenes is not None:
+        return raster.scenes
+    if all(len(layer.pieces) == 1 for layer in raster.layers):
+        groups = [tuple((layer.positions, layer.pieces[0]) for layer in raster.layers)]
+    elif len(raster.layers) == 1:
+        groups = [((raster.layers[0].positions, piece),) for piece in raster.layers[0].pieces]
+    else:
+        raise RasterError(
+            "mask goes with one file a band, or a model as mask with files that have all bands; describe several "
+            "scenes first with `geoseg catalog add`."
+        )
+    scenes = (
+        Scene(
+            Path(group[0][1].source.given).stem,
+            tuple(piece for _, piece in group),
+            tuple(at for at, _ in group),
+            raster.dtype,
+        )
+        for group in groups
+    )
+    return Scenes(tuple(scenes), raster.order)

@@ -42,6 +42,7 @@ from geoseg.tree import Place
 from geoseg.vector import Region, is_bare, read_region
 from geoseg.workflow.hardware import Hardware, hardware_of
 from geoseg.workflow.legend import apply_legend
+from geoseg.workflow.masking import ModelMask, model_of_mask
 from geoseg.workflow.outlines import objects_of, plan_outlines, smallest, values_of
 from geoseg.workflow.outputs import check_places
 from geoseg.workflow.refreshing import refreshed
@@ -85,6 +86,7 @@ def plan(
     wanted = read_workflow(workflow, spec=spec, **settings)
     made, folder = make_plan(wanted, client=client), RunFolder(Path(wanted.output))
     check_places(wanted, made)
+    made = _behind_mask(wanted, made, client)
     if wanted.overwrite or not folder.fingerprint:
         return _with_steps(wanted, made)
     made = as_kept(made, folder)
@@ -92,6 +94,15 @@ def plan(
         return _with_steps(wanted, change[0], folder, change[1])
     is_kept = json.loads(json.dumps(made.fingerprint())) == folder.fingerprint
     return _with_steps(wanted, with_progress(made, folder), folder) if is_kept else _with_steps(wanted, made)
+
+
+def _behind_mask(wanted: Workflow, made: Plan, client: Client | None) -> Plan:
+    """The same plan, which says what of the imagery a model removes, and knows it where that is on disk."""
+    mask = ModelMask.of(wanted, made)
+    if mask is None:
+        return made
+    first = None if mask.is_found else make_plan(mask.runs[0].workflow, client=client).estimated_seconds
+    return replace(mask.applied(made) if mask.is_found else made, mask=mask.describe(first))
 
 
 def as_kept(made: Plan, folder: RunFolder) -> Plan:
@@ -300,7 +311,7 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
         zoom=wanted.zoom,
         crs=wanted.crs,
         mosaic=wanted.mosaic,
-        mask=wanted.mask,
+        mask=None if model_of_mask(wanted.mask) else wanted.mask,
         collections=wanted.collections,
         datetime=wanted.datetime,
         query=wanted.query,

@@ -53,6 +53,7 @@ from geoseg.store import RunFolder
 from geoseg.vector import drop_layer
 from geoseg.workflow.layout import layout_of_run
 from geoseg.workflow.manifest import Manifest, RunResult
+from geoseg.workflow.masking import masked, within
 from geoseg.workflow.outlines import objects_of, outlines_of_run, styled_classes
 from geoseg.workflow.outputs import PERFORMANCE, REPORT, Outputs, check_places
 from geoseg.workflow.planning import as_kept, make_plan
@@ -112,6 +113,7 @@ def run(
     check_places(wanted, made)
     with folder.locked(), shown(progress) as callback:
         started = time.perf_counter()
+        made = masked(wanted, made, partial(run, progress=within(callback), client=client))
         work, manifest, resumed = _prepare(wanted, made, folder)
         if not work.missing and _seems_finished(folder) and (folder.path / RECORD).is_file():
             return work.unchanged(time.perf_counter() - started)

@@ -199,10 +199,21 @@ def write_workflow(workflow: Workflow, path: Path, **resolved: Any) -> None:
     """
     keys = workflow.model_dump(mode="json", exclude_none=True, exclude={"overwrite", "refresh", "output"}) | resolved
     keys |= {key: _absolute(keys[key]) for key in PATHS if key in keys and not _is_name(key, keys[key])}
+    if (mask := keys.get("mask")) is not None:
+        keys["mask"] = _absolute_mask(mask)
     public = json.loads(unsigned(json.dumps(keys)))
     head = _HEAD + ("" if public == keys else _HEAD_UNSIGNED)
     text = yaml.safe_dump(public, sort_keys=False, allow_unicode=True)
     write_file(path, lambda file: file.write_text(head + text, encoding="utf-8"))
+
+
+def _absolute_mask(mask: Any) -> Any:
+    """A mask with absolute paths of its model, which may be its only word."""
+    if isinstance(mask, str):
+        return mask if is_name("models", mask) else _absolute(mask)
+    return mask | {
+        key: _absolute(mask[key]) for key in ("model", "weights") if key in mask and not _is_name(key, mask[key])
+    }
 
 
 def _is_name(key: str, value: Any) -> bool:
