@@ -72,8 +72,16 @@ class RasterError(GeosegError, ValueError):
 
 
 class RasterReadError(GeosegError, OSError):
-    """Pixels that cannot be read: a truncated or damaged file."""
+    """Pixels that cannot be read: a truncated or damaged file.
 
+    Attributes
+    ----------
+    files : dict of str to str
+        Names of files that cannot be read, as they were given, and a sentence about each; where it was raised, and not
+        in another process.
+    """
+
+    files: dict[str, str] = {}  # noqa: RUF012 - never changed in place
     may_pass = True  # a server or a network drive may answer the next time
 
 

@@ -77,6 +77,7 @@ SAFE = {"PYTHONSAFEPATH": "1"}
 """So that the server imports no ``random.py`` of the current directory; workers search where this process does."""
 
 _lock = Lock()
+_killed_by: list[int] = []
 _servers: dict[tuple[int, frozenset[tuple[str, str]], bool], _Server] = {}
 """Servers by the process that has started them, as a process that was forked since has none, by the variables that
 their libraries have read, and by whether their workers can predict."""
@@ -131,6 +132,11 @@ def interrupts_wait() -> Iterator[None]:
 def server_failed() -> bool:
     """Whether a server has ended instead of starting a worker."""
     return any(server.has_failed for (owner, *_), server in _servers.items() if owner == os.getpid())
+
+
+def killed_by() -> list[int]:
+    """The signals that have ended processes of this program's servers, the last one last."""
+    return list(_killed_by)
 
 
 def stop_loading() -> None:
@@ -229,6 +235,14 @@ class _Popen(popen_forkserver.Popen):
             server.has_failed = True  # Dask loses this exception where it cannot end the process that is none
             raise
         server.pids.add(self.pid)
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """As the base class; a signal that has ended the process is remembered."""
+        is_news = self.returncode is None
+        code: int | None = super().poll(flag)
+        if is_news and code is not None and code < 0:
+            _killed_by.append(-code)
+        return code
 
 
 class _Process(context.ForkServerProcess):

@@ -109,7 +109,7 @@ class ImageryArguments(TypedDict, total=False):
     before and after 2022 agrees."""
 
     on_error: Literal["stop", "skip"] | None
-    """When one of several files or scenes cannot be opened: stop, or skip it and report it."""
+    """When one of several files or scenes cannot be opened or read: stop, or skip it and report it."""
 
 
 class ResumeArguments(WorkerArguments, total=False):

@@ -19,16 +19,17 @@ from numpy.typing import NDArray
 
 from geoseg import steps
 from geoseg.blending import Strips, compile_loops
-from geoseg.errors import GeosegWarning, WorkerError
+from geoseg.errors import GeosegWarning, RasterReadError, WorkerError
 from geoseg.grid import Block
 from geoseg.instances import TileObjects, meet, paint_core
 from geoseg.instances import unite as unite_objects
 from geoseg.models import AnyModel, load_model, trial_prompts, wrap
 from geoseg.planning import Plan
+from geoseg.planning.refreshing import read_window
 from geoseg.planning.sharing import ASSISTING
 from geoseg.probabilities import Pixels
 from geoseg.raster.options import configured
-from geoseg.raster.tile_cache import take_repeated
+from geoseg.raster.repeats import take_repeated
 from geoseg.segmentation import (
     Prediction,
     by_class,
@@ -213,9 +214,18 @@ def predict(job: Job, place: Place, _: Collection[Step]) -> Written:
     """Predict a block; write its draft and its strips, and the objects of its tiles.
 
     A block that is finished already is predicted again only for its strips: its labels stay, and tiles that give none
-    are left out.
+    are left out. Where a file cannot be read, the others that the block needs are tried too, so that all are named.
     """
-    plan, folder, block = job.plan, job.folder, job.plan.grid.block(*place)
+    block = job.plan.grid.block(*place)
+    try:
+        return _predict(job, block)
+    except RasterReadError as error:
+        error.files = job.plan.raster.unreadable(read_window(job.plan.grid, block)) | error.files
+        raise
+
+
+def _predict(job: Job, block: Block) -> Written:
+    plan, folder = job.plan, job.folder
     waiting = job.strips_of(block)
     strips = None if plan.has_things or "draft" in waiting else waiting
     picture = plan.picture if strips is None else None
@@ -235,7 +245,7 @@ def predict(job: Job, place: Place, _: Collection[Step]) -> Written:
             digests.append(folder.strips.write_draft(block, prediction.pixels))
         digests += folder.strips.write(block, prediction.strips, waiting - {"draft"})
     if thumbnail is not None:  # no marker speaks of it: one that is lost repeats no block
-        write_arrays(folder.thumbnail(*place), folder.state, thumbnail.arrays())
+        write_arrays(folder.thumbnail(block.row, block.col), folder.state, thumbnail.arrays())
     job.tell_repeated()
     return Written(digests)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -60,6 +61,10 @@ class Traffic:
         """Answer the next requests with 503."""
         self._ask(f"fail/{count}")
 
+    def cut(self, count: int) -> None:
+        """Break off in the middle of the next answers of more than 4 KiB that are no beginning of a file."""
+        self._ask(f"cut/{count}")
+
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Traffic]:
@@ -80,6 +85,7 @@ class Handler(BaseHTTPRequestHandler):
     folder = Path()
     asked: list[tuple[str, str, int]] = []  # noqa: RUF012 - shared on purpose
     failing = 0
+    cutting = 0
 
     def do_HEAD(self) -> None:
         self._answer()
@@ -96,6 +102,8 @@ class Handler(BaseHTTPRequestHandler):
             self.asked.clear()
         if word.startswith("fail/"):
             Handler.failing = int(word.removeprefix("fail/"))
+        if word.startswith("cut/"):
+            Handler.cutting = int(word.removeprefix("cut/"))
         self._send(200, body, {})
 
     def _answer(self) -> None:
@@ -122,7 +130,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "GET":
+        is_later = not headers.get("Content-Range", "bytes 0-").startswith("bytes 0-")
+        if self.command == "GET" and Handler.cutting > 0 and is_later and len(body) > 1 << 12:
+            Handler.cutting -= 1
+            self.wfile.write(body[: len(body) // 2])
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        elif self.command == "GET":
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:

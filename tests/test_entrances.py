@@ -226,7 +226,7 @@ def test_they_are_left_out_on_request_and_the_run_says_so(
     assert capsys.readouterr().err.count("note: 2 of 4 rasters cannot be used") == 1
     skipped = json.loads((tmp_path / "out" / "run.json").read_text())["plan"]["raster"]["skipped"]
     assert ["damaged.tif" in skipped[0], "text.tif" in skipped[1]] == [True, True]
-    assert "Left out: 2 that cannot be opened" in (tmp_path / "out" / "report.html").read_text()
+    assert "Left out: 2 that cannot be read" in (tmp_path / "out" / "report.html").read_text()
     with rasterio.open(tmp_path / "out" / "labels.tif") as labels:
         assert labels.shape == (150, 280)
         assert (labels.read() != 255).all()

@@ -15,6 +15,7 @@ from geoseg.errors import RasterReadError
 from geoseg.grid import Window
 from geoseg.imagery import open_imagery
 from geoseg.raster import open_raster
+from geoseg.raster.repeats import take_repeated
 from tests.networks import Box, write_model
 from tests.rasters import write_raster
 from tests.servers import Traffic, serving
@@ -47,6 +48,7 @@ def server(folder: Path) -> Iterator[Traffic]:
     """A server of its own for each test, because GDAL remembers what it has read from one."""
     with serving(folder) as traffic:
         yield traffic
+    take_repeated()
 
 
 def blocks_of(path: Path, window: Window) -> int:
@@ -123,9 +125,11 @@ def test_a_file_that_could_not_be_reached_is_tried_again_in_the_same_process(
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
     raster = open_imagery(f"{server.url}/s.json", bands=["red"])
     with rasterio.Env(GDAL_HTTP_MAX_RETRY=0):
-        server.fail(2)
+        monkeypatch.setattr("geoseg.raster.handles.WAITS", (0.0,))
+        server.fail(20)
         with pytest.raises(RasterReadError, match="run the same command again"):
             raster.read(WINDOWS[0])
+        server.fail(0)
         assert raster.read(WINDOWS[0])[1].all()
 
 

@@ -103,7 +103,7 @@ def test_a_map_of_tiles_is_that_of_a_file_and_a_second_run_asks_for_nothing(
         tiles = [f"{server.url}/tiles.json?key=SECRET", "--zoom", ZOOM, *options]
         assert run(*tiles, "--output", tmp_path / "out") == 0
         printed = " ".join("".join(capsys.readouterr()).split())
-        assert "tiles were asked for again (3 requests)" in printed
+        assert "was busy or failed; requests repeated: 3." in printed
         assert "SECRET" not in printed
         pictures = [path for path in server.asked if "tiles.json" not in path]
         assert len(set(pictures)) == 9
@@ -123,7 +123,7 @@ def test_a_map_of_tiles_is_that_of_a_file_and_a_second_run_asks_for_nothing(
     assert "© Mappers" in (tmp_path / "out" / "report.html").read_text()
     kept = json.loads((tmp_path / "out" / "run.json").read_text())
     assert kept["inputs"][0]["attribution"] == "© Mappers"
-    assert any("3 requests" in sentence for sentence in kept["warnings"])
+    assert any("repeated: 3." in sentence for sentence in kept["warnings"])
     assert "zoom 18 is read, 0.441 m on the ground" in kept["plan"]["raster"]["notes"][0]
     assert json.loads((tmp_path / "out" / "item.json").read_text())["properties"]["attribution"] == "© Mappers"
 

@@ -73,6 +73,8 @@ def _show(result: RunResult, monitor: Monitor) -> None:
     pages = [] if result.report is None else [result.report]
     files = (*result.rasters, *result.features_paths, result.run_file, *pages)
     note = f"nothing to do: {result.output} is finished; checked" if result.is_unchanged else "done"
+    if skipped := len(result.plan.raster.skipped):
+        note += f", without {skipped:,} of the files or scenes, which cannot be read,"
     monitor.result(files, result.seconds["total"], note)
 
 
@@ -104,7 +106,7 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     for note in plan.raster.notes[:MOST_NOTES]:
         yield "note", note
     if plan.raster.skipped:
-        yield "skipped", f"{len(plan.raster.skipped)} files or scenes that cannot be opened"
+        yield "skipped", f"{len(plan.raster.skipped)} files or scenes that cannot be read"
     if plan.mask:
         yield "mask", plan.mask
     yield "model", f"{plan.spec.name}: {len(plan.spec.classes)} classes"

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from distributed import Client, KilledWorker, Worker
 
-from geoseg.errors import ENVIRONMENT_FAILED, GeosegError, GeosegWarning, WorkerError
+from geoseg.engine.deaths import LESS, cause_of_death
+from geoseg.errors import ENVIRONMENT_FAILED, GeosegError, GeosegWarning, RasterReadError, WorkerError
 from geoseg.raster import unsigned
 
 _LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 """What a system refuses as often as it is asked: no space, a quota, no permission."""
 
+
+_WANT_OF_MEMORY = re.compile(r"OutOfMemoryError|can't allocate memory|out of memory|bad_alloc|Cannot allocate memory")
+"""What libraries say that have no class for it."""
 
 _WORKERS_TIMEOUT = 60
 """Seconds to wait for the first worker."""
@@ -42,29 +47,36 @@ class Failure:
         The class of an error of geoseg's own.
     may_pass : bool
         Whether another try may succeed.
+    files : mapping of str to str
+        Files that cannot be read, as `RasterReadError` has them.
     """
 
     sentence: str
     trace: str
     kind: type[GeosegError] | None = None
     may_pass: bool = True
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """What is to be known of an exception."""
         trace, sentence = unsigned("".join(traceback.format_exception(error))), unsigned(str(error))
         if not isinstance(error, GeosegError):
-            return cls(f"{type(error).__name__}: {sentence}", trace)
+            name = type(error).__name__
+            is_memory = isinstance(error, MemoryError) or _WANT_OF_MEMORY.search(f"{name}: {sentence}")
+            sentence = f"{name}: {sentence}"
+            return cls(f"there was not enough memory for it ({sentence}); {LESS}" if is_memory else sentence, trace)
         lasts = any(isinstance(item, OSError) and item.errno in _LASTING for item in causes_of(error))
-        return cls(sentence, trace, type(error), error.may_pass and not lasts)
+        files = dict(error.files) if isinstance(error, RasterReadError) else {}
+        return cls(sentence, trace, type(error), error.may_pass and not lasts, files)
 
     @classmethod
-    def of_dask(cls, error: BaseException) -> Failure:
+    def of_dask(cls, error: BaseException, client: Client) -> Failure:
         """What is to be known of what the scheduler says of a task."""
         if isinstance(error, FailedTry):
             return error.failure
         if isinstance(error, KilledWorker):
-            sentence = "the process that worked on it was killed each time, maybe for want of memory"
+            sentence = cause_of_death(client, error)
             return cls(sentence, f"{sentence}\n{error}\n")
         return cls.of(error)
 
@@ -171,7 +183,7 @@ def results_of(client: Client, futures: list[Any]) -> list[Any]:
     try:
         results = client.gather(futures)
     except (FailedTry, KilledWorker) as error:
-        raise Failure.of_dask(error).error() from None
+        raise Failure.of_dask(error, client).error() from None
     for result in results:
         if isinstance(result, Failure):
             raise result.error()

@@ -15,6 +15,7 @@ from distributed.client import AllExit
 from distributed.comm.core import CommClosedError
 from distributed.diagnostics.plugin import WorkerPlugin
 
+from geoseg.engine.deaths import note_kills
 from geoseg.errors import WorkerError
 from geoseg.forking import interrupts_wait, prepare_workers, server_failed
 from geoseg.options import DASHBOARD
@@ -61,6 +62,7 @@ def connect(
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "1s",
     }
+    note_kills()
     with (
         _same_environment(),
         _only_news(),

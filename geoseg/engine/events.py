@@ -198,6 +198,8 @@ class Outcome:
         Every node of the polygons is there; False when one could not be traced or joined.
     is_damaged : bool
         A task has failed because what an earlier start has left is damaged, and is removed.
+    unreadable : dict
+        Files of the imagery that could not be read, by the names that they were given, and a sentence about each.
     """
 
     done: Counter[str] = field(default_factory=Counter)
@@ -209,6 +211,7 @@ class Outcome:
     traces: list[Path] = field(default_factory=list)
     is_outlined: bool = True
     is_damaged: bool = False
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     @property
     def trace_note(self) -> str:

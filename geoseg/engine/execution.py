@@ -23,7 +23,7 @@ from geoseg.outlines import OutlineJob, OutlinePlan, is_compiled
 from geoseg.outlines.job import warm_up
 from geoseg.outlines.resuming import kept_nodes
 from geoseg.planning import Plan
-from geoseg.raster.tile_cache import COUNT, take_repeated
+from geoseg.raster.repeats import COUNT, take_repeated
 from geoseg.stages import OUTLINES, RUN, Scope, Stage, stages_of
 from geoseg.steps import Job
 from geoseg.store import RunFolder

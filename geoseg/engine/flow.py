@@ -168,7 +168,7 @@ class Flow:
             return
         if isinstance(result, BaseException):  # cancelled, by a scheduler that has lost it
             raise result
-        self._report(task, result if isinstance(result, Failure) else Failure.of_dask(result[1]))
+        self._report(task, result if isinstance(result, Failure) else Failure.of_dask(result[1], self.client))
         task.failed(task.place)
 
     def _count(self, task: _Task, seconds: float) -> None:
@@ -189,6 +189,7 @@ class Flow:
             raise (error if known else kind(f"{sentence.rstrip('.')}; {GO_ON}")) from error.__cause__
         self._keep_trace(self._errors / f"{task.stage}-{event.id}.txt", failure.trace)
         self.outcome.is_damaged |= failure.kind is DamagedError
+        self.outcome.unreadable |= failure.files
         self.outcome.failed[event.id] = f"{task.stage}: {failure.sentence}"
         self.progress(event)
 

@@ -81,7 +81,7 @@ class ImageryOptions(Options):
     from before and after 2022 agrees."""
 
     on_error: Literal["stop", "skip"] = "stop"
-    """When one of several files or scenes cannot be opened: stop, or skip it and report it."""
+    """When one of several files or scenes cannot be opened or read: stop, or skip it and report it."""
 
 
 class ModelOptions(Options):

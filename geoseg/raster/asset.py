@@ -20,7 +20,7 @@ from geoseg.grid import Window
 from geoseg.raster.bands import is_alpha
 from geoseg.raster.calibration import Calibration
 from geoseg.raster.facts import declared_nodata, has_mask, numpy_type, usable_nodata
-from geoseg.raster.handles import is_remote, lent
+from geoseg.raster.handles import is_remote, patiently
 from geoseg.raster.placing import SAME_GRID, crs_label, definition, lies_at, stated_crs
 from geoseg.raster.source import Source, reason
 
@@ -75,14 +75,16 @@ class Asset(Source):
             When the file is gone or damaged, or is not what the catalog says.
         """
         try:
-            with lent(self.path, alone=is_remote(self.path)) as opened:
-                pixels, mask = self._as_opened(opened).read_opened(opened, window)
+            return patiently(
+                self.path,
+                lambda opened: self._as_opened(opened).read_opened(opened, window),
+                alone=is_remote(self.path),
+            )
         except RasterioError as error:
-            raise RasterReadError(
+            raise self.refused(
                 f"'{self.given}' cannot be read at {window} ({reason(error)}); the file is gone or damaged, or its "
                 "server did not answer: run the same command again."
             ) from error
-        return pixels, mask
 
     def _as_opened(self, opened: rasterio.DatasetReader) -> Source:
         """Return the source as its file describes it.
@@ -124,10 +126,11 @@ class Asset(Source):
             lines=self.lines,
         )
 
-    def _differs(self, found: str, said: str, remedy: str = "") -> AssetMismatchError:
-        return AssetMismatchError(
+    def _differs(self, found: str, said: str, remedy: str = "") -> RasterReadError:
+        return self.refused(
             f"'{self.given}' has {found} and its catalog says {said}; {remedy}correct the catalog's entry, or give the "
-            "files themselves as input."
+            "files themselves as input.",
+            AssetMismatchError,
         )
 
 

@@ -15,6 +15,8 @@ from functools import cache
 
 from rasterio.errors import RasterioIOError
 
+from geoseg.raster.repeats import note_repeated
+
 _CHANNELS = [logging.getLogger(f"rasterio.{name}") for name in ("_env", "_err")]
 """Where rasterio logs what GDAL reports outside of its own checks and within them."""
 
@@ -32,12 +34,16 @@ _DAMAGE = re.compile(
     r"|tags are not sorted in ascending order|tags apparently corrupt"
     r"|\bcorrupt|\bdamaged|premature end|extraneous bytes|Discarding \d+ bytes|\bCRC error|checksum"
     r"|Invalid SOS|Inconsistent progression"
-    r"|segment too long|Failed to read directory",
+    r"|segment too long|Failed to read directory"
+    r"|HTTP response code on \S+: (?:0|5\d\d)$",  # a mask beside a file counts as missing when nothing answers
     re.IGNORECASE,
 )
 
 _HARMLESS = re.compile(r'"(?:GDALMetadata|GeoASCIIParams)" contains null byte|^PROJ: |HTTP error code')
 """Texts that end at their first null byte are whole; PROJ's and a server's errors concern no file."""
+
+_REPEATED = re.compile(r"HTTP error code: \d+ - (\S+)\. Retrying again in")
+"""What GDAL says when it asks a server again."""
 
 _FAILURE = re.compile(r"GDAL signalled an error: err_no=\d+, msg=(['\"])(.*)\1$", re.DOTALL)
 """How rasterio logs an error after which GDAL went on."""
@@ -74,6 +80,8 @@ class _Collector(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno >= logging.INFO and (message := _message(record)):
+            if repeated := _REPEATED.search(message):
+                note_repeated(repeated[1])
             if _heard.blocks:
                 _heard.blocks[-1].append(message)
             elif isinstance(threading.current_thread(), threading._DummyThread):  # one of GDAL's own

@@ -10,20 +10,27 @@ import atexit
 import os
 import re
 import threading
+import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
+from geoseg.raster.addresses import real_address
 from geoseg.raster.damage import DamageError, heeding
 from geoseg.raster.options import configured, configured_with
+from geoseg.raster.repeats import note_repeated
 
 MAX_OPEN = 32
 """Datasets that one thread keeps open."""
+
+WAITS = 1.0, 4.0
+"""Seconds before a file on a server is read again that could not be read."""
 
 _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 """For files that a catalog names: nothing that belongs to them lies beside them unnamed, so nobody asks for it."""
@@ -36,6 +43,8 @@ _ANEW = {
 _REMOTE = re.compile(r"(/vsi(curl|s3|gs|az|adls|oss|swift)\b|[a-z][a-z0-9+.-]+://(?!/))", re.IGNORECASE)
 
 _Key = tuple[str, int, int]
+
+Result = TypeVar("Result")
 
 
 class _Open(threading.local):
@@ -113,9 +122,40 @@ def lent(path: str, *, alone: bool = False) -> Iterator[rasterio.DatasetReader]:
         with configured(), heeding():
             yield dataset(path, alone=alone)
     except DamageError:
-        for key in [key for key in _open.datasets if key[0] == path]:
-            _open.datasets.pop(key).close()
+        _forget(path)
         raise
+
+
+def patiently(path: str, read: Callable[[rasterio.DatasetReader], Result], *, alone: bool = False) -> Result:
+    """Read of this thread's open dataset of a file; over a network up to three times, with `WAITS` between.
+
+    GDAL itself asks a server again that says it is busy. It does not when a connection breaks, and it remembers a
+    part of an answer as if it were all, so every later try would fail: the file is opened anew without what is
+    remembered.
+
+    Raises
+    ------
+    rasterio.errors.RasterioError
+        As `lent`, and what ``read`` raises.
+    """
+    for wait in WAITS if is_remote(path) else ():
+        try:
+            with lent(path, alone=alone) as opened:
+                return read(opened)
+        except RasterioError:
+            note_repeated(real_address(path))
+            time.sleep(wait)
+            _forget(path)
+            with suppress(RasterioError), configured_with(_ANEW):
+                open_dataset(path, alone=True).close()  # what GDAL remembers of it goes when it is closed
+    with lent(path, alone=alone) as opened:
+        return read(opened)
+
+
+def _forget(path: str) -> None:
+    """Close this thread's datasets of a file."""
+    for key in [key for key in _open.datasets if key[0] == path]:
+        _open.datasets.pop(key).close()
 
 
 def dataset(path: str, *, alone: bool = False) -> rasterio.DatasetReader:

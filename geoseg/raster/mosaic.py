@@ -5,20 +5,23 @@ It knows sources on a common grid; how a file is opened or resampled stands else
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from geoseg.errors import RasterError, WindowError
+from geoseg.errors import RasterError, RasterReadError, WindowError
 from geoseg.grid import Window
+from geoseg.raster.addresses import unsigned
 from geoseg.raster.fingerprints import identify
+from geoseg.raster.handles import is_remote
 from geoseg.raster.options import configured
 from geoseg.raster.overlay import Order, Overlay, Pixels
 from geoseg.raster.placing import crs_label, footprint, ground_resolution, is_plain, pixel_offset
@@ -133,7 +136,7 @@ class Raster:
     scenes : Scenes or None
         Where all bands of a pixel come from together.
     skipped : tuple of str
-        Why each raster that was left out cannot be opened; see ``on_error`` of ``open_raster``.
+        Why each raster that was left out cannot be opened or read; see ``on_error`` of ``open_raster``.
     """
 
     geobox: GeoBox
@@ -287,6 +290,55 @@ class Raster:
         )
         return replace(self, layers=layers, scenes=None if self.scenes is None else self.scenes.with_sources(change))
 
+    def unreadable(self, window: Window) -> dict[str, str]:
+        """Files of this machine that cannot be read in a window: their names, and why; each file is tried by itself."""
+        files: dict[str, str] = {}
+        for piece in self.pieces:
+            shared = piece.extent.intersect(window)
+            if shared.area and not is_remote(piece.source.path):
+                try:
+                    piece.read(shared)
+                except RasterReadError as error:
+                    files |= error.files
+        return files
+
+    def without(self, files: Mapping[str, str]) -> Raster | None:
+        """Leave out files that cannot be read, and scenes that have one; the grid stays.
+
+        Parameters
+        ----------
+        files : mapping of str to str
+            Their names as they were given, and why they cannot be read.
+
+        Returns
+        -------
+        Raster or None
+            None when a band has no other file.
+        """
+
+        def is_sound(piece: PlacedSource) -> bool:
+            return piece.source.given not in files
+
+        layers = tuple(replace(layer, pieces=tuple(filter(is_sound, layer.pieces))) for layer in self.layers)
+        scenes = self.scenes
+        if scenes is not None:
+            sound = tuple(scene for scene in scenes.scenes if all(map(is_sound, scene.all_pieces)))
+            scenes = replace(scenes, scenes=sound)
+        if not all(layer.pieces for layer in layers) or (scenes is not None and not scenes.scenes):
+            return None
+        raster = replace(self, layers=layers, scenes=scenes)
+        lost = {given: self._lost(given, raster) for given in files}
+        told = (f"{unsigned(why.rstrip('.'))}. {_hole(lost[given], self.shape)}" for given, why in files.items())
+        return replace(raster, skipped=(*self.skipped, *told))
+
+    def _lost(self, given: str, other: Raster) -> float:
+        """Px of a file that none of the files of another raster covers."""
+        own = [_box(piece.extent) for piece in self.pieces if piece.source.given == given]
+        extents = shapely.union_all(own)
+        others = shapely.STRtree([_box(piece.extent) for piece in other.pieces])
+        near = others.geometries[others.query(extents)]
+        return float(shapely.difference(extents, shapely.union_all(near)).area)
+
     def fingerprint(self) -> list[dict[str, Any]]:
         """Identify the content of every file, sidecars and sources of a VRT included.
 
@@ -333,3 +385,15 @@ class Raster:
             **({"skipped": list(self.skipped)} if self.skipped else {}),
             **({"notes": notes} if (notes := self.notes) else {}),
         }
+
+
+def _box(window: Window) -> shapely.Polygon:
+    return shapely.box(window.x, window.y, window.right, window.bottom)
+
+
+def _hole(pixels: float, shape: tuple[int, int]) -> str:
+    """How much of a raster a file leaves empty that is left out."""
+    if not pixels:
+        return "It is left out; others cover its place."
+    share = pixels / (shape[0] * shape[1])
+    return f"It is left out, and no other imagery covers {pixels:,.0f} px of its place, {share:.2%} of the raster."

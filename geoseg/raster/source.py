@@ -18,7 +18,7 @@ from rasterio.errors import RasterioError
 from geoseg.errors import RasterReadError
 from geoseg.grid import Window
 from geoseg.raster.calibration import AS_STORED, Calibration, Line, calibrate, calibrated_type
-from geoseg.raster.handles import dataset, lent
+from geoseg.raster.handles import dataset, patiently
 from geoseg.raster.options import configured
 
 _FLOAT32_STEP = float(np.finfo(np.float32).eps)
@@ -124,13 +124,18 @@ class Source:
             When the file is gone, truncated or damaged.
         """
         try:
-            with lent(self.path) as opened:
-                return self.read_opened(opened, window)
+            return patiently(self.path, lambda opened: self.read_opened(opened, window))
         except RasterioError as error:
-            raise RasterReadError(
+            raise self.refused(
                 f"'{self.given}' cannot be read at {window} ({reason(error)}); the file is truncated or damaged: "
                 "copy or download it again."
             ) from error
+
+    def refused(self, sentence: str, kind: type[RasterReadError] = RasterReadError) -> RasterReadError:
+        """The error that this file cannot be read, which knows its name."""
+        error = kind(sentence)
+        error.files = {self.given: sentence}
+        return error
 
     def read_opened(self, opened: rasterio.DatasetReader, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read a window of a dataset that is open already; as `read`, but errors are rasterio's own."""

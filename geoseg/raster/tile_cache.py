@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -24,6 +22,7 @@ from urllib.parse import urlsplit
 
 from geoseg.errors import OutputError, RasterReadError
 from geoseg.files import cache_home, write_file
+from geoseg.raster.repeats import note_repeated
 
 if TYPE_CHECKING:
     import requests  # loaded by the first request: most runs make none
@@ -43,16 +42,10 @@ TIMEOUT = 30.0
 AGENT = f"geoseg/{version('geoseg')}"
 """How servers know who asks."""
 
-COUNT = "{count}"
-"""Stands in what is told for a number that is summed over all processes."""
-
 _BUSY = {429, 500, 502, 503, 504}
 _MISSING = {204, 404, 410}
 
 Picture = TypeVar("Picture")
-
-_repeated: Counter[str] = Counter()
-_counting = threading.Lock()
 
 
 def fetch(address: str, file: Path, turn: int, name: str, read: Callable[[bytes], Picture]) -> Picture:
@@ -92,23 +85,6 @@ def fetch(address: str, file: Path, turn: int, name: str, read: Callable[[bytes]
         except OutputError as error:
             raise _unwritable(path.parent, error) from error
     return picture
-
-
-def take_repeated() -> list[tuple[str, int]]:
-    """Take what is to be told of requests that this process has repeated since it was last asked.
-
-    Returns
-    -------
-    list of (str, int)
-        A sentence about each server, in which `COUNT` stands for the number.
-    """
-    with _counting:
-        taken = _repeated.copy()
-        _repeated.clear()
-    return [
-        (f"{host} was busy, and tiles were asked for again ({COUNT} requests); none is missing.", count)
-        for host, count in taken.items()
-    ]
 
 
 @contextmanager
@@ -155,8 +131,7 @@ def _ask(address: str, host: str, name: str) -> bytes:
             wait = _asked_for(answer, wait)
         if attempt == ATTEMPTS - 1 or wait > LONGEST_WAIT:
             break
-        with _counting:
-            _repeated[host] += 1
+        note_repeated(address)
         time.sleep(wait)
     raise RasterReadError(
         f"{name} cannot be fetched: {host} was asked {attempt + 1} times, the last answer was {cause}"

@@ -124,7 +124,9 @@ def _asset(name: str) -> str:
 def _notice(record: RunRecord) -> str:
     """What is missing in the map; empty where nothing is."""
     if record.status == "finished":
-        return ""
+        skipped = record.raster.get("skipped") or []
+        left_out = wording.plural(len(skipped), "file or scene was", "files or scenes were")
+        return f"{left_out} left out, because they cannot be read; see Inputs." if skipped else ""
     if not record.failed:
         return "This run has not ended. Run the same command again to complete it."
     failed = wording.plural(len(record.failed), "block")

@@ -47,6 +47,7 @@ from geoseg.workflow.outlines import objects_of, plan_outlines, smallest, values
 from geoseg.workflow.outputs import check_places
 from geoseg.workflow.refreshing import refreshed
 from geoseg.workflow.settings import WorkflowSource, output_file, read_workflow
+from geoseg.workflow.skipping import without_known
 
 MANY_TILES = 64
 """From so many tiles on a block has four of them, unless said otherwise."""
@@ -89,8 +90,8 @@ def plan(
     made = _behind_mask(wanted, made, client)
     if wanted.overwrite or not folder.fingerprint:
         return _with_steps(wanted, made)
-    made = as_kept(made, folder)
-    if wanted.refresh and (change := refreshed(with_progress(made, folder), folder)) is not None:
+    made, is_refreshed = without_known(wanted, as_kept(made, folder), folder)
+    if is_refreshed and (change := refreshed(with_progress(made, folder), folder)) is not None:
         return _with_steps(wanted, change[0], folder, change[1])
     is_kept = json.loads(json.dumps(made.fingerprint())) == folder.fingerprint
     return _with_steps(wanted, with_progress(made, folder), folder) if is_kept else _with_steps(wanted, made)

@@ -8,7 +8,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -19,6 +19,7 @@ from distributed import Client, Future
 
 from geoseg import export
 from geoseg.engine import (
+    Outcome,
     ProgressCallback,
     Started,
     Writing,
@@ -61,6 +62,7 @@ from geoseg.workflow.refreshing import forget_changed
 from geoseg.workflow.reporting import performance, try_report
 from geoseg.workflow.result_item import try_result_item
 from geoseg.workflow.settings import WorkflowSource, read_workflow, write_workflow
+from geoseg.workflow.skipping import forget_skipped, leave_out, named, without_known
 from geoseg.workflow.work import Work
 
 
@@ -121,7 +123,7 @@ def run(
             made.check_memory()
         manifest.write("running")
         write_workflow(wanted, folder.path / RECORD, **_resolved(made))
-        result, work = _mended(work, wanted, callback, client, resumed)
+        result, work, manifest = _mended(work, wanted, manifest, callback, client, resumed)
         result.seconds["total"] = time.perf_counter() - started
         result = _conclude(work, wanted, manifest, result)
         result.seconds["total"] = time.perf_counter() - started  # with the report, which tells the time up to itself
@@ -131,9 +133,12 @@ def run(
 
 def _prepare(wanted: Workflow, made: Plan, folder: RunFolder) -> tuple[Work, Manifest, bool]:
     """Make a folder ready, and find out what there is to do; True when blocks of an earlier start are kept."""
-    inputs = made.raster.fingerprint()
-    if not wanted.overwrite:
+    if wanted.overwrite:
+        forget_skipped(folder)
+    else:
         made = as_kept(made, folder)
+    made, is_refreshed = without_known(wanted, made, folder)
+    inputs = made.raster.fingerprint()
     fingerprint = made.fingerprint_of(inputs)
     resumed = folder.prepare(
         made.grid,
@@ -142,7 +147,7 @@ def _prepare(wanted: Workflow, made: Plan, folder: RunFolder) -> tuple[Work, Man
         arrays=made.arrays,
         classes=len(probable_classes(made.spec)),
         background=made.background,
-        refresh=partial(forget_changed, made, folder) if wanted.refresh else None,
+        refresh=partial(forget_changed, made, folder) if is_refreshed else None,
     )
     if made.has_things:
         folder.prepare_objects(objects_of(made))
@@ -169,15 +174,39 @@ def _conclude(work: Work, wanted: Workflow, manifest: Manifest, result: RunResul
 
 
 def _mended(
-    work: Work, wanted: Workflow, progress: ProgressCallback, client: Client | None, resumed: bool
-) -> tuple[RunResult, Work]:
-    """Do what is missing; what of an earlier start is found damaged on the way is removed, and made again, once."""
-    with suppress(DamagedError):
-        result = _compute(work, wanted, progress, client, resumed)
-        if not result.outcome.is_damaged:
-            return result, work
-    work, *_ = _prepare(wanted.model_copy(update={"overwrite": False, "refresh": False}), work.plan, work.folder)
-    return _compute(work, wanted, progress, client, resumed=True), work
+    work: Work, wanted: Workflow, manifest: Manifest, progress: ProgressCallback, client: Client | None, resumed: bool
+) -> tuple[RunResult, Work, Manifest]:
+    """Do what is missing; scenes that cannot be read are left out where that is asked for.
+
+    What of an earlier start is found damaged on the way is removed, and made again, once.
+    """
+    again = wanted.model_copy(update={"overwrite": False, "refresh": False})
+    told: list[str] = []
+    is_mended = False
+    while True:
+        made: Plan | None = None
+        try:
+            result = _compute(work, wanted, progress, client, resumed)
+        except DamagedError:
+            if is_mended:
+                raise
+            made, is_mended = work.plan, True
+        else:
+            told = result.outcome.warnings = list(dict.fromkeys([*told, *result.outcome.warnings]))
+            if _can_skip(wanted, work, result.outcome):
+                made = leave_out(work.plan, work.folder, manifest.inputs, result.outcome.unreadable)
+            elif result.outcome.is_damaged and not is_mended:
+                made, is_mended = work.plan, True
+        if made is None:
+            return result, work, manifest
+        (work, found, _), resumed = _prepare(again, made, work.folder), True
+        manifest = replace(found, former=manifest.former)
+
+
+def _can_skip(wanted: Workflow, work: Work, outcome: Outcome) -> bool:
+    """Whether scenes could not be read that are to be left out, and there are others."""
+    files = outcome.unreadable
+    return wanted.on_error == "skip" and bool(files) and work.plan.raster.without(files) is not None
 
 
 @configured()
@@ -327,6 +356,8 @@ def _map(
     done = time.perf_counter()
     outputs = work.outputs
     files = [path for path in work.files if outcome.is_outlined or path not in outputs.features]
+    if _can_skip(wanted, work, outcome):
+        files = []  # the blocks are made again first, without what cannot be read
     for path in files:
         progress(Writing(path))
     former = {path: layer for path, layer in outputs.former_layers().items() if path in files}
@@ -390,11 +421,15 @@ def _write(
 
 
 def _raise_failures(result: RunResult) -> None:
-    failed = result.outcome.failed
+    failed, files = result.outcome.failed, result.outcome.unreadable
     if failed:
         reason = next(iter(failed.values())).rstrip(".")
         names = ", ".join(list(failed)[:8])
+        unread = f"; {len(files)} files cannot be read ({named(files)})" if len(files) > 1 else ""
+        remedy = "fix the cause"
+        if files and result.plan.raster.without(files) is not None:
+            remedy = "repair what cannot be read, or leave it out with on_error: skip,"
         raise BlockError(
-            f"{len(failed)} of {result.plan.block_count} blocks failed ({names}), the first in {reason}; the rest is "
-            f"in {result.output}{result.outcome.trace_note}; fix the cause and run the same command again."
+            f"{len(failed)} of {result.plan.block_count} blocks failed ({names}), the first in {reason}{unread}; the "
+            f"rest is in {result.output}{result.outcome.trace_note}; {remedy} and run the same command again."
         )
