@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from geoseg.errors import CatalogError, InputNotFoundError, nearest
 from geoseg.models.addresses import bring_here, is_address
 from geoseg.models.background import with_background
+from geoseg.models.embedding import MODEL
 from geoseg.models.item import read_model_item
 from geoseg.models.item_copying import copy_model_item
 from geoseg.models.item_document import Document
@@ -320,6 +321,8 @@ def _find(collection: str, kind: str, name: str | Path, home: Path | None) -> Pa
         return path
     if path.is_dir():
         inside = sorted(path.glob("*.json"))
+        if not inside and (path / MODEL).is_file():
+            return path
         if len(inside) != 1:
             raise CatalogError(f"folder '{path}' holds {len(inside)} .json files; give the path of one STAC item.")
         return inside[0]

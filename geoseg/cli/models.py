@@ -114,6 +114,23 @@ def export(model: str, output: str, weights: str | None, trust_model: bool | Non
 
 @app.command()
 @name
+@argument("repository", "hub:ORG/NAME", "Repository on the Hugging Face hub, made unless it is there.")
+@click.option("--private", is_flag=True, help="A new repository is seen by its owners alone.")
+@click.option("--weights", metavar="PATH", help="Weights file in place of the entry's.")
+def push(model: str, repository: str, private: bool, weights: str | None) -> None:
+    """Write a model to the Hugging Face hub, from which hub:ORG/NAME opens it."""
+    from geoseg.catalog import find_entry
+    from geoseg.models.pushing import push_model
+
+    spec, document = find_entry(model)
+    spec = spec if weights is None else spec.with_weights(weights)
+    pushed = push_model(document, spec, repository, private=private)
+    say(pushed)
+    say(f"opens by itself: geoseg models check {pushed.partition('@')[0]}")
+
+
+@app.command()
+@name
 def show(model: str) -> None:
     """Show everything about a model."""
     from geoseg.catalog import find_model, locate_model

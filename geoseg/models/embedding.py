@@ -21,6 +21,9 @@ from geoseg.models.weight_files import read_graph
 KEY = "mlm-item"
 """The item's name within a file."""
 
+MODEL = "model.safetensors"
+"""The file of a folder that may hold one, as `geoseg models push` writes it."""
+
 OF_FILE = ("file:checksum", "file:size", "geoseg:obtain")
 """Fields of an asset that hold for one file only."""
 

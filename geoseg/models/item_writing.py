@@ -18,7 +18,7 @@ from geoseg.models.spec import Band, ClassSpec, ModelSpec, Quantized, Scaling, T
 from geoseg.models.stac import Json, item_path, relative, write_item
 from geoseg.models.state_dicts import PICKLES
 from geoseg.models.weight_files import sha256
-from geoseg.models.weights import hub_page, weights_size
+from geoseg.models.weights import FILE_ON_HUB, hub_page, weights_size
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
@@ -255,6 +255,8 @@ def _href(spec: ModelSpec, path: Path) -> str:
     """Where the weights lie; a repository of a hub is given by its page, which a person can open."""
     if spec.weights is None:
         return f"./{spec.name}{SUFFIXES.get(spec.framework, '')}"
+    if FILE_ON_HUB.fullmatch(spec.weights):
+        return spec.weights
     name = spec.weights.removeprefix("hub:")
     if name == spec.weights or "/" not in name:
         return relative(spec.weights, path)

@@ -12,6 +12,7 @@ import math
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -37,6 +38,9 @@ Source = Literal["here", "entry", "guess"]
 
 PAGE = re.compile(r"https://(huggingface\.co|hf\.co)/(?P<name>[\w.-]+/[\w.-]+)(/tree/(?P<revision>[^/?#]+))?/?")
 """The page of a model on the Hugging Face hub, and one of its revisions."""
+
+FILE_ON_HUB = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)@(?P<revision>[^/@]+)/(?P<file>[\w.-]+)")
+"""One file of a revision of a repository on the hub."""
 
 SHELVES = ("datasets", "spaces", "collections", "papers", "docs", "blog")
 """What stands on the hub where the name of a model's owner stands, and holds no models."""
@@ -83,7 +87,7 @@ def resolve_weights(spec: ModelSpec) -> Path:
         raise _without_weights(spec)
     if urlsplit(spec.weights).scheme in ("http", "https"):
         return _download(spec)
-    path = local_weights(spec)
+    path = local_weights(spec) if _file_on_hub(spec) is None else _of_hub(lambda: _hub_file(spec), spec)
     if path is None:
         raise WeightsError(
             f"weights address '{spec.weights}' of model '{spec.name}' cannot be fetched; "
@@ -131,7 +135,7 @@ def resolve_folder(spec: ModelSpec) -> Path:
         configuration names an encoder that lies elsewhere.
     """
     name = _repository(spec)
-    folder = local_weights(spec) if name is None else _fetch_snapshot(name, spec)
+    folder = local_weights(spec) if name is None else _of_hub(lambda: _snapshot(name), spec)
     if folder is None or not folder.is_dir():
         raise WeightsError(
             f"weights folder '{spec.weights}' of model '{spec.name}' does not exist; "
@@ -269,9 +273,9 @@ def _verify(path: Path, spec: ModelSpec) -> None:
 def _at_hand(spec: ModelSpec) -> Path | None:
     """Where the weights of a spec lie on this machine, as far as that can be told without fetching them."""
     name = _repository(spec)
-    if name is not None:
+    if name is not None or _file_on_hub(spec) is not None:
         try:
-            return _snapshot(name, local_files_only=True)
+            return _hub_file(spec, local_files_only=True) if name is None else _snapshot(name, local_files_only=True)
         except (OSError, ValueError):  # neither fetched nor a name: opening the model says so
             return None
     if urlsplit(spec.weights or "").scheme in ("http", "https"):
@@ -282,7 +286,21 @@ def _at_hand(spec: ModelSpec) -> Path | None:
 def _repository(spec: ModelSpec) -> str | None:
     """``ORG/NAME`` or ``ORG/NAME@REVISION`` of weights on the hub; names without an owner are another library's."""
     name = (spec.weights or "").removeprefix(HUB)
-    return name if name != spec.weights and "/" in name else None
+    return name if name != spec.weights and "/" in name and _file_on_hub(spec) is None else None
+
+
+def _file_on_hub(spec: ModelSpec) -> re.Match[str] | None:
+    """Repository, revision and name of weights that are one file on the hub."""
+    return FILE_ON_HUB.fullmatch(spec.weights or "")
+
+
+def _hub_file(spec: ModelSpec, **options: Any) -> Path:
+    """Let the hub's own library fetch such a file, or find it in its cache."""
+    from huggingface_hub import hf_hub_download
+
+    found = FILE_ON_HUB.fullmatch(str(spec.weights))
+    assert found is not None  # its caller has looked  # noqa: S101
+    return Path(hf_hub_download(found["name"], found["file"], revision=found["revision"], **options))
 
 
 def _snapshot(name: str, **options: Any) -> Path:
@@ -298,11 +316,12 @@ def _snapshot(name: str, **options: Any) -> Path:
     )
 
 
-def _fetch_snapshot(name: str, spec: ModelSpec) -> Path:
+def _of_hub(fetch: Callable[[], Path], spec: ModelSpec) -> Path:
+    """What the hub's library fetches, or one sentence on what went wrong."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return _snapshot(name)
+        return fetch()
     except LocalEntryNotFoundError as error:
         raise WeightsError(
             f"weights '{spec.weights}' of model '{spec.name}' are not in the cache and the hub cannot be reached; "

@@ -18,7 +18,7 @@ from geoseg.errors import CatalogError, GeosegError, GeosegWarning, OutputError
 from geoseg.models import SEMANTIC
 from geoseg.models.addresses import bring_here, is_address, public_address, public_name, refuse_local
 from geoseg.models.background import ADDED, is_background_name
-from geoseg.models.embedding import read_embedded
+from geoseg.models.embedding import MODEL, read_embedded
 from geoseg.models.packagings.checkpoints import GEOAI, read_geoai, read_weights
 from geoseg.models.packagings.contents import Contents, result_of
 from geoseg.models.packagings.exported import is_torchscript, read_exported, read_torchscript, run_torchscript
@@ -91,7 +91,9 @@ def read_item(source: str | Path) -> dict[str, Any]:
         What a packaging leaves open, and how it is understood.
     """
     path = bring_here(source)
-    held = read_embedded(path, public_address(source, path))
+    address, file = public_address(source, path), path / MODEL
+    is_one_file = path.is_dir() and file.is_file()
+    held = read_embedded(*((file, f"{address}/{MODEL}") if is_one_file else (path, address)))
     if held is not None:
         if is_address(source):
             refuse_local(str(source), held)
