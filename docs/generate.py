@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 from geoseg.cli import app
 from geoseg.options import (
     RESUMABLE,
+    AreaOptions,
     CompareOptions,
     EvaluationOptions,
     ImageryOptions,
@@ -27,6 +28,7 @@ from geoseg.options import (
     Options,
     OutlineOptions,
     Polygonizing,
+    SampleOptions,
     ShapeOptions,
     TrainOptions,
     WorkerOptions,
@@ -88,6 +90,8 @@ SIGNATURES = {
     ),
     "EvaluateArguments": Signature(EvaluationOptions),
     "CompareArguments": Signature(CompareOptions, bases=("WorkerArguments", "ShapeArguments")),
+    "AreaArguments": Signature(AreaOptions),
+    "SampleArguments": Signature(SampleOptions),
     "TrainArguments": Signature(TrainOptions),
 }
 """Keyword arguments of functions, by the name of their type; bases come first."""
@@ -155,6 +159,8 @@ SECTIONS: list[tuple[str, str, type[Options], Sequence[str] | None]] = [
     ("Polygons of label rasters", "`geoseg polygonize`, `geoseg.polygonize`.", Polygonizing, None),
     ("Evaluations", "`geoseg evaluate`, `geoseg.evaluate`.", EvaluationOptions, None),
     ("Comparisons", "`geoseg compare`, `geoseg.compare`.", CompareOptions, None),
+    ("Areas", "`geoseg areas`, `geoseg.areas`.", AreaOptions, None),
+    ("Samples", "`geoseg sample`, `geoseg.sample`.", SampleOptions, None),
     ("Trainings", "`geoseg train`, `geoseg.train`; each replaces the recipe's.", TrainOptions, None),
     (
         "Training recipes",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geoseg import errors
+    from geoseg.area_estimation import areas, sample
     from geoseg.catalog import list_imagery, list_models
     from geoseg.comparison import compare
     from geoseg.evaluation import evaluate
@@ -33,6 +34,7 @@ _HOMES = {
     "RunResult": "geoseg.workflow",
     "Scaling": "geoseg.models.spec",
     "Workflow": "geoseg.workflow",
+    "areas": "geoseg.area_estimation",
     "compare": "geoseg.comparison",
     "evaluate": "geoseg.evaluation",
     "list_imagery": "geoseg.catalog",
@@ -43,6 +45,7 @@ _HOMES = {
     "polygonize": "geoseg.workflow",
     "resume": "geoseg.workflow",
     "run": "geoseg.workflow",
+    "sample": "geoseg.area_estimation",
     "segment": "geoseg.lazy",
     "train": "geoseg.training",
 }
@@ -55,6 +58,7 @@ __all__ = [
     "RunResult",
     "Scaling",
     "Workflow",
+    "areas",
     "compare",
     "errors",
     "evaluate",
@@ -66,6 +70,7 @@ __all__ = [
     "polygonize",
     "resume",
     "run",
+    "sample",
     "segment",
     "train",
 ]

@@ -338,6 +338,42 @@ class CompareArguments(WorkerArguments, ShapeArguments, total=False):
     """Size in px of the blocks: memory depends on it, the result does not."""
 
 
+class AreaArguments(TypedDict, total=False):
+    """Of `geoseg.options.AreaOptions`."""
+
+    zones: TableLike | None
+    """Vector file of polygons, such as counties: areas by class within each."""
+
+    zone_column: str | None
+    """Column that names the zones (default: their numbers, from 1)."""
+
+    sample: TableLike | None
+    """Vector file of points with the class that was found there, of geoseg sample: areas are estimated by them, with
+    their error."""
+
+    reference_column: str | None
+    """Column of the class of the points, by name or value."""
+
+    unit: Literal["m2", "ha", "km2", "acres"] | None
+    """Unit of areas."""
+
+    confidence: float | None
+    """Level of the confidence intervals of estimated areas, 0 to 1."""
+
+
+class SampleArguments(TypedDict, total=False):
+    """Of `geoseg.options.SampleOptions`."""
+
+    size: int | None
+    """Points of all classes, in proportion to their areas."""
+
+    minimum: int | None
+    """Points of a class at least, so that rare classes have an error too."""
+
+    seed: int | None
+    """Seed of all random numbers; the same one gives the same points."""
+
+
 class TrainArguments(TypedDict, total=False):
     """Of `geoseg.options.TrainOptions`."""
 

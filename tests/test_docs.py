@@ -75,6 +75,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     classes = np.random.default_rng(0).integers(0, 4, (1, 30, 40)).repeat(4, 1).repeat(4, 2).astype(np.uint8)
     write_raster(tmp_path / "labels.tif", classes, transform=transform)
     write_raster(tmp_path / "truth.tif", np.roll(classes, 1, axis=2), transform=transform)
+    at = [transform @ (4 * column + 2.5, 4 * row + 2.5) for row in range(0, 30, 2) for column in range(0, 40, 2)]
+    found = gpd.GeoDataFrame({"reference": classes[0, 2::8, 2::8].ravel()}, geometry=[Point(xy) for xy in at])
+    found.set_crs("EPSG:32618").to_file(tmp_path / "reference.gpkg")
     for name, side in (("buildings", 100), ("surveyed", 110)):
         house = gpd.GeoDataFrame(geometry=[box(left, top - side, left + side, top)], crs="EPSG:32618")
         house.to_file(tmp_path / f"{name}.gpkg")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import pandas as pd
 import xarray as xr
 
 import geoseg
@@ -49,6 +50,8 @@ maps = geoseg.segment(array, network, spec=spec, outputs=("labels", "confidence"
 polygons = geoseg.polygonize(mapped.labels)
 scores = geoseg.evaluate(mapped, field)
 changed: gpd.GeoDataFrame = geoseg.compare(mapped, field).features
+ground: pd.DataFrame = geoseg.areas(mapped, zones=field, zone_column="name", unit="km2").table
+drawn: gpd.GeoDataFrame = geoseg.sample(mapped, size=100)
 known: list[str] = [item.name for item in geoseg.list_models()]
 files: list[tuple[str, ...]] = [item.paths for item in geoseg.list_imagery()]
 lazy: xr.DataArray = mapped.confidence

@@ -44,7 +44,8 @@ def app(context: click.Context, version: bool) -> None:
 
 
 for _command in (
-    *(runs.run, runs.plan, runs.resume, runs.polygonize, evaluation.evaluate, evaluation.compare, training.train),
+    *(runs.run, runs.plan, runs.resume, runs.polygonize, evaluation.evaluate, evaluation.compare),
+    *(evaluation.areas, evaluation.sample, training.train),
     *(report.report, report.preview, models.app, models.probe, catalog.app, schema.schema, completion.completion),
 ):
     app.add_command(_command)

@@ -1,4 +1,4 @@
-"""Commands that hold two maps side by side: evaluate and compare."""
+"""Commands that measure maps: evaluate and compare, areas and the sample for them."""
 
 from __future__ import annotations
 
@@ -79,6 +79,38 @@ def compare(
         with Monitor(console) as monitor:
             result.write(path, progress=monitor)
             monitor.result([path], perf_counter() - started)
+
+
+@click.command(cls=Command, table="AreaOptions")
+@argument("given_map", "MAP", "Raster of classes, or folder of a run.")
+@click.option("--csv", metavar="PATH", help="CSV file to write areas to, by zone and class.")
+@click.option("--json", metavar="PATH", help="JSON file to write all numbers to.")
+def areas(given_map: str, csv: str | None, json: str | None, **settings: Any) -> None:
+    """Measure the classes of a map, by zone, and estimate their areas by a sample of points."""
+    from geoseg import area_estimation
+
+    _check_paths(csv=csv, json=json)
+    with _counted() as progress:
+        result = area_estimation.areas(given_map, progress=progress, **given(settings))
+    _print(result.tables(), result.notes)
+    if csv is not None:
+        result.write_csv(csv)
+    if json is not None:
+        result.write_json(json)
+
+
+@click.command(cls=Command, table="SampleOptions")
+@argument("given_map", "MAP", "Raster of classes, or folder of a run.")
+@argument("points", "POINTS", "Vector file to write the points to; the extension is the format.")
+def sample(given_map: str, points: str, **settings: Any) -> None:
+    """Draw a stratified random sample of points of a map, to be labelled by what is really there."""
+    from geoseg import area_estimation
+
+    path = local_path(points, "points")
+    with _counted() as progress:
+        drawn = area_estimation.sample(given_map, progress=progress, **given(settings))
+    area_estimation.write_points(drawn, path)
+    say(f"{path}: {len(drawn)} points; write the class that is there into the column reference")
 
 
 def _check_paths(**paths: str | None) -> None:

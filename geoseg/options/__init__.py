@@ -5,6 +5,7 @@ of these fields, so that a new option is one field here and the code that obeys 
 imported: the command line shows its help at once.
 """
 
+from geoseg.options.areas import AreaOptions, SampleOptions
 from geoseg.options.comparison import CompareOptions
 from geoseg.options.evaluation import LIMITS, EvaluationOptions
 from geoseg.options.table import Option, Options, given_options, options_of, read_options
@@ -36,6 +37,7 @@ __all__ = [
     "RECORD",
     "RESUMABLE",
     "RUN_FILE",
+    "AreaOptions",
     "CompareOptions",
     "DeviceOptions",
     "EvaluationOptions",
@@ -47,6 +49,7 @@ __all__ = [
     "OutlineOptions",
     "OutputOptions",
     "Polygonizing",
+    "SampleOptions",
     "ShapeOptions",
     "TilingOptions",
     "TrainOptions",

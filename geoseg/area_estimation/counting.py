@@ -1,0 +1,122 @@
+"""Ground by class and zone: each pixel weighs its area on the ellipsoid, times the part of it that lies in the zone.
+
+Strategy. The raster is read once, in windows; the parts of pixels are those of exactextract, exact but for float32,
+on the raster's own grid, so that rotated rasters are counted like others. Memory is that of a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.errors import EvaluationError
+from geoseg.grid import Window
+from geoseg.raster import Raster
+from geoseg.report.areas import ground_areas
+from geoseg.report.framing import Frame
+
+SIDE = 2048
+"""Side of the windows, px."""
+
+KINDS = 256
+"""Classes that a map may have."""
+
+Progress = Callable[[int, int], object]
+"""Called with the windows that are done, and all."""
+
+Shapes = NDArray[np.object_]
+Floats = NDArray[np.float64]
+
+
+def count_areas(raster: Raster, name: str, zones: Shapes, progress: Progress | None = None) -> Floats:
+    """Measure each class in each zone, and in the whole map.
+
+    Parameters
+    ----------
+    raster : Raster
+        Classes, one band.
+    name : str
+        Of the map, for messages.
+    zones : array of Polygon or MultiPolygon
+        In the raster's CRS.
+    progress : callable, optional
+        Called after each window.
+
+    Returns
+    -------
+    NDArray
+        float64, shape (zone + 1, 256), m2 (px where the raster lies nowhere): zones in their order, then the map.
+    """
+    frame, placed = Frame(raster.geobox), on_grid(zones, raster)
+    tree, areas = shapely.STRtree(placed), np.zeros((len(zones) + 1, KINDS))
+    for window, labels, weights in class_windows(raster, name, frame, progress):
+        areas[-1] += np.bincount(labels, weights, KINDS)
+        touched = tree.query(shapely.box(window.x, -window.bottom, window.right, -window.y), predicate="intersects")
+        for zone, cells, parts in _covered(window, placed, np.sort(touched)):
+            areas[zone] += np.bincount(labels[cells], weights[cells] * parts, KINDS)
+    return areas
+
+
+def class_windows(
+    raster: Raster, name: str, frame: Frame, progress: Progress | None = None
+) -> Iterator[tuple[Window, NDArray[np.int64], Floats]]:
+    """Read a map of classes window by window.
+
+    Yields
+    ------
+    tuple
+        The window; its labels, int64 (y x,); the ground of its pixels, float64 (y x,), m2, 0 where there is no class.
+
+    Raises
+    ------
+    EvaluationError
+        A number is no class.
+    """
+    height, width = raster.shape
+    places = [(y, x) for y in range(0, height, SIDE) for x in range(0, width, SIDE)]
+    for number, (y, x) in enumerate(places, 1):
+        window = Window(y, x, min(SIDE, height - y), min(SIDE, width - x))
+        pixels, mask = raster.read(window)
+        labels = np.where(mask, pixels[0], 0).astype(np.int64).ravel()
+        if labels.min() < 0 or labels.max() >= KINDS:
+            found = labels.min() if labels.min() < 0 else labels.max()
+            raise EvaluationError(f"{name} holds {found}, which is no class from 0 to 255; give a raster of classes")
+        yield window, labels, np.where(mask, ground_areas(window, frame), 0.0).ravel()
+        if progress is not None:
+            progress(number, len(places))
+
+
+def on_grid(shapes: Shapes, raster: Raster) -> Shapes:
+    """Shapes in the CRS of a raster in its px: to the right, and, negative, downwards."""
+    inverse = ~raster.transform
+
+    def move(xy: Floats) -> Floats:
+        columns, rows = inverse @ (xy[:, 0], xy[:, 1])
+        return np.stack([columns, -rows], axis=1)
+
+    moved: Shapes = shapely.transform(shapes, move)
+    return moved
+
+
+def _covered(
+    window: Window, zones: Shapes, touched: Sequence[int] | NDArray[np.int64]
+) -> Iterator[tuple[int, NDArray[np.int64], Floats]]:
+    """For each zone that touches a window: its number, the pixels (flat) that it covers, and the part of each."""
+    from exactextract import exact_extract  # takes GEOS of its own: loaded where zones are
+    from exactextract.feature import JSONFeatureSource
+    from exactextract.raster import NumPyRasterSource
+
+    if not len(touched):
+        return
+    sides = {"xmin": window.x, "xmax": window.right, "ymin": -window.bottom, "ymax": -window.y}
+    source = NumPyRasterSource(np.zeros(window.shape, np.uint8), **sides)
+    features = [
+        {"type": "Feature", "properties": {}, "geometry": shape.__geo_interface__} for shape in zones[list(touched)]
+    ]
+    rows = exact_extract(source, JSONFeatureSource(features), ["cell_id", "coverage"])
+    for zone, row in zip(touched, rows, strict=True):
+        found = row["properties"]
+        yield int(zone), np.asarray(found["cell_id"], np.int64), np.asarray(found["coverage"], np.float64)
