@@ -19,6 +19,7 @@ from geoseg.raster.header import read_header
 from geoseg.raster.mosaic import PlacedSource
 from geoseg.raster.opening import list_files
 from geoseg.raster.overlay import Order
+from geoseg.raster.products import quality_of
 from geoseg.raster.scenes import QaMask, Scene, Scenes, scenes_of
 from geoseg.vector import Region
 
@@ -216,6 +217,9 @@ def _open_files(
             calibration=calibration,
             on_error=on_error,
         )
+    order = RULES[mosaic].order
+    if (of_product := _product_scenes(files, qa_rule, bands, resolution, crs, calibration, order)) is not None:
+        return of_product
     if not isinstance(files, dict) or qa_rule.asset not in files:
         raise WorkflowError(
             f"mask names '{qa_rule.asset}', which the input does not have; give STAC items with that asset, or name "
@@ -225,12 +229,44 @@ def _open_files(
     raster = open_raster(files, bands=bands, resolution=resolution, crs=crs, calibration=calibration)
     if len(paths) != 1 or any(len(layer.pieces) != 1 for layer in raster.layers):
         raise WorkflowError("mask goes with one file a band; describe several scenes first with `geoseg catalog add`.")
-    classes, _ = read_header(paths[0][1], paths[0][0]).select([1])
-    if classes.dtype.kind not in "iu":
-        raise RasterError(f"'{paths[0][0]}' holds {classes.dtype} numbers, not classes; a mask needs whole numbers.")
-    qa_mask = QaMask(PlacedSource.of(classes, raster.geobox, "nearest"), qa_rule.exclude, qa_rule.bit_mask)
-    scene = replace(scenes_of(raster).scenes[0], qa_mask=qa_mask)
+    scene = replace(scenes_of(raster).scenes[0], qa_mask=_qa_mask(*paths[0], raster, qa_rule))
     return replace(raster, layers=(), scenes=Scenes((scene,)))
+
+
+def _qa_mask(given: str, path: str, raster: Raster, qa_rule: QaMaskRule) -> QaMask:
+    """A classification in the first band of a file, on the grid of a raster."""
+    classes, _ = read_header(path, given).select([1])
+    if classes.dtype.kind not in "iu":
+        raise RasterError(f"'{given}' holds {classes.dtype} numbers, not classes; a mask needs whole numbers.")
+    return QaMask(PlacedSource.of(classes, raster.geobox, "nearest"), qa_rule.exclude, qa_rule.bit_mask)
+
+
+def _product_scenes(
+    files: Any,
+    qa_rule: QaMaskRule,
+    bands: Sequence[BandRequest] | None,
+    resolution: float | None,
+    crs: str | int | None,
+    calibration: Calibration,
+    order: Order,
+) -> Raster | None:
+    """Products whose own quality files mask them, each of them a scene; None where some file is of no such product."""
+    if isinstance(files, dict) or not (named_files := [pair for pair in list_files(files) if isinstance(pair[1], str)]):
+        return None
+    masks: dict[str, str] = {}
+    members: dict[str, list[str]] = {}
+    for _, path in named_files:
+        if (found := quality_of(path, qa_rule.asset)) is None:
+            return None
+        masks[found[0]] = found[1]
+        members.setdefault(found[0], []).append(path)
+    whole = open_raster(files, bands=bands, resolution=resolution, crs=crs, calibration=calibration)
+    scenes = []
+    for name, paths in members.items():
+        one = open_raster(paths, bands=bands, geobox=whole.geobox, crs=crs, calibration=calibration)
+        qa_mask = _qa_mask(masks[name], masks[name], whole, qa_rule)
+        scenes.append(replace(scenes_of(one).scenes[0], name=name, dtype=whole.dtype, qa_mask=qa_mask))
+    return replace(whole, layers=(), scenes=Scenes(tuple(scenes), order))
 
 
 def _said(taken: Any) -> str:

@@ -21,6 +21,7 @@ from rasterio.windows import Window
 
 from geoseg.errors import RasterReadError
 from geoseg.raster.addresses import real_address, unsigned
+from geoseg.raster.archives import archive_of
 from geoseg.raster.handles import dataset, is_remote
 from geoseg.raster.options import configured
 from geoseg.raster.source import Source, files_of, reason
@@ -33,7 +34,6 @@ _TIMEOUT = 20  # s that a server has to say which version of a file it has
 _AT_ONCE = 8  # files that are looked at at the same time
 _PROBE = 64  # px of the windows by which a dataset without files is identified
 _HTTP = "http://", "https://"
-_ARCHIVE = re.compile(r"/vsi(zip|tar|gzip|7z|rar)/")
 _SOURCE = re.compile(rb"<SourceFilename[^>]*>(?:[^<]*[/\\])?([^<]*)</SourceFilename>")
 _PLACES = "path", "absolute", "mtime_ns", "attribution", "sources"
 
@@ -122,7 +122,7 @@ def _identify(path: str, name: str) -> dict[str, Any] | None:
     """Identify one file; None for a sidecar that decides nothing."""
     if name.startswith(_HTTP):
         return _remote(path, unsigned(name)) | _asked(name)
-    archive, member = _archive_of(name)
+    archive, member = archive_of(name)
     if archive is not None:
         return _local(path, archive) | {"member": member}
     file = Path(name)
@@ -171,15 +171,6 @@ def _version(headers: Mapping[str, str]) -> dict[str, Any]:
     size = whole or headers.get("Content-Length")
     version = {name: headers[name] for name in ("ETag", "Last-Modified") if headers.get(name)}
     return {"size": int(size) if size and size.isdigit() else None, **({"version": version} if version else {})}
-
-
-def _archive_of(name: str) -> tuple[Path | None, str]:
-    """The archive that a name of GDAL lies in, and the name within it."""
-    if not _ARCHIVE.match(name):
-        return None, ""
-    inner = Path(_ARCHIVE.sub("", name).replace("{", "").replace("}", ""))
-    archive = next((file for file in (inner, *inner.parents) if file.is_file()), None)
-    return archive, "" if archive is None else str(inner.relative_to(archive))
 
 
 @configured()

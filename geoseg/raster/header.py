@@ -224,22 +224,24 @@ def _read_header(path: str, given: str, crs: CRS | None, *, require_crs: bool) -
             given=given,
             path=path,
             geobox=_geobox(opened, given, crs, require_crs=require_crs),
-            bands=_bands(opened, path),
+            bands=_bands(opened, path, () if product is None else product.bands),
             dtypes=dtypes,
             nodata=tuple(usable_nodata(value, dtype) for value, dtype in zip(declared, dtypes, strict=True)),
             masked=tuple(has_mask(flags) for flags in opened.mask_flag_enums),
             units=tuple(
-                line if line != AS_STORED else None if product is None else product.unit
-                for line in zip(opened.scales, opened.offsets, strict=True)
+                line if line != AS_STORED else None if product is None else product.unit(index)
+                for index, line in enumerate(zip(opened.scales, opened.offsets, strict=True))
             ),
         )
 
 
-def _bands(opened: rasterio.DatasetReader, path: str) -> tuple[FileBand, ...]:
-    """The bands with all that name, metadata and the file's own words say of them."""
+def _bands(opened: rasterio.DatasetReader, path: str, said: Sequence[str]) -> tuple[FileBand, ...]:
+    """The bands with all that name, metadata, product and the file's own words say of them."""
     descriptions = [
         text or _step(opened.tags(index)) for index, text in zip(opened.indexes, opened.descriptions, strict=True)
     ]
+    if len(said) == opened.count and not any(descriptions):
+        descriptions = list(said)
     tags = opened.tags()
     sensor = sensor_of(Path(path).stem, *(tags.get(name, "") for name in _SENSOR_TAGS))
     names = [Path(path).stem] if opened.count == 1 and not descriptions[0] else descriptions

@@ -19,6 +19,7 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.errors import BandError, CrsError, InputNotFoundError, RasterError
 from geoseg.raster.addresses import is_tile_template, is_wmts
+from geoseg.raster.archives import archive_of, is_archive, members
 from geoseg.raster.arrays import given_imagery, is_array, named, read_array_header
 from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest, FileBand, band_name, counts_as_sentinel, find_bands, match_bands
@@ -176,7 +177,7 @@ def list_files(paths: Any) -> list[tuple[str, Any]]:
     if path.is_dir() or is_product_metadata(path):
         return _folder(path if path.is_dir() else path.parent)
     if path.exists():
-        return [(given, str(path.absolute()))]
+        return _archive(given, path) if is_archive(path) else [(given, str(path.absolute()))]
     if _GDAL_NAME.match(given):
         return [(given, given)]
     if glob.has_magic(given):
@@ -197,13 +198,23 @@ def _refuse_tiles(given: Any) -> None:
 
 
 def _folder(folder: Path) -> list[tuple[str, str]]:
-    found = sorted(file for file in folder.iterdir() if _is_raster(file)) or bands_of_product(folder)
+    own = sorted(file for file in folder.iterdir() if _is_raster(file))
+    names = [str(file) for file in own or sorted(filter(_is_raster, folder.rglob("*")))]
+    found = [Path(name) for name in bands_of_product(names)] or own
     if not found:
         raise RasterError(
             f"the folder '{folder}' holds no raster file ({', '.join(sorted(RASTER_SUFFIXES))}); "
             "give another folder, or name the files."
         )
     return [(str(file), str(file.absolute())) for file in found]
+
+
+def _archive(given: str, path: Path) -> list[tuple[str, str]]:
+    """The bands of a product that was delivered in an archive; of another archive all rasters."""
+    rasters = [name for name in members(path) if Path(name).suffix.lower() in RASTER_SUFFIXES]
+    if not rasters:
+        raise RasterError(f"the archive '{given}' holds no raster file; give the one of the product, or unpack it.")
+    return [(f"{given}/{archive_of(name)[1]}", name) for name in bands_of_product(rasters) or rasters]
 
 
 def _is_raster(path: Path) -> bool:

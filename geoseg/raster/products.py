@@ -2,21 +2,24 @@
 
 Sentinel-2 and Landsat number their bands alike and mean others, and their files do not declare what stands in the
 product's metadata alone. It knows the products' conventions, reads small text files beside the imagery, and opens no
-raster.
+raster. What is known of a kind of product is a row of `PRODUCTS`.
 
 Sources: Sentinel-2 Products Specification Document 15.0 (``BOA_ADD_OFFSET``, ``RADIO_ADD_OFFSET``, special values);
 Landsat 8-9 Collection 2 Level 2 Science Product Guide 5.0, section 6 (0.0000275, -0.2); Landsat 8-9 data users
-handbook, section 5 (reflectance at the top of the atmosphere).
+handbook, section 5 (reflectance at the top of the atmosphere); Planet Imagery Product Specifications, February 2024
+(names of files, ``reflectanceCoefficient``, surface reflectance x 10,000, UDM2).
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from geoseg.raster.archives import beside, text_of
 from geoseg.raster.calibration import Line
 
 SENTINEL_2 = {
@@ -44,10 +47,8 @@ _SENSOR_NAMES = (
     ("landsat-8", r"landsat[-_]?[89]|l[co]0[89]_\S*|l[co]?[89](\d{13}|_)\S*|hls[._]l30\S*"),
     ("landsat-5", r"landsat[-_]?[457]|l[te]0[457]_\S*|l[te]?[457](\d{13}|_)\S*"),
 )
-_S2_FILE = re.compile(r"T\d{2}[A-Z]{3}_(\d{8})T\d{6}_(B\d[\dA])(?:_\d0m)?", re.IGNORECASE)
 _S2_PRODUCT = re.compile(r"S2[ABC]_MSIL[12][AC]_\d{8}T\d{6}_N(\d{4})_", re.IGNORECASE)
 _S2_METADATA = "MTD_MSIL2A.xml", "MTD_MSIL1C.xml"
-_LANDSAT_FILE = re.compile(r"(L[COTEM]0[45789]_(L[12])\w+?)_(?:SR_)?B(\d+)", re.IGNORECASE)
 
 _REFLECTANCE: Line = (0.0001, 0.0)
 _SINCE_2022: Line = (0.0001, -0.1)
@@ -62,24 +63,68 @@ class ProductFile:
 
     Attributes
     ----------
-    unit : Line or None
-        Reflectance of its digital numbers.
+    units : tuple of (Line or None)
+        Reflectance of the digital numbers, band by band; one for all bands, or none.
     nodata : float or None
         Value of pixels without data.
+    bands : tuple of str
+        Names of the bands; empty where the file's own name is that of its band.
     """
 
-    unit: Line | None
+    units: tuple[Line | None, ...]
     nodata: float | None
+    bands: tuple[str, ...] = ()
+
+    def unit(self, index: int) -> Line | None:
+        """Of a band, counted from 0."""
+        return self.units[index] if len(self.units) > 1 else self.units[0]
+
+
+@dataclass(frozen=True)
+class Product:
+    """A kind of product.
+
+    Attributes
+    ----------
+    file : pattern
+        Names of its files of pixels, with the groups ``scene`` and ``band``.
+    read : callable
+        What the product says of a file, by its path and what the pattern has found.
+    best : callable
+        Sorts files of one band of one scene, the one that is read first.
+    quality : mapping of str to str
+        Patterns of the files by which pixels can be masked, by the name of that mask; ``{scene}`` stands in them.
+    folder : str
+        Name of the folder above its files of pixels; others that have such names are something else. Empty: any, where
+        no other raster lies beside them.
+    """
+
+    file: re.Pattern[str]
+    read: Callable[[str, re.Match[str]], ProductFile | None]
+    best: Callable[[str], tuple[bool | str, ...]] = lambda path: (path,)
+    quality: Sequence[tuple[str, str]] = ()
+    folder: str = ""
+
+    def match(self, path: str) -> re.Match[str] | None:
+        """What the pattern finds in the name of a file."""
+        return self.file.fullmatch(path.rpartition("/")[2])
+
+    def bands(self, paths: Sequence[str]) -> list[str]:
+        """The files of bands among those of a folder or an archive; none where these are no such product."""
+        rasters = [path for path in paths if self.folder in path.split("/") or not self.folder]
+        found = [(path, match) for path in rasters if (match := self.match(path))]
+        scenes = {match["scene"] for _, match in found}
+        if not self.folder and not all(Path(path).name.startswith(tuple(scenes)) for path in rasters):
+            return []
+        chosen: dict[tuple[str, str], str] = {}
+        for path, match in sorted(found, key=lambda pair: self.best(pair[0])):
+            chosen.setdefault((match["scene"], match["band"] or ""), path)
+        return sorted(chosen.values())
 
 
 def product_file(path: str) -> ProductFile | None:
     """What the product of a file says of it; None when it is no band of one that is known by name."""
-    file = Path(path)
-    if file.suffix.lower() == ".jp2" and (found := _S2_FILE.fullmatch(file.stem)):
-        return _sentinel_2(file, found[1], found[2])
-    if file.suffix.lower() in (".tif", ".tiff") and (found := _LANDSAT_FILE.fullmatch(file.stem)):
-        return _landsat(file, found[1], found[2].upper(), int(found[3]))
-    return None
+    return next((row.read(path, found) for row in PRODUCTS if (found := row.match(path))), None)
 
 
 def is_product_metadata(path: Path) -> bool:
@@ -87,13 +132,29 @@ def is_product_metadata(path: Path) -> bool:
     return path.name in _S2_METADATA and path.is_file()
 
 
-def bands_of_product(folder: Path) -> list[Path]:
-    """Sentinel-2's bands below a folder, each where it is finest; beside IMG_DATA lie masks that have their names."""
-    below = [file for file in folder.rglob("*.jp2") if "IMG_DATA" in file.parts]
-    finest: dict[str, Path] = {}
-    for file in sorted(below):
-        finest.setdefault(re.sub(r"_\d0m$", "", file.stem), file)
-    return list(finest.values())
+def bands_of_product(paths: Iterable[str]) -> list[str]:
+    """The files of bands among the rasters of a folder, or of an archive; none where these are no known product."""
+    rasters = list(paths)
+    return next((bands for row in PRODUCTS if (bands := row.bands(rasters))), [])
+
+
+def quality_of(path: str, name: str) -> tuple[str, str] | None:
+    """The scene of a file of bands, and the file by which its pixels are masked; None where there is no such file."""
+    for row in PRODUCTS:
+        found, pattern = row.match(path), dict(row.quality).get(name.lower())
+        if found and pattern:
+            wanted = re.compile(pattern.format(scene=re.escape(found["scene"])), re.IGNORECASE)
+            names = (other for other in _near(path, row.folder) if wanted.fullmatch(other.rpartition("/")[2]))
+            return next(((found["scene"], other) for other in names), None)
+    return None
+
+
+def _near(path: str, folder: str) -> list[str]:
+    """Files beside one; where a product has a folder for each pixel size, those in the others too."""
+    if not folder or path.rpartition("/")[0].endswith(folder):
+        return beside(path)
+    home = path.rpartition("/")[0].rpartition("/")[0]
+    return [other for size in ("R20m", "R60m", "R10m") for other in beside(f"{home}/{size}/*")]
 
 
 def sensor_of(*texts: str) -> str | None:
@@ -109,23 +170,25 @@ def sentinel_2_unit(baseline: str) -> Line:
     return _SINCE_2022 if digits.isdecimal() and int(digits) >= _BASELINE else _REFLECTANCE
 
 
-def _sentinel_2(file: Path, day: str, band: str) -> ProductFile:
+def _sentinel_2(path: str, found: re.Match[str]) -> ProductFile | None:
     """A band as the product's metadata has it; by the product's name or date where that is not there."""
-    for folder in list(file.absolute().parents)[:5]:
+    band = found["band"].upper()
+    if not re.fullmatch(r"B\d[\dA]", band):
+        return None
+    file = Path(path).absolute()
+    for folder in list(file.parents)[:5]:
         for name in _S2_METADATA:
-            if (folder / name).is_file() and (
-                found := _read_sentinel_2(folder / name, band.upper().replace("B0", "B"))
-            ):
-                return found
-    if product := _S2_PRODUCT.search(str(file.absolute())):
-        return ProductFile(sentinel_2_unit(product[1]), 0)
-    return ProductFile(_SINCE_2022 if day >= _CHANGED else None, 0)
+            if read := _read_sentinel_2(f"{folder}/{name}", band.replace("B0", "B")):
+                return read
+    if product := _S2_PRODUCT.search(str(file)):
+        return ProductFile((sentinel_2_unit(product[1]),), 0)
+    return ProductFile((_SINCE_2022 if (found["day"] or "") >= _CHANGED else None,), 0)
 
 
 @lru_cache(maxsize=256)
-def _read_sentinel_2(path: Path, band: str) -> ProductFile | None:
-    """Scale, offset and nodata of a band; None where the file lacks them."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+def _read_sentinel_2(path: str, band: str) -> ProductFile | None:
+    """Scale, offset and nodata of a band; None where the file lacks them, or is not there."""
+    text = text_of(path) or ""
     quantity = re.search(r"<(?:BOA_)?QUANTIFICATION_VALUE[^>]*>\s*([\d.]+)", text)
     if quantity is None or not float(quantity[1]):
         return None
@@ -137,25 +200,27 @@ def _read_sentinel_2(path: Path, band: str) -> ProductFile | None:
     special = re.search(r"<SPECIAL_VALUE_TEXT>\s*NODATA\s*</SPECIAL_VALUE_TEXT>\s*<SPECIAL_VALUE_INDEX>\s*(\d+)", text)
     scale = 1 / float(quantity[1])
     shift = float(offsets.get(known.get(band, ""), 0)) * scale
-    return ProductFile((scale, shift), float(special[1]) if special else 0)
+    return ProductFile(((scale, shift),), float(special[1]) if special else 0)
 
 
-def _landsat(file: Path, product: str, level: str, band: int) -> ProductFile | None:
+def _landsat(path: str, found: re.Match[str]) -> ProductFile | None:
     """A reflective band: of Level 2 by the guide's numbers, of Level 1 by the metadata beside it."""
-    sensor = sensor_of(product)
-    name = SENSORS.get(sensor or "", {}).get(f"b{band}")
+    number = re.fullmatch(r"B(\d+)", found["band"], re.IGNORECASE)
+    if number is None:
+        return None
+    name = SENSORS.get(sensor_of(found["scene"]) or "", {}).get(f"b{number[1]}")
     if name is None or name.startswith("lwir"):
-        return ProductFile(None, 0)
-    if level == "L2":
-        return ProductFile(_COLLECTION_2, 0)
-    metadata = file.with_name(f"{product}_MTL.txt")
-    return ProductFile(_read_landsat(metadata, band) if metadata.is_file() else None, 0)
+        return ProductFile((None,), 0)
+    if found["level"].upper() == "L2":
+        return ProductFile((_COLLECTION_2,), 0)
+    metadata = f"{path.rpartition('/')[0]}/{found['scene']}_MTL.txt"
+    return ProductFile((_read_landsat(metadata, int(number[1])),), 0)
 
 
 @lru_cache(maxsize=256)
-def _read_landsat(path: Path, band: int) -> Line | None:
+def _read_landsat(path: str, band: int) -> Line | None:
     """Reflectance at the top of the atmosphere, for the sun's height: ``(M x + A) / sin(elevation)``."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = text_of(path) or ""
 
     def number(field: str) -> float | None:
         found = re.search(rf"^\s*{field}\s*=\s*([-+.\dEe]+)", text, re.MULTILINE)
@@ -167,3 +232,62 @@ def _read_landsat(path: Path, band: int) -> Line | None:
         return None
     sun = math.sin(math.radians(height))
     return gain / sun, shift / sun
+
+
+_DOVES = {
+    4: ("blue", "green", "red", "nir"),
+    8: ("coastal", "blue", "green05", "green", "yellow", "red", "rededge071", "nir"),
+}
+"""PlanetScope's bands, by how many there are: green05 is its Green I, rededge071 its Red Edge, both named by place."""
+
+
+def _planetscope(path: str, found: re.Match[str]) -> ProductFile | None:
+    """Surface reflectance x 10,000, or radiance with the coefficients of the metadata beside it."""
+    names = _DOVES[8 if found["eight"] else 4]
+    units: tuple[Line | None, ...] = (_REFLECTANCE,)
+    if not found["surface"]:
+        start = f"{found['scene']}_3B_AnalyticMS"
+        texts = [
+            other for other in beside(path) if (name := Path(other).name).startswith(start) and name.endswith(".xml")
+        ]
+        units = _read_planetscope(texts[0], len(names)) if texts else (None,)
+    return ProductFile(units, 0, names)
+
+
+@lru_cache(maxsize=256)
+def _read_planetscope(path: str, count: int) -> tuple[Line | None, ...]:
+    """Reflectance at the top of the atmosphere of each band."""
+    one = r"<ps:bandNumber>\s*(\d+)\s*</ps:bandNumber>.*?<ps:reflectanceCoefficient>\s*([-+.\dEe]+)"
+    gains = {int(number): float(gain) for number, gain in re.findall(one, text_of(path) or "", re.DOTALL)}
+    return tuple((gains[band], 0.0) if band in gains else None for band in range(1, count + 1))
+
+
+PRODUCTS = (
+    Product(
+        re.compile(
+            r"(?P<scene>(?:\w+_)?T\d{2}[A-Z]{3}(?:_(?P<day>\d{8})T\d{6})?)_(?P<band>[A-Z\d]{3})(?:_\d0m)?\.jp2",
+            re.IGNORECASE,
+        ),
+        _sentinel_2,
+        quality=[("scl", r"{scene}_SCL_20m\.jp2")],
+        folder="IMG_DATA",
+    ),
+    Product(
+        re.compile(
+            r"(?P<scene>L[COTEM]0[45789]_(?P<level>L[12])\w+?)_(?:SR_|ST_)?(?P<band>B\d+)\.tiff?", re.IGNORECASE
+        ),
+        _landsat,
+        quality=[("qa_pixel", r"{scene}_QA_PIXEL\.tiff?")],
+    ),
+    Product(
+        re.compile(
+            r"(?P<scene>\d{8}_\d{6}_(?:\d{2}_)?\w{4})_3B_(?:AnalyticMS(?P<surface>_SR)?(?P<eight>_8b)?"
+            r"(?:_harmonized)?)(?P<band>)(?:_clip)?\.tiff?",
+            re.IGNORECASE,
+        ),
+        _planetscope,
+        best=lambda path: ("_SR" not in path, "harmonized" not in path, path),
+        quality=[("udm2", r"{scene}_3B_udm2(?:_clip)?\.tiff?")],
+    ),
+)
+"""The kinds of products that are known; a row is all that opening, units and masks need."""
