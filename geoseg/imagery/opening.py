@@ -11,7 +11,7 @@ from geoseg.errors import CatalogError, RasterError, WorkflowError
 from geoseg.imagery.qa_mask import QaMaskRule, read_qa_mask_rule
 from geoseg.options import Mosaic
 from geoseg.raster import Raster, open_raster
-from geoseg.raster.arrays import given_imagery, named
+from geoseg.raster.arrays import given_imagery, named, with_stores
 from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest
 from geoseg.raster.calibration import Calibration, Line, NoData
@@ -137,7 +137,7 @@ def open_imagery(
     search = Search(tuple(wanted), datetime, read_query(query), region)
     calibration = Calibration(scale, offset, nodata, tuple(units))
     request = TileRequest(region, zoom, resolution)
-    given = input if is_read_item(input) else with_tiles(resolve_input(given_imagery(input)), request)
+    given = input if is_read_item(input) else with_tiles(with_stores(resolve_input(given_imagery(input))), request)
     documents = load_documents(given) if is_document(given) else {}
     if any("tilejson" in document for document in documents.values()):
         given, documents = [request.open(of_tilejson(*pair)) for pair in documents.items()], {}

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from rasterio.vrt import WarpedVRT
 
-from geoseg.errors import BandError, InputTypeError, OutputError, RasterError, RasterReadError
+from geoseg.errors import BandError, InputTypeError, OutputError, RasterError
 from geoseg.grid import Window
 from geoseg.raster.array_grids import grid_of_array, spatial_dims
 from geoseg.raster.bands import BandRequest, FileBand
@@ -35,6 +35,7 @@ from geoseg.raster.facts import usable_nodata
 from geoseg.raster.header import Header
 from geoseg.raster.mosaic import Raster
 from geoseg.raster.source import Source
+from geoseg.raster.stores import is_store, open_store, variables_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -81,9 +82,12 @@ class LazyPixels:
     ----------
     variable : xarray.Variable
         Its axes are band, y, x; or y, x of one band, as a new axis would read a lazy array whole.
+    stored_bytes : int
+        Of a chunk of the file that it is read from, which is read whole.
     """
 
     variable: Any
+    stored_bytes: int = 0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -104,9 +108,11 @@ class LazyPixels:
 
     @property
     def chunk_bytes(self) -> int:
-        """Bytes of the largest chunk of Dask, which is computed whole; 0 where there are none."""
+        """Bytes of the largest chunk of Dask, or of a file, which is computed or read whole; 0 where there are none."""
+        if self.is_in_memory:
+            return 0
         chunks = self.variable.chunks
-        return math.prod(map(max, chunks)) * self.dtype.itemsize if chunks else 0
+        return math.prod(map(max, chunks)) * self.dtype.itemsize if chunks else self.stored_bytes
 
     def take(self, bands: Sequence[int], rows: slice, columns: slice) -> NDArray[Any]:
         """Read bands; what Dask has to compute for them is computed in this thread."""
@@ -170,7 +176,7 @@ class ArraySource(Source):
             layers = self.array.take([index - 1 for index in self.indexes], *window.slices())
         except Exception as error:  # a lazy array runs a program of others
             text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")[:200]
-            raise RasterReadError(
+            raise self.refused(
                 f"'{self.given}' cannot be read at {window} ({text}); compute the array alone to see the cause, such "
                 "as array[..., :100, :100].compute()."
             ) from error
@@ -238,6 +244,8 @@ def named(value: Any) -> str:
     if isinstance(value, Mapping) and not is_dataset(value):
         return ", ".join(f"{key}: {named(item)}" for key, item in list(value.items())[:3])
     name = own_name(value)
+    if is_array(value) and value.encoding.get("source"):
+        return f"{value.encoding['source']}/{name}"
     return f"{type(value).__name__} {name}" if name else type(value).__name__
 
 
@@ -279,6 +287,32 @@ def given_imagery(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         remedy = 'its place too: xarray.DataArray(array, dims=("band", "y", "x")) with coordinates, or crs="local"'
     raise InputTypeError(f"a {type(value).__name__} is no imagery; give {remedy}.")
+
+
+def with_stores(value: Any) -> Any:
+    """The same imagery, with Zarr stores as arrays and netCDF files as their variables, band by band.
+
+    Raises
+    ------
+    RasterError
+        A store cannot be opened, or several have other variables.
+    """
+    if isinstance(value, str):
+        return given_imagery(open_store(value)) if is_store(value) else variables_of(value)
+    if isinstance(value, Mapping):
+        return {name: with_stores(item) for name, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    items = [with_stores(item) for item in value]
+    if not any(isinstance(item, dict) for item in items):
+        return items
+    names = [sorted(item) if isinstance(item, dict) else ["bands of a file"] for item in items]
+    if (other := next((number for number, own in enumerate(names) if own != names[0]), None)) is not None:
+        raise RasterError(
+            f"'{named(value[other])}' has other variables ({', '.join(names[other])}) than '{named(value[0])}' "
+            f"({', '.join(names[0])}); process them in runs of their own."
+        )
+    return {name: [item[name] for item in items] for name in names[0]}
 
 
 def holds_arrays(value: Any) -> bool:
@@ -361,7 +395,8 @@ def read_array_header(array: xr.DataArray, *, crs: CRS | None = None, require_cr
     array = array.isel({name: 0 for name in others if name != bands})
     variable = array.variable.transpose(..., rows, columns)
     bare: Any = type(variable)  # without attributes, and an index that xarray keeps beside a coordinate
-    pixels = LazyPixels(bare(variable.dims, variable._data))
+    stored = array.encoding.get("chunks") or array.encoding.get("chunksizes")
+    pixels = LazyPixels(bare(variable.dims, variable._data), math.prod(stored or ()) * variable.dtype.itemsize)
     dtype = _pixel_type(variable.dtype, given)
     names = _band_names(array, bands, pixels.shape[0])
     nodata = [usable_nodata(value, dtype) for value in _nodata(array, dtype, len(names))]

@@ -20,7 +20,7 @@ from odc.geo.geobox import GeoBox
 from geoseg.errors import BandError, CrsError, InputNotFoundError, RasterError
 from geoseg.raster.addresses import is_tile_template, is_wmts
 from geoseg.raster.archives import archive_of, is_archive, members
-from geoseg.raster.arrays import given_imagery, is_array, named, read_array_header
+from geoseg.raster.arrays import given_imagery, is_array, named, read_array_header, with_stores
 from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest, FileBand, band_name, counts_as_sentinel, find_bands, match_bands
 from geoseg.raster.calibration import Calibration
@@ -110,7 +110,7 @@ def open_raster(
     """
     if resolution is not None and not (np.isfinite(resolution) and resolution > 0):
         raise RasterError(f"a resolution of {resolution} is not a length; give metres per pixel, such as 10.")
-    input = given_imagery(input)  # noqa: A001
+    input = with_stores(given_imagery(input))  # noqa: A001
     default = None if crs is None else named_crs(crs)
     attempts = Attempts(on_error)
     names, groups = _choose(

@@ -1,0 +1,181 @@
+"""Zarr stores and netCDF files by path: read by window, and labelled as GeoTIFFs of the same pixels are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import rioxarray  # noqa: F401 - registers array.rio
+import xarray as xr
+import zarr
+from affine import Affine
+
+import geoseg
+from geoseg.cli import main
+from geoseg.errors import RasterError
+from geoseg.grid import Window
+from geoseg.imagery import open_imagery
+from tests.networks import Box, write_model
+from tests.rasters import TEN_METRES, noise, write_raster
+
+SHAPE = (190, 230)
+PIXELS = noise(2, *SHAPE, seed=4)
+PIXELS[:, 30:60, 40:90] = 200
+NODATA = 200
+NAMES = "red", "nir"
+
+
+def dataset(transform: Affine = TEN_METRES, *, crs: bool = True) -> xr.Dataset:
+    """Two bands as rioxarray places them, with a coordinate for each row and column."""
+    y = transform.f + transform.e * (np.arange(SHAPE[0]) + 0.5)
+    x = transform.c + transform.a * (np.arange(SHAPE[1]) + 0.5)
+    bands = {name: (("y", "x"), band) for name, band in zip(NAMES, PIXELS, strict=True)}
+    made = xr.Dataset(bands, coords={"y": y, "x": x})
+    for name in NAMES:
+        made[name].attrs["_FillValue"] = np.uint8(NODATA)
+    return made.rio.write_crs("EPSG:32618").rio.write_transform(transform) if crs else made
+
+
+def chunked(zarr_format: int) -> dict[str, Any]:
+    layout = {"chunks": (64, 64), "shards": (128, 128)} if zarr_format == 3 else {"chunks": (64, 64)}
+    return dict.fromkeys(NAMES, layout)
+
+
+def geotiff(path: Path, **more: Any) -> Path:
+    return write_raster(path, PIXELS, nodata=NODATA, descriptions=list(NAMES), **more)
+
+
+def assert_same(given: Any, expected: Any, bands: list[str] | None = None, **more: Any) -> None:
+    one, other = (open_imagery(item, bands=bands or list(NAMES), **more) for item in (given, expected))
+    assert one.geobox == other.geobox
+    assert one.bands == other.bands
+    for window in (Window(0, 0, *SHAPE), Window(13, 57, 70, 90)):
+        for first, second in zip(one.read(window), other.read(window), strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("how", ["path", "address", "subgroup", "arrays"])
+def test_a_store_is_read_as_the_geotiff_of_its_pixels(zarr_format: int, how: str, tmp_path: Path) -> None:
+    group = "measurements/r10m" if how == "subgroup" else None
+    store = tmp_path / "scene.zarr"
+    dataset().to_zarr(store, group=group, zarr_format=zarr_format, encoding=chunked(zarr_format), consolidated=False)
+    given: Any = {"address": f"file://{store}", "subgroup": str(store / "measurements/r10m")}.get(how, str(store))
+    expected = geotiff(tmp_path / "a.tif")
+    assert_same({name: str(store / name) for name in NAMES} if how == "arrays" else given, expected)
+
+
+def test_labels_of_a_store_are_those_of_the_geotiff_and_nothing_is_read_twice(tmp_path: Path) -> None:
+    store = tmp_path / "scene.zarr"
+    dataset().to_zarr(store, zarr_format=3, encoding=chunked(3), consolidated=False)
+    model = str(write_model(tmp_path / "model", Box(2), name="box", halo=4))
+    settings = {"model": model, "ramp": 8, "workers": 2, "report": False, "bands": "red,nir"}
+    results = [
+        geoseg.run(settings, input=str(path), output=str(tmp_path / name))
+        for name, path in (("store", store), ("tif", geotiff(tmp_path / "a.tif")))
+    ]
+    with rasterio.open(results[0].labels_path) as one, rasterio.open(results[1].labels_path) as other:
+        np.testing.assert_array_equal(one.read(), other.read())
+        assert (one.transform, one.crs) == (other.transform, other.crs)
+    assert results[0].features.to_wkb().equals(results[1].features.to_wkb())
+    assert geoseg.resume(results[0].output).is_unchanged
+
+
+CONVENTIONS: list[dict[str, Any]] = [
+    {"proj:code": "EPSG:32618", "spatial:transform": list(TEN_METRES)[:6], "spatial:dimensions": ["lines", "samples"]},
+    {"proj:epsg": 32618, "proj:transform": list(TEN_METRES)},
+    {
+        "proj:wkt2": rasterio.CRS.from_epsg(32618).to_wkt(version="WKT2_2019"),
+        "spatial:transform": list(TEN_METRES @ Affine.translation(0.5, 0.5))[:6],
+        "spatial:registration": "node",
+    },
+]
+
+
+@pytest.mark.parametrize("said", CONVENTIONS)
+@pytest.mark.parametrize("on", ["group", "array"])
+def test_geozarr_says_the_place_on_the_group_or_on_the_array(said: dict[str, Any], on: str, tmp_path: Path) -> None:
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=3)
+    dims = said.get("spatial:dimensions", ["y", "x"])
+    for name, band in zip(NAMES, PIXELS, strict=True):
+        array = group.create_array(name, data=band, chunks=(64, 64), fill_value=NODATA, dimension_names=dims)
+        if on == "array":
+            array.attrs.update(said)
+    if on == "group":
+        group.attrs.update(said)
+    assert_same(str(tmp_path / "a.zarr"), geotiff(tmp_path / "a.tif"))
+
+
+def test_of_several_scales_the_finest_is_read(tmp_path: Path) -> None:
+    store = tmp_path / "a.zarr"
+    dataset().to_zarr(store, group="0", zarr_format=3, consolidated=False)
+    dataset().isel(y=slice(None, None, 2), x=slice(None, None, 2)).to_zarr(
+        store, group="1", zarr_format=3, consolidated=False
+    )
+    zarr.open_group(store, mode="a").attrs["multiscales"] = {
+        "layout": [{"asset": "0", "transform": {"scale": [1.0, 1.0]}}, {"asset": "1", "derived_from": "0"}]
+    }
+    assert_same(str(store), geotiff(tmp_path / "a.tif"))
+
+
+def test_scale_and_offset_of_a_store_are_its_units(tmp_path: Path) -> None:
+    made = dataset()
+    for name in NAMES:
+        made[name].attrs |= {"scale_factor": 0.0002, "add_offset": -0.01}
+    made.to_zarr(tmp_path / "a.zarr", zarr_format=3, consolidated=False)
+    with rasterio.open(geotiff(tmp_path / "a.tif"), "r+") as file:
+        file.scales, file.offsets = (0.0002, 0.0002), (-0.01, -0.01)
+    assert_same(str(tmp_path / "a.zarr"), tmp_path / "a.tif", units=[(0.0001, 0.0)] * 2)
+
+
+def test_a_cube_with_a_band_axis_is_one_raster(tmp_path: Path) -> None:
+    cube = dataset()[list(NAMES)].to_dataarray("band", name="reflectance").assign_attrs(_FillValue=np.uint8(NODATA))
+    cube.to_dataset(name="reflectance").to_zarr(tmp_path / "a.zarr", zarr_format=3, consolidated=False)
+    assert_same(str(tmp_path / "a.zarr"), geotiff(tmp_path / "a.tif"))
+
+
+def test_stores_beside_one_another_are_one_raster(tmp_path: Path) -> None:
+    moved = TEN_METRES @ Affine.translation(200, 0)
+    for name, transform in (("a", TEN_METRES), ("b", moved)):
+        dataset(transform).to_zarr(tmp_path / f"{name}.zarr", zarr_format=3, consolidated=False)
+        geotiff(tmp_path / f"{name}.tif", transform=transform)
+    assert_same(*([str(tmp_path / f"{name}.{kind}") for name in "ab"] for kind in ("zarr", "tif")))
+    dataset().rename(red="blue").to_zarr(tmp_path / "c.zarr", zarr_format=3, consolidated=False)
+    with pytest.raises(RasterError, match=r"c\.zarr' has other variables \(blue, nir\) than '.*a\.zarr' \(nir, red\)"):
+        open_imagery([str(tmp_path / "a.zarr"), str(tmp_path / "c.zarr")])
+
+
+def test_windows_alone_are_read(tmp_path: Path) -> None:
+    dataset().to_zarr(tmp_path / "a.zarr", zarr_format=2, encoding=chunked(2), consolidated=False)
+    raster = open_imagery(str(tmp_path / "a.zarr"), bands=list(NAMES))
+    for chunk in (tmp_path / "a.zarr" / "red").glob("[12].*"):
+        os.truncate(chunk, 3)
+    raster.read(Window(0, 0, 64, SHAPE[1]))
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_netcdf_file_is_read_band_by_band_as_the_geotiff(flipped: bool, tmp_path: Path) -> None:
+    made = dataset(crs=False).astype("int16")
+    for name in NAMES:
+        made[name].attrs["_FillValue"] = np.int16(NODATA)
+    if flipped:
+        made = made.isel(y=slice(None, None, -1))
+    made = made.rio.write_crs("EPSG:32618").rio.write_coordinate_system()
+    made.to_netcdf(tmp_path / "a.nc", engine="scipy")
+    expected = write_raster(tmp_path / "a.tif", PIXELS.astype(np.int16), nodata=NODATA, descriptions=list(NAMES))
+    assert_same(str(tmp_path / "a.nc"), expected)
+
+
+def test_what_is_no_imagery_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset().to_zarr(tmp_path / "a.zarr", group="r10m", zarr_format=3, consolidated=False)
+    assert main(["plan", str(tmp_path / "a.zarr"), "--model", "sentinel2-land-cover"]) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert "holds no variable with rows and columns, but the groups r10m; name one, such as" in said
+    with pytest.raises(RasterError, match=r"is no Zarr store that can be opened \(.*\); correct its address"):
+        open_imagery(f"file://{tmp_path}/none.zarr")
+    with pytest.raises(RasterError, match=r"through fsspec, which lacks a package .*install aiohttp"):
+        open_imagery("https://127.0.0.1:1/a.zarr")
