@@ -60,6 +60,17 @@ def torchgeo(folder: Path) -> Found:
     return labels(task.predict_step({"image": scaled(folder)}, 0))
 
 
+def torchgeo_fcn(folder: Path) -> Found:
+    from torchgeo.trainers import SemanticSegmentationTask
+
+    torch.manual_seed(0)
+    task = SemanticSegmentationTask("fcn", weights=None, in_channels=3, num_classes=4, num_filters=8).eval()
+    for parameter in task.model.parameters():  # its own give one label
+        torch.nn.init.normal_(parameter, std=0.3)
+    save_checkpoint(task, folder / "model.ckpt")
+    return labels(task.predict_step({"image": scaled(folder)}, 0))
+
+
 def terratorch(folder: Path) -> Found:
     from terratorch.tasks import SemanticSegmentationTask
 
@@ -239,6 +250,7 @@ def ukis_csmask(folder: Path) -> Found:
 
 KINDS: dict[str, Callable[[Path], Found]] = {
     "torchgeo": torchgeo,
+    "torchgeo_fcn": torchgeo_fcn,
     "terratorch": terratorch,
     "geoai": geoai,
     "geoai_pushed": geoai_pushed,

@@ -24,7 +24,7 @@ from torch.nn import functional
 import geoseg
 from geoseg.errors import ModelError, WeightsError
 from geoseg.grid import TileGrid, Tiling
-from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model, wrap
+from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model, torchgeo, wrap
 from geoseg.models.deeplab import DeepLabV1, DeepLabV2
 from geoseg.models.torchvision import ScoreNetwork
 from tests.rasters import write_raster
@@ -70,7 +70,8 @@ class Family:
             options = {"weights": None, "weights_backbone": None, "num_classes": classes}
             network = constructor(**options, **self.hyperparameters)
         else:
-            network = {"DeepLabV1": DeepLabV1, "DeepLabV2": DeepLabV2}[name](bands, classes, **self.hyperparameters)
+            own = {"DeepLabV1": DeepLabV1, "DeepLabV2": DeepLabV2, "FCN": torchgeo.FCN}
+            network = own[name](bands, classes, **self.hyperparameters)
         return network.eval()
 
     def spec(self, weights: Path | str | None = None, bands: int = 3, classes: int = CLASSES) -> ModelSpec:
@@ -100,6 +101,7 @@ WIDE = [
     Family("torchvision.deeplabv3_resnet101"),
     Family("torchvision.deeplabv3_mobilenet_v3_large"),
     Family(LRASPP),
+    Family("torchgeo.FCN", {"num_filters": 8}),
     Family("geoseg.DeepLabV1"),
     Family("geoseg.DeepLabV1", {"backbone": "vgg11", "rate": 2, "width": 32}),
     Family("geoseg.DeepLabV2"),

@@ -79,6 +79,7 @@ def found_by_library(folder: Path) -> dict[str, Any]:
     ("kind", "name", "is_asked"),
     [
         ("torchgeo", "model.ckpt", True),
+        ("torchgeo_fcn", "model.ckpt", True),
         ("terratorch", "model.ckpt", True),
         ("geoai", "model.ckpt", False),
         ("geoai_pushed", "model", False),

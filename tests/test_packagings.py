@@ -26,6 +26,7 @@ from geoseg.errors import BandError, CatalogError, GeosegWarning, OutputError, W
 from geoseg.models.packagings import GAP, write_new_item
 from geoseg.models.packagings.gaps import Gaps
 from geoseg.models.spec import Band
+from geoseg.models.torchgeo import FCN
 from geoseg.raster.bands import FileBand, match_bands
 from tests.rasters import write_raster
 from tests.test_detr import save_detr
@@ -590,6 +591,7 @@ BUILT: dict[str, Callable[[Path], Path]] = {
     "weights of torchvision's FCN, DeepLab v3 and LR-ASPP": lambda folder: save_state(
         folder / "deeplab.pth", build_torchvision("lraspp_mobilenet_v3_large")
     ),
+    "weights of torchgeo's FCN": lambda folder: save_state(folder / "fcn.pth", FCN(3, 4)),
     "weights of another library": lambda folder: save_state(folder / "other.pth", torch.nn.Conv2d(3, 4, 3)),
     "Lightning checkpoint of torchgeo's SemanticSegmentationTask": lambda folder: save_lightning(
         folder / "torchgeo.ckpt", under("model.", build(), criterion__weight=torch.ones(4)), TORCHGEO

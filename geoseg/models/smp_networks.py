@@ -32,6 +32,9 @@ WEIGHT = 4
 TIMM = "tu-"
 """How names of encoders begin that timm builds; their tensors do not tell which of its thousand they are."""
 
+PATCHES = "model.patch_embed.proj.weight"
+"""The convolution of a vision transformer that sees the pixels."""
+
 ENCODERS = {
     "encoder.layer1.": "*res*",
     "encoder.layer0.": "se*",
@@ -47,12 +50,12 @@ ENCODERS = {
 }
 """Names of tensors, and patterns of the encoders that have such; without any, all are tried."""
 
-DECIDING = re.compile(r"decoder_\w+|psp_out_channels|encoder_depth|encoder_output_stride")
+DECIDING = re.compile(r"decoder_\w+|psp_out_channels|encoder_depth|encoder_output_stride|encoder_output_indices")
 """Arguments, beside the encoder's name, that decide what a network gives."""
 
 NOTHING: Mapping[str, Any] = {}
 
-TRACELESS = ("encoder_output_stride", "decoder_atrous_rates", "decoder_interpolation")
+TRACELESS = ("encoder_output_stride", "decoder_atrous_rates", "decoder_interpolation", "encoder_output_indices")
 """Arguments that change what a network gives and none of its tensors."""
 
 
@@ -169,6 +172,9 @@ def _has_stages(parameters: Mapping[str, Any], shapes: Shapes) -> bool:
 def _bands(encoder: str, shapes: Shapes) -> Iterator[int]:
     """How many bands an encoder takes to have these tensors; nothing where it has others."""
     own = {name.removeprefix(ENCODER): shape for name, shape in shapes.items() if name.startswith(ENCODER)}
+    if TRACES["DPT"].mark in shapes and PATCHES in own:
+        yield own[PATCHES][1]
+        return
     built = build_shapes(get_encoder, name=encoder, in_channels=3, weights=None) or {}
     if not own or not own.keys() <= built.keys():
         return
@@ -318,6 +324,21 @@ def _read_segformer(shapes: Shapes) -> Iterator[dict[str, Any]]:
     yield from _depths(decoder_segmentation_channels=_width(shapes))
 
 
+def _read_dpt(shapes: Shapes) -> Iterator[dict[str, Any]]:
+    """Without tensors of a readout nothing tells whether the class token is added or ignored."""
+    block, widths = "decoder.reassemble_blocks.{}.project_to_out_channel.weight", list[int]()
+    while (shape := shapes.get(block.format(len(widths)))) is not None:
+        widths.append(shape[0])
+    has_readout = any(name.startswith("decoder.projection_blocks.") for name in shapes)
+    for readout in ("cat",) if has_readout else ("ignore", "add"):
+        yield {
+            "encoder_depth": len(widths),
+            "decoder_readout": readout,
+            "decoder_intermediate_channels": tuple(widths),
+            "decoder_fusion_channels": shapes["decoder.reassemble_blocks.0.project_to_feature_dim.weight"][0],
+        }
+
+
 TRACES = {
     "Unet": _Trace("decoder.blocks.0.conv1.0.weight", _read_unet),
     "UnetPlusPlus": _Trace("decoder.blocks.x_0_0.conv1.0.weight", _read_unet_plus_plus),
@@ -329,6 +350,7 @@ TRACES = {
     "DeepLabV3": _Trace("decoder.aspp.convs.0.0.weight", _read_deeplab),
     "DeepLabV3Plus": _Trace("decoder.aspp.0.convs.0.0.weight", _read_deeplab),
     "UPerNet": _Trace("decoder.fpn_lateral_blocks.0.conv_norm_relu.0.weight", _read_upernet),
+    "DPT": _Trace("decoder.fusion_blocks.0.project.weight", _read_dpt),
     "Segformer": _Trace("decoder.mlp_stage.0.linear.weight", _read_segformer),
 }
 """Architectures of the library that are recognised."""

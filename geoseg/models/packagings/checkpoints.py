@@ -108,6 +108,7 @@ def _notes(checkpoint: Checkpoint) -> list[str]:
 def _find_network(path: Path, checkpoint: Checkpoint, hints: Hints) -> LibraryNetwork:
     """The only network that has the tensors of a file."""
     from geoseg.models.smp_networks import find_heads, find_networks, is_of_timm
+    from geoseg.models.torchgeo import find_fcn
     from geoseg.models.torchvision_networks import find_torchvision
 
     heads = find_heads(checkpoint.shapes)
@@ -119,7 +120,7 @@ def _find_network(path: Path, checkpoint: Checkpoint, hints: Hints) -> LibraryNe
     found = find_networks(checkpoint.shapes, hints.architecture, hints.encoder, hints.hyperparameters) if heads else []
     if heads and not found:  # words of another library
         found = find_networks(checkpoint.shapes, told=hints.hyperparameters)
-    found = found or find_torchvision(checkpoint.shapes)
+    found = found or find_torchvision(checkpoint.shapes) or find_fcn(checkpoint.shapes)
     if len(found) == 1:
         return found[0]
     if found:
