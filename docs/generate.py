@@ -178,6 +178,8 @@ COMMANDS: dict[str, tuple[type[Options] | None, Sequence[str]]] = {
     "polygonize": (Polygonizing, ("input", "output", "region")),
     "evaluate": (EvaluationOptions, ("region",)),
     "compare": (CompareOptions, ("region",)),
+    "areas": (AreaOptions, ("zones", "sample")),
+    "sample": (SampleOptions, ()),
     "preview": (None, ()),
     "models": (None, ()),
 }

@@ -153,6 +153,12 @@ def others() -> None:
     told["compare"] = processing.run(
         "geoseg:compare", {"FIRST": labels, "SECOND": labels, "OUTPUT": str(folder / "changes.gpkg")}
     )
+    told["areas"] = processing.run(
+        "geoseg:areas", {"INPUT": labels, "ZONES": zones, "UNIT": "km2", "OUTPUT": str(folder / "areas.csv")}
+    )
+    told["sample"] = processing.run(
+        "geoseg:sample", {"INPUT": labels, "SIZE": 40, "MINIMUM": 3, "OUTPUT": str(folder / "points.gpkg")}
+    )
     told["preview"] = processing.run("geoseg:preview", {"RUN": str(folder / "first"), "OUTPUT": str(folder / "p.jpg")})
     told["models"] = processing.run("geoseg:models", {})["TEXT"]
     told["plan"] = processing.run("geoseg:plan", {"INPUT": [scene], "MODEL": "sentinel2-land-cover"})["TEXT"]

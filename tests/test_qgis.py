@@ -17,6 +17,7 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pyogrio
 import pytest
 import rasterio
@@ -235,6 +236,10 @@ def test_other_algorithms_go_on_from_the_labels(told: dict[str, Any]) -> None:
     assert 0.8 < scores["scores"]["accuracy"] < 1  # of polygons from which small ones are gone
     assert pyogrio.list_layers(told["compare"]["OUTPUT"]).shape[0] > 0
     assert "100.00% unchanged" in told["compare"]["TEXT"]
+    table = pd.read_csv(told["areas"]["OUTPUT"])
+    assert set(table["zone"]) == {"1", "2", "map"}
+    assert table[table["zone"] == "2"]["area_km2"].sum() == pytest.approx(9, rel=0.02)
+    assert len(geopandas.read_file(told["sample"]["OUTPUT"])) >= 40
     assert Image.open(told["preview"]["OUTPUT"]).size[0] == 1800
     assert "sentinel2-land-cover: semantic-segmentation, 10 m" in told["models"]
     assert "tiles" in told["plan"]

@@ -380,6 +380,62 @@ class Compare(_Judged):
         return {"OUTPUT": output}
 
 
+class Areas(Algorithm):
+    """Measure the classes of a map."""
+
+    command, title = "areas", "Areas by class and zone"
+
+    def add_own(self) -> None:
+        """See `Algorithm`."""
+        self.addParameter(QgsProcessingParameterMapLayer("INPUT", "Classes", types=[QgsProcessing.TypeRaster]))
+        for name, label, kind in (
+            ("ZONES", "Zones", QgsProcessing.TypeVectorPolygon),
+            ("SAMPLE", "Points with the class that is there", QgsProcessing.TypeVectorPoint),
+        ):
+            self.addParameter(QgsProcessingParameterMapLayer(name, label, optional=True, types=[kind]))
+        self.addParameter(QgsProcessingParameterFileDestination("OUTPUT", "Table", "CSV (*.csv)"))
+        self.addOutput(QgsProcessingOutputString("TEXT", "Areas"))
+
+    def words(self, parameters: Parameters, context: QgsProcessingContext) -> list[str]:
+        """See `Algorithm`."""
+        words = [layers.source_of(self.parameterAsLayer(parameters, "INPUT", context))]
+        for name in ("ZONES", "SAMPLE"):
+            layer = self.parameterAsLayer(parameters, name, context)
+            words += [] if layer is None else [f"--{name.lower()}", layers.source_of(layer)]
+        return [*words, "--csv", self.parameterAsFileOutput(parameters, "OUTPUT", context)]
+
+    def results(self, files: list[str], parameters: Parameters, context: QgsProcessingContext) -> Parameters:
+        """See `Algorithm`."""
+        del files
+        return {"OUTPUT": self.parameterAsFileOutput(parameters, "OUTPUT", context)}
+
+
+class Sample(Algorithm):
+    """Draw points of a map."""
+
+    command, title = "sample", "Sample of points for areas and accuracy"
+
+    def add_own(self) -> None:
+        """See `Algorithm`."""
+        self.addParameter(QgsProcessingParameterMapLayer("INPUT", "Classes", types=[QgsProcessing.TypeRaster]))
+        formats = "GeoPackage (*.gpkg);;GeoJSON (*.geojson)"
+        self.addParameter(QgsProcessingParameterFileDestination("OUTPUT", "Points", formats))
+        self.addParameter(QgsProcessingParameterBoolean("LOAD", "Add the points to the project", True))
+
+    def words(self, parameters: Parameters, context: QgsProcessingContext) -> list[str]:
+        """See `Algorithm`."""
+        layer = self.parameterAsLayer(parameters, "INPUT", context)
+        return [layers.source_of(layer), self.parameterAsFileOutput(parameters, "OUTPUT", context)]
+
+    def results(self, files: list[str], parameters: Parameters, context: QgsProcessingContext) -> Parameters:
+        """See `Algorithm`."""
+        del files
+        output = self.parameterAsFileOutput(parameters, "OUTPUT", context)
+        if self.parameterAsBool(parameters, "LOAD", context):
+            layers.load([output], Path(output).stem, "", context)
+        return {"OUTPUT": output}
+
+
 class Preview(Algorithm):
     """Draw a run."""
 
@@ -423,5 +479,5 @@ class Models(Algorithm):
         return {}
 
 
-ALGORITHMS = (Run, Plan, Polygonize, Evaluate, Compare, Preview, Models)
+ALGORITHMS = (Run, Plan, Polygonize, Evaluate, Compare, Areas, Sample, Preview, Models)
 """The algorithms; a new one is a row, and a row of `docs.generate.COMMANDS`."""
