@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import InputTypeError, OutputError, WorkflowError
+from geoseg.errors import ExistingOutputError, InputTypeError, OutputError, WorkflowError
 
 UNFINISHED = ".tmp"
 """In the name of every file and folder that is being written, and of no other."""
@@ -261,6 +261,19 @@ def sweep(folder: Path) -> None:
         for path in folder.iterdir():
             if _OWNER.search(path.name):
                 remove(path)
+
+
+def refuse_read(path: Path, *read: object) -> None:
+    """Refuse to write to a file that is read; what is no path of a file is none.
+
+    Raises
+    ------
+    ExistingOutputError
+        It is one of them.
+    """
+    files = (Path(item) for item in read if isinstance(item, str | os.PathLike))
+    if any(file.is_file() and file.resolve() == path.resolve() for file in files):
+        raise ExistingOutputError(f"{path} is read and would be replaced; choose another output")
 
 
 def remove(path: Path) -> None:

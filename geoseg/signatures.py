@@ -241,7 +241,7 @@ class PolygonizeArguments(WorkerArguments, OutlineArguments, total=False):
     crs: str | int | None
     """CRS of rasters that declare none, such as EPSG:32618; local keeps pixel coordinates."""
 
-    nodata: int | Literal["none"] | None
+    nodata: float | Literal["none"] | None
     """Label of pixels without data, in place of the declared one; none: every label is a class (default: as
     declared)."""
 

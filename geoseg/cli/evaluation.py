@@ -16,7 +16,7 @@ from rich.text import Text
 
 from geoseg.cli.command import Command, argument, given
 from geoseg.cli.console import console, errors, say
-from geoseg.files import local_path
+from geoseg.files import local_path, refuse_read
 
 if TYPE_CHECKING:
     from geoseg.evaluation.report import Cell, Table
@@ -31,7 +31,7 @@ def evaluate(prediction: str, truth: str, json: str | None, confusion: str | Non
     """Evaluate a prediction against ground truth: semantic, instance, panoptic or polygon metrics."""
     from geoseg import evaluation
 
-    _check_paths(json=json, confusion=confusion)
+    _check_paths(prediction, truth, json=json, confusion=confusion)
     with _counted() as progress:
         result = evaluation.evaluate(prediction, truth, progress=progress, **given(settings))
     say(f"{result.task}: {prediction} against {truth}")
@@ -62,7 +62,7 @@ def compare(
     from geoseg import comparison
     from geoseg.monitor import Monitor
 
-    _check_paths(json=json, matrix=matrix, picture=picture)
+    _check_paths(first, second, json=json, matrix=matrix, picture=picture)
     path = None if output is None else comparison.check_output(output)
     with _counted() as progress:
         result = comparison.compare(first, second, counting=progress, **given(settings))
@@ -89,7 +89,7 @@ def areas(given_map: str, csv: str | None, json: str | None, **settings: Any) ->
     """Measure the classes of a map, by zone, and estimate their areas by a sample of points."""
     from geoseg import area_estimation
 
-    _check_paths(csv=csv, json=json)
+    _check_paths(given_map, settings.get("zones"), settings.get("sample"), csv=csv, json=json)
     with _counted() as progress:
         result = area_estimation.areas(given_map, progress=progress, **given(settings))
     _print(result.tables(), result.notes)
@@ -113,11 +113,11 @@ def sample(given_map: str, points: str, **settings: Any) -> None:
     say(f"{path}: {len(drawn)} points; write the class that is there into the column reference")
 
 
-def _check_paths(**paths: str | None) -> None:
-    """Refuse addresses before anything is counted."""
+def _check_paths(*read: str | None, **paths: str | None) -> None:
+    """Refuse addresses, and files that are read, before anything is counted."""
     for option, path in paths.items():
         if path is not None:
-            local_path(path, option)
+            refuse_read(local_path(path, option), *read)
 
 
 @contextmanager

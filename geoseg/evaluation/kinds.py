@@ -70,9 +70,10 @@ def look_at(raster: Raster) -> Look:
 
 def _kind(values: set[int], places: int, is_byte: bool) -> tuple[Literal["classes", "objects"] | None, bool]:
     """What values are that lie in so many places, and whether that is sure."""
-    if len(values) > MOST or max(values, default=0) >= LARGEST:
-        return "objects", True
-    if values and places >= SCATTERED * len(values):
+    is_scattered = bool(values) and places >= SCATTERED * len(values)
+    if len(values) > MOST or max(values, default=0) >= LARGEST:  # objects, or codes such as those of crops in Europe
+        return (None, False) if is_scattered else ("objects", True)
+    if is_scattered:
         return "classes", True
     if is_byte or places > WHOLE * len(values):
         return None, False

@@ -107,9 +107,10 @@ class Naming:
         values = values if mask is None else np.where(mask, values, 0)
         lowest, highest = int(values.min(initial=0)), int(values.max(initial=0))
         if lowest < 0 or highest >= _VALUES:
+            value = lowest if lowest < 0 else highest
+            remedy = f"leave it out with --ignore {value}" if lowest < 0 else "give codes of classes smaller numbers"
             raise EvaluationError(
-                f"the value {lowest if lowest < 0 else highest} is not a class (0 to 65,535); "
-                "evaluate object ids with the task 'instance'"
+                f"the value {value} is not a class (0 to 65,535); {remedy}, or evaluate object ids with --task instance"
             )
         table = self._tables[side]
         found = table[values]

@@ -18,7 +18,7 @@ from geoseg.errors import CatalogError, WorkflowError
 from geoseg.imagery.describing import PROJECTION, Place, describe
 from geoseg.imagery.searching import read_moment
 from geoseg.models.stac import read_json, write_collection, write_item, write_json
-from geoseg.raster import ground_resolution
+from geoseg.raster import ground_resolution, unsigned
 from geoseg.raster.bands import band_of_name, common_name
 from geoseg.raster.handles import dataset
 from geoseg.raster.header import Header, read_header
@@ -108,7 +108,7 @@ def add_imagery(
     _check_bands(scenes)
     described = {scene: _describe(files, taken) for scene, files in scenes.items()}
     shutil.rmtree(target, ignore_errors=True)
-    collection = write_collection(target / COLLECTION, label, f"Imagery of {given}.")
+    collection = write_collection(target / COLLECTION, label, unsigned(f"Imagery of {given}."))
     for scene, (place, properties, assets) in described.items():
         write_item(
             target / scene / f"{scene}.json", scene, place.bbox or (), properties,
@@ -156,7 +156,7 @@ def _asset(file: _File) -> dict[str, Any]:
     header, path = file.header, Path(file.header.path)
     place = {} if header.geobox.crs is None else describe(header.geobox).properties
     return {
-        "href": header.path,
+        "href": unsigned(header.path),
         "type": _MEDIA.get(path.suffix.lower(), "application/octet-stream"),
         "roles": ["data"],
         "bands": _bands(file),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
+from geoseg.errors import ModelError
 from geoseg.models.refinement import Refinement
 from geoseg.models.tta import TestTimeAugmentation
 from geoseg.models.watershed import Watershed
@@ -262,6 +263,15 @@ class ModelSpec:
     trust_model: bool = field(default=False, compare=False)
     weights_bytes: int | None = field(default=None, compare=False)
     mask: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        values: list[Any] = [item.value for item in self.classes]
+        are_labels = all(isinstance(value, SupportsIndex) and 0 <= int(value) < NODATA for value in values)
+        if not are_labels or len(set(values)) < len(values):
+            raise ModelError(
+                f"the classes of model '{self.name}' have the values {', '.join(map(str, values))}; each must be "
+                f"another whole number, 0 to {NODATA - 1} ({NODATA} is nodata)"
+            )
 
     def __repr__(self) -> str:
         return f"ModelSpec({'; '.join(text for _, text in self._facts[:4])})"

@@ -316,7 +316,7 @@ class Polygonizing(WorkerOptions, OutlineOptions):
     crs: str | int | None = None
     """CRS of rasters that declare none, such as EPSG:32618; local keeps pixel coordinates."""
 
-    nodata: int | Literal["none"] | None = None
+    nodata: FiniteFloat | Literal["none"] | None = None
     """Label of pixels without data, in place of the declared one; none: every label is a class (default: as
     declared)."""
 

@@ -103,7 +103,8 @@ def read_labels(raster: Raster, window: Window, name: str | None = None) -> tupl
     if large.any():
         raise RasterError(
             f"{called} holds {values[large][0]:.0f} as {values.dtype}, in which numbers from 2^53 on are rounded, so "
-            "several may have become one; give integers, and of several files those of one type"
+            "several may have become one; give integers, and of several files those of one type, or the number as "
+            "--nodata if it stands for none"
         )
     return values.astype(np.int64), mask
 

@@ -17,7 +17,7 @@ from geoseg.vector.regions import (
 )
 from geoseg.vector.styles import StyledClass
 from geoseg.vector.tables import GEOJSON, TableLike
-from geoseg.vector.writing import COLUMNS, FORMATS, check_format, write_features
+from geoseg.vector.writing import COLUMNS, FORMATS, check_format, check_place, write_features
 
 __all__ = [
     "COLUMNS",
@@ -29,6 +29,7 @@ __all__ = [
     "TableLike",
     "check_format",
     "check_layer",
+    "check_place",
     "clip_features",
     "drop_layer",
     "every_reading",

@@ -6,8 +6,9 @@ their endings and leaves each to a module; it does not know what the columns mea
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pyogrio
 from pyproj import CRS
 
-from geoseg.errors import CrsError, FormatError, GeosegError, OutputError, VectorError
+from geoseg.errors import CrsError, FormatError, GeosegError, LayerError, OutputError, VectorError
 from geoseg.files import move_into_place, refuse_folder, working_folder
 from geoseg.vector import styles
 from geoseg.vector.earth import EARTHLY, earth_transformer
 from geoseg.vector.gdal import write_geojson, write_layer, write_shapefile
-from geoseg.vector.geopackage import check_layer, holds_something, put_layer
+from geoseg.vector.geopackage import OWN, check_layer, holds_something, put_layer
 from geoseg.vector.geoparquet import write_geoparquet
 from geoseg.vector.pmtiles import write_pmtiles
 from geoseg.vector.stream import FeatureStream
@@ -113,6 +115,49 @@ COLUMNS: Mapping[str, str] = {
     "confidence": "float64",
 }
 """Columns of a layer of polygons and their NumPy types."""
+
+
+_HEAD = 2**16
+"""Bytes of GeoJSON that are looked at."""
+
+_KNOWN = frozenset({"class", "name", "area_m2"})
+"""Columns by which polygons that geoseg wrote are known in a format whose files have one layer."""
+
+
+def check_place(path: Path, layer: str, columns: Collection[str] = OWN) -> None:
+    """Refuse to replace polygons that geoseg did not write, and files that hold something else.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it need not be there.
+    layer : str
+        In formats with several.
+    columns : collection of str
+        What will be written.
+
+    Raises
+    ------
+    LayerError
+        Such a file, or such a layer, is there.
+    """
+    if path.suffix.lower() == ".gpkg":
+        check_layer(path, layer, columns)
+    elif path.is_file() and not _columns_of(path) >= _KNOWN:
+        raise LayerError(f"'{path}' is there and geoseg did not write it; choose another name for the file")
+
+
+def _columns_of(path: Path) -> set[str]:
+    """Columns of a file of polygons; none of what is no such file."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            return set(pq.read_schema(path).names)
+        if path.suffix.lower() == ".geojson":  # GDAL reads all of it first
+            with path.open("rb") as file:
+                return {name.decode() for name in re.findall(rb'"(\w+)"\s*:', file.read(_HEAD))}
+        return set(pyogrio.read_info(path)["fields"])
+    except (OSError, pa.ArrowInvalid, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError):
+        return set()
 
 
 def check_format(path: Path, crs: Any = None) -> Format:

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import sqlite3
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pyogrio
+import pyogrio.raw
+import rasterio
+from rasterio.errors import RasterioError
 
+from geoseg.errors import ExistingOutputError, OutputError
 from geoseg.export import PRODUCTS
-from geoseg.files import refuse_file, refuse_folder, remove, write_json
+from geoseg.files import refuse_file, refuse_folder, refuse_read, remove, write_json
 from geoseg.options import RECORD, RUN_FILE, Workflow
 from geoseg.planning import Plan
 from geoseg.raster import file_digest
@@ -33,7 +41,10 @@ from geoseg.workflow.settings import output_file
 LABELS, INSTANCES, REPORT, PERFORMANCE = "labels.tif", "instances.tif", "report.html", "performance.html"
 
 _ENTRY = {"decided", "files", "layer"}
-"""What is recorded of a result."""
+"""What is recorded of a result; besides ``begun``, while it is being written, and ``changed``, of a GeoPackage."""
+
+_UNTOUCHED = ".aux.xml", ".qix", ".cpg", ".sbn", ".sbx"
+"""Endings of files that other programs write where a result is only looked at."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +133,32 @@ class Outputs:
         entries = self._read()
         for path in (path for path in written if path.exists()):
             decided = self._deciding.get(path, self.pages[self.folder.path / ITEM])
-            entries[_key(self.folder, path)] = {"decided": decided, "files": _files_of(path), "layer": self.layer}
-        others = [key for key in entries if entries[key]["decided"] not in self.current]
+            entries[_key(self.folder, path)] = {
+                "decided": decided, "files": _files_of(path), "layer": self.layer, "changed": _changed(path, self.layer)
+            }  # fmt: skip
+        others = [key for key, entry in entries.items() if not (entry["decided"] in self.current or "begun" in entry)]
         for key in others:
             _remove(self.folder, key, entries.pop(key)["files"])
+        write_json(self._path, entries)
+
+    def begin(self, paths: Iterable[Path], *, may_replace: bool) -> None:
+        """Record results that are about to be written, so that after a kill what lies there is known as the run's.
+
+        Raises
+        ------
+        ExistingOutputError
+            One of them has been changed since it was recorded, and ``may_replace`` is not given.
+        """
+        entries = self._read()
+        for path in paths:
+            key = _key(self.folder, path)
+            is_known = key in entries and "begun" not in entries[key] and path not in self.pages
+            if is_known and not may_replace and _is_edited(path, entries[key]):
+                raise ExistingOutputError(
+                    f"{path} has been changed since this run wrote it; rename it to keep the changes, or delete it, "
+                    "and run the same command again."
+                )
+            entries[key] = {"decided": "", "files": {}, "layer": self.layer, **entries.get(key, {}), "begun": True}
         write_json(self._path, entries)
 
     @property
@@ -133,12 +166,17 @@ class Outputs:
         return self.folder.state / "outputs.json"
 
     def _read(self) -> dict[str, Any]:
+        return self.recorded(self.folder)
+
+    @staticmethod
+    def recorded(folder: RunFolder) -> dict[str, Any]:
+        """What is recorded of the results in a folder, by their places there."""
         try:
-            entries = json.loads(self._path.read_text())
+            entries = json.loads((folder.state / "outputs.json").read_text())
         except (OSError, ValueError):  # without a record every result is written again
             return {}
         items = entries.items() if isinstance(entries, dict) else ()
-        return {key: entry for key, entry in items if isinstance(entry, dict) and entry.keys() == _ENTRY}
+        return {key: entry for key, entry in items if isinstance(entry, dict) and entry.keys() >= _ENTRY}
 
     def _is_current(self, path: Path, decided: str) -> bool:
         entry = self._read().get(_key(self.folder, path))
@@ -161,17 +199,47 @@ def check_places(wanted: Workflow, made: Plan) -> None:
         GeoPackage is another program's.
     VectorError
         A polygon file has an ending of no format, or one that cannot hold the imagery's CRS.
+    ExistingOutputError
+        A result would replace what the run reads, or a file that no run has written there.
     """
     folder = Path(wanted.output)
     refuse_file(folder)
     for name in wanted.features:
         check_format(Path(name), made.raster.crs)
         check_layer(folder / name, wanted.layer)
+        if Path(name).is_absolute() and not Path(name).parent.is_dir():
+            raise OutputError(f"the folder {Path(name).parent} does not exist; create it, or choose another place")
+    results = [folder / name for name in (*raster_files(wanted, made), ITEM, *([REPORT] if wanted.report else []))]
+    _refuse_foreign(RunFolder(folder), [*results, *feature_files(folder, wanted.features)], wanted, made)
     rasters = (folder / name for name in raster_files(wanted, made) if not name.endswith(".zarr"))
     pages = [ITEM, RUN_FILE, RECORD, *([REPORT] if wanted.report else [])]
     if wanted.performance_report:
         pages.append(PERFORMANCE)
     refuse_folders(*rasters, *feature_files(folder, wanted.features), *(folder / name for name in pages))
+
+
+def _refuse_foreign(folder: RunFolder, results: Sequence[Path], wanted: Workflow, made: Plan) -> None:
+    """Refuse to replace what the run reads, ever, and files that no run has written here, unless that is asked for."""
+    read, own = list(_read_by(wanted, made)), [folder.run_file, folder.path / RECORD]
+    for path in (*results, *(() if folder.state.is_dir() else own)):
+        refuse_read(path, *read)
+    if wanted.overwrite:
+        return
+    recorded = Outputs.recorded(folder)
+    for path in (*results, *(() if folder.state.is_dir() else own)):
+        if path.is_file() and path.suffix.lower() != ".gpkg" and _key(folder, path) not in recorded:
+            raise ExistingOutputError(
+                f"{path} is there and is no result of a run in {folder.path}; choose another output, or give "
+                "--overwrite to replace it."
+            )
+
+
+def _read_by(wanted: Workflow, made: Plan) -> Iterator[str]:
+    """Local files that a run reads, and texts that are none."""
+    inputs = wanted.input if isinstance(wanted.input, list) else [wanted.input]
+    yield from (text for text in (*inputs, wanted.region, wanted.prompts, wanted.weights) if isinstance(text, str))
+    yield from (text for text in (wanted.model, wanted.things) if isinstance(text, str))
+    yield from (source.path for source in made.raster.sources if source.is_file)
 
 
 def refuse_folders(*results: Path) -> None:
@@ -203,6 +271,47 @@ def _places_of(path: Path) -> tuple[Path, ...]:
     endings = FORMATS[path.suffix.lower()].companions if path.suffix.lower() in FORMATS else ()
     companions = (path.with_name(path.stem + ending) for ending in endings)
     return path, path.with_name(f"{path.name}.aux.xml"), *companions
+
+
+def _is_edited(path: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether somebody has changed a result: what is gone or damaged is not, nor what was only looked at."""
+    if path.suffix.lower() == ".gpkg":
+        return path.exists() and _changed(path, entry["layer"]) not in (None, entry.get("changed"))
+    kept = {name: digest for name, digest in entry["files"].items() if not name.endswith(_UNTOUCHED)}
+    files = [path.with_name(name) for name in kept]
+    return any(file.is_file() and _content(file) != kept[file.name] for file in files) and _is_whole(path)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether all of a raster or a polygon file can be read."""
+    try:
+        if path.suffix == ".tif":
+            with rasterio.open(path) as source:
+                for _, window in source.block_windows(1):
+                    source.read(window=window)
+        elif path.suffix.lower() == ".parquet":
+            with closing(pq.ParquetFile(path)) as file:
+                deque(file.iter_batches(), maxlen=0)
+        else:
+            with pyogrio.raw.open_arrow(path, use_pyarrow=True) as (_, reader):
+                deque(reader, maxlen=0)
+    except (OSError, RasterioError, pa.ArrowInvalid, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError):
+        return False
+    return True
+
+
+def _changed(path: Path, layer: str) -> str | None:
+    """When the layer of a GeoPackage was changed, as it says itself; None of others, and where there is none."""
+    if path.suffix.lower() != ".gpkg":
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            found = connection.execute(
+                "SELECT last_change FROM gpkg_contents WHERE table_name = ? COLLATE NOCASE", (layer,)
+            ).fetchone()
+    except sqlite3.Error:  # no GeoPackage any more: whatever is there, it is written anew
+        return None
+    return None if found is None else str(found[0])
 
 
 def _content(path: Path) -> str:

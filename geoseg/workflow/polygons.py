@@ -35,7 +35,7 @@ from geoseg.engine import (
     warn_here,
 )
 from geoseg.errors import BlockError, DamagedError, OutputError, WorkflowError
-from geoseg.files import local_path
+from geoseg.files import local_path, refuse_read
 from geoseg.held import value_of
 from geoseg.monitor.watching import Progress, shown
 from geoseg.options import Polygonizing, WorkerOptions, read_options
@@ -48,7 +48,7 @@ from geoseg.raster.options import configured
 from geoseg.signatures import PolygonizeArguments
 from geoseg.stages import totals
 from geoseg.store import RunFolder
-from geoseg.vector import StyledClass, check_format, check_layer
+from geoseg.vector import StyledClass, check_format, check_place
 from geoseg.workflow.layout import layout_of_labels
 from geoseg.workflow.outlines import check_regularized, fingerprint_of, shaping_of, smallest, tolerance_of, values_of
 from geoseg.workflow.outputs import refuse_folders
@@ -155,10 +155,11 @@ def polygonize(
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
     refuse_folders(path)
+    refuse_read(path, wanted.region)
     given, calibration = value_of(wanted.input, "input"), Calibration(nodata=wanted.nodata)
     raster = open_raster(given, resampling="nearest", crs=wanted.crs, calibration=calibration)
     check_format(path, raster.crs)
-    check_layer(path, wanted.layer)
+    check_place(path, wanted.layer)
     check_labels(raster, f"'{named(given)}'")
     folder = RunFolder(path.with_name(f".{path.name}.geoseg"))
     arrays = sendable(raster, folder.path / "arrays")

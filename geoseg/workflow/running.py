@@ -121,6 +121,7 @@ def run(
             return work.unchanged(time.perf_counter() - started)
         if is_own and not is_begun:
             made.check_memory()
+        work.outputs.begin(work.missing, may_replace=wanted.overwrite)
         manifest.write("running")
         write_workflow(wanted, folder.path / RECORD, **_resolved(made))
         result, work, manifest = _mended(work, wanted, manifest, callback, client, resumed)
