@@ -7,7 +7,7 @@ It knows nothing of how blocks came to be. Each kind of raster is a row of `PROD
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from geoseg.files import write_file
 from geoseg.grid import Window
 from geoseg.models.background import probable_classes
-from geoseg.models.spec import ClassSpec
+from geoseg.models.spec import ClassSpec, class_attributes
 from geoseg.planning import Plan
 from geoseg.probabilities import LEVELS, NO_INTEGER, NODATA, SCALE
 from geoseg.raster import write_cog
@@ -110,7 +110,8 @@ def write_raster(plan: Plan, folder: RunFolder, path: Path) -> None:
         return window, product.read(folder.blocks, *window.slices())
 
     if path.suffix == ".zarr":
-        write_zarr(*place, windows=map(read, shards_of(raster.shape)), **options)
+        said = class_attributes(replace(plan.spec, classes=plan.classes)) if path.stem == "labels" else {}
+        write_zarr(*place, windows=map(read, shards_of(raster.shape)), attributes=said, **options)
         return
     windows = map(read, _stripes(plan, product.bytes_per_pixel(plan)))
     if path.stem == "labels":

@@ -232,7 +232,7 @@ def test_a_store_replaces_its_former_self_and_nothing_of_somebody(tmp_path: Path
     assert path.read_text() == "mine"
 
 
-@pytest.mark.parametrize("outputs", [["confidense"], ["confidence.png"], ["labels.zarr"]])
+@pytest.mark.parametrize("outputs", [["confidense"], ["confidence.png"], ["labels.png"]])
 def test_a_raster_that_no_run_writes_is_refused(scene: Path, box: Path, outputs: list[str], tmp_path: Path) -> None:
     with pytest.raises(WorkflowError, match=f"outputs has '{outputs[0]}'"):
         geoseg.plan(settings(scene, box, tmp_path, outputs=outputs))
@@ -407,3 +407,31 @@ def test_a_setting_decides_predictions_only_where_it_comes_before_labels(
         for more in ({}, {key: SETTINGS[stage][key]})
     )
     assert (before != now) == (stage == "predict")
+
+
+def test_labels_in_a_zarr_store_are_those_of_the_geotiff_for_xarray_and_for_polygonize(
+    client: Client, scene: Path, box: Path, tmp_path: Path
+) -> None:
+    result = geoseg.run(settings(scene, box, tmp_path / "out", outputs=["labels.zarr"]), client=client)
+    store = tmp_path / "out" / "labels.zarr"
+    with rasterio.open(result.labels_path) as file:
+        expected = file.read(1)
+    stored = xr.open_zarr(store, mask_and_scale=False, decode_coords="all")["labels"]
+    assert (stored.dtype, stored.attrs["_FillValue"]) == (np.uint8, 255)
+    np.testing.assert_array_equal(stored, expected)
+    assert stored.odc.geobox == result.labels.odc.geobox
+    decoded = xr.open_zarr(store)["labels"]
+    np.testing.assert_array_equal(decoded.isnull(), expected == 255)
+    assert decoded.attrs["flag_meanings"].split() == [item.name for item in result.plan.classes]
+    assert decoded.attrs["flag_colors"] == [item.color for item in result.plan.classes]
+    tables = [
+        geoseg.polygonize(path, output=str(tmp_path / f"{number}.gpkg"))
+        and pyogrio.read_dataframe(tmp_path / f"{number}.gpkg")
+        for number, path in enumerate((str(store), str(result.labels_path)))
+    ]
+    assert tables[0].to_wkb().equals(tables[1].to_wkb())
+    item = json.loads((tmp_path / "out" / "item.json").read_text())["assets"]["labels.zarr"]
+    assert [entry["title"] for entry in item["bands"][0]["classification:classes"]] == [
+        entry.name for entry in result.plan.classes
+    ]
+    assert geoseg.resume(result.output, client=client).is_unchanged

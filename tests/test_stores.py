@@ -122,6 +122,34 @@ def test_of_several_scales_the_finest_is_read(tmp_path: Path) -> None:
     assert_same(str(store), geotiff(tmp_path / "a.tif"))
 
 
+@pytest.mark.parametrize("is_array", [False, True])
+def test_a_scale_may_say_its_place_where_all_are_listed(is_array: bool, tmp_path: Path) -> None:
+    store = tmp_path / "a.zarr"
+    group = zarr.create_group(store, zarr_format=3)
+    for level in (0, 1):
+        step = 2**level
+        home = group if is_array else group.create_group(f"{level}")
+        names = {f"level{level}": PIXELS[0]} if is_array else dict(zip(NAMES, PIXELS, strict=True))
+        for name, band in names.items():
+            data = np.ascontiguousarray(band[::step, ::step])
+            home.create_array(name, data=data, chunks=(64, 64), fill_value=NODATA, dimension_names=["y", "x"])
+    layout = [
+        {
+            "asset": f"level{level}" if is_array else f"{level}",
+            "spatial:transform": list(TEN_METRES @ Affine.scale(2**level))[:6],
+        }
+        for level in (0, 1)
+    ]
+    group.attrs.update({"proj:code": "EPSG:32618", "multiscales": {"layout": layout}})
+    expected = geotiff(tmp_path / "a.tif")
+    if is_array:
+        one, other = open_imagery(str(store), bands=["level0"]), open_imagery(str(expected), bands=["red"])
+        assert one.geobox == other.geobox
+        np.testing.assert_array_equal(one.read(Window(0, 0, *SHAPE))[0], other.read(Window(0, 0, *SHAPE))[0])
+    else:
+        assert_same(str(store), expected)
+
+
 def test_scale_and_offset_of_a_store_are_its_units(tmp_path: Path) -> None:
     made = dataset()
     for name in NAMES:

@@ -249,8 +249,8 @@ class OutputOptions(Options):
     .pmtiles."""
 
     outputs: Names = Field(default=[])
-    """Rasters to write besides labels: confidence (of the assigned label) and probabilities (one band per class), as
-    GeoTIFF, or as Zarr store with the extension .zarr, such as confidence,probabilities.zarr."""
+    """Rasters to write besides labels.tif: confidence (of the assigned label) and probabilities (one band per class),
+    as GeoTIFF, or as Zarr store with the extension .zarr, such as confidence,probabilities.zarr; and labels.zarr."""
 
     legend: Legend | None = None
     """Names and colours of classes in the results, by the model's name or value, such as built=#c4281b,trees=Forest. In

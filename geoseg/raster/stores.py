@@ -5,7 +5,8 @@ So variables of a store are arrays of xarray, which are read chunk by chunk and 
 `geoseg.raster.array_grids` knows it; what the GeoZarr conventions ``proj:`` and ``spatial:`` say is brought into that
 form here. Of a netCDF file GDAL reads each variable; here they are found.
 
-Sources: CF conventions 1.11, section 5.6; Zarr conventions ``proj`` (1.0), ``spatial`` (1.0) and ``multiscales`` (1.0).
+Sources: CF conventions 1.11, section 5.6; the conventions geo-proj, spatial and multiscales of
+https://github.com/zarr-conventions.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +36,7 @@ _NETCDF = ".nc", ".nc4", ".cdf"
 _MAPPING = "spatial_ref"
 _NODATA = "_FillValue", "missing_value"
 _CODES = "proj:code", "proj:wkt2", "proj:projjson", "proj:epsg"
+_CONVENTIONS = "proj:", "spatial:"
 _TRANSFORMS = "spatial:transform", "proj:transform"
 
 
@@ -45,8 +48,15 @@ def is_store(given: str) -> bool:
     return path.is_dir() and any((path / name).is_file() for name in _METADATA)
 
 
-def open_store(given: str) -> xr.Dataset | xr.DataArray:
+def open_store(given: str, said: Mapping[str, Any] = MappingProxyType({})) -> xr.Dataset | xr.DataArray:
     """The imagery of a store: all variables of a group that have pixels, the finest of several scales, or one array.
+
+    Parameters
+    ----------
+    given : str
+        Path or address of the store, or of a group or an array in it.
+    said : mapping
+        What the group says that it is one of the scales of.
 
     Raises
     ------
@@ -57,10 +67,11 @@ def open_store(given: str) -> xr.Dataset | xr.DataArray:
     node = _open_node(address, given)
     if hasattr(node, "shape"):
         home, _, name = address.rpartition("/")
-        return _dataset(_open_node(home, given), home, given)[name]
+        return _dataset(_open_node(home, given), home, given, said, only=name)[name]
     if finest := _finest(node.attrs.get("multiscales")):
-        return open_store(f"{address}/{finest}")
-    dataset = _dataset(node, address, given)
+        place = {key: value for key, value in {**node.attrs, **finest}.items() if key.startswith(_CONVENTIONS)}
+        return open_store(f"{address}/{finest.get('asset') or finest.get('path')}", place)
+    dataset = _dataset(node, address, given, said)
     if not any(item.ndim >= 2 for item in dataset.data_vars.values()):
         groups = sorted(name for name, _ in node.groups())
         raise RasterError(
@@ -105,23 +116,25 @@ def _open_node(address: str, given: str) -> Any:
         raise RasterError(f"'{given}' is no Zarr store that can be opened ({text}); correct its address.") from error
 
 
-def _finest(scales: Any) -> str:
-    """The group of the finest of several scales, which all conventions name first; empty where there are none."""
+def _finest(scales: Any) -> Mapping[str, Any]:
+    """The finest of several scales, which all conventions name first; empty where there are none."""
     first = scales[0] if isinstance(scales, list) and scales else scales
     for key in ("layout", "datasets"):
         levels = first.get(key) if isinstance(first, Mapping) else None
         if isinstance(levels, list) and levels and isinstance(levels[0], Mapping):
-            return str(levels[0].get("asset") or levels[0].get("path") or "")
-    return ""
+            return levels[0] if levels[0].get("asset") or levels[0].get("path") else {}
+    return {}
 
 
-def _dataset(group: Any, address: str, given: str) -> xr.Dataset:
-    """Variables of a group with rows and columns, as stored, that know their place and nodata."""
+def _dataset(group: Any, address: str, given: str, said: Mapping[str, Any], only: str | None = None) -> xr.Dataset:
+    """Variables of a group with rows and columns, as stored, that know their place and nodata; of them all or one."""
     import xarray as xr
 
+    others = [name for name, item in group.arrays() if only and name != only and item.ndim > 1]
     dataset = xr.open_dataset(
         address, engine="zarr", chunks=None, cache=False, mask_and_scale=False, decode_times=False, decode_coords="all",
         use_zarr_fill_value_as_mask=False, consolidated=group.metadata.consolidated_metadata is not None,
+        drop_variables=others,
     )  # fmt: skip
     dataset = dataset.set_coords([name for name, item in dataset.data_vars.items() if not item.ndim])
     for name in [name for name, item in dataset.data_vars.items() if item.ndim >= 2]:
@@ -130,7 +143,7 @@ def _dataset(group: Any, address: str, given: str) -> xr.Dataset:
         if not any(key in item.attrs for key in _NODATA) and fill is not None and fill != 0:
             item = item.assign_attrs(_FillValue=np.asarray(fill).item())
         item.encoding["source"] = given
-        dataset[name] = _placed(item, {**dataset.attrs, **item.attrs}, f"{given}/{name}")
+        dataset[name] = _placed(item, {**said, **dataset.attrs, **item.attrs}, f"{given}/{name}")
     return dataset[sorted(map(str, dataset.data_vars))]  # a folder lists them in any order
 
 

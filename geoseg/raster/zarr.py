@@ -6,8 +6,9 @@ writes whole shards. Format 3 of Zarr; coordinates and grid mapping by the CF co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ def write_zarr(
     nodata: int,
     bands: Sequence[str] = (),
     scale: float = 1.0,
+    attributes: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
     """Write a Zarr store, which appears under its name when it is complete.
 
@@ -69,6 +71,8 @@ def write_zarr(
         Names along the dimension ``class``; without any there is none.
     scale : float
         What a number x means: ``scale * x``.
+    attributes : mapping
+        More of the variable, such as names of classes.
 
     Raises
     ------
@@ -82,6 +86,7 @@ def write_zarr(
             group = zarr.open_group(str(folder / "store"), mode="w", zarr_format=3)
             _describe(group, shape, transform, crs, bands)
             depth = (len(bands),) if bands else ()
+            meaning = {} if scale == 1.0 else {"scale_factor": scale}
             array = group.create_array(
                 description,
                 shape=(*depth, *shape),
@@ -91,7 +96,7 @@ def write_zarr(
                 fill_value=nodata,
                 compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
                 dimension_names=(*("class" for _ in depth), "y", "x"),
-                attributes={"_FillValue": nodata, "scale_factor": scale, "grid_mapping": GRID_MAPPING},
+                attributes={"_FillValue": nodata, **meaning, "grid_mapping": GRID_MAPPING, **attributes},
             )
             for window, pixels in windows:
                 array[(..., *window.slices())] = pixels

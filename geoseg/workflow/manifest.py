@@ -59,7 +59,8 @@ class RunResult:
     report : Path or None
         The page that shows it all.
     products : tuple of Path
-        Rasters that ``outputs`` names: ``confidence`` and ``probabilities``, each ``.tif`` or ``.zarr``.
+        Rasters that ``outputs`` names: ``confidence`` and ``probabilities``, each ``.tif`` or ``.zarr``, and
+        ``labels.zarr``.
     is_unchanged : bool
         Everything was there already, and nothing was done.
     """

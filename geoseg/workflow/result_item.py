@@ -146,7 +146,9 @@ def _product(path: Path, made: Plan) -> dict[str, Any]:
     """A raster of numbers, with what they mean (STAC 1.1, section "Bands", and the raster extension 2.0)."""
     product = PRODUCTS[path.stem]
     names = product.bands(made) or (product.description,)
-    common = {"data_type": product.dtype, "nodata": product.nodata, "raster:scale": product.scale}
+    common: dict[str, Any] = {"data_type": product.dtype, "nodata": product.nodata, "raster:scale": product.scale}
+    if path.stem == "labels":
+        common = {**common, "classification:classes": [class_entry(item) for item in made.classes]}
     bands = [{"name": name, **common} for name in names]
     return _asset(path, ZARR if path.suffix == ".zarr" else COG, ["data"], bands=bands)
 

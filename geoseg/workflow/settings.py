@@ -69,7 +69,7 @@ def read_workflow(
 
 
 OUTPUTS = ("labels", "confidence", "probabilities")
-"""Rasters that ``outputs`` may name; labels are always written."""
+"""Rasters that ``outputs`` may name; labels.tif is always written."""
 
 
 def output_file(output: str) -> str:
@@ -83,10 +83,8 @@ def output_file(output: str) -> str:
     name, _, ending = output.strip().partition(".")
     if name not in OUTPUTS:
         raise WorkflowError(f"outputs has '{output}', which no run writes; {nearest(name, OUTPUTS)}")
-    if ending not in (("", "tif") if name == "labels" else ("", "tif", "zarr")):
-        raise WorkflowError(
-            f"outputs has '{output}', and a run writes {name}.tif" + ("." if name == "labels" else f" or {name}.zarr.")
-        )
+    if ending not in ("", "tif", "zarr"):
+        raise WorkflowError(f"outputs has '{output}', and a run writes {name}.tif or {name}.zarr.")
     return f"{name}.{ending or 'tif'}"
 
 
