@@ -304,6 +304,21 @@ def test_imagery_that_the_scaling_is_not_for_is_refused_and_a_scale_mends_it(fie
     np.testing.assert_allclose(scene.pixels, numbers, rtol=1e-5)
 
 
+def test_classes_of_polygons_are_written_as_people_write_them(fields: Path) -> None:
+    frame = geopandas.read_file(fields / "fields.gpkg")
+    layer = {"polygons": "fields.gpkg", "column": "kind"}
+    wanted = read_scenes(parse_recipe(recipe_content(fields, labels=[layer])))[0][0].labels
+    shown = {"written.gpkg": frame["kind"].str.upper() + " ", "numbers.gpkg": frame["code"].astype(str)}
+    for name, column in shown.items():
+        frame.assign(kind=column).to_file(fields / name)
+        found = read_scenes(parse_recipe(recipe_content(fields, labels=[{**layer, "polygons": name}])))[0][0].labels
+        np.testing.assert_array_equal(found, wanted)
+    frame.loc[0, "kind"] = None
+    frame.to_file(fields / "without.gpkg")
+    with pytest.raises(TrainingError, match=r"without\.gpkg has polygons without a class; give them one of 10 wheat"):
+        read_scenes(parse_recipe(recipe_content(fields, labels=[{**layer, "polygons": "without.gpkg"}])))
+
+
 def test_a_model_that_is_trained_further_keeps_what_its_numbers_mean(fields: Path) -> None:
     with rasterio.open(fields / "image.tif", "r+") as file:
         numbers = file.read()

@@ -246,15 +246,19 @@ def _features(path: Path, layer: PolygonLabels) -> Any:
 
 
 def _index(recipe: Recipe, item: object, path: Path) -> int:
-    """Return the class index of a class name or value; 255 for ``ignore`` and 255."""
-    if item in ("ignore", IGNORE):
+    """Return the class index of a class name or value, as people write them; 255 for ``ignore`` and 255."""
+    text = item.strip().casefold() if isinstance(item, str) else item
+    if text in ("ignore", IGNORE, str(IGNORE)):
         return IGNORE
-    for index, entry in enumerate(recipe.classes):
-        if item == entry.name or (not isinstance(item, str) and item == entry.value):
-            return index
+    exact = [index for index, entry in enumerate(recipe.classes) if item in (entry.name, entry.value)]
+    alike = [index for index, entry in enumerate(recipe.classes) if text in (entry.name.casefold(), str(entry.value))]
+    if found := exact or alike:
+        return found[0]
     known = ", ".join(f"{entry.value} {entry.name}" for entry in recipe.classes)
+    if item is None or item != item:  # NaN, of a column of numbers
+        raise TrainingError(f"{path} has polygons without a class; give them one of {known}, or ignore")
     raise TrainingError(
-        f"{path} has class {item!r}, which is not in 'classes' ({known}); add it there or relabel it as 255"
+        f"{path} has class {item!r}, which is not in 'classes' ({known}); add it there, or write ignore in its place"
     )
 
 
