@@ -19,6 +19,7 @@ import geoseg
 from geoseg.cli import main
 from geoseg.engine import attempt, connect, results_of
 from geoseg.errors import BlockError, FingerprintError, WorkerError
+from geoseg.workflow import running
 from tests.networks import Box, write_model
 from tests.rasters import noise, write_raster
 from tests.servers import serving
@@ -46,7 +47,7 @@ def region(tmp_path: Path, client: Client) -> Region:
         "input": str(tmp_path / "scenes"),
         "outputs": ["confidence"],
         "ramp": 8,
-        "block_tiles": 1,
+        "block_tiles": 2,
         "workers": 1,
         "report": False,
     }
@@ -95,6 +96,21 @@ def test_a_map_without_bad_scenes_is_that_of_the_others_until_they_are_repaired(
     assert_same(mended.output, only(region, "".join(sorted(others + "f"))))
     with pytest.raises(FingerprintError, match=r"input b\.tif is new; input g\.tif is new"):
         region.run()
+
+
+@pytest.mark.filterwarnings("ignore::geoseg.errors.GeosegWarning")
+def test_a_run_that_is_stopped_before_the_blocks_are_made_again_goes_on(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    compute, calls = running._compute, []
+    monkeypatch.setattr(running, "_compute", lambda *given: stop() if calls else calls.append(1) or compute(*given))
+    with pytest.raises(KeyboardInterrupt):
+        region.run(on_error="skip")
+    monkeypatch.undo()
+    assert_same(region.run(on_error="skip").output, only(region, "".join(sorted(set(NAMES) - set(BAD)))))
 
 
 def test_every_bad_scene_is_named_also_one_below_another(region: Region) -> None:

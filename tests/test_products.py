@@ -155,6 +155,8 @@ def test_a_landsat_product_is_reflectance_without_clouds(level: str, form: str, 
     found, mask = read(given)
     np.testing.assert_array_equal(mask, stored[0] != 0)
     np.testing.assert_allclose(found[:, mask], gain * stored[:, mask] + shift, rtol=1e-4)
+    quality, _ = read(given, ["B4", "pixel"], units=())
+    assert set(np.unique(quality[1])) <= {0, 21824, 22280, 23888}
     clear, usable = read(given, mask={"asset": "qa_pixel", "bits": [1, 2, 3, 4]})
     assert not usable[:24].any()
     np.testing.assert_array_equal(usable[24:], mask[24:])

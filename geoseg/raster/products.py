@@ -274,7 +274,8 @@ PRODUCTS = (
     ),
     Product(
         re.compile(
-            r"(?P<scene>L[COTEM]0[45789]_(?P<level>L[12])\w+?)_(?:SR_|ST_)?(?P<band>B\d+)\.tiff?", re.IGNORECASE
+            r"(?P<scene>L[COTEM]0[45789]_(?P<level>L[12])\w+?)_(?:SR_|ST_)?(?P<band>B\d+|[A-Z_]+)\.tiff?",
+            re.IGNORECASE,
         ),
         _landsat,
         quality=[("qa_pixel", r"{scene}_QA_PIXEL\.tiff?")],
