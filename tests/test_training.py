@@ -14,11 +14,13 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import timm
 import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
+from segmentation_models_pytorch.encoders import get_encoder
 from shapely.geometry import box
 
 import geoseg
@@ -34,7 +36,7 @@ from geoseg.training.families import FAMILIES
 from geoseg.training.loop import learning_rate
 from geoseg.training.losses import segmentation_loss, soft_dice
 from geoseg.training.recipe_parts import Augmentation, Loss
-from geoseg.training.run import fit_recipe, read_scenes
+from geoseg.training.run import fit_recipe, make_network, read_scenes
 from geoseg.training.sampling import Sampler
 from geoseg.training.teacher import predict_image, reflected, tiles
 
@@ -120,6 +122,67 @@ def test_a_network_learns_from_a_persons_raster_and_labels(fields: Path, layer: 
     trained = fit_recipe(parse_recipe(recipe_content(fields, labels=[layer])))
     assert trained.evaluation.scores.mean_iou > 0.9
     assert trained.evaluation.scores.pixels == SIDE * round(0.34 * SIDE)
+
+
+FEW = {"steps": 40, "steps_per_epoch": 40, "freeze_encoder": True}
+
+
+def test_a_frozen_encoder_stays_as_it_was_loaded_and_the_rest_learns(fields: Path) -> None:
+    torch.manual_seed(3)
+    encoder = get_encoder("tu-resnet10t", in_channels=2, depth=3, weights=None)
+    torch.save(encoder.state_dict(), fields / "encoder.pth")
+    recipe = parse_recipe(recipe_content(fields, encoder_weights="encoder.pth", **FEW))
+    trained = fit_recipe(recipe)
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(trained.weights[f"encoder.{name}"], tensor), name
+    before = make_network(recipe, trained.spec).state_dict()
+    assert not torch.equal(trained.weights["segmentation_head.0.weight"], before["segmentation_head.0.weight"])
+    assert trained.evaluation.scores.mean_iou > 0.6
+
+
+def test_a_vision_transformer_starts_from_the_tensors_of_timm_and_maps(
+    fields: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(3)
+    vit = timm.create_model("vit_tiny_patch16_224")
+    torch.save(vit.state_dict(), fields / "vit.pth")
+    light = {"decoder_intermediate_channels": [8, 8, 16, 16], "decoder_fusion_channels": 8}
+    changes: dict[str, Any] = {
+        **FEW, "architecture": "smp.DPT", "hyperparameters": {"encoder_name": "tu-vit_tiny_patch16_224", **light},
+        "encoder_weights": "vit.pth", "steps": 2, "window": 64, "batch_size": 2,
+    }  # fmt: skip
+    trained = fit_recipe(parse_recipe(recipe_content(fields, **changes)))
+    own = {name.removeprefix("encoder.model."): tensor for name, tensor in trained.weights.items()}
+    assert torch.equal(own["pos_embed"], vit.state_dict()["pos_embed"])
+    assert torch.equal(own["blocks.11.mlp.fc2.weight"], vit.state_dict()["blocks.11.mlp.fc2.weight"])
+    asked = []
+
+    def fetch(name: str, **options: Any) -> torch.nn.Module:
+        asked.append((name, options.get("pretrained")))
+        return create(name, **{**options, "pretrained": False})
+
+    create = timm.create_model
+    monkeypatch.setattr("timm.create_model", fetch)
+    make_network(parse_recipe(recipe_content(fields, **changes | {"encoder_weights": "imagenet"})), trained.spec)
+    assert ("vit_tiny_patch16_224", True) in asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "'freeze_encoder' would keep random weights; name 'encoder_weights' or 'init'"),
+        (
+            {"init": "sentinel2-land-cover", "bands": ["1", "2"]},
+            "freeze_encoder would keep them random; give its bands and encoder",
+        ),
+    ],
+)
+def test_an_encoder_that_would_be_frozen_at_random_is_refused(
+    fields: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((WorkflowError, TrainingError)) as caught:
+        fit_recipe(parse_recipe(recipe_content(fields, **FEW, **changes)))
+    assert message in str(caught.value)
 
 
 def test_a_run_leaves_an_entry_that_the_catalog_reads_and_that_maps_the_image(fields: Path) -> None:

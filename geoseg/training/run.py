@@ -37,7 +37,7 @@ from geoseg.models.weights import resolve_weights
 from geoseg.training import TrainResult
 from geoseg.training.checkpoints import Checkpoints
 from geoseg.training.detection import probed
-from geoseg.training.encoders import load_encoder
+from geoseg.training.encoders import encoder_of, load_encoder
 from geoseg.training.entry import CARD, made, origin_of, refuse_to_replace, write_card, write_weights
 from geoseg.training.families import family_of
 from geoseg.training.goals import HeldOutEvaluation
@@ -325,6 +325,14 @@ def make_network(recipe: Recipe, spec: ModelSpec) -> nn.Module:
     if not fitting:
         raise TrainingError(f"no weight of model '{recipe.init}' fits {spec.architecture}; leave 'init' out")
     network.load_state_dict({**own, **fitting})
+    if recipe.freeze_encoder:
+        kept = encoder_of(network, recipe, "freeze_encoder").state_dict()
+        missing = [name for name in own if name.partition("encoder.")[2] in kept and name not in fitting]
+        if missing:
+            raise TrainingError(
+                f"{len(missing)} tensors of the encoder are not in model '{recipe.init}', such as {missing[0]}, and "
+                "freeze_encoder would keep them random; give its bands and encoder, or leave it out"
+            )
     return network
 
 
