@@ -30,6 +30,7 @@ from geoseg.options import (
     Polygonizing,
     SampleOptions,
     ShapeOptions,
+    SieveOptions,
     TrainOptions,
     WorkerOptions,
     Workflow,
@@ -88,6 +89,7 @@ SIGNATURES = {
     "PolygonizeArguments": Signature(
         Polygonizing, without=("input", "output"), bases=("WorkerArguments", "OutlineArguments")
     ),
+    "SieveArguments": Signature(SieveOptions, bases=("WorkerArguments",)),
     "EvaluateArguments": Signature(EvaluationOptions),
     "CompareArguments": Signature(CompareOptions, bases=("WorkerArguments", "ShapeArguments")),
     "AreaArguments": Signature(AreaOptions),
@@ -157,6 +159,7 @@ SECTIONS: list[tuple[str, str, type[Options], Sequence[str] | None]] = [
     ("Runs", "Keys of a workflow; `geoseg run`, `geoseg plan`, `geoseg.run`, `geoseg.plan`.", Workflow, None),
     ("Continued runs", "`geoseg resume`, `geoseg.resume`.", Workflow, RESUMABLE),
     ("Polygons of label rasters", "`geoseg polygonize`, `geoseg.polygonize`.", Polygonizing, None),
+    ("Sieves", "`geoseg sieve`, `geoseg.sieve`.", SieveOptions, None),
     ("Evaluations", "`geoseg evaluate`, `geoseg.evaluate`.", EvaluationOptions, None),
     ("Comparisons", "`geoseg compare`, `geoseg.compare`.", CompareOptions, None),
     ("Areas", "`geoseg areas`, `geoseg.areas`.", AreaOptions, None),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from geoseg.models.spec import Band, ClassSpec, ModelSpec, Scaling
     from geoseg.raster import open_raster
     from geoseg.training import train
-    from geoseg.workflow import PolygonizeResult, RunResult, Workflow, plan, polygonize, resume, run
+    from geoseg.workflow import PolygonizeResult, RunResult, Workflow, plan, polygonize, resume, run, sieve
 
     __version__: str
 
@@ -47,6 +47,7 @@ _HOMES = {
     "run": "geoseg.workflow",
     "sample": "geoseg.area_estimation",
     "segment": "geoseg.lazy",
+    "sieve": "geoseg.workflow",
     "train": "geoseg.training",
 }
 
@@ -72,6 +73,7 @@ __all__ = [
     "run",
     "sample",
     "segment",
+    "sieve",
     "train",
 ]
 

@@ -253,6 +253,36 @@ class PolygonizeArguments(WorkerArguments, OutlineArguments, total=False):
     """Size in px of the blocks: memory depends on it, the result does not."""
 
 
+class SieveArguments(WorkerArguments, total=False):
+    """Of `geoseg.options.SieveOptions`."""
+
+    min_area: float | None
+    """Minimum mapping unit in m2: smaller faces join the neighbouring class with the longest shared border."""
+
+    keep_classes: str | Sequence[int | str] | None
+    """Classes whose faces are kept whatever their size, by name or value."""
+
+    connectivity: Literal[4, 8] | None
+    """Pixels that touch at a corner only are two faces (4) or one (8)."""
+
+    crs: str | int | None
+    """CRS of rasters that declare none, such as EPSG:32618; local keeps pixel coordinates."""
+
+    nodata: float | Literal["none"] | None
+    """Label of pixels without data, in place of the declared one; none: every label is a class (default: as
+    declared)."""
+
+    region: RegionLike | None
+    """Area to process: a vector file of polygons, or bounds minx,miny,maxx,maxy with an optional CRS as fifth part;
+    what lies outside becomes nodata (default: all of the raster)."""
+
+    block_size: int | None
+    """Size in px of the blocks: memory depends on it, the result does not."""
+
+    overwrite: bool | None
+    """Replace the output where it is there."""
+
+
 class EvaluateArguments(TypedDict, total=False):
     """Of `geoseg.options.EvaluationOptions`."""
 

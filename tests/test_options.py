@@ -28,7 +28,13 @@ from geoseg.workflow import read_workflow
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"run": "Workflow", "plan": "Workflow", "polygonize": "Polygonizing", "evaluate": "EvaluationOptions"}
-COMMANDS |= {"train": "TrainOptions", "compare": "CompareOptions", "areas": "AreaOptions", "sample": "SampleOptions"}
+COMMANDS |= {
+    "train": "TrainOptions",
+    "compare": "CompareOptions",
+    "areas": "AreaOptions",
+    "sample": "SampleOptions",
+    "sieve": "SieveOptions",
+}
 
 
 def table_options(name: str) -> dict[str, TableOption]:

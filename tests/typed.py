@@ -48,6 +48,7 @@ planned = geoseg.plan(input={"red": array, "nir": "nir.tif"}, model=spec)
 continued = geoseg.resume("out", input=array, model=network, spec=spec)
 maps = geoseg.segment(array, network, spec=spec, outputs=("labels", "confidence"))
 polygons = geoseg.polygonize(mapped.labels)
+sieved: Path = geoseg.sieve(mapped.labels, "sieved.tif", min_area=500)
 scores = geoseg.evaluate(mapped, field)
 changed: gpd.GeoDataFrame = geoseg.compare(mapped, field).features
 ground: pd.DataFrame = geoseg.areas(mapped, zones=field, zone_column="name", unit="km2").table

@@ -44,7 +44,7 @@ def app(context: click.Context, version: bool) -> None:
 
 
 for _command in (
-    *(runs.run, runs.plan, runs.resume, runs.polygonize, evaluation.evaluate, evaluation.compare),
+    *(runs.run, runs.plan, runs.resume, runs.polygonize, runs.sieve, evaluation.evaluate, evaluation.compare),
     *(evaluation.areas, evaluation.sample, training.train),
     *(report.report, report.preview, models.app, models.probe, catalog.app, schema.schema, completion.completion),
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from json import dumps
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -181,3 +182,23 @@ def polygonize(input: Sequence[str], output: str, quiet: bool, json: bool, **set
     with watched(quiet=quiet, json=json) as monitor:
         result = runs.polygonize(output=output, progress=monitor, **given({"input": input, **settings}))
         monitor.result([result.output], result.seconds["total"], f"{result.count:,} polygons")
+
+
+@click.command(cls=Command, table="SieveOptions")
+@argument("input", "RASTER...", "Classified raster, or several on one grid.", nargs=-1)
+@argument("output", "OUTPUT", "GeoTIFF to write.")
+@quiet
+@json
+def sieve(input: Sequence[str], output: str, quiet: bool, json: bool, **settings: Any) -> None:  # noqa: A002
+    """Give a classified raster a minimum mapping unit: smaller faces join a neighbour."""
+    from geoseg.cli.starting import load_libraries
+
+    if settings.get("scheduler") is None:
+        load_libraries(predicting=False)
+    from geoseg import workflow as runs
+
+    started = perf_counter()
+    with watched(quiet=quiet, json=json) as monitor:
+        options = given({"input": input, **settings})
+        path = runs.sieve(options.pop("input"), output, progress=monitor, **options)
+        monitor.result([path], perf_counter() - started, "sieved")

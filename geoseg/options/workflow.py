@@ -329,3 +329,35 @@ class Polygonizing(WorkerOptions, OutlineOptions):
 
     layer: str = "polygons"
     """Name of the polygon layer."""
+
+
+class SieveOptions(WorkerOptions):
+    """A label raster's minimum mapping unit; each key is an option of geoseg sieve and an argument of geoseg.sieve."""
+
+    panel: ClassVar[str] = "Sieve"
+
+    min_area: float = Field(gt=0, allow_inf_nan=False)
+    """Minimum mapping unit in m2: smaller faces join the neighbouring class with the longest shared border."""
+
+    keep_classes: Words | None = None
+    """Classes whose faces are kept whatever their size, by name or value."""
+
+    connectivity: Annotated[Literal[4, 8], BeforeValidator(whole)] = 4
+    """Pixels that touch at a corner only are two faces (4) or one (8)."""
+
+    crs: str | int | None = None
+    """CRS of rasters that declare none, such as EPSG:32618; local keeps pixel coordinates."""
+
+    nodata: FiniteFloat | Literal["none"] | None = None
+    """Label of pixels without data, in place of the declared one; none: every label is a class (default: as
+    declared)."""
+
+    region: RegionText | None = None
+    """Area to process: a vector file of polygons, or bounds minx,miny,maxx,maxy with an optional CRS as fifth part;
+    what lies outside becomes nodata (default: all of the raster)."""
+
+    block_size: PositiveInt = 2048
+    """Size in px of the blocks: memory depends on it, the result does not."""
+
+    overwrite: bool = False
+    """Replace the output where it is there."""

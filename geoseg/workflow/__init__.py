@@ -11,6 +11,7 @@ from geoseg.workflow.polygons import PolygonizeResult, polygonize
 from geoseg.workflow.reporting import make_preview, make_report
 from geoseg.workflow.running import resume, run
 from geoseg.workflow.settings import read_workflow
+from geoseg.workflow.sieving import sieve
 
 __all__ = [
     "PolygonizeResult",
@@ -24,4 +25,5 @@ __all__ = [
     "read_workflow",
     "resume",
     "run",
+    "sieve",
 ]

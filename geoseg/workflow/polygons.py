@@ -163,14 +163,14 @@ def polygonize(
     check_labels(raster, f"'{named(given)}'")
     folder = RunFolder(path.with_name(f".{path.name}.geoseg"))
     arrays = sendable(raster, folder.path / "arrays")
-    with folder.locked(), _kept_while_needed(folder), arrays as sent, shown(progress) as callback:
-        plan, style, resumed = _plan(wanted, raster, sent, folder)
+    with folder.locked(), kept_while_needed(folder), arrays as sent, shown(progress) as callback:
+        plan, style, resumed = plan_outline(wanted, raster, sent, folder)
         write = partial(write_outlines, path=path, layer=wanted.layer, style=style)
         return run_outline(Outlining(wanted, plan, path, write, style), callback, client, resumed=resumed)
 
 
 @contextmanager
-def _kept_while_needed(folder: RunFolder) -> Iterator[None]:
+def kept_while_needed(folder: RunFolder) -> Iterator[None]:
     """Remove the hidden folder when the file is written, and when nothing was done that the next try could use."""
     try:
         yield
@@ -182,12 +182,12 @@ def _kept_while_needed(folder: RunFolder) -> Iterator[None]:
     shutil.rmtree(folder.path, ignore_errors=True)
 
 
-def _plan(
-    wanted: Polygonizing, raster: Raster, sent: Raster, folder: RunFolder
+def plan_outline(
+    wanted: Polygonizing, raster: Raster, sent: Raster, folder: RunFolder, *, classes: tuple[int, ...] | None = None
 ) -> tuple[OutlinePlan, list[StyledClass] | None, bool]:
     """Plan the outline and make its folder ready; the folder says what was made from what.
 
-    ``sent`` is the raster as workers read it.
+    ``sent`` is the raster as workers read it; ``classes`` are outlined in place of those that are wanted.
     """
     names, style = _legend(raster)
     if wanted.regularize:
@@ -209,7 +209,7 @@ def _plan(
         areas=areas,
         keep_classes=values_of(wanted.keep_classes, names) or (),
         names=names,
-        classes=values_of(wanted.classes, names),
+        classes=values_of(wanted.classes, names) if classes is None else classes,
         nodata=nodata,
         region=region.region if region else None,
         tolerance=tolerance_of(wanted, raster.transform),

@@ -1,0 +1,111 @@
+"""A raster with a minimum mapping unit is, pixel by pixel, what polygons with it show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from distributed import Client
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+
+import geoseg
+from geoseg.cli import main
+from geoseg.engine import connect
+from geoseg.errors import ExistingOutputError, OutputError, RasterError, WorkflowError
+from tests.rasters import TEN_METRES, write_raster
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with connect(None, 1, "127.0.0.1:0") as workers:
+        yield workers
+
+
+def labels(shape: tuple[int, int], seed: int, dtype: str) -> NDArray[np.generic]:
+    """Patches of classes with salt of others, and a hole without data."""
+    rng = np.random.default_rng(seed)
+    found = np.kron(rng.integers(1, 4, (shape[0] // 12, shape[1] // 12)), np.ones((12, 12), int))
+    salt = rng.random(found.shape) < 0.15
+    found[salt] = rng.integers(1, 6, salt.sum())
+    found[20:31, 40:47] = 250
+    return found.astype(dtype)
+
+
+def read(path: Path) -> NDArray[np.generic]:
+    with rasterio.open(path) as file:
+        return file.read(1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [("uint8", {}), ("uint16", {"connectivity": 8}), ("uint8", {"keep_classes": "5"}), ("uint32", {"block_size": 40})],
+)
+def test_the_raster_is_that_of_the_polygons(
+    tmp_path: Path, client: Client, dtype: str, options: dict[str, int]
+) -> None:
+    given = labels((96, 120), 0, dtype)
+    path = write_raster(tmp_path / "labels.tif", given[None], transform=TEN_METRES, nodata=250)
+    out = geoseg.sieve(path, tmp_path / "sieved.tif", min_area=900, client=client, **options)
+    geoseg.polygonize(path, tmp_path / "a.gpkg", min_area=900, client=client, **options)
+    frame = gpd.read_file(tmp_path / "a.gpkg")
+    shapes = zip(frame.geometry, frame["class"], strict=True)
+    wanted = rasterize(shapes, given.shape, fill=250, transform=TEN_METRES, dtype=dtype)
+    sieved = read(out)
+    assert sieved.dtype == dtype
+    np.testing.assert_array_equal(sieved, wanted)
+    assert (sieved != given).any()
+    assert ((sieved == 250) == (given == 250)).all()
+    other = geoseg.sieve(path, tmp_path / "other.tif", min_area=900, client=client, **{**options, "block_size": 56})
+    np.testing.assert_array_equal(read(other), sieved)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_names_colours_and_region_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_raster(tmp_path / "labels.tif", labels((96, 120), 1, "uint8")[None], transform=TEN_METRES, nodata=250)
+    with rasterio.open(path, "r+") as file:
+        file.write_colormap(1, {1: (1, 2, 3, 255), 2: (4, 5, 6, 255)})
+        file.update_tags(CLASS_1="water", CLASS_2="trees")
+        left, top = file.bounds.left, file.bounds.top
+    bounds = f"{left + 100},{top - 600},{left + 700},{top - 100},EPSG:32618"
+    out = tmp_path / "sieved.tif"
+    command = ["sieve", str(path), str(out), "--min-area", "900", "--keep-classes", "water", "--region", bounds]
+    assert main([*command, "--workers", "1"]) == 0
+    with rasterio.open(out) as file:
+        assert file.colormap(1)[2][:3] == (4, 5, 6)
+        assert file.tags()["CLASS_1"] == "water"
+        assert file.nodata == 250
+        assert file.overviews(1) == [] or file.overviews(1)[0] == 2
+        found = file.read(1)
+    assert (found[10:60, 10:70] != 250).mean() > 0.9
+    found[10:60, 10:70] = 250
+    assert (found == 250).all()
+    capsys.readouterr()
+    assert main([*command, "--workers", "1"]) == 2
+    assert "sieved.tif is there already; give another output, or --overwrite to replace it." in capsys.readouterr().err
+    assert main([*command, "--workers", "1", "--overwrite"]) == 0
+
+
+def test_what_cannot_be_sieved_is_refused(tmp_path: Path, client: Client) -> None:
+    given = labels((48, 48), 2, "uint8")
+    path = write_raster(tmp_path / "labels.tif", given[None], transform=TEN_METRES)
+    with pytest.raises(WorkflowError, match="min_area is 50 m2, no more than a pixel; give a larger one"):
+        geoseg.sieve(path, tmp_path / "a.tif", min_area=50, client=client)
+    with pytest.raises(OutputError, match=r"is no GeoTIFF; give a name that ends in \.tif"):
+        geoseg.sieve(path, tmp_path / "a.gpkg", min_area=500, client=client)
+    with pytest.raises(ExistingOutputError, match="is read and would be replaced"):
+        geoseg.sieve(path, path, min_area=500, client=client, overwrite=True)
+    with rasterio.open(path) as file:
+        region = ",".join(
+            map(str, [file.bounds.left, file.bounds.bottom, file.bounds.left + 100, file.bounds.top, "EPSG:32618"])
+        )
+    with pytest.raises(RasterError, match="no nodata is declared; give --nodata"):
+        geoseg.sieve(path, tmp_path / "a.tif", min_area=500, region=region, client=client)
+    floats = write_raster(tmp_path / "floats.tif", given[None].astype("float32"), transform=TEN_METRES)
+    with pytest.raises(RasterError, match="holds float32, and classes are whole numbers; give integers"):
+        geoseg.sieve(floats, tmp_path / "a.tif", min_area=500, client=client)
+    assert not (tmp_path / "a.tif").exists()
