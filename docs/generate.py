@@ -179,6 +179,7 @@ COMMANDS: dict[str, tuple[type[Options] | None, Sequence[str]]] = {
     "run": (Workflow, ("input", "model", "region", "output")),
     "plan": (Workflow, ("input", "model", "region", "output")),
     "polygonize": (Polygonizing, ("input", "output", "region")),
+    "sieve": (SieveOptions, ("region",)),
     "evaluate": (EvaluationOptions, ("region",)),
     "compare": (CompareOptions, ("region",)),
     "areas": (AreaOptions, ("zones", "sample")),

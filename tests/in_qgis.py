@@ -153,6 +153,9 @@ def others() -> None:
     told["compare"] = processing.run(
         "geoseg:compare", {"FIRST": labels, "SECOND": labels, "OUTPUT": str(folder / "changes.gpkg")}
     )
+    told["sieve"] = processing.run(
+        "geoseg:sieve", {"INPUT": labels, "MIN_AREA": 2000, "OUTPUT": str(folder / "sieved.tif")}
+    )
     told["areas"] = processing.run(
         "geoseg:areas", {"INPUT": labels, "ZONES": zones, "UNIT": "km2", "OUTPUT": str(folder / "areas.csv")}
     )

@@ -236,6 +236,8 @@ def test_other_algorithms_go_on_from_the_labels(told: dict[str, Any]) -> None:
     assert 0.8 < scores["scores"]["accuracy"] < 1  # of polygons from which small ones are gone
     assert pyogrio.list_layers(told["compare"]["OUTPUT"]).shape[0] > 0
     assert "100.00% unchanged" in told["compare"]["TEXT"]
+    with rasterio.open(told["sieve"]["OUTPUT"]) as sieved, rasterio.open(told["run"]["results"]["LABELS"]) as labels:
+        assert 0.5 < (sieved.read(1) == labels.read(1)).mean() < 1
     table = pd.read_csv(told["areas"]["OUTPUT"])
     assert set(table["zone"]) == {"1", "2", "map"}
     assert table[table["zone"] == "2"]["area_km2"].sum() == pytest.approx(9, rel=0.02)

@@ -313,6 +313,34 @@ class Polygonize(_Places):
         return {"OUTPUT": output}
 
 
+class Sieve(_Places):
+    """Give labels a minimum mapping unit."""
+
+    command, title = "sieve", "Sieve labels by a minimum mapping unit"
+
+    def add_own(self) -> None:
+        """See `Algorithm`."""
+        kinds = [QgsProcessing.TypeRaster]
+        self.addParameter(QgsProcessingParameterMapLayer("INPUT", "Classified raster", types=kinds))
+        self.add_region()
+        self.addParameter(QgsProcessingParameterFileDestination("OUTPUT", "Sieved raster", "GeoTIFF (*.tif)"))
+        self.addParameter(QgsProcessingParameterBoolean("LOAD", "Add the raster to the project", True))
+
+    def words(self, parameters: Parameters, context: QgsProcessingContext) -> list[str]:
+        """See `Algorithm`."""
+        layer = self.parameterAsLayer(parameters, "INPUT", context)
+        output = self.parameterAsFileOutput(parameters, "OUTPUT", context)
+        return [layers.source_of(layer), output, "--json", *self.region(parameters, context)]
+
+    def results(self, files: list[str], parameters: Parameters, context: QgsProcessingContext) -> Parameters:
+        """See `Algorithm`."""
+        del files
+        output = self.parameterAsFileOutput(parameters, "OUTPUT", context)
+        if self.parameterAsBool(parameters, "LOAD", context):
+            layers.load([output], Path(output).stem, "", context)
+        return {"OUTPUT": output}
+
+
 class _Judged(_Places):
     """What reads two maps, each a raster or polygons."""
 
@@ -479,5 +507,5 @@ class Models(Algorithm):
         return {}
 
 
-ALGORITHMS = (Run, Plan, Polygonize, Evaluate, Compare, Areas, Sample, Preview, Models)
+ALGORITHMS = (Run, Plan, Polygonize, Sieve, Evaluate, Compare, Areas, Sample, Preview, Models)
 """The algorithms; a new one is a row, and a row of `docs.generate.COMMANDS`."""
