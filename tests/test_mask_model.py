@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 import geoseg
 from geoseg.cli import main
-from geoseg.engine import connect
+from geoseg.engine import Ended, Started, connect
 from geoseg.errors import FingerprintError
+from geoseg.workflow.masking import within
 from tests.rasters import write_raster
 from tests.stac import collection_of, write_json, write_scene
 from tests.test_packagings import MEAN, NOTE, SEGMENTOR, save_onnx
@@ -195,6 +196,15 @@ def test_a_mask_that_cannot_be_used_is_one_sentence(
         error = capsys.readouterr().err
         assert sentence in error
         assert "Traceback" not in error
+
+
+def test_a_mask_that_is_being_found_tells_of_itself_and_ends_only_by_an_error() -> None:
+    events: list[Any] = []
+    tell = within(events.append)
+    error = Ended(KeyboardInterrupt())
+    for event in (Started("mapping", "", {}), Ended(), error):
+        tell(event)
+    assert events == [Started("mapping", "", {}), error]
 
 
 def test_the_entry_of_cloud_mask_says_what_is_masked() -> None:

@@ -177,12 +177,12 @@ def excluded(spec: ModelSpec, given: Any) -> tuple[int, ...]:
 
 
 def within(progress: ProgressCallback) -> ProgressCallback:
-    """What is told of a run that is a part of another, whose end is none, and whose workers are not watched."""
+    """What is told of a run that is a part of another: neither its workers, nor its end unless that is an error."""
 
     def tell(event: ProgressEvent) -> None:
         if isinstance(event, Started):
             progress(replace(event, client=None))
-        elif not isinstance(event, Ended):
+        elif not isinstance(event, Ended) or event.error is not None:
             progress(event)
 
     return tell
