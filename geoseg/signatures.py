@@ -413,6 +413,9 @@ class TrainArguments(TypedDict, total=False):
     output: str | os.PathLike[str] | None
     """Folder of the catalog entry to write (default: the recipe's output and name)."""
 
+    export: str | os.PathLike[str] | None
+    """Also write the model into one file, as geoseg models export does: .safetensors, .onnx or .pt2."""
+
     device: str | None
     """Device of the network: auto, cpu, cuda, cuda:1 or mps."""
 

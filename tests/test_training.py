@@ -26,7 +26,15 @@ from shapely.geometry import box
 import geoseg
 from geoseg.catalog import find_model
 from geoseg.cli import main
-from geoseg.errors import GeosegWarning, InputNotFoundError, RasterError, TrainingError, VectorError, WorkflowError
+from geoseg.errors import (
+    GeosegWarning,
+    InputNotFoundError,
+    OutputError,
+    RasterError,
+    TrainingError,
+    VectorError,
+    WorkflowError,
+)
 from geoseg.evaluation import IGNORE
 from geoseg.models import Band, ClassSpec, ModelSpec, load_model, smp
 from geoseg.training import load_recipe, parse_recipe, train
@@ -183,6 +191,17 @@ def test_an_encoder_that_would_be_frozen_at_random_is_refused(
     with pytest.raises((WorkflowError, TrainingError)) as caught:
         fit_recipe(parse_recipe(recipe_content(fields, **FEW, **changes)))
     assert message in str(caught.value)
+
+
+def test_a_run_writes_its_model_into_one_file_too(fields: Path) -> None:
+    (fields / "recipe.yaml").write_text(yaml.safe_dump(recipe_content(fields, steps=1)), encoding="utf-8")
+    file = fields / "fields.safetensors"
+    result = train(fields / "recipe.yaml", output=fields / "entry", export=file)
+    maps = [np.asarray(geoseg.segment(str(fields / "image.tif"), str(item))) for item in (result.folder, file)]
+    np.testing.assert_array_equal(*maps)
+    with pytest.raises(OutputError, match=r"has the ending of no format for models; use "):
+        train(fields / "recipe.yaml", output=fields / "other", export=fields / "fields.zip")
+    assert not (fields / "other").exists()
 
 
 def test_a_run_leaves_an_entry_that_the_catalog_reads_and_that_maps_the_image(fields: Path) -> None:

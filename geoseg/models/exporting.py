@@ -79,15 +79,26 @@ def export_model(document: Document, spec: ModelSpec, path: Path) -> Path:
     OutputError
         The ending is none of a format, or the file cannot be written.
     """
-    chosen = FORMATS.get(path.suffix.lower())
-    if chosen is None:
-        raise OutputError(f"'{path}' has the ending of no format for models; use {', '.join(FORMATS)}.")
+    chosen = FORMATS[checked_export(path).suffix.lower()]
     keys = find_assets(document)
     if len(keys) > 1:
         raise ModelError(f"model '{spec.name}' is an ensemble of {len(keys)} files, which no file holds; export one.")
     changes = dict(chosen.properties) if spec.bfloat16 else {"geoseg:bfloat16": None, **chosen.properties}
     text = embedded(document.item, keys[0], chosen.artifact_type, changes)
     write_file(path, chosen.writer(spec, text))
+    return path
+
+
+def checked_export(path: Path) -> Path:
+    """Return the path of a file that a model can be written into, by its ending.
+
+    Raises
+    ------
+    OutputError
+        The ending is none of a format.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise OutputError(f"'{path}' has the ending of no format for models; use {', '.join(FORMATS)}.")
     return path
 
 

@@ -21,6 +21,9 @@ class TrainOptions(Options):
     output: PathText | None = None
     """Folder of the catalog entry to write (default: the recipe's output and name)."""
 
+    export: PathText | None = None
+    """Also write the model into one file, as geoseg models export does: .safetensors, .onnx or .pt2."""
+
     device: str = "cpu"
     """Device of the network: auto, cpu, cuda, cuda:1 or mps."""
 

@@ -26,7 +26,10 @@ from torch import Tensor, nn
 from geoseg.catalog import find_model, write_model_item
 from geoseg.errors import RegionError, TrainingError
 from geoseg.evaluation import IGNORE
+from geoseg.files import local_path
 from geoseg.models import load_model
+from geoseg.models.exporting import checked_export, export_model
+from geoseg.models.item_document import Document
 from geoseg.models.probe import measure_cost, measure_edge
 from geoseg.models.running import find_device
 from geoseg.models.scaling import Scaler
@@ -90,6 +93,7 @@ class Trained:
 def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainResult:
     """Train, measure, and write the entry; see `geoseg.training.train`."""
     path, checkpoints = folder / f"{recipe.name}.safetensors", Checkpoints.of(folder, recipe)
+    exported = None if recipe.export is None else checked_export(local_path(recipe.export, "export"))
     origin = origin_of(recipe)  # by the end the checkout may be another
     if recipe.overwrite:
         checkpoints.remove()
@@ -102,6 +106,8 @@ def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainR
     write_model_item(spec, folder, **_extent(trained.scenes))
     write_picture(recipe, trained.scenes, spec, folder / PICTURE)
     write_card(recipe, spec, trained.evaluation, trained.layers, folder / CARD, origin)
+    if exported is not None:
+        export_model(Document(path.with_suffix(".json")), spec, exported)
     checkpoints.remove()
     return TrainResult(folder, spec, trained.evaluation, trained.layers, trained.log)
 
