@@ -209,6 +209,15 @@ def test_arrays_and_runs_are_maps_too(tmp_path: Path) -> None:
     assert geoseg.areas(array, unit="m2").table["area_m2"].tolist() == pytest.approx(wanted["area_m2"].tolist())
 
 
+def test_zones_of_one_name_have_rows_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_labels(tmp_path, np.ones((8, 8), np.uint8))
+    boxes = [shapely.box(500_000, 4_999_760, 500_060, 5_000_000), shapely.box(500_060, 4_999_760, 500_240, 5_000_000)]
+    gpd.GeoDataFrame({"name": ["map", "map"]}, geometry=boxes, crs=UTM).to_file(tmp_path / "zones.gpkg")
+    assert main(["areas", str(path), "--zones", str(tmp_path / "zones.gpkg"), "--zone-column", "name"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("map")]
+    assert [float(line[1]) for line in lines] == pytest.approx([1.44, 4.32, 5.76], rel=1e-3)
+
+
 def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
     labels = np.ones((8, 8), np.uint8)
     labels[0] = 2

@@ -16,6 +16,7 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
+import zarr
 from distributed import Client
 
 import geoseg
@@ -45,8 +46,8 @@ def model(tmp_path: Path) -> Path:
 
 def run(scene: Path, model: Path, output: Path, client: Client, **more: object) -> geoseg.RunResult:
     return geoseg.run(
-        input=str(scene), model=str(model), output=str(output), ramp=8, report=False, client=client,
-        **{"features": ["a.gpkg", "a.fgb"], **more},
+        input=str(scene), model=str(model), output=str(output), ramp=8, client=client,
+        **{"features": ["a.gpkg", "a.fgb"], "report": False, **more},
     )  # fmt: skip
 
 
@@ -126,6 +127,32 @@ def test_a_killed_writing_is_known_as_the_runs_own(
     (out / "a.fgb").write_bytes(b"cut off")
     run(scene, model, out, client)
     assert len(gpd.read_file(out / "a.fgb")) > 0
+
+
+def test_a_run_folder_whose_record_is_lost_goes_on(scene: Path, model: Path, tmp_path: Path, client: Client) -> None:
+    out = tmp_path / "out"
+    run(scene, model, out, client)
+    (out / "state" / "outputs.json").unlink()
+    again = run(scene, model, out, client)
+    assert "predict" not in again.outcome.done
+    geoseg.workflow.make_report(out)
+    assert (out / "report.html").is_file()
+    assert run(scene, model, out, client, report=True).report == out / "report.html"
+
+
+def test_an_edited_store_and_an_edited_item_stay(scene: Path, model: Path, tmp_path: Path, client: Client) -> None:
+    out = tmp_path / "out"
+    run(scene, model, out, client, outputs=["confidence.zarr"])
+    zarr.open(out / "confidence.zarr", mode="r+")["confidence"][:5, :5] = 9
+    with pytest.raises(ExistingOutputError, match=r"confidence\.zarr has been changed since this run wrote it"):
+        run(scene, model, out, client, outputs=["confidence.zarr"])
+    shutil.move(out / "confidence.zarr", tmp_path)
+    assert not run(scene, model, out, client, outputs=["confidence.zarr"]).is_unchanged
+    item = json.loads((out / "item.json").read_text())
+    item["properties"]["title"] = "mine"
+    (out / "item.json").write_text(json.dumps(item))
+    with pytest.raises(ExistingOutputError, match=r"item\.json has been changed since this run wrote it"):
+        run(scene, model, out, client, outputs=["confidence.zarr"])
 
 
 def test_the_place_of_polygons_is_asked_for_before_anything_is_computed(

@@ -124,13 +124,11 @@ class Areas:
     def tables(self) -> list[Table]:
         """The numbers for people."""
         unit = self.settings.unit
-        areas = self.table.pivot_table(f"area_{unit}", "zone", "name", sort=False, fill_value=0.0)
-        areas = areas.reindex([*self.zones, "map"], fill_value=0.0)
-        areas = areas[[name for name in self.names.values() if name in areas.columns]]
-        rows = zip(areas.index, areas.to_numpy(np.float64).tolist(), strict=True)
-        found = [
-            Table(f"areas, {unit}", ("zone", *map(str, areas.columns)), tuple((str(zone), *row) for zone, row in rows))
-        ]
+        classes, whole = list(self.names), self.square_metres[:, list(self.names)] / self._unit
+        shown = [place for place in range(len(classes)) if whole[:, place].any()]
+        rows = zip((*self.zones, "map"), whole[:, shown].tolist(), strict=True)
+        columns = ("zone", *(self.names[classes[place]] for place in shown))
+        found = [Table(f"areas, {unit}", columns, tuple((str(zone), *row) for zone, row in rows))]
         if self.estimates is not None:
             told = self.estimated
             rows = zip(told["name"], told.drop(columns=["class", "name"]).to_numpy(np.float64).tolist(), strict=True)

@@ -100,7 +100,7 @@ FAMILIES = {
     "torchvision.maskrcnn_*": Family("geoseg.models.maskrcnn", ("torchvision",)),
     "torchvision.MaskRCNN": Family("geoseg.models.maskrcnn", _COMPACT),
     "torchvision.*": Family("geoseg.models.torchvision", ("torchvision",)),
-    "torchgeo.*": Family("geoseg.models.torchgeo", ()),
+    "torchgeo.*": Family("geoseg.models.torchgeo", ("segmentation-models-pytorch",)),
     "geoseg.*": Family("geoseg.models.deeplab", ("torchvision",)),
     "transformers.Sam3Model": Family("geoseg.models.sam", _SAM, is_promptable=True, needs_words=True),
     "transformers.Sam*": Family("geoseg.models.sam", _SAM, is_promptable=True),

@@ -141,23 +141,28 @@ class Outputs:
             _remove(self.folder, key, entries.pop(key)["files"])
         write_json(self._path, entries)
 
-    def begin(self, paths: Iterable[Path], *, may_replace: bool) -> None:
-        """Record results that are about to be written, so that after a kill what lies there is known as the run's.
+    def check_edited(self, paths: Iterable[Path]) -> None:
+        """Refuse to write over results that somebody has changed.
 
         Raises
         ------
         ExistingOutputError
-            One of them has been changed since it was recorded, and ``may_replace`` is not given.
+            One of them is not as it was recorded.
         """
         entries = self._read()
-        for path in paths:
-            key = _key(self.folder, path)
-            is_known = key in entries and "begun" not in entries[key] and path not in self.pages
-            if is_known and not may_replace and _is_edited(path, entries[key]):
+        for path in sorted(paths):
+            entry = entries.get(_key(self.folder, path))
+            if entry is not None and "begun" not in entry and path.name != REPORT and _is_edited(path, entry):
                 raise ExistingOutputError(
                     f"{path} has been changed since this run wrote it; rename it to keep the changes, or delete it, "
                     "and run the same command again."
                 )
+
+    def begin(self, paths: Iterable[Path]) -> None:
+        """Record results that are about to be written, so that after a kill what lies there is known as the run's."""
+        entries = self._read()
+        for path in paths:
+            key = _key(self.folder, path)
             entries[key] = {"decided": "", "files": {}, "layer": self.layer, **entries.get(key, {}), "begun": True}
         write_json(self._path, entries)
 
@@ -166,15 +171,15 @@ class Outputs:
         return self.folder.state / "outputs.json"
 
     def _read(self) -> dict[str, Any]:
-        return self.recorded(self.folder)
+        return self.recorded(self.folder) or {}
 
     @staticmethod
-    def recorded(folder: RunFolder) -> dict[str, Any]:
-        """What is recorded of the results in a folder, by their places there."""
+    def recorded(folder: RunFolder) -> dict[str, Any] | None:
+        """What is recorded of the results in a folder, by their places there; None where there is no record."""
         try:
             entries = json.loads((folder.state / "outputs.json").read_text())
         except (OSError, ValueError):  # without a record every result is written again
-            return {}
+            return None
         items = entries.items() if isinstance(entries, dict) else ()
         return {key: entry for key, entry in items if isinstance(entry, dict) and entry.keys() >= _ENTRY}
 
@@ -223,11 +228,12 @@ def _refuse_foreign(folder: RunFolder, results: Sequence[Path], wanted: Workflow
     read, own = list(_read_by(wanted, made)), [folder.run_file, folder.path / RECORD]
     for path in (*results, *(() if folder.state.is_dir() else own)):
         refuse_read(path, *read)
-    if wanted.overwrite:
+    is_run, recorded = folder.state.is_dir(), Outputs.recorded(folder)
+    if wanted.overwrite or (is_run and recorded is None):  # the record is lost, or the first run has written nothing
         return
-    recorded = Outputs.recorded(folder)
-    for path in (*results, *(() if folder.state.is_dir() else own)):
-        if path.is_file() and path.suffix.lower() != ".gpkg" and _key(folder, path) not in recorded:
+    pages = {folder.path / ITEM, folder.path / REPORT}  # of a run folder they are the run's, by whichever command
+    for path in (*(path for path in results if not (is_run and path in pages)), *(() if is_run else own)):
+        if path.is_file() and path.suffix.lower() != ".gpkg" and _key(folder, path) not in (recorded or {}):
             raise ExistingOutputError(
                 f"{path} is there and is no result of a run in {folder.path}; choose another output, or give "
                 "--overwrite to replace it."
@@ -279,11 +285,13 @@ def _is_edited(path: Path, entry: Mapping[str, Any]) -> bool:
         return path.exists() and _changed(path, entry["layer"]) not in (None, entry.get("changed"))
     kept = {name: digest for name, digest in entry["files"].items() if not name.endswith(_UNTOUCHED)}
     files = [path.with_name(name) for name in kept]
-    return any(file.is_file() and _content(file) != kept[file.name] for file in files) and _is_whole(path)
+    return any(file.exists() and _content(file) != kept[file.name] for file in files) and _is_whole(path)
 
 
 def _is_whole(path: Path) -> bool:
     """Whether all of a raster or a polygon file can be read."""
+    if path.is_dir():
+        return True
     try:
         if path.suffix == ".tif":
             with rasterio.open(path) as source:

@@ -121,7 +121,8 @@ def run(
             return work.unchanged(time.perf_counter() - started)
         if is_own and not is_begun:
             made.check_memory()
-        work.outputs.begin(work.missing, may_replace=wanted.overwrite)
+        if not wanted.overwrite:
+            work.outputs.check_edited(work.missing)
         manifest.write("running")
         write_workflow(wanted, folder.path / RECORD, **_resolved(made))
         result, work, manifest = _mended(work, wanted, manifest, callback, client, resumed)
@@ -163,6 +164,7 @@ def _conclude(work: Work, wanted: Workflow, manifest: Manifest, result: RunResul
     """Write what describes the results, and record them when they are whole."""
     outputs, folder = work.outputs, work.folder.path
     is_whole = not result.outcome.failed
+    outputs.begin(outputs.pages)
     manifest.write("finished" if is_whole else "incomplete", result)
     if wanted.report:
         page = folder / REPORT
@@ -361,6 +363,7 @@ def _map(
         files = []  # the blocks are made again first, without what cannot be read
     for path in files:
         progress(Writing(path))
+    outputs.begin(files)
     former = {path: layer for path, layer in outputs.former_layers().items() if path in files}
     outcome.warnings.extend(_write(client, wanted, made, shared, outlines, files, outputs))
     for path, layer in former.items():

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
+import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
 
@@ -78,8 +79,6 @@ def sieve(
     raster = open_raster(given, resampling="nearest", crs=wanted.crs, calibration=calibration)
     _check_place(path, wanted, raster)
     check_labels(raster, f"'{named(given)}'")
-    if raster.dtype.kind not in "iu":
-        raise RasterError(f"'{named(given)}' holds {raster.dtype}, and classes are whole numbers; give integers")
     shared = wanted.model_dump(exclude_unset=True, exclude={"overwrite"})
     outlining = Polygonizing(**shared, input=str(named(given)), output=str(path))
     folder = RunFolder(path.with_name(f".{path.name}.geoseg"))
@@ -89,10 +88,15 @@ def sieve(
         if not plan.is_sifted:
             raise WorkflowError(f"min_area is {wanted.min_area:g} m2, no more than a pixel; give a larger one")
         write = partial(
-            write_sieved, path=path, dtype=str(raster.dtype), nodata=common_nodata(raster), legend=_legend(raster)
+            write_sieved, path=path, dtype=_integers(raster.dtype), nodata=common_nodata(raster), legend=_legend(raster)
         )
         run_outline(Outlining(outlining, plan, path, write, style), callback, client, resumed=resumed)
     return path
+
+
+def _integers(dtype: np.dtype[Any]) -> str:
+    """The type of the output: the input's, or of floats, as QGIS and R write classes, one that holds them."""
+    return str(dtype) if dtype.kind in "iu" else "int32"
 
 
 def _check_place(path: Path, wanted: SieveOptions, raster: Raster) -> None:
@@ -144,6 +148,8 @@ def write_sieved(plan: OutlinePlan, path: Path, dtype: str, nodata: int | None, 
             raise RasterError(
                 "some pixels are masked or outside of the region, and no nodata is declared; give --nodata"
             )
+        if labels.size and not (np.iinfo(dtype).min <= labels.min() and labels.max() <= np.iinfo(dtype).max):
+            raise RasterError(f"labels from {labels.min()} to {labels.max()} do not fit {dtype}; give integers that do")
         return window, labels.astype(dtype)
 
     write_cog(
