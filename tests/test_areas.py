@@ -23,7 +23,7 @@ import geoseg
 from geoseg.area_estimation.estimation import estimate
 from geoseg.area_estimation.sampling import allocate
 from geoseg.cli import main
-from geoseg.errors import EvaluationError, ExistingOutputError, RegionError
+from geoseg.errors import EvaluationError, FormatError, RegionError
 from tests.rasters import write_raster
 
 UTM = "EPSG:32633"
@@ -250,5 +250,9 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
     plain = write_raster(tmp_path / "plain.tif", np.ones((1, 4, 4), np.uint8), transform=UPRIGHT, crs=None)
     with pytest.raises(EvaluationError, match="has no CRS, so its pixels have no area"):
         geoseg.areas(plain)
-    with pytest.raises(ExistingOutputError):
-        geoseg.area_estimation.write_points(points, path)
+    for name in ("points.shp", "points.csv", "points"):
+        with pytest.raises(
+            FormatError, match=r"none of the formats that points are written in; give \.gpkg or \.geojson"
+        ):
+            geoseg.area_estimation.write_points(points, tmp_path / name)
+    assert main(["areas", str(path), "--csv", str(tmp_path / "a.csv"), "--json", str(tmp_path / "a.csv")]) == 2

@@ -140,6 +140,28 @@ def test_a_run_folder_whose_record_is_lost_goes_on(scene: Path, model: Path, tmp
     assert run(scene, model, out, client, report=True).report == out / "report.html"
 
 
+@pytest.mark.parametrize("sql", ["DELETE FROM land_use WHERE fid < 3", "ALTER TABLE land_use ADD COLUMN note TEXT"])
+def test_rows_and_columns_that_sql_has_changed_stay(
+    scene: Path, model: Path, tmp_path: Path, client: Client, sql: str
+) -> None:
+    out = tmp_path / "out"
+    run(scene, model, out, client, features=["a.gpkg"])
+    with sqlite3.connect(out / "a.gpkg") as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f'DROP TRIGGER "{name}"')  # they call functions of GDAL
+        connection.execute(sql)
+    connection.close()
+    with pytest.raises(ExistingOutputError, match=r"a\.gpkg has been changed since this run wrote it"):
+        run(scene, model, out, client, features=["a.gpkg"])
+
+
+def test_polygons_outside_of_the_run_folder_stay_known(
+    scene: Path, model: Path, tmp_path: Path, client: Client
+) -> None:
+    for name in ("x.fgb", "y.fgb", "x.fgb"):
+        run(scene, model, tmp_path / "out", client, features=[str(tmp_path / name)], simplify=12.0)
+
+
 def test_an_edited_store_and_an_edited_item_stay(scene: Path, model: Path, tmp_path: Path, client: Client) -> None:
     out = tmp_path / "out"
     run(scene, model, out, client, outputs=["confidence.zarr"])

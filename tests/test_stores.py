@@ -207,3 +207,34 @@ def test_what_is_no_imagery_is_told(tmp_path: Path, capsys: pytest.CaptureFixtur
         open_imagery(f"file://{tmp_path}/none.zarr")
     with pytest.raises(RasterError, match=r"through fsspec, which lacks a package .*install aiohttp"):
         open_imagery("https://127.0.0.1:1/a.zarr")
+
+
+@pytest.mark.parametrize("bands", [1, 2])
+@pytest.mark.parametrize("size", [(30, 24), (24, 24)])
+def test_a_netcdf_file_whose_rows_run_along_x_is_refused(bands: int, size: tuple[int, int], tmp_path: Path) -> None:
+    height, width = size
+    place = {"lat": ("lat", 50 - 0.01 * np.arange(height)), "lon": ("lon", 10 + 0.02 * np.arange(width))}
+    dataset = xr.Dataset({f"b{band}": (("lat", "lon"), noise(1, height, width)[0]) for band in range(bands)}, place)
+    for name, word, unit in (("lat", "latitude", "degrees_north"), ("lon", "longitude", "degrees_east")):
+        dataset[name].attrs = {"standard_name": word, "units": unit}
+    upright, turned = tmp_path / "upright.nc", tmp_path / "turned.nc"
+    dataset.rio.write_crs(4326).to_netcdf(upright, engine="scipy")
+    dataset.transpose("lon", "lat").rio.write_crs(4326).to_netcdf(turned, engine="scipy")
+    assert open_imagery(str(upright)).shape == size
+    with pytest.raises(
+        RasterError, match=r"turned\.nc' has rows along lon, which GDAL takes for columns; turn it first"
+    ):
+        open_imagery(str(turned))
+
+
+def test_a_netcdf_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    for left, value in ((10.0, 3), (40.0, 7)):
+        place = {"lat": ("lat", 50 - 0.01 * np.arange(20)), "lon": ("lon", left + 0.01 * np.arange(20))}
+        bands = {name: (("lat", "lon"), np.full((20, 20), value, np.int16)) for name in ("b1", "b2")}
+        made = xr.Dataset(bands, place)
+        made["lat"].attrs = {"standard_name": "latitude", "units": "degrees_north"}
+        made["lon"].attrs = {"standard_name": "longitude", "units": "degrees_east"}
+        made.rio.write_crs(4326).to_netcdf(tmp_path / "a.nc", engine="scipy")
+        raster = open_imagery(str(tmp_path / "a.nc"))
+        assert raster.transform.c == pytest.approx(left - 0.005)
+        assert (raster.read(Window(0, 0, 20, 20))[0] == value).all()

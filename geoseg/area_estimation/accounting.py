@@ -15,7 +15,6 @@ from typing import Any, Unpack
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyogrio
 import shapely
 from numpy.typing import NDArray
 
@@ -38,6 +37,9 @@ from geoseg.workflow.settings import plain_settings
 
 SQUARE_METRES = {"m2": 1.0, "ha": 1e4, "km2": 1e6, "acres": 4046.8564224}
 """Units of area; an acre is the international one."""
+
+POINTS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
+"""Formats of points, each of one file, by the ending."""
 
 Floats = NDArray[np.float64]
 
@@ -132,7 +134,7 @@ class Areas:
         if self.estimates is not None:
             told = self.estimated
             rows = zip(told["name"], told.drop(columns=["class", "name"]).to_numpy(np.float64).tolist(), strict=True)
-            level = f"{self.settings.confidence:.0%}"
+            level = f"{100 * self.settings.confidence:.4g} %"
             found.append(
                 Table(
                     f"estimated areas, {unit}, and errors at {level}; overall accuracy "
@@ -272,14 +274,11 @@ def write_points(points: gpd.GeoDataFrame, path: Path) -> None:
     OutputError
         It cannot be written.
     """
+    if path.suffix.lower() not in POINTS:
+        raise FormatError(f"'{path}' is none of the formats that points are written in; give {' or '.join(POINTS)}")
     if path.exists():
         raise ExistingOutputError(f"{path} is there already, and its points may be labelled; give another file")
-    try:
-        write_file(path, lambda unfinished: points.to_file(unfinished, layer=path.stem, engine="pyogrio"))
-    except (ValueError, pyogrio.errors.DataSourceError) as error:
-        raise FormatError(
-            f"'{path}' cannot be written ({error}); give a name that ends in .gpkg or .geojson"
-        ) from error
+    write_file(path, lambda unfinished: points.to_file(unfinished, layer=path.stem, driver=POINTS[path.suffix.lower()]))
 
 
 def _open(given: Any) -> tuple[Raster, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from geoseg.cli.command import Command, argument, given
 from geoseg.cli.console import console, errors, say
+from geoseg.errors import WorkflowError
 from geoseg.files import local_path, refuse_read
 
 if TYPE_CHECKING:
@@ -114,10 +116,14 @@ def sample(given_map: str, points: str, **settings: Any) -> None:
 
 
 def _check_paths(*read: str | None, **paths: str | None) -> None:
-    """Refuse addresses, and files that are read, before anything is counted."""
+    """Refuse addresses, files that are read, and one file for two things, before anything is counted."""
+    taken: dict[Path, str] = {}
     for option, path in paths.items():
         if path is not None:
             refuse_read(local_path(path, option), *read)
+            other = taken.setdefault(Path(path).resolve(), option)
+            if other != option:
+                raise WorkflowError(f"--{other} and --{option} are both {path}; give each a file of its own")
 
 
 @contextmanager

@@ -42,6 +42,9 @@ _ANEW = {
 
 _REMOTE = re.compile(r"(/vsi(curl|s3|gs|az|adls|oss|swift)\b|[a-z][a-z0-9+.-]+://(?!/))", re.IGNORECASE)
 
+_PART = re.compile(r'\w+:"?(/.+?)"?:[^:/]+$')
+"""A subdataset by GDAL's name, such as ``netcdf:/data/a.nc:b1``."""
+
 _Key = tuple[str, int, int]
 
 Result = TypeVar("Result")
@@ -85,6 +88,7 @@ def open_dataset(path: str, *, alone: bool = False) -> rasterio.DatasetReader:
     rasterio.errors.RasterioIOError
         When GDAL cannot open it, or reports that it is damaged (`DamageError`).
     """
+    close_former(path)
     with configured_with(_ALONE if alone else {}), unplaced_allowed(), rasterio.Env():
         try:
             return _open_whole(path)
@@ -180,9 +184,21 @@ def dataset(path: str, *, alone: bool = False) -> rasterio.DatasetReader:
     return datasets[key]
 
 
+def close_former(path: str) -> None:
+    """Close this thread's datasets of a file that was written anew since: netCDF's library takes an open one for it."""
+    file, version = _file_of(path), _version(path)
+    for key in [key for key in _open.datasets if _file_of(key[0]) == file and key[1:] != version]:
+        _open.datasets.pop(key).close()
+
+
+def _file_of(path: str) -> str:
+    part = _PART.match(path)
+    return part[1] if part else path
+
+
 def _version(path: str) -> tuple[int, int]:
     try:
-        status = Path(path).stat()
+        status = Path(_file_of(path)).stat()
     except OSError:  # not a local file, or gone: opening it will say so
         return 0, 0
     return status.st_mtime_ns, status.st_size

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from geoseg.errors import CrsError, RasterError
-from geoseg.raster.handles import unplaced_allowed
+from geoseg.raster.handles import close_former, unplaced_allowed
 from geoseg.raster.placing import named_crs, stated_crs
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _METADATA = "zarr.json", ".zgroup", ".zarray", ".zmetadata"
 _ADDRESS = re.compile(r"[a-z0-9+]+://.*\.zarr(/|$)", re.IGNORECASE)
 _NETCDF = ".nc", ".nc4", ".cdf"
+_ALONG_X = {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}
 _MAPPING = "spatial_ref"
 _NODATA = "_FillValue", "missing_value"
 _CODES = "proj:code", "proj:wkt2", "proj:projjson", "proj:epsg"
@@ -82,22 +84,58 @@ def open_store(given: str, said: Mapping[str, Any] = MappingProxyType({})) -> xr
 
 
 def variables_of(given: str) -> str | dict[str, str]:
-    """A netCDF file of several variables on one grid, band by band as GDAL names them; another file as it is given."""
+    """A netCDF file of several variables on one grid, band by band as GDAL names them; another file as it is given.
+
+    Raises
+    ------
+    RasterError
+        Its rows run along x, and GDAL takes them for y.
+    """
     path = Path(given).expanduser()
     if path.suffix.lower() not in _NETCDF or not path.is_file():
         return given
     shapes: dict[str, tuple[int, int]] = {}
+    close_former(str(path.absolute()))
     try:
         with unplaced_allowed():
             with rasterio.open(path) as whole:
                 names = list(whole.subdatasets)
+                if whole.count:
+                    _check_axes(path, whole)
             for name in names:
                 with rasterio.open(name) as variable:
                     shapes[name] = variable.shape
+                    _check_axes(path, variable)
     except RasterioError:
         return given  # opening it says why
     largest = max(shapes.values(), key=lambda shape: shape[0] * shape[1], default=(0, 0))
     return {name.rpartition(":")[2]: name for name, shape in shapes.items() if shape == largest} or given
+
+
+def _check_axes(path: Path, opened: rasterio.DatasetReader) -> None:
+    """Refuse a variable whose last dimension is y: GDAL 3.12 takes it for x, without a word."""
+    transform, (height, width) = opened.transform, opened.shape
+    columns = transform.c + transform.a * (np.arange(width) + 0.5)
+    rows = transform.f + transform.e * (np.arange(height) + 0.5)
+    along_x = [
+        key.partition("#")[0] for key, value in opened.tags().items() if _ALONG_X.get(key.partition("#")[2]) == value
+    ]
+    for name in along_x:
+        try:
+            with rasterio.open(f"netcdf:{path.absolute()}:{name}") as coordinate:
+                values = coordinate.read(1).ravel()
+        except RasterioError:  # no array of its own
+            continue
+        if _are_alike(values, rows, transform.a) and not _are_alike(values, columns, transform.a):
+            raise RasterError(
+                f"'{path}' has rows along {name}, which GDAL takes for columns; turn it first, such as in xarray by "
+                f"dataset.transpose(..., '{name}'), or write it as a Zarr store."
+            )
+
+
+def _are_alike(values: NDArray[Any], others: NDArray[np.float64], step: float) -> bool:
+    """Whether two axes have the same places, in whichever direction."""
+    return len(values) == len(others) and np.allclose(np.sort(values), np.sort(others), rtol=0, atol=1e-3 * abs(step))
 
 
 def _open_node(address: str, given: str) -> Any:

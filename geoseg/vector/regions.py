@@ -281,6 +281,10 @@ def _from_bounds(text: str, left: str, bottom: str, right: str, top: str, crs: s
         known = CRS.from_user_input(crs or default)
     except CRSError as error:
         raise CrsError(f"the CRS '{crs}' of the region is not known; write it like EPSG:4326") from error
+    if crs is None and known.is_geographic and max(abs(side) for side in (west, south, east, north)) > TURN:
+        raise RegionError(
+            f"the region '{text}' is not in degrees; give its CRS as fifth part, such as {text},EPSG:32618"
+        )
     if known.is_geographic and -HALF_TURN <= east < west <= HALF_TURN:
         east += 2 * HALF_TURN
     if not (west < east and south < north):

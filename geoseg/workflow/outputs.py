@@ -136,7 +136,11 @@ class Outputs:
             entries[_key(self.folder, path)] = {
                 "decided": decided, "files": _files_of(path), "layer": self.layer, "changed": _changed(path, self.layer)
             }  # fmt: skip
-        others = [key for key, entry in entries.items() if not (entry["decided"] in self.current or "begun" in entry)]
+        others = [
+            key
+            for key, entry in entries.items()
+            if not (entry["decided"] in self.current or "begun" in entry or Path(key).is_absolute())
+        ]
         for key in others:
             _remove(self.folder, key, entries.pop(key)["files"])
         write_json(self._path, entries)
@@ -309,7 +313,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _changed(path: Path, layer: str) -> str | None:
-    """When the layer of a GeoPackage was changed, as it says itself; None of others, and where there is none."""
+    """When the layer of a GeoPackage was changed, as it says itself, its rows and columns; None where there is none."""
     if path.suffix.lower() != ".gpkg":
         return None
     try:
@@ -317,9 +321,14 @@ def _changed(path: Path, layer: str) -> str | None:
             found = connection.execute(
                 "SELECT last_change FROM gpkg_contents WHERE table_name = ? COLLATE NOCASE", (layer,)
             ).fetchone()
+            if found is None:
+                return None
+            name = '"' + layer.replace('"', '""') + '"'
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
+            (rows,) = connection.execute(f"SELECT COUNT(*) FROM {name}").fetchone()
     except sqlite3.Error:  # no GeoPackage any more: whatever is there, it is written anew
         return None
-    return None if found is None else str(found[0])
+    return f"{found[0]}, {rows} rows of {', '.join(columns)}"
 
 
 def _content(path: Path) -> str:
