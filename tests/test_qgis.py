@@ -145,11 +145,21 @@ def test_the_packed_plugin_has_what_the_plugin_manager_asks_for(tmp_path: Path) 
     assert f"geoseg_processing/{general['icon']}" in names
 
 
+BEGINNING = """
+from qgis.core import QgsApplication, QgsProviderRegistry
+application = QgsApplication([], False)
+application.initQgis()
+from processing.core.Processing import Processing
+Processing.initialize()
+assert {"gdal", "ogr", "wms"} <= set(QgsProviderRegistry.instance().providerList())
+"""
+"""What a QGIS that is whole can do."""
+
+
 def has_qgis() -> bool:
     if not PYTHON.exists():
         return False
-    found = subprocess.run([PYTHON, "-c", "import qgis.core, processing"], capture_output=True, env=qgis_environment())
-    return found.returncode == 0
+    return subprocess.run([PYTHON, "-c", BEGINNING], capture_output=True, env=qgis_environment()).returncode == 0
 
 
 def qgis_environment() -> dict[str, str]:
@@ -167,7 +177,7 @@ def qgis_environment() -> dict[str, str]:
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a person has seen in QGIS; ``folder`` has the files."""
     if not has_qgis():
-        pytest.skip("QGIS is not installed: apt-get install python3-qgis")
+        pytest.skip("QGIS is not installed: apt-get install python3-qgis python3-gdal")
     folder = tmp_path_factory.mktemp("qgis")
     module(ROOT / "qgis" / "package.py").pack(folder / "plugin.zip")
     with zipfile.ZipFile(folder / "plugin.zip") as archive:
