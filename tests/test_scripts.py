@@ -169,7 +169,7 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
 
 def test_a_forked_process_of_a_pool_maps(run: str, tmp_path: Path) -> None:
     line = run.replace(").outcome", ", output=output).outcome")
-    assert as_a_file(tmp_path, FORKING.format(run=line, first="", output=str(tmp_path))) == "finished 4\n"
+    assert as_a_file(tmp_path, FORKING.format(run=line, first="", output=str(tmp_path / "out"))) == "finished 4\n"
 
 
 def test_a_process_that_was_forked_too_late_is_told_so(run: str, tmp_path: Path) -> None:

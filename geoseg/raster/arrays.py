@@ -35,7 +35,7 @@ from geoseg.raster.facts import usable_nodata
 from geoseg.raster.header import Header
 from geoseg.raster.mosaic import Raster
 from geoseg.raster.source import Source
-from geoseg.raster.stores import is_store, open_store, variables_of
+from geoseg.raster.stores import STORE, is_store, open_store, variables_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -244,8 +244,8 @@ def named(value: Any) -> str:
     if isinstance(value, Mapping) and not is_dataset(value):
         return ", ".join(f"{key}: {named(item)}" for key, item in list(value.items())[:3])
     name = own_name(value)
-    if is_array(value) and value.encoding.get("source"):
-        return f"{value.encoding['source']}/{name}"
+    if is_array(value) and value.encoding.get(STORE):
+        return f"{value.encoding[STORE]}/{name}"
     return f"{type(value).__name__} {name}" if name else type(value).__name__
 
 

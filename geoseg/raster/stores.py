@@ -31,6 +31,9 @@ from geoseg.raster.placing import named_crs, stated_crs
 if TYPE_CHECKING:
     import xarray as xr
 
+STORE = "geoseg:store"
+"""Key in the encoding of an array: the store that it was opened from, as it was given."""
+
 _METADATA = "zarr.json", ".zgroup", ".zarray", ".zmetadata"
 _ADDRESS = re.compile(r"[a-z0-9+]+://.*\.zarr(/|$)", re.IGNORECASE)
 _NETCDF = ".nc", ".nc4", ".cdf"
@@ -180,7 +183,7 @@ def _dataset(group: Any, address: str, given: str, said: Mapping[str, Any], only
         fill = group[name].fill_value
         if not any(key in item.attrs for key in _NODATA) and fill is not None and fill != 0:
             item = item.assign_attrs(_FillValue=np.asarray(fill).item())
-        item.encoding["source"] = given
+        item.encoding[STORE] = given
         dataset[name] = _placed(item, {**said, **dataset.attrs, **item.attrs}, f"{given}/{name}")
     return dataset[sorted(map(str, dataset.data_vars))]  # a folder lists them in any order
 
