@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -306,6 +307,12 @@ def spec(framework: str = "pytorch", architecture: str = "") -> ModelSpec:
     )
 
 
+@cache
+def distributions() -> dict[str, list[str]]:
+    """Distributions by the packages that they bring; finding them takes half a second."""
+    return dict(packages_distributions())
+
+
 def imported(module: str, seen: set[str]) -> set[str]:
     """Distributions that a module of geoseg imports, and those that modules of `geoseg.models` import that it does."""
     path = HOME.parent / Path(*module.split("."))
@@ -322,8 +329,7 @@ def imported(module: str, seen: set[str]) -> set[str]:
         elif isinstance(node, ast.Import):
             names |= {item.name for item in node.names}
     ours = {name for name in names if name.startswith("geoseg.models.")}
-    distributions = packages_distributions()
-    own = {distributions.get(name.partition(".")[0], [""])[0] for name in names - ours}
+    own = {distributions().get(name.partition(".")[0], [""])[0] for name in names - ours}
     return own.union(*(imported(name, seen) for name in sorted(ours)))
 
 
