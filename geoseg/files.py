@@ -276,6 +276,19 @@ def refuse_read(path: Path, *read: object) -> None:
         raise ExistingOutputError(f"{path} is read and would be replaced; choose another output")
 
 
+def refuse_to_replace(*paths: Path) -> None:
+    """Refuse to write where a file is, unless ``overwrite`` is given, which the caller knows.
+
+    Raises
+    ------
+    ExistingOutputError
+        Naming the first one that is there.
+    """
+    for path in paths:
+        if path.exists():
+            raise ExistingOutputError(f"{path} is there already; give another output, or --overwrite to replace it")
+
+
 def remove(path: Path) -> None:
     """Remove a file, or a folder with all that is in it, as far as the disk allows; it need not be there."""
     with suppress(OSError):  # a network file system may hold a name for a while

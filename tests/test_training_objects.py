@@ -280,7 +280,7 @@ def test_a_model_that_is_there_is_replaced_only_on_request(
     before = contents(tmp_path / "entry")
     capsys.readouterr()
     assert main(command) == 2
-    refused = "houses.safetensors is there already; give another --output, or --overwrite to replace it."
+    refused = "houses.safetensors is there already; give another output, or --overwrite to replace it."
     assert " ".join(capsys.readouterr().err.split()).endswith(refused)
     assert contents(tmp_path / "entry") == before
     recipe.write_text(yaml.safe_dump(recipe_content(town, steps=2, steps_per_epoch=1, seed=5)), encoding="utf-8")

@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from geoseg.errors import ExistingOutputError, OutputError
+from geoseg.errors import OutputError
 from geoseg.evaluation import Scores
 from geoseg.files import write_file
 from geoseg.models.running import find_device
@@ -28,19 +28,6 @@ from geoseg.training.recipe_parts import TeacherLabels
 
 CARD = "README.md"
 """File name of the card in a folder of an entry."""
-
-
-def refuse_to_replace(*files: Path) -> None:
-    """Refuse a folder that has files which the entry would replace.
-
-    Raises
-    ------
-    ExistingOutputError
-        Naming the first of them.
-    """
-    for path in files:
-        if path.exists():
-            raise ExistingOutputError(f"{path} is there already; give another --output, or --overwrite to replace it")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from geoseg.catalog import find_model, write_model_item
 from geoseg.errors import RegionError, TrainingError
 from geoseg.evaluation import IGNORE
-from geoseg.files import local_path
+from geoseg.files import local_path, refuse_to_replace
 from geoseg.models import load_model
 from geoseg.models.exporting import checked_export, export_model
 from geoseg.models.item_document import Document
@@ -41,7 +41,7 @@ from geoseg.training import TrainResult
 from geoseg.training.checkpoints import Checkpoints
 from geoseg.training.detection import probed
 from geoseg.training.encoders import encoder_of, load_encoder
-from geoseg.training.entry import CARD, made, origin_of, refuse_to_replace, write_card, write_weights
+from geoseg.training.entry import CARD, made, origin_of, write_card, write_weights
 from geoseg.training.families import family_of
 from geoseg.training.goals import HeldOutEvaluation
 from geoseg.training.labels import LabelMap, check_layers, check_polygons, check_shown, make_labels

@@ -84,7 +84,7 @@ FORMATS: Mapping[str, Format] = {
     ".gpkg": Format(
         "GPKG",
         "application/geopackage+sqlite3",
-        by_gdal("GPKG", VERSION="1.2"),  # GDAL before 3.7, as in QGIS 3.22 and R, warns at each opening of a later one
+        by_gdal("GPKG", VERSION="1.2"),  # GDAL 3.6, as in QGIS 3.22, warns at each opening of a later one
         companions=(".gpkg-wal", ".gpkg-shm", ".gpkg-journal"),
     ),
     ".parquet": Format(

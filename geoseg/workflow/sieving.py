@@ -12,8 +12,8 @@ import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
 
-from geoseg.errors import ExistingOutputError, OutputError, RasterError, WorkflowError
-from geoseg.files import local_path, refuse_read
+from geoseg.errors import OutputError, RasterError, WorkflowError
+from geoseg.files import local_path, refuse_read, refuse_to_replace
 from geoseg.grid import Window
 from geoseg.held import value_of
 from geoseg.monitor.watching import Progress, shown
@@ -107,8 +107,8 @@ def _check_place(path: Path, wanted: SieveOptions, raster: Raster) -> None:
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
     refuse_folders(path)
     refuse_read(path, wanted.region, *(source.path for source in raster.sources if source.is_file))
-    if path.exists() and not wanted.overwrite:
-        raise ExistingOutputError(f"{path} is there already; give another output, or --overwrite to replace it")
+    if not wanted.overwrite:
+        refuse_to_replace(path)
 
 
 def _legend(raster: Raster) -> dict[str, Mapping[int, Any]]:

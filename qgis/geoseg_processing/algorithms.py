@@ -88,7 +88,7 @@ class Algorithm(QgsProcessingAlgorithm):
         raise NotImplementedError
 
     def results(self, files: list[str], parameters: Parameters, context: QgsProcessingContext) -> Parameters:
-        """Return the outputs, and load what is a layer.
+        """Return the outputs, and load what is a layer: by default the one file ``OUTPUT``, where ``LOAD`` says so.
 
         Parameters
         ----------
@@ -99,7 +99,15 @@ class Algorithm(QgsProcessingAlgorithm):
         context : QgsProcessingContext
             Of the algorithm.
         """
-        raise NotImplementedError
+        del files
+        if self.parameterDefinition("OUTPUT") is None:
+            return {}
+        output = self.parameterAsFileOutput(parameters, "OUTPUT", context)
+        if self.parameterDefinition("LOAD") is not None and self.parameterAsBool(parameters, "LOAD", context):
+            has_layer = self.parameterDefinition("LAYER") is not None
+            layer = self.parameterAsString(parameters, "LAYER", context) if has_layer else ""
+            layers.load([output], Path(output).stem, layer, context)
+        return {"OUTPUT": output}
 
     def processAlgorithm(  # noqa: N802 - as QGIS calls it
         self, parameters: Parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -275,11 +283,6 @@ class Plan(Run):
         super().add_own()
         self.addOutput(QgsProcessingOutputString("TEXT", "Plan"))
 
-    def results(self, files: list[str], parameters: Parameters, context: QgsProcessingContext) -> Parameters:
-        """See `Algorithm`."""
-        del files, parameters, context
-        return {}
-
 
 class Polygonize(_Places):
     """Turn labels into polygons."""
@@ -303,15 +306,6 @@ class Polygonize(_Places):
         output = self.parameterAsFileOutput(parameters, "OUTPUT", context)
         return [layers.source_of(layer), output, "--json", *self.region(parameters, context)]
 
-    def results(self, files: list[str], parameters: Parameters, context: QgsProcessingContext) -> Parameters:
-        """See `Algorithm`."""
-        del files
-        output = self.parameterAsFileOutput(parameters, "OUTPUT", context)
-        if self.parameterAsBool(parameters, "LOAD", context):
-            name = self.parameterAsString(parameters, "LAYER", context) or "polygons"
-            layers.load([output], Path(output).stem, name, context)
-        return {"OUTPUT": output}
-
 
 class Sieve(_Places):
     """Give labels a minimum mapping unit."""
@@ -331,14 +325,6 @@ class Sieve(_Places):
         layer = self.parameterAsLayer(parameters, "INPUT", context)
         output = self.parameterAsFileOutput(parameters, "OUTPUT", context)
         return [layers.source_of(layer), output, "--json", *self.region(parameters, context)]
-
-    def results(self, files: list[str], parameters: Parameters, context: QgsProcessingContext) -> Parameters:
-        """See `Algorithm`."""
-        del files
-        output = self.parameterAsFileOutput(parameters, "OUTPUT", context)
-        if self.parameterAsBool(parameters, "LOAD", context):
-            layers.load([output], Path(output).stem, "", context)
-        return {"OUTPUT": output}
 
 
 class _Judged(_Places):
@@ -375,11 +361,6 @@ class Evaluate(_Judged):
         output = self.parameterAsFileOutput(parameters, "OUTPUT", context)
         return [*self.maps(parameters, context), "--json", output, *self.region(parameters, context)]
 
-    def results(self, files: list[str], parameters: Parameters, context: QgsProcessingContext) -> Parameters:
-        """See `Algorithm`."""
-        del files
-        return {"OUTPUT": self.parameterAsFileOutput(parameters, "OUTPUT", context)}
-
 
 class Compare(_Judged):
     """Compare two maps."""
@@ -398,14 +379,6 @@ class Compare(_Judged):
         """See `Algorithm`."""
         output = self.parameterAsFileOutput(parameters, "OUTPUT", context)
         return [*self.maps(parameters, context), output, *self.region(parameters, context)]
-
-    def results(self, files: list[str], parameters: Parameters, context: QgsProcessingContext) -> Parameters:
-        """See `Algorithm`."""
-        del files
-        output = self.parameterAsFileOutput(parameters, "OUTPUT", context)
-        if self.parameterAsBool(parameters, "LOAD", context):
-            layers.load([output], Path(output).stem, "", context)
-        return {"OUTPUT": output}
 
 
 class Areas(Algorithm):
@@ -432,11 +405,6 @@ class Areas(Algorithm):
             words += [] if layer is None else [f"--{name.lower()}", layers.source_of(layer)]
         return [*words, "--csv", self.parameterAsFileOutput(parameters, "OUTPUT", context)]
 
-    def results(self, files: list[str], parameters: Parameters, context: QgsProcessingContext) -> Parameters:
-        """See `Algorithm`."""
-        del files
-        return {"OUTPUT": self.parameterAsFileOutput(parameters, "OUTPUT", context)}
-
 
 class Sample(Algorithm):
     """Draw points of a map."""
@@ -454,14 +422,6 @@ class Sample(Algorithm):
         """See `Algorithm`."""
         layer = self.parameterAsLayer(parameters, "INPUT", context)
         return [layers.source_of(layer), self.parameterAsFileOutput(parameters, "OUTPUT", context)]
-
-    def results(self, files: list[str], parameters: Parameters, context: QgsProcessingContext) -> Parameters:
-        """See `Algorithm`."""
-        del files
-        output = self.parameterAsFileOutput(parameters, "OUTPUT", context)
-        if self.parameterAsBool(parameters, "LOAD", context):
-            layers.load([output], Path(output).stem, "", context)
-        return {"OUTPUT": output}
 
 
 class Preview(Algorithm):
@@ -481,11 +441,6 @@ class Preview(Algorithm):
         run = self.parameterAsString(parameters, "RUN", context)
         return [run, self.parameterAsFileOutput(parameters, "OUTPUT", context)]
 
-    def results(self, files: list[str], parameters: Parameters, context: QgsProcessingContext) -> Parameters:
-        """See `Algorithm`."""
-        del files
-        return {"OUTPUT": self.parameterAsFileOutput(parameters, "OUTPUT", context)}
-
 
 class Models(Algorithm):
     """List the models."""
@@ -500,11 +455,6 @@ class Models(Algorithm):
         """See `Algorithm`."""
         del parameters, context
         return []
-
-    def results(self, files: list[str], parameters: Parameters, context: QgsProcessingContext) -> Parameters:
-        """See `Algorithm`."""
-        del files, parameters, context
-        return {}
 
 
 ALGORITHMS = (Run, Plan, Polygonize, Sieve, Evaluate, Compare, Areas, Sample, Preview, Models)
