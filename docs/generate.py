@@ -28,6 +28,7 @@ from geoseg.options import (
     Options,
     OutlineOptions,
     Polygonizing,
+    PreviewOptions,
     SampleOptions,
     ShapeOptions,
     SieveOptions,
@@ -94,6 +95,7 @@ SIGNATURES = {
     "CompareArguments": Signature(CompareOptions, bases=("WorkerArguments", "ShapeArguments")),
     "AreaArguments": Signature(AreaOptions),
     "SampleArguments": Signature(SampleOptions),
+    "PreviewArguments": Signature(PreviewOptions),
     "TrainArguments": Signature(TrainOptions),
 }
 """Keyword arguments of functions, by the name of their type; bases come first."""
@@ -164,6 +166,7 @@ SECTIONS: list[tuple[str, str, type[Options], Sequence[str] | None]] = [
     ("Comparisons", "`geoseg compare`, `geoseg.compare`.", CompareOptions, None),
     ("Areas", "`geoseg areas`, `geoseg.areas`.", AreaOptions, None),
     ("Samples", "`geoseg sample`, `geoseg.sample`.", SampleOptions, None),
+    ("Pictures of runs", "`geoseg preview`, `geoseg.preview`.", PreviewOptions, None),
     ("Trainings", "`geoseg train`, `geoseg.train`; each replaces the recipe's.", TrainOptions, None),
     (
         "Training recipes",
@@ -184,7 +187,7 @@ COMMANDS: dict[str, tuple[type[Options] | None, Sequence[str]]] = {
     "compare": (CompareOptions, ("region",)),
     "areas": (AreaOptions, ("zones", "sample")),
     "sample": (SampleOptions, ()),
-    "preview": (None, ()),
+    "preview": (PreviewOptions, ()),
     "models": (None, ()),
 }
 """Commands that are algorithms of the QGIS plugin: the table of their options, and what the plugin asks for itself."""

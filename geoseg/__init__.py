@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from geoseg.models.spec import Band, ClassSpec, ModelSpec, Scaling
     from geoseg.raster import open_raster
     from geoseg.training import train
-    from geoseg.workflow import PolygonizeResult, RunResult, Workflow, plan, polygonize, resume, run, sieve
+    from geoseg.workflow import PolygonizeResult, RunResult, Workflow, plan, polygonize, preview, resume, run, sieve
 
     __version__: str
 
@@ -43,6 +43,7 @@ _HOMES = {
     "open_raster": "geoseg.raster",
     "plan": "geoseg.workflow",
     "polygonize": "geoseg.workflow",
+    "preview": "geoseg.workflow",
     "resume": "geoseg.workflow",
     "run": "geoseg.workflow",
     "sample": "geoseg.area_estimation",
@@ -69,6 +70,7 @@ __all__ = [
     "open_raster",
     "plan",
     "polygonize",
+    "preview",
     "resume",
     "run",
     "sample",

@@ -404,6 +404,25 @@ class SampleArguments(TypedDict, total=False):
     """Seed of all random numbers; the same one gives the same points."""
 
 
+class PreviewArguments(TypedDict, total=False):
+    """Of `geoseg.options.PreviewOptions`."""
+
+    title: str | None
+    """Title (default: the name of the imagery)."""
+
+    credit: str | None
+    """Attribution of the imagery (default: the catalog's)."""
+
+    width: int | None
+    """Width of the picture in px (default: 1800); a layout is as wide as its paper."""
+
+    layout: Literal["a4", "a3", "letter"] | None
+    """Paper of a layout with one map, legend, scale bar, north and graticule (default for .pdf and .svg: a4)."""
+
+    show: Literal["imagery", "classes", "polygons"] | None
+    """What the map of a layout shows (default: polygons where there are objects, else classes)."""
+
+
 class TrainArguments(TypedDict, total=False):
     """Of `geoseg.options.TrainOptions`."""
 

@@ -39,7 +39,7 @@ def make_folder(
     labels: NDArray[np.uint8],
     *,
     transform: Affine = TEN_METRES,
-    crs: str = "EPSG:32618",
+    crs: str | None = "EPSG:32618",
     instances: NDArray[np.uint32] | None = None,
     features: str | None = "features.gpkg",
     imagery: bool = True,

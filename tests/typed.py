@@ -51,6 +51,7 @@ polygons = geoseg.polygonize(mapped.labels)
 sieved: Path = geoseg.sieve(mapped.labels, "sieved.tif", min_area=500)
 scores = geoseg.evaluate(mapped, field)
 changed: gpd.GeoDataFrame = geoseg.compare(mapped, field).features
+picture: Path = geoseg.preview(mapped, "map.pdf", layout="a4")
 ground: pd.DataFrame = geoseg.areas(mapped, zones=field, zone_column="name", unit="km2").table
 drawn: gpd.GeoDataFrame = geoseg.sample(mapped, size=100)
 known: list[str] = [item.name for item in geoseg.list_models()]

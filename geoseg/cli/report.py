@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from geoseg.cli.command import Command, argument
+from geoseg.cli.command import Command, argument, given
 from geoseg.cli.console import say
 
 
@@ -17,15 +19,11 @@ def report(run: str) -> None:
     say(str(make_report(run)))
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, table="PreviewOptions")
 @argument("run", "RUN", "Output folder of a run.")
-@argument("picture", "PICTURE", "Picture to write: .png, .jpg or .webp.")
-@click.option("--width", metavar="PX", default=1800, show_default=True, help="Width of the picture in px.")
-@click.option("--title", metavar="TEXT", help="Title (default: the names of input and model).")
-@click.option("--credit", metavar="TEXT", help="Attribution of the imagery (default: the catalog's).")
-def preview(run: str, picture: str, width: int, title: str | None, credit: str | None) -> None:
-    """Draw imagery, labels and polygons of a run side by side, with legend, scale bar and north arrow."""
-    from geoseg.workflow import make_preview
+@argument("picture", "PICTURE", "Picture to write: .png, .jpg or .webp; layouts: .pdf, .svg or .png.")
+def preview(run: str, picture: str, **settings: Any) -> None:
+    """Draw imagery, labels and polygons of a run side by side, or one map on paper, with legend and scale bar."""
+    from geoseg.workflow import preview
 
-    path = make_preview(run, picture, width=width, title=title, credit=credit)
-    say(str(path))
+    say(str(preview(run, picture, **given(settings))))

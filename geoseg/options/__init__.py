@@ -8,6 +8,7 @@ imported: the command line shows its help at once.
 from geoseg.options.areas import AreaOptions, SampleOptions
 from geoseg.options.comparison import CompareOptions
 from geoseg.options.evaluation import LIMITS, EvaluationOptions
+from geoseg.options.preview import PreviewOptions
 from geoseg.options.table import Option, Options, given_options, options_of, read_options
 from geoseg.options.training import TrainOptions
 from geoseg.options.values import words
@@ -50,6 +51,7 @@ __all__ = [
     "OutlineOptions",
     "OutputOptions",
     "Polygonizing",
+    "PreviewOptions",
     "SampleOptions",
     "ShapeOptions",
     "SieveOptions",

@@ -87,9 +87,15 @@ class Panels:
         )
 
     @property
+    def names(self) -> list[str]:
+        """The panels: imagery and polygons only where there are any."""
+        has_polygons = self.shapes is not None and len(self.shapes) > 0
+        return ["imagery"] * (self.colors is not None) + ["classes"] + ["polygons"] * has_polygons
+
+    @property
     def count(self) -> int:
         """Number of panels."""
-        return 1 + (self.colors is not None) + (self.shapes is not None and len(self.shapes) > 0)
+        return len(self.names)
 
     def legend(self) -> list[tuple[LegendClass, str]]:
         """Classes that are to be seen, the largest first, with their part of the map or the number of objects."""
@@ -111,14 +117,17 @@ class Panels:
         line : float
             Width of lines, px.
         """
+        return [(name.capitalize(), self.panel(name, shape, line)) for name in self.names]
+
+    def panel(self, name: str, shape: Shape, line: float) -> Image.Image:
+        """Draw the panel of a name, as `draw` does."""
+        if name == "classes":
+            return resized(self._painted_labels(), shape)
         imagery = self._imagery(shape)
-        labels = resized(self._painted_labels(), shape)
-        drawn = [("Imagery", imagery)] if imagery is not None else []
-        drawn.append(("Classes", labels))
-        if self.shapes is not None and len(self.shapes):
-            ground = Image.new("RGB", shape, GROUND) if imagery is None else imagery
-            drawn.append(("Polygons", self._outlined(ground, line)))
-        return drawn
+        if name == "polygons":
+            return self._outlined(Image.new("RGB", shape, GROUND) if imagery is None else imagery, line)
+        assert imagery is not None  # noqa: S101 - it is named only where there is some
+        return imagery
 
     def _imagery(self, shape: Shape) -> Image.Image | None:
         if self.colors is None:

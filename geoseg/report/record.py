@@ -7,6 +7,7 @@ version, lacks parts; then so does the report.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -141,7 +142,7 @@ class RunRecord:
         return {name: grid.block(int(place[1]), int(place[2])).core for name, place in places.items() if grid and place}
 
 
-def read_record(folder: str | Path) -> RunRecord:
+def read_record(folder: str | os.PathLike[str]) -> RunRecord:
     """Read the manifest of a run folder.
 
     Raises

@@ -8,7 +8,7 @@ from geoseg.options import Polygonizing, Workflow
 from geoseg.workflow.manifest import RunResult
 from geoseg.workflow.planning import plan
 from geoseg.workflow.polygons import PolygonizeResult, polygonize
-from geoseg.workflow.reporting import make_preview, make_report
+from geoseg.workflow.reporting import make_report, preview
 from geoseg.workflow.running import resume, run
 from geoseg.workflow.settings import read_workflow
 from geoseg.workflow.sieving import sieve
@@ -18,10 +18,10 @@ __all__ = [
     "Polygonizing",
     "RunResult",
     "Workflow",
-    "make_preview",
     "make_report",
     "plan",
     "polygonize",
+    "preview",
     "read_workflow",
     "resume",
     "run",

@@ -12,17 +12,22 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 from distributed import Client, performance_report
 from PIL import Image
 
-from geoseg.errors import GeosegError, ReportWarning
+from geoseg.errors import GeosegError, ReportWarning, WorkflowError
 from geoseg.files import local_path
+from geoseg.options import PreviewOptions, read_options
 from geoseg.raster import Raster
-from geoseg.report import RunRecord, read_record, write_preview, write_report
+from geoseg.report import LAYOUTS_ONLY, UNIT, RunRecord, read_record, write_layout, write_preview, write_report
+from geoseg.signatures import PreviewArguments
 from geoseg.workflow.planning import make_plan
-from geoseg.workflow.settings import read_workflow
+from geoseg.workflow.settings import plain_settings, read_workflow
+
+if TYPE_CHECKING:
+    from geoseg.workflow.manifest import RunResult
 
 
 def try_report(folder: Path, raster: Raster) -> Path | None:
@@ -67,35 +72,53 @@ def make_report(folder: str | Path) -> Path:
     return write_report(record, partial(_imagery, record))
 
 
-def make_preview(folder: str | Path, path: str | Path, **options: Any) -> Path:
-    """Draw imagery, labels and outlines of a run side by side.
+def preview(
+    run: str | os.PathLike[str] | RunResult, path: str | os.PathLike[str], **settings: Unpack[PreviewArguments]
+) -> Path:
+    """Draw imagery, labels and polygons of a run side by side, or one map on paper.
 
     Parameters
     ----------
-    folder : str or Path
-        The run's folder.
-    path : str or Path
-        The picture; its ending chooses the format.
-    **options
-        As of `geoseg.report.write_preview`.
+    run : path or RunResult
+        A run's folder, or what `geoseg.run` returned.
+    path : path
+        The picture; its ending chooses the format: .png, .jpg or .webp, and .pdf, .svg or .png for a layout.
+    **settings
+        Options of a picture (docs/options.md), such as ``layout="a4"``.
+
+    Returns
+    -------
+    Path
+        The picture.
 
     Raises
     ------
     InputNotFoundError
         The folder holds no run.
+    WorkflowError
+        An option is unknown or has a wrong value, or belongs to a picture of the other kind.
     ReportError
-        Its results cannot be read.
+        The run's results cannot be read.
     OutputError
-        The picture cannot be written.
+        The picture cannot be written, or a layout is asked for and Matplotlib is not installed.
 
     Warns
     -----
     ReportWarning
         The imagery is not there any more.
     """
+    wanted = read_options(PreviewOptions, plain_settings(settings), "the picture")
     picture = local_path(path, "the picture")
-    record = read_record(folder)
-    return write_preview(record, partial(_imagery, record), picture, **options)
+    layout = wanted.layout or ("a4" if picture.suffix.lower() in LAYOUTS_ONLY else None)
+    if layout is None and wanted.show is not None:
+        raise WorkflowError(f"show: {wanted.show} is of layouts only; add layout: a4, or leave it out.")
+    if layout is not None and wanted.width is not None:
+        raise WorkflowError(f"a layout is as wide as its paper ({layout}); leave out width: {wanted.width}.")
+    record = read_record(run if isinstance(run, str | os.PathLike) else run.output)
+    imagery, title, credit = partial(_imagery, record), wanted.title, wanted.credit
+    if layout is None:
+        return write_preview(record, imagery, picture, width=wanted.width or UNIT, title=title, credit=credit)
+    return write_layout(record, imagery, picture, layout, show=wanted.show, title=title, credit=credit)
 
 
 def draw_result(folder: Path, raster: Raster, path: str | os.PathLike[str] | None, *, width: int) -> Image.Image:

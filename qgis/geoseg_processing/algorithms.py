@@ -433,7 +433,7 @@ class Preview(Algorithm):
         """See `Algorithm`."""
         folder = QgsProcessingParameterFile.Folder
         self.addParameter(QgsProcessingParameterFile("RUN", "Folder of the run", folder))
-        formats = "JPEG (*.jpg);;PNG (*.png);;WebP (*.webp)"
+        formats = "JPEG (*.jpg);;PNG (*.png);;WebP (*.webp);;PDF (*.pdf);;SVG (*.svg)"
         self.addParameter(QgsProcessingParameterFileDestination("OUTPUT", "Picture", formats))
 
     def words(self, parameters: Parameters, context: QgsProcessingContext) -> list[str]:
