@@ -45,7 +45,7 @@ from geoseg.options import ImageryOptions, read_options
 from geoseg.planning import RegionMask, tiling_of
 from geoseg.probabilities import as_floats
 from geoseg.raster import LOCAL, Raster
-from geoseg.raster.arrays import ImageryLike
+from geoseg.raster.given import ImageryLike
 from geoseg.raster.options import configured
 from geoseg.segmentation import (
     Prediction,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from geoseg.models.own import ModelLike
-from geoseg.raster.arrays import ImageryLike
+from geoseg.raster.given import ImageryLike
 from geoseg.vector import RegionLike, TableLike
 
 

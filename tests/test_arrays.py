@@ -25,7 +25,8 @@ from geoseg.errors import BandError, CrsError, GeosegError, InputTypeError, Rast
 from geoseg.grid import Window
 from geoseg.imagery import open_imagery
 from geoseg.raster import Raster, open_raster, read_legend
-from geoseg.raster.arrays import ArraySource, FilePixels, LazyPixels, sendable
+from geoseg.raster.arrays import ArraySource, LazyPixels
+from geoseg.raster.sending import FilePixels, sendable
 from tests.rasters import TEN_METRES, noise, write_raster
 from tests.test_scripts import as_a_file
 

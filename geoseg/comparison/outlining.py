@@ -29,7 +29,7 @@ from geoseg.evaluation.grid import without_nodata
 from geoseg.evaluation.overlaps import NOTHING
 from geoseg.options import CompareOptions, OutlineOptions, ShapeOptions
 from geoseg.outlines import LabelRaster, LabelSource, OutlineFolder, OutlinePlan, write_outlines
-from geoseg.raster.arrays import sendable
+from geoseg.raster.sending import sendable
 from geoseg.store import RunFolder
 from geoseg.workflow.outlines import shaping_of, smallest
 from geoseg.workflow.polygons import Outlining, run_outline

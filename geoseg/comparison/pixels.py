@@ -31,8 +31,8 @@ from geoseg.grid import Window
 from geoseg.models.packagings import color_of
 from geoseg.outlines import OutlinePlan, read_outlines
 from geoseg.raster import Raster, read_legend
-from geoseg.raster.arrays import sendable
 from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT
+from geoseg.raster.sending import sendable
 from geoseg.report.areas import ground_areas
 from geoseg.report.framing import Frame
 from geoseg.vector import StyledClass, write_features

@@ -20,7 +20,7 @@ from shapely import GeometryType
 
 from geoseg.errors import CrsError, EvaluationError, nearest
 from geoseg.evaluation.shapes import count_vertices
-from geoseg.raster.arrays import named
+from geoseg.raster.given import named
 from geoseg.vector.tables import read_table
 
 CLASS, NAME, INSTANCE, SCORE, THING = "class", "name", "instance", "score", "isthing"

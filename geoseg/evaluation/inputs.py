@@ -15,7 +15,7 @@ import geopandas as gpd
 
 from geoseg.errors import EvaluationError, InputNotFoundError
 from geoseg.raster import Raster, check_labels, open_raster
-from geoseg.raster.arrays import ImageryLike, named
+from geoseg.raster.given import ImageryLike, named
 from geoseg.vector import FORMATS
 
 LABELS, INSTANCES, MANIFEST = "labels.tif", "instances.tif", "run.json"

@@ -11,10 +11,10 @@ from geoseg.errors import CatalogError, RasterError, WorkflowError
 from geoseg.imagery.qa_mask import QaMaskRule, read_qa_mask_rule
 from geoseg.options import Mosaic
 from geoseg.raster import Raster, open_raster
-from geoseg.raster.arrays import given_imagery, named, with_stores
 from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest
 from geoseg.raster.calibration import Calibration, Line, NoData
+from geoseg.raster.given import given_imagery, named, with_stores
 from geoseg.raster.header import read_header
 from geoseg.raster.mosaic import PlacedSource
 from geoseg.raster.opening import list_files

@@ -20,10 +20,11 @@ from odc.geo.geobox import GeoBox
 from geoseg.errors import BandError, CrsError, InputNotFoundError, RasterError
 from geoseg.raster.addresses import is_tile_template, is_wmts
 from geoseg.raster.archives import archive_of, is_archive, members
-from geoseg.raster.arrays import given_imagery, is_array, named, read_array_header, with_stores
+from geoseg.raster.arrays import read_array_header
 from geoseg.raster.attempts import Attempts, OnError
 from geoseg.raster.bands import BandRequest, FileBand, band_name, counts_as_sentinel, find_bands, match_bands
 from geoseg.raster.calibration import Calibration
+from geoseg.raster.given import given_imagery, is_array, named, with_stores
 from geoseg.raster.header import Header, read_header
 from geoseg.raster.mosaic import Layer, PlacedSource, Raster
 from geoseg.raster.overlay import Order

@@ -42,9 +42,10 @@ from geoseg.options import Polygonizing, WorkerOptions, read_options
 from geoseg.outlines import LabelRaster, OutlineFolder, OutlinePlan, write_outlines
 from geoseg.planning import RegionMask, core_count
 from geoseg.raster import Raster, check_labels, common_nodata, content, open_raster, read_legend
-from geoseg.raster.arrays import ImageryLike, named, sendable
 from geoseg.raster.calibration import Calibration
+from geoseg.raster.given import ImageryLike, named
 from geoseg.raster.options import configured
+from geoseg.raster.sending import sendable
 from geoseg.signatures import PolygonizeArguments
 from geoseg.stages import totals
 from geoseg.store import RunFolder

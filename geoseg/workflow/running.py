@@ -45,8 +45,8 @@ from geoseg.options import RECORD, RESUMABLE, Workflow, given_options
 from geoseg.outlines import OutlinePlan, write_outlines
 from geoseg.peak_memory import read_peaks, reset_peak_memory
 from geoseg.planning import Plan
-from geoseg.raster.arrays import sendable
 from geoseg.raster.options import configured
+from geoseg.raster.sending import sendable
 from geoseg.report import keep_features, keep_measures, measure_outlines
 from geoseg.signatures import ResumeArguments, RunArguments
 from geoseg.stages import totals

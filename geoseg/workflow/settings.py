@@ -21,7 +21,7 @@ from geoseg.models.spec import ModelSpec
 from geoseg.options import RECORD, Workflow, given_options, read_options
 from geoseg.prompting import prompts_text
 from geoseg.raster import unsigned
-from geoseg.raster.arrays import ImageryLike, given_imagery, holds_arrays, is_imagery_object, named
+from geoseg.raster.given import ImageryLike, given_imagery, holds_arrays, is_imagery_object, named
 from geoseg.signatures import RunArguments
 from geoseg.vector import GEOJSON, region_text
 

@@ -20,9 +20,10 @@ from geoseg.monitor.watching import Progress, shown
 from geoseg.options import Polygonizing, SieveOptions, read_options
 from geoseg.outlines import OutlinePlan
 from geoseg.raster import Raster, check_labels, common_nodata, open_raster, read_legend, write_cog
-from geoseg.raster.arrays import ImageryLike, named, sendable
 from geoseg.raster.calibration import Calibration
+from geoseg.raster.given import ImageryLike, named
 from geoseg.raster.options import configured
+from geoseg.raster.sending import sendable
 from geoseg.signatures import SieveArguments
 from geoseg.store import RunFolder
 from geoseg.tree import Place
