@@ -24,6 +24,8 @@ from geoseg.options import (
     CompareOptions,
     EvaluationOptions,
     ImageryOptions,
+    LegendClass,
+    LegendFile,
     Option,
     Options,
     OutlineOptions,
@@ -124,8 +126,8 @@ on the command line, where a list is written with commas (`--classes water,trees
 `--no-report` turns off what is on. `null`, and None in Python, is as if the option was not given. This page is made of
 the fields in `geoseg/options/` by `make options`.
 
-Editors complete and check workflows and training recipes by a JSON schema, which the YAML language server finds by a
-line such as this; the files in `workflows/` have it.
+Editors complete and check workflows, training recipes and legends by a JSON schema, which the YAML language server
+finds by a line such as this; the files in `workflows/` have it.
 
 ```yaml
 # yaml-language-server: $schema=workflow.schema.json
@@ -137,6 +139,7 @@ fish; `eval "$(geoseg completion bash)"` in a shell's start-up file) are printed
 ```
 geoseg schema workflow
 geoseg schema recipe
+geoseg schema legend
 geoseg completion bash
 ```
 """
@@ -159,6 +162,7 @@ def _told(kind: type[Options]) -> str:
 
 SECTIONS: list[tuple[str, str, type[Options], Sequence[str] | None]] = [
     ("Runs", "Keys of a workflow; `geoseg run`, `geoseg plan`, `geoseg.run`, `geoseg.plan`.", Workflow, None),
+    ("Classes of a legend", "Keys of each of `classes` in a [legend.yaml](outputs.md).", LegendClass, None),
     ("Continued runs", "`geoseg resume`, `geoseg.resume`.", Workflow, RESUMABLE),
     ("Polygons of label rasters", "`geoseg polygonize`, `geoseg.polygonize`.", Polygonizing, None),
     ("Sieves", "`geoseg sieve`, `geoseg.sieve`.", SieveOptions, None),
@@ -200,6 +204,7 @@ def files() -> dict[Path, str]:
         ROOT / "geoseg" / "signatures.py": signatures(),
         ROOT / "workflows" / "workflow.schema.json": schema(Workflow, "geoseg workflow"),
         ROOT / "workflows" / "recipe.schema.json": schema(Recipe, "geoseg training recipe"),
+        ROOT / "workflows" / "legend.schema.json": schema(LegendFile, "geoseg legend"),
         ROOT / "qgis" / "geoseg_processing" / "commands.json": commands(),
     }
 

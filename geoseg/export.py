@@ -6,8 +6,10 @@ It knows nothing of how blocks came to be. Each kind of raster is a row of `PROD
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +74,13 @@ class Product:
 
 
 def _band_names(plan: Plan) -> tuple[str, ...]:
+    """Names of the model's classes: those of the results, where these are not made of several."""
     names = {item.value: item.name for item in plan.classes}
-    return tuple(names[item.value] for item in probable_classes(plan.spec))
+    shown = {item.value: plan.groups.get(item.value, item.value) for item in plan.spec.classes}
+    alone = {value for value, count in Counter(shown.values()).items() if count == 1}
+    return tuple(
+        names[shown[item.value]] if shown[item.value] in alone else item.name for item in probable_classes(plan.spec)
+    )
 
 
 PRODUCTS: Mapping[str, Product] = {
@@ -117,15 +124,16 @@ def write_raster(plan: Plan, folder: RunFolder, path: Path) -> None:
     if path.stem == "labels":
         options["colors"] = {item.value: _rgb(item) for item in plan.classes}
         options["categories"] = {item.value: item.name for item in plan.classes}
-        _write_style(path.with_suffix(".qml"), plan)
+        _write_styles(path, plan)
     write_cog(*place, windows=windows, overview_resampling=product.overview_resampling, **options)
 
 
-def _write_style(path: Path, plan: Plan) -> None:
-    """Write the style of the labels, unless somebody has saved one there."""
-    if styles.is_own(path):
-        classes = [styles.StyledClass(item.value, item.name, item.color) for item in plan.classes]
-        write_file(path, lambda unfinished: styles.write_raster_qml(unfinished, classes))
+def _write_styles(path: Path, plan: Plan) -> None:
+    """Write colours beside the labels, unless somebody has saved their own there."""
+    classes = [styles.StyledClass(item.value, item.name, item.color) for item in plan.classes]
+    for ending, write in (".qml", styles.write_raster_qml), (".clr", styles.write_clr):
+        if styles.is_own(path.with_suffix(ending)):
+            write_file(path.with_suffix(ending), partial(write, classes=classes))
 
 
 def _stripes(plan: Plan, pixel_bytes: int) -> Iterator[Window]:

@@ -6,9 +6,11 @@ of these when they are read. It knows arrays; torch stays out, because whoever r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numba import njit
@@ -57,6 +59,42 @@ class Background:
     def level(self) -> int:
         """The threshold as an integer, rounded up: a probability that equals it is never above it."""
         return ceil(self.threshold * SCALE)
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """How labels are read of what is stored: what a run may change without its network.
+
+    Attributes
+    ----------
+    background : Background or None
+        What a pixel is below a threshold; None where the best class always counts.
+    groups : tuple of (int, int)
+        Labels of the model that are others in the results, and what they are there.
+    """
+
+    background: Background | None = None
+    groups: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any] | None) -> Self:
+        """Make it of what `dataclasses.asdict` says, as JSON values; nothing is as it is stored."""
+        content = content or {}
+        background = content.get("background")
+        groups = ((int(model), int(result)) for model, result in content.get("groups") or ())
+        return cls(Background(**background) if background else None, tuple(groups))
+
+    def results(self, labels: Labels) -> Labels:
+        """Labels as the results have them, of labels of the model."""
+        return self._table[labels] if self.groups else labels
+
+    @cached_property
+    def _table(self) -> Labels:
+        """The label in the results of each label of the model."""
+        table = np.arange(256, dtype=np.uint8)
+        for model, result in self.groups:
+            table[model] = result
+        return table
 
 
 @dataclass(frozen=True)

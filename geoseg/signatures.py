@@ -223,9 +223,10 @@ class RunArguments(ResumeArguments, OutlineArguments, ImageryArguments, total=Fa
     """Rasters to write besides labels.tif: confidence (of the assigned label) and probabilities (one band per class),
     as GeoTIFF, or as Zarr store with the extension .zarr, such as confidence,probabilities.zarr; and labels.zarr."""
 
-    legend: str | Mapping[int | str, str | Mapping[str, str]] | None
-    """Names and colours of classes in the results, by the model's name or value, such as built=#c4281b,trees=Forest. In
-    YAML and Python also {trees: {name: Forest, color: "#1b7837"}}."""
+    legend: str | os.PathLike[str] | Mapping[int | str, str | Mapping[str, str]] | Sequence[Mapping[str, Any]] | None
+    """Names and colours of classes in the results, by the model's name or value, such as built=#c4281b,trees=Forest;
+    classes with one name become one. Or a legend.yaml, which also sets order and values. In YAML and Python also
+    {trees: {name: Forest, color: "#1b7837"}}, or the classes of a legend.yaml as a list."""
 
     refresh: bool | None
     """In the folder of an earlier run whose imagery or region has changed, make only those blocks again that read what

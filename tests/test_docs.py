@@ -78,6 +78,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     at = [transform @ (4 * column + 2.5, 4 * row + 2.5) for row in range(0, 30, 2) for column in range(0, 40, 2)]
     found = gpd.GeoDataFrame({"reference": classes[0, 2::8, 2::8].ravel()}, geometry=[Point(xy) for xy in at])
     found.set_crs("EPSG:32618").to_file(tmp_path / "reference.gpkg")
+    (tmp_path / "legend.yaml").write_text(blocks("outputs", "yaml")[0])
     for name, side in (("buildings", 100), ("surveyed", 110)):
         house = gpd.GeoDataFrame(geometry=[box(left, top - side, left + side, top)], crs="EPSG:32618")
         house.to_file(tmp_path / f"{name}.gpkg")

@@ -191,6 +191,25 @@ def test_layouts_give_the_same_rasters_and_polygons(client: Client, raster: Path
         assert tables[0].equals(tables[1])
 
 
+def test_objects_of_two_classes_become_one_class_and_stay_two_objects(
+    client: Client, raster: Path, tmp_path: Path
+) -> None:
+    task, legend = "panoptic-segmentation", [{"name": "object", "of": ["house", "ship"], "value": 9}]
+    before = run(client, raster, task, tmp_path / "out")
+    labels, instances = read(before.labels_path), read(before.instances_path or tmp_path)
+    later = run(client, raster, task, tmp_path / "out", legend=legend, min_area=3000, keep_classes=["object"])
+    assert not later.outcome.done["predict"]
+    np.testing.assert_array_equal(read(later.instances_path or tmp_path), instances)
+    np.testing.assert_array_equal(read(later.labels_path), np.where(np.isin(labels, [HOUSE, SHIP]), 9, labels))
+    features = gpd.read_file(later.features_paths[0])
+    things = features[features["isthing"].astype(bool)]
+    assert things["instance"].tolist() == [1, 2, 3, 4, 5]
+    assert (set(things["class"]), set(things["name"])) == ({9}, {"object"})
+    assert set(features["name"]) == {"object", "sea", "land"}
+    with pytest.raises(WorkflowError, match="one class 'a' of 'ship', whose objects are told apart, and 'sea', which"):
+        run(client, raster, task, tmp_path / "out", legend={"sea": "a", "ship": "a"})
+
+
 def test_another_minimum_area_predicts_nothing_anew(client: Client, raster: Path, tmp_path: Path) -> None:
     run(client, raster, "instance-segmentation", tmp_path / "out")
     heard: list[Event] = []

@@ -263,7 +263,7 @@ def test_every_shipped_file_is_valid_by_the_schema_that_it_names(path: Path) -> 
 
 
 def test_the_schema_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    for kind in ("workflow", "recipe"):
+    for kind in ("workflow", "recipe", "legend"):
         assert main(["schema", kind]) == 0
         assert capsys.readouterr().out == (ROOT / "workflows" / f"{kind}.schema.json").read_text()
     assert main(["schema", "workflo"]) == 2

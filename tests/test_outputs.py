@@ -344,7 +344,7 @@ def test_names_and_colours_change_without_network_and_outlines(
         ({"watr": "#000000"}, "no class is called 'watr'; "),
         ({"water": "#00"}, "the colour '#00'; write it as #rrggbb"),
         ({"water": {"colour": "#000000"}}, "the unknown key 'colour'; give name, color, or both"),
-        ({"water": "trees"}, "gives two classes the name 'trees'"),
+        ({9: "Ice"}, "legend has the value 9, and the model's classes are 0 water, "),
     ],
 )
 def test_a_legend_that_cannot_be_used_is_refused(

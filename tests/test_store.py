@@ -19,7 +19,7 @@ from geoseg.blending import Strips
 from geoseg.errors import DamagedError, FingerprintError, OutputError
 from geoseg.files import write_file
 from geoseg.grid import TileGrid, Tiling
-from geoseg.probabilities import Background, Pixels
+from geoseg.probabilities import Background, Labelling, Pixels
 from geoseg.store import RunFolder, differences
 from geoseg.store.journal import Digest, Journal
 
@@ -309,14 +309,14 @@ def test_probabilities_come_back_whichever_blocks_a_window_touches_and_one_file_
 @pytest.mark.parametrize("threshold", [0.0, 0.25, 0.5, 1.0])
 def test_labels_are_read_with_the_threshold_of_the_last_start(tmp_path: Path, threshold: float) -> None:
     folder, arrays = RunFolder(tmp_path / "out"), ("labels", "best")
-    folder.prepare(GRID, FINGERPRINT, overwrite=False, arrays=arrays, background=Background(0, 0.9))
+    folder.prepare(GRID, FINGERPRINT, overwrite=False, arrays=arrays, labelling=Labelling(Background(0, 0.9)))
     block = GRID.block(0, 0)
     best = np.random.default_rng(0).integers(0, 32_768, block.core.shape, dtype=np.uint16)
     best[:2] = [[0], [32_767]]
     labels = np.where(best % 2, 3, 4).astype(np.uint8)
     labels[4], best[4] = 255, 65_535
     folder.blocks.write_block(block, {"labels": labels, "best": best})
-    folder.prepare(GRID, FINGERPRINT, overwrite=False, arrays=arrays, background=Background(0, threshold))
+    folder.prepare(GRID, FINGERPRINT, overwrite=False, arrays=arrays, labelling=Labelling(Background(0, threshold)))
     is_above, is_known = best / 32_767 > threshold, labels != 255
     found, confidence = (
         read(*block.core.slices()) for read in (folder.blocks.read_labels, folder.blocks.read_confidence)

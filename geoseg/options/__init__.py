@@ -8,6 +8,7 @@ imported: the command line shows its help at once.
 from geoseg.options.areas import AreaOptions, SampleOptions
 from geoseg.options.comparison import CompareOptions
 from geoseg.options.evaluation import LIMITS, EvaluationOptions
+from geoseg.options.legend import LegendClass, LegendFile
 from geoseg.options.preview import PreviewOptions
 from geoseg.options.table import Option, Options, given_options, options_of, read_options
 from geoseg.options.training import TrainOptions
@@ -44,6 +45,8 @@ __all__ = [
     "DeviceOptions",
     "EvaluationOptions",
     "ImageryOptions",
+    "LegendClass",
+    "LegendFile",
     "ModelOptions",
     "Mosaic",
     "Option",

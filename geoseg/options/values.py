@@ -55,7 +55,7 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-def _legend(value: Any) -> Any:
+def legend_mapping(value: Any) -> Any:
     """``CLASS=#rrggbb`` and ``CLASS=name``, with commas between them; anything else as it is."""
     if not isinstance(value, str):
         return value
@@ -63,7 +63,7 @@ def _legend(value: Any) -> Any:
     for word in map(str, words(value)):
         key, sign, text = word.rpartition("=") if "=#" in word else word.partition("=")
         if not sign:
-            raise ValueError(f"'{word}' is neither CLASS=#rrggbb nor CLASS=name")
+            raise ValueError(f"'{word}' is neither CLASS=#rrggbb, nor CLASS=name, nor a .yaml file")
         legend.setdefault(key, {})["color" if text.startswith("#") else "name"] = text
     return legend
 
@@ -88,10 +88,3 @@ Words = Annotated[
 
 Names = Annotated[list[str], BeforeValidator(_names, json_schema_input_type=str | list[str]), Written(metavar="LIST")]
 """Names: a list, or a text with commas between them."""
-
-Legend = Annotated[
-    dict[int | str, str | dict[str, str]],
-    BeforeValidator(_legend, json_schema_input_type=str | dict[int | str, str | dict[str, str]]),
-    Written("str | Mapping[int | str, str | Mapping[str, str]]", "LIST"),
-]
-"""Names and colours of classes: a mapping, or a text with commas between them."""

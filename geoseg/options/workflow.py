@@ -8,8 +8,9 @@ from pydantic import BeforeValidator, Field, FiniteFloat, PositiveInt, Validatio
 
 from geoseg.errors import WorkflowError
 from geoseg.held import Held
+from geoseg.options.legend import Legend
 from geoseg.options.table import Options, sentence
-from geoseg.options.values import Legend, Names, PathText, PathTexts, RegionText, Words, Written, whole, words
+from geoseg.options.values import Names, PathText, PathTexts, RegionText, Words, Written, whole, words
 
 DASHBOARD = "127.0.0.1:8787"
 """Where the dashboard of local workers is served: local connections only."""
@@ -253,8 +254,9 @@ class OutputOptions(Options):
     as GeoTIFF, or as Zarr store with the extension .zarr, such as confidence,probabilities.zarr; and labels.zarr."""
 
     legend: Legend | None = None
-    """Names and colours of classes in the results, by the model's name or value, such as built=#c4281b,trees=Forest. In
-    YAML and Python also {trees: {name: Forest, color: "#1b7837"}}."""
+    """Names and colours of classes in the results, by the model's name or value, such as built=#c4281b,trees=Forest;
+    classes with one name become one. Or a legend.yaml, which also sets order and values. In YAML and Python also
+    {trees: {name: Forest, color: "#1b7837"}}, or the classes of a legend.yaml as a list."""
 
     attribution: str | None = None
     """Whose imagery it is, and its terms, for run.json and item.json (default: as a tile service says)."""

@@ -66,7 +66,7 @@ class RunObjects:
         if self.classes is None:
             return found
         classes, things = found.copy(), found > THING
-        classes[things] = self.folder.objects.read_united().classes[found[things] - THING - 1]
+        classes[things] = self.folder.blocks.read_objects().classes[found[things] - THING - 1]
         return np.where(np.isin(classes, list(self.classes)), found, NODATA)
 
     def sort(self, table: pa.Table) -> pa.Table:
@@ -94,7 +94,7 @@ class RunObjects:
         Table
             With `COLUMNS` and ``geometry``.
         """
-        united = self.folder.objects.read_united()
+        united = self.folder.blocks.read_objects()
         for table in map(_in_order, tables):
             begins = _begins(table)
             label = table.column("class").to_numpy()[begins]

@@ -39,7 +39,7 @@ from geoseg.planning.estimate import (
 from geoseg.planning.memory import MIB
 from geoseg.planning.region import RegionMask
 from geoseg.planning.sharing import ALONE, Crew
-from geoseg.probabilities import Background
+from geoseg.probabilities import Background, Labelling
 from geoseg.raster import PixelAreas, Raster, content
 from geoseg.raster.readings import parts
 from geoseg.raster.values import Values
@@ -106,7 +106,9 @@ class Plan:
     keep_probabilities : bool
         Whether the run folder keeps the probabilities of all classes, beside what labels are made of.
     legend : tuple of ClassSpec
-        The model's classes as results show them; as the model has them unless given.
+        The classes of the results; those of the model unless given.
+    groups : mapping of int to int
+        Labels of the model that are others in the results, and what they are there.
     predicted : frozenset of (int, int)
         Rows and columns of the blocks whose predictions an earlier start has left.
     steps : mapping of str to (int, int)
@@ -137,6 +139,7 @@ class Plan:
     network: SentNetwork | None = None
     keep_probabilities: bool = False
     legend: tuple[ClassSpec, ...] = ()
+    groups: Mapping[int, int] = field(default_factory=dict)
     predicted: frozenset[tuple[int, int]] = frozenset()
     steps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
@@ -164,7 +167,7 @@ class Plan:
 
     @property
     def classes(self) -> tuple[ClassSpec, ...]:
-        """The model's classes with the names and colours that a person gave them."""
+        """The classes of the results: the model's, as a person has named, coloured, ordered and grouped them."""
         return self.legend or self.spec.classes
 
     @property
@@ -186,6 +189,11 @@ class Plan:
     def background(self) -> Background | None:
         """What labels are read with; None where a threshold decides nothing, or the network has to run for another."""
         return later_background(self.spec) if self.has_stuff else None
+
+    @property
+    def labelling(self) -> Labelling:
+        """How labels are read of what is stored."""
+        return Labelling(self.background, tuple(sorted(self.groups.items())))
 
     @property
     def arrays(self) -> tuple[str, ...]:

@@ -38,6 +38,9 @@ BLOCK = 512
 Resampling = Literal["mode", "nearest", "average"]
 """How four pixels become one of an overview."""
 
+ATTRIBUTES = (("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8))
+"""Columns of a raster attribute table: name, type and usage as GDAL counts them (GDALRATFieldType, -Usage)."""
+
 _STRIDE = 4 * BLOCK  # side of the windows from which overviews are made, px
 _AT_ONCE = 2**26  # bytes of such a window, about; of many bands it is smaller
 _COG = {
@@ -98,8 +101,9 @@ def write_cog(
     colors : mapping of value to (red, green, blue), optional
         The colour table, 0 to 255; ``"uint8"`` only.
     categories : mapping of value to name, optional
-        Class names: as GDAL's category names in ``<path>.aux.xml`` (shown by QGIS and gdalinfo; a TIFF has no place
-        for them) and as items ``CLASS_<value>`` of the file's own metadata.
+        Class names, for which a TIFF has no place: as GDAL's category names and as a raster attribute table in
+        ``<path>.aux.xml``, with ``colors`` where they are given, and as items ``CLASS_<value>`` of the file's own
+        metadata.
     description : str
         Name of the band, where there is one.
     tags : mapping, optional
@@ -144,7 +148,7 @@ def write_cog(
             for level in range(levels):
                 _reduce(draft, level, overview_resampling)
             rasterio.shutil.copy(draft, final, **_COG, **_predicted(dtype))
-            _publish(final, path, categories)
+            _publish(final, path, categories, colors or {})
     except GeosegError:  # raised by the reader of the windows
         raise
     except (OSError, RasterioError) as error:
@@ -294,23 +298,36 @@ def _vote(labels: NDArray[Any], result: NDArray[Any]) -> None:
             line[x] = first if (first == second) | (first == third) | (first == fourth) else later
 
 
-def _publish(final: Path, path: Path, categories: Mapping[int, str] | None) -> None:
+def _publish(
+    final: Path, path: Path, categories: Mapping[int, str] | None, colors: Mapping[int, tuple[int, int, int]]
+) -> None:
     """Move the finished file and its sidecar to their names; remove what an earlier file left."""
     sidecar = path.with_name(path.name + ".aux.xml")
     sidecar.unlink(missing_ok=True)
     if categories:
         written = final.with_name(final.name + ".aux.xml")
-        ElementTree.ElementTree(_category_names(categories)).write(written, encoding="utf-8")
+        ElementTree.ElementTree(_sidecar(categories, colors)).write(written, encoding="utf-8")
         move_into_place(written, sidecar)
     move_into_place(final, path)
 
 
-def _category_names(categories: Mapping[int, str]) -> ElementTree.Element:
-    """Return GDAL's sidecar: one name a value from 0 to the last, empty where there is none."""
+def _sidecar(categories: Mapping[int, str], colors: Mapping[int, tuple[int, int, int]]) -> ElementTree.Element:
+    """Return GDAL's sidecar: category names and an attribute table."""
     root = ElementTree.Element("PAMDataset")
-    names = ElementTree.SubElement(ElementTree.SubElement(root, "PAMRasterBand", band="1"), "CategoryNames")
-    for value in range(max(categories) + 1):
+    band = ElementTree.SubElement(root, "PAMRasterBand", band="1")
+    names = ElementTree.SubElement(band, "CategoryNames")
+    for value in range(max(categories) + 1):  # one a value from 0 to the last, empty where there is none
         ElementTree.SubElement(names, "Category").text = categories.get(value, "")
+    table = ElementTree.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
+    columns = ATTRIBUTES if colors else ATTRIBUTES[:2]
+    for index, (name, kind, usage) in enumerate(columns):
+        column = ElementTree.SubElement(table, "FieldDefn", index=str(index))
+        for key, text in ("Name", name), ("Type", str(kind)), ("Usage", str(usage)):
+            ElementTree.SubElement(column, key).text = text
+    for index, (value, name) in enumerate(sorted(categories.items())):
+        row = ElementTree.SubElement(table, "Row", index=str(index))
+        for field in (value, name, *colors.get(value, (0, 0, 0)))[: len(columns)]:
+            ElementTree.SubElement(row, "F").text = str(field)
     return root
 
 

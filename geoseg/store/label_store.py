@@ -7,7 +7,7 @@ that is missing is noticed when it is read; one that differs fails its own check
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from geoseg.errors import DamagedError, OutputError
 from geoseg.files import clear, read_json, write_file, write_json
 from geoseg.grid import Block, TileGrid
 from geoseg.instances import MergedInstances
-from geoseg.probabilities import LEVELS, NO_INTEGER, NODATA, Background, Labels, Stored, apply_threshold
+from geoseg.probabilities import LEVELS, NO_INTEGER, NODATA, Labelling, Labels, Stored, apply_threshold
 from geoseg.store.arrays import DAMAGE
 from geoseg.store.journal import Digest, Journal, compare, damaged
 from geoseg.store.objects import ObjectFolder
@@ -69,17 +69,15 @@ class LabelStore:
             if not path.is_file() or path.read_bytes() != content:
                 write_file(path, partial(Path.write_bytes, data=content))
 
-    def write_background(self, background: Background | None) -> None:
-        """Say what labels are read with from now on."""
-        content = None if background is None else asdict(background)
-        if read_json(self._labelling) != content:
-            write_json(self._labelling, content)
+    def write_labelling(self, labelling: Labelling) -> None:
+        """Say how labels are read from now on."""
+        if self.labelling != labelling:
+            write_json(self._labelling, asdict(labelling))
 
     @property
-    def background(self) -> Background | None:
-        """What labels are read with."""
-        content = read_json(self._labelling)
-        return Background(**content) if content else None
+    def labelling(self) -> Labelling:
+        """How labels are read."""
+        return Labelling.of(read_json(self._labelling))
 
     @property
     def _labelling(self) -> Path:
@@ -117,7 +115,10 @@ class LabelStore:
 
     def read_labels(self, rows: slice, cols: slice) -> Labels:
         """Labels, uint8 (y, x), of a part of the raster; things lie over stuff."""
-        labels = self.read_stuff(rows, cols)[0] if self._has("best") else self._read("labels", rows, cols)
+        if self._has("best"):
+            labels = self.read_stuff(rows, cols)[0]
+        else:
+            labels = self.labelling.results(self._read("labels", rows, cols))
         return self._with_classes(labels, self._instances(rows, cols))
 
     def read_confidence(self, rows: slice, cols: slice) -> Labels:
@@ -132,11 +133,12 @@ class LabelStore:
         return self._with_classes(labels, instances), self._with_scores(confidence, instances)
 
     def read_stuff(self, rows: slice, cols: slice) -> tuple[Labels, Labels]:
-        """Labels and confidence of what lies under things."""
-        labels = self._read("labels", rows, cols)
+        """Labels and confidence of what lies under things; confidence is that of the model's class, also in a group."""
+        labels, labelling = self._read("labels", rows, cols), self.labelling
         if not self._has("best"):
-            return labels, self._read("confidence", rows, cols)
-        return apply_threshold(labels, self._read("best", rows, cols), self.background)
+            return labelling.results(labels), self._read("confidence", rows, cols)
+        labels, confidence = apply_threshold(labels, self._read("best", rows, cols), labelling.background)
+        return labelling.results(labels), confidence
 
     def read_layers(self, rows: slice, cols: slice) -> tuple[Labels, Labels, NDArray[np.uint32]]:
         """Labels, confidence and instances of a part of a raster whose objects are told apart."""
@@ -169,8 +171,13 @@ class LabelStore:
         if instances is None or not instances.any():
             return values
         found, values = instances > 0, values.copy()
-        values[found] = of(ObjectFolder(self.state / "objects").read_united(), instances[found] - 1)
+        values[found] = of(self.read_objects(), instances[found] - 1)
         return values
+
+    def read_objects(self) -> MergedInstances:
+        """Objects of the raster, with their classes as results have them."""
+        united = ObjectFolder(self.state / "objects").read_united()
+        return replace(united, classes=self.labelling.results(united.classes))
 
     def read_instances(self, rows: slice, cols: slice) -> NDArray[np.uint32]:
         """Instances, uint32 (y, x), 0 = none, of a part of the raster."""

@@ -8,7 +8,7 @@ files; it does not know models, dask or why a block runs.
 ::
 
     out/state/fingerprint.json   what the blocks were made from
-    out/state/labelling.json     the threshold that labels are read with
+    out/state/labelling.json     the threshold and the legend that labels are read with
     out/state/blocks.zarr        labels and how probable they are, one chunk or shard a block (Zarr v3)
     out/state/strips/R-C-*.npy   sums waiting for their one consumer, and drafts of blocks waiting to be finished
     out/state/objects/           objects of tiles and blocks, and of the whole raster
@@ -33,7 +33,7 @@ from geoseg.errors import FingerprintError
 from geoseg.files import clear, make_folder, read_json, remove, sweep, write_json
 from geoseg.grid import TileGrid
 from geoseg.options import RUN_FILE
-from geoseg.probabilities import Background
+from geoseg.probabilities import Labelling
 from geoseg.stages import RASTER, RUN, STAGES, TABLE
 from geoseg.store.differences import differences, without_imagery
 from geoseg.store.journal import Journal
@@ -48,6 +48,9 @@ Forget = Callable[[dict[str, Any], dict[str, Any]], None]
 
 SENTENCES = {"keep_probabilities": "it did not keep probabilities"}
 """What a fingerprint lacks, by its key."""
+
+AS_STORED = Labelling()
+"""Labels as the model gave them."""
 
 BLOCK_STAGES = tuple(stage.name for stage in TABLE if stage.folder == RUN)
 """Stages whose files are here."""
@@ -83,7 +86,7 @@ class RunFolder:
         overwrite: bool,
         arrays: Collection[str] = SEMANTIC,
         classes: int = 0,
-        background: Background | None = None,
+        labelling: Labelling = AS_STORED,
         refresh: Forget | None = None,
     ) -> bool:
         """Make the folder ready for a run, new or continued.
@@ -100,8 +103,8 @@ class RunFolder:
             Which arrays of the label store blocks have.
         classes : int
             Those of ``probabilities``.
-        background : Background, optional
-            What labels are read with where there is ``best``; blocks stay whatever it is.
+        labelling : Labelling, optional
+            How labels are read; blocks stay whatever it is.
         refresh : callable, optional
             Called with the folder's fingerprint and this one where they differ in inputs and region alone: has to
             remove what does not hold any more. Without it such a folder is refused.
@@ -132,12 +135,12 @@ class RunFolder:
             if not changed:
                 self._create(grid, arrays, classes)
                 self._forget_damaged(grid, has_objects="instances" in arrays)
-                self.blocks.write_background(background)
+                self.blocks.write_labelling(labelling)
                 return True
             raise self._differs(changed, can_refresh=not self.other_differences(before, fingerprint))
         self._clear()
         self._create(grid, arrays, classes)
-        self.blocks.write_background(background)
+        self.blocks.write_labelling(labelling)
         write_json(path, fingerprint)
         return False
 

@@ -49,6 +49,8 @@ _OWN = "Colours of the classes"
 
 _MARK = "<!-- written by geoseg, and again by its next run; a style that QGIS saves here stays -->\n"
 
+_CLR_MARK = "# written by geoseg, and again by its next run\n"
+
 _STYLE = """
 INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName,
                           styleQML, styleSLD, useAsDefault, description, owner)
@@ -125,11 +127,26 @@ def write_raster_qml(path: Path, classes: Sequence[StyledClass]) -> None:
     path.write_text(_document(root) + _MARK, encoding="utf-8")
 
 
+def write_clr(path: Path, classes: Sequence[StyledClass]) -> None:
+    """Write the colours of a raster of labels as a colormap file of Esri: a line of value, red, green and blue a class.
+
+    Parameters
+    ----------
+    path : Path
+        The raster's path with the ending .clr.
+    classes : sequence of StyledClass
+        Their values are integers.
+    """
+    lines = [f"{item.value} {' '.join(map(str, bytes.fromhex(item.color[1:])))}\n" for item in classes]
+    path.write_text("".join([_CLR_MARK, *lines]), encoding="ascii")
+
+
 def is_own(path: Path) -> bool:
-    """Say whether a style beside a file may be replaced: there is none, or `write_qml` has written it."""
+    """Say whether a style beside a file may be replaced: there is none, or one that was written here."""
     if not path.is_file():  # a folder of that name stays
         return not path.exists()
-    return path.read_text(encoding="utf-8", errors="replace").endswith(_MARK)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return text.endswith(_MARK) or text.startswith(_CLR_MARK)
 
 
 def put_style(connection: sqlite3.Connection, layer: str, classes: Sequence[StyledClass] | None) -> None:

@@ -53,6 +53,7 @@ def plan_outlines(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> tupl
     folder : RunFolder
         Holds its labels.
     """
+    _check_grouped(wanted, made)
     _check_classes(wanted, made)
     names = names_of(made)
     wanted_classes = _written_values(wanted, made)
@@ -77,8 +78,7 @@ def plan_outlines(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> tupl
         tolerance=tolerance_of(wanted, made.raster.transform),
         places=made.places,
     )
-    labelling = None if made.background is None else asdict(made.background)
-    decided = {"labelling": labelling, "min_score": objects_of(made).get("min_score")}
+    decided = {"labelling": asdict(made.labelling), "min_score": objects_of(made).get("min_score")}
     return plan, fingerprint_of(wanted, made.raster, names) | decided
 
 
@@ -87,10 +87,20 @@ def names_of(made: Plan) -> dict[int, str]:
     return {item.value: item.name for item in made.classes}
 
 
+def _check_grouped(wanted: OutlineOptions, made: Plan) -> None:
+    """Refuse the value of a class of the model that is a part of another class in the results."""
+    names = names_of(made)
+    for value in (*(wanted.classes or ()), *(wanted.keep_classes or ())):
+        if value in made.groups and value not in names:
+            group = made.groups[int(value)]
+            raise WorkflowError(f"class {value} is a part of '{names[group]}' in the legend; give {group}.")
+
+
 def _check_classes(wanted: OutlineOptions, made: Plan) -> None:
     """Refuse to regularize what is no building."""
     if wanted.regularize:
-        values, things_values = _written_values(wanted, made), {item.value for item in made.spec.things}
+        values = _written_values(wanted, made)
+        things_values = {made.groups.get(item.value, item.value) for item in made.spec.things}
         written = [item for item in made.classes if values is None or item.value in values]
         things = [item.name for item in written if item.value in things_values]
         stuff = [item.name for item in written if item.value not in things_values]

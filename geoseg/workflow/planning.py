@@ -158,8 +158,9 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
     hardware = hardware_of(wanted.device, wanted.runtime, wanted.precision, spec, wanted.scheduler, client)
     if wanted.compile:
         refuse_compile(hardware.runtime)
-    legend = apply_legend(spec.classes, wanted.legend or {})
+    legend, groups = apply_legend(spec.classes, wanted.legend or {})
     names = {item.value: item.name for item in legend}
+    spared = values_of(wanted.keep_classes, names) or ()
     min_pixels, areas = smallest(wanted.min_area, raster.geobox)
     made = Plan(
         raster=raster,
@@ -174,12 +175,13 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
         compile=wanted.compile,
         min_pixels=min_pixels,
         areas=areas,
-        keep_classes=values_of(wanted.keep_classes, names) or frozenset(),
+        keep_classes=frozenset(item.value for item in spec.classes if groups.get(item.value, item.value) in spared),
         min_score=spec.min_score if wanted.min_score is None else wanted.min_score,
         is_local=wanted.scheduler is None and client is None,
         network=None if model.network is None else SentNetwork.of(model.network),
         keep_probabilities=_keeps_probabilities(wanted, spec),
         legend=legend,
+        groups=groups,
     )
     if not made.block_count:
         raise RegionError("no prompt lies within the region; give prompts inside of it, or another region.")

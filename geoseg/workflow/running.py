@@ -148,7 +148,7 @@ def _prepare(wanted: Workflow, made: Plan, folder: RunFolder) -> tuple[Work, Man
         overwrite=wanted.overwrite,
         arrays=made.arrays,
         classes=len(probable_classes(made.spec)),
-        background=made.background,
+        labelling=made.labelling,
         refresh=partial(forget_changed, made, folder) if is_refreshed else None,
     )
     if made.has_things:

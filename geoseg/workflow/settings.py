@@ -12,13 +12,13 @@ from typing import Any, TypeAlias, Unpack
 
 import yaml
 
-from geoseg.catalog import is_name, locate_workflow, workflow_names, workflows_home
+from geoseg.catalog import YAML_ENDINGS, is_name, locate_workflow, workflow_names, workflows_home
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
 from geoseg.files import local_path, plain_value, write_file
 from geoseg.held import Held
 from geoseg.models.own import OwnModel, own_model
 from geoseg.models.spec import ModelSpec
-from geoseg.options import RECORD, Workflow, given_options, read_options
+from geoseg.options import RECORD, LegendClass, LegendFile, Workflow, given_options, read_options
 from geoseg.prompting import prompts_text
 from geoseg.raster import unsigned
 from geoseg.raster.given import ImageryLike, given_imagery, holds_arrays, is_imagery_object, named
@@ -101,11 +101,54 @@ def plain_settings(settings: Mapping[str, Any], spec: ModelSpec | None = None) -
         "model": lambda model: held_model(model, spec),
         "region": region_text,
         "prompts": prompts_text,
+        "legend": read_legend,
     }
     return {
         key: texts[key](value) if key in texts and value is not None else plain_value(value, key)
         for key, value in settings.items()
     }
+
+
+def read_legend(legend: Any) -> Any:
+    """The classes of a legend that is a file or a list; anything else as it is.
+
+    Raises
+    ------
+    InputNotFoundError
+        There is no such file.
+    WorkflowError
+        It is not YAML, or has an unknown key or a value that cannot be used.
+    """
+    is_file = isinstance(legend, os.PathLike) or (isinstance(legend, str) and legend.lower().endswith(YAML_ENDINGS))
+    if not is_file:
+        return _legend_classes(legend, "the legend") if isinstance(legend, list | tuple) else legend
+    path = Path(legend).expanduser()
+    name = f"the legend '{path}'"
+    if not path.is_file():
+        raise InputNotFoundError(f"{name} does not exist; give a YAML file of classes (docs/outputs.md).")
+    content = _read_yaml(path, "docs/outputs.md")
+    if isinstance(content.get("classes"), list):
+        content["classes"] = _legend_classes(content["classes"], name)
+    return read_options(LegendFile, _by_name(content), name).classes
+
+
+def _legend_classes(entries: Sequence[Any], name: str) -> list[LegendClass]:
+    """Classes of a legend, each checked."""
+    return [_legend_class(entry, f"class {number} of {name}") for number, entry in enumerate(entries, start=1)]
+
+
+def _legend_class(entry: Any, name: str) -> LegendClass:
+    """A class of a legend, checked."""
+    if isinstance(entry, LegendClass):
+        return entry
+    if not isinstance(entry, Mapping):
+        raise WorkflowError(f"{name} is '{entry}'; write its keys, such as {{name: Forest, of: [trees]}}.")
+    return read_options(LegendClass, _by_name(entry), name)
+
+
+def _by_name(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """Keys of YAML as text, whatever they are."""
+    return {str(key): value for key, value in content.items()}
 
 
 def held_imagery(value: Any) -> Any:
@@ -235,13 +278,13 @@ def _absolute(value: Any) -> Any:
     return path if is_there or is_pattern else value
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path, example: str = "workflows/land_use.yaml") -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         line = f" at line {place.line + 1}" if place else ""
-        raise WorkflowError(f"{path} is not YAML{line}; see workflows/land_use.yaml for the form.") from error
+        raise WorkflowError(f"{path} is not YAML{line}; see {example} for the form.") from error
     if not isinstance(content, dict):
-        raise WorkflowError(f"{path} holds no keys; see workflows/land_use.yaml for the form.")
+        raise WorkflowError(f"{path} holds no keys; see {example} for the form.")
     return content
