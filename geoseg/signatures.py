@@ -44,6 +44,10 @@ class ShapeArguments(TypedDict, total=False):
     simplify_method: Literal["douglas-peucker", "visvalingam-whyatt"] | None
     """Simplification method; visvalingam-whyatt looks smoother."""
 
+    smooth: Literal["chaikin"] | None
+    """Round the corners of boundaries after simplification (by 1 pixel unless given) and move them by at most as much
+    again; neighbours still share boundaries. chaikin: where Chaikin's corner cutting ends."""
+
     connectivity: Literal[4, 8] | None
     """Pixels that touch at a corner only are two polygons (4) or one multipolygon (8)."""
 

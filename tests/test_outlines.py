@@ -78,8 +78,14 @@ def rows_of(path: Path) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"simplify": 18.0}, {"simplify": 30.0, "min_area": 2_500, "max_vertices": 200}, {"connectivity": 8}],
-    ids=["pixels", "simplified", "sifted", "corners"],
+    [
+        {},
+        {"simplify": 18.0},
+        {"simplify": 30.0, "min_area": 2_500, "max_vertices": 200},
+        {"connectivity": 8},
+        {"smooth": "chaikin", "min_area": 2_500, "max_vertices": 200},
+    ],
+    ids=["pixels", "simplified", "sifted", "corners", "smoothed"],
 )
 def test_polygons_are_the_same_for_every_block_size(
     raster: Path, client: Client, tmp_path: Path, settings: dict[str, Any]
@@ -109,6 +115,30 @@ def test_polygons_cover_the_labels_exactly_and_say_what_they_are(raster: Path, c
     assert frame["perimeter_m"].to_numpy() == pytest.approx(frame.length.to_numpy(), rel=1e-3)
     assert "confidence" not in frame
     assert frame["name"].tolist() == frame["class"].astype(str).tolist()
+
+
+def test_smooth_polygons_are_simplified_by_a_pixel_unless_told_otherwise(
+    raster: Path, client: Client, tmp_path: Path
+) -> None:
+    frames = []
+    for name, options in {"a": {}, "b": {"simplify": 10}, "c": {"simplify": 20}}.items():
+        path = tmp_path / f"{name}.parquet"
+        geoseg.polygonize(str(raster), path, client=client, block_size=64, smooth="chaikin", **options)
+        frames.append(gpd.read_parquet(path))
+    assert (frames[0].geometry == frames[1].geometry).all()
+    assert not (frames[0].geometry == frames[2].geometry).all()
+    for frame in frames:
+        assert shapely.is_valid(frame.geometry).all() and shapely.coverage_is_valid(frame.geometry.to_numpy())
+        assert frame.area.sum() == pytest.approx(100 * frame["pixels"].sum(), rel=1e-3)  # there is nodata
+        assert frame["area_m2"].to_numpy() == pytest.approx(frame.area.to_numpy(), rel=2e-3)
+
+
+def test_walls_are_not_smoothed(raster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["polygonize", str(raster), str(tmp_path / "out.gpkg"), "--smooth", "chaikin", "--regularize"]
+    assert main([*arguments, "--classes", "1"]) == 2
+    assert "regularize makes straight walls and smooth: chaikin curves; choose one of both" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_only_faces_of_the_minimum_area_are_left(raster: Path, client: Client, tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ shapings = st.builds(
         Simplification,
         st.sampled_from([0.0, 0.8, 1.0, 1.5, 2.5, 12.0]),
         st.sampled_from(["douglas-peucker", "visvalingam-whyatt"]),
+        st.sampled_from([None, "chaikin"]),
     ),
     max_vertices=st.sampled_from([None, None, 60, 12]),
     connectivity=st.sampled_from([4, 4, 8]),

@@ -5,13 +5,17 @@ It knows coordinates only; what a chain bounds is the business of whoever holds 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 Coordinates = NDArray[np.int32]
 Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Corners = NDArray[np.uint16]
+
+NO_CORNERS = np.empty((0, 3), np.uint16)
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,15 @@ class Chains:
     x, y : int32, shape (vertex,)
         Column and row of pixel corners, counted from the raster's upper left one. A closed chain repeats its first
         vertex.
+    corners : uint16, shape (vertex, 3)
+        How corners are rounded, as `smoothing` says: from which part of the edge before to which part of the edge
+        after, in 1 / 1024, and by how many chords; 0 where a vertex stays. Shape (0, 3) where all do.
     """
 
     offsets: Integers
     x: Coordinates
     y: Coordinates
+    corners: Corners = field(default_factory=NO_CORNERS.copy)
 
     def __len__(self) -> int:
         """Count the chains."""
@@ -38,16 +46,21 @@ class Chains:
     def take(self, index: Integers) -> Chains:
         """Return some of the chains."""
         place, offsets = gather(self.offsets, index)
-        return Chains(offsets, self.x[place], self.y[place])
+        return Chains(offsets, self.x[place], self.y[place], self.corners[place] if len(self.corners) else self.corners)
 
     @classmethod
     def concatenate(cls, parts: list[Chains]) -> Chains:
         """Put chains one after another."""
         lengths = [np.diff(part.offsets) for part in parts]
+        if any(len(part.corners) for part in parts):
+            corners = [part.corners if len(part.corners) else np.zeros((len(part.x), 3), np.uint16) for part in parts]
+        else:
+            corners = [NO_CORNERS]
         return cls(
             offsets_of(np.concatenate([np.empty(0, np.int64), *lengths])),
             np.concatenate([np.empty(0, np.int32), *(part.x for part in parts)]),
             np.concatenate([np.empty(0, np.int32), *(part.y for part in parts)]),
+            np.concatenate(corners),
         )
 
 

@@ -16,7 +16,8 @@ import shapely
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.chains import Coordinates, Integers, gather, offsets_of
+from geoseg.arcs.chains import Coordinates, Floats, Integers, gather, offsets_of
+from geoseg.arcs.smoothing import draw_curves
 from geoseg.arcs.tracing import CROSSING, Arcs, Nodes
 
 
@@ -27,8 +28,8 @@ class Rings:
     Attributes
     ----------
     xy : int32, shape (vertex, 2)
-        Column and row of pixel corners; the last vertex of a ring repeats its first. Polygons that were cut elsewhere
-        have float64.
+        Column and row of pixel corners; the last vertex of a ring repeats its first. Smoothed polygons, and those that
+        were cut elsewhere, have float64.
     rings : int64, shape (ring + 1,)
         Where each ring begins in ``xy``, and the end.
     polygons : int64, shape (polygon + 1,)
@@ -104,11 +105,20 @@ def chain_rings(arcs: Arcs, nodes: Nodes, unit: Coordinates, count: int) -> Ring
     around = _around_units(nodes, unit)
     ends = np.stack([arcs.start, arcs.end, arcs.start_direction, arcs.end_direction])
     members, rings, owner = _walk_all(ends, left, right, half_edges, around)
-    xy, offsets, area, start = _gather_rings(members, rings, arcs.chains.offsets, arcs.chains.x, arcs.chains.y)
-    order = np.lexsort((start, area > 0, owner))
+    xy, offsets, area = _gather_rings(members, rings, *_lines(arcs, (left >= 0) | (right >= 0)))
+    start = xy[offsets[:-1]]
+    order = np.lexsort((start[:, 0], start[:, 1], area > 0, owner))
     polygons = offsets_of(np.bincount(owner, minlength=count))
     vertex, offsets = gather(offsets, order)
     return Rings(xy[vertex], offsets, polygons)
+
+
+def _lines(arcs: Arcs, wanted: NDArray[np.bool_]) -> tuple[Integers, Coordinates | Floats, Coordinates | Floats]:
+    """Vertices of arcs, and those of their curves where there are any."""
+    chains = arcs.chains
+    if len(chains.corners):
+        return draw_curves(chains, arcs.start < 0, wanted)
+    return chains.offsets, chains.x, chains.y
 
 
 def _units_of(part: Coordinates, unit: Coordinates) -> Coordinates:
@@ -197,9 +207,9 @@ def _is_same_across(direction: int, around: Coordinates) -> Any:
 
 @njit(cache=True, nogil=True)
 def _gather_rings(
-    members: Coordinates, rings: Integers, offsets: Integers, x: Coordinates, y: Coordinates
-) -> tuple[Coordinates, Integers, Integers, Integers]:
-    """Vertices of each ring from its smallest (y, x), twice its signed area, and that start as one number."""
+    members: Coordinates, rings: Integers, offsets: Integers, x: Coordinates | Floats, y: Coordinates | Floats
+) -> tuple[Coordinates | Floats, Integers, Floats]:
+    """Vertices of each ring from its smallest (y, x), and twice its signed area."""
     count = rings.size - 1
     begins = np.empty(count + 1, np.int64)
     begins[0] = 0
@@ -207,8 +217,7 @@ def _gather_rings(
         begins[ring + 1] = begins[ring] + 1
         for half_edge in members[rings[ring] : rings[ring + 1]]:
             begins[ring + 1] += offsets[(half_edge >> 1) + 1] - offsets[half_edge >> 1] - 1
-    xy = np.empty((begins[count], 2), np.int32)
-    area, start = np.empty(count, np.int64), np.empty(count, np.int64)
+    xy, area = np.empty((begins[count], 2), x.dtype), np.empty(count, np.float64)
     for ring in range(count):
         place, end = begins[ring], begins[ring + 1] - 1
         for half_edge in members[rings[ring] : rings[ring + 1]]:
@@ -216,12 +225,18 @@ def _gather_rings(
         _rotate(xy[begins[ring] : end])
         xy[end] = xy[begins[ring]]
         area[ring] = _twice_area(xy[begins[ring] : end + 1])
-        start[ring] = (np.int64(xy[end, 1]) << 32) + xy[end, 0]
-    return xy, begins, area, start
+    return xy, begins, area
 
 
 @njit(cache=True, nogil=True)
-def _copy(xy: Coordinates, place: int, half_edge: int, offsets: Integers, x: Coordinates, y: Coordinates) -> int:
+def _copy(
+    xy: Coordinates | Floats,
+    place: int,
+    half_edge: int,
+    offsets: Integers,
+    x: Coordinates | Floats,
+    y: Coordinates | Floats,
+) -> int:
     """Append the vertices of a half-edge but its last."""
     first, last = offsets[half_edge >> 1], offsets[(half_edge >> 1) + 1] - 1
     step = 1
@@ -234,7 +249,7 @@ def _copy(xy: Coordinates, place: int, half_edge: int, offsets: Integers, x: Coo
 
 
 @njit(cache=True, nogil=True)
-def _rotate(xy: Coordinates) -> None:
+def _rotate(xy: Coordinates | Floats) -> None:
     """Make an open ring start at its smallest (y, x)."""
     first = 0
     for vertex in range(1, len(xy)):
@@ -249,9 +264,9 @@ def _rotate(xy: Coordinates) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _twice_area(xy: Coordinates) -> Any:
+def _twice_area(xy: Coordinates | Floats) -> float:
     """Twice the signed area of a closed ring, px: negative when it is counter-clockwise on a screen."""
-    total = np.int64(0)
-    for vertex in range(len(xy) - 1):
-        total += np.int64(xy[vertex, 0]) * xy[vertex + 1, 1] - np.int64(xy[vertex + 1, 0]) * xy[vertex, 1]
+    total, x, y = 0.0, xy[0, 0], xy[0, 1]
+    for vertex in range(1, len(xy) - 1):
+        total += float(xy[vertex, 0] - x) * (xy[vertex + 1, 1] - y) - float(xy[vertex + 1, 0] - x) * (xy[vertex, 1] - y)
     return total

@@ -22,6 +22,7 @@ from geoseg.arcs.visvalingam import remove_smallest
 from geoseg.errors import WorkflowError
 
 Method = Literal["douglas-peucker", "visvalingam-whyatt"]
+Smoothing = Literal["chaikin"]
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,24 @@ class Simplification:
     method : str
         ``"douglas-peucker"`` keeps the vertices that are farthest out. ``"visvalingam-whyatt"`` also lets a vertex go
         only while its effective area is at most the square of the tolerance, and keeps shapes rounder.
+    smoothing : str, optional
+        ``"chaikin"`` rounds the corners that are left, as `smoothing` says, by at most the tolerance.
     """
 
     tolerance: float
     method: Method = "douglas-peucker"
+    smoothing: Smoothing | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < math.inf:
             raise WorkflowError(f"tolerance is {self.tolerance}; give 0 or a positive length in units of the CRS")
         if self.method not in get_args(Method):
             raise WorkflowError(f"the method of simplification is '{self.method}'; use {' or '.join(get_args(Method))}")
+
+    @property
+    def reach(self) -> float:
+        """How far from an arc the vertices lie that decide what becomes of it, CRS units."""
+        return self.tolerance * (2 if self.smoothing is None else 3)
 
 
 def simplify(
@@ -96,4 +105,5 @@ def simplify(
         kept[:] = True
         area = 2 * how.tolerance**2 * (1 + ROUNDING) / metric.gram.area
         remove_smallest(guard, chains.offsets, chains.x, chains.y, numbers, keep, area, kept)
-    return Chains(np.append(0, np.cumsum(kept))[chains.offsets], chains.x[kept], chains.y[kept])
+    corners = chains.corners[kept] if len(chains.corners) else chains.corners
+    return Chains(np.append(0, np.cumsum(kept))[chains.offsets], chains.x[kept], chains.y[kept], corners)

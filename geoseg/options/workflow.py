@@ -211,6 +211,10 @@ class ShapeOptions(Options):
     simplify_method: Literal["douglas-peucker", "visvalingam-whyatt"] = "douglas-peucker"
     """Simplification method; visvalingam-whyatt looks smoother."""
 
+    smooth: Literal["chaikin"] | None = None
+    """Round the corners of boundaries after simplification (by 1 pixel unless given) and move them by at most as much
+    again; neighbours still share boundaries. chaikin: where Chaikin's corner cutting ends."""
+
     connectivity: Annotated[Literal[4, 8], BeforeValidator(whole)] = 4
     """Pixels that touch at a corner only are two polygons (4) or one multipolygon (8)."""
 

@@ -29,6 +29,7 @@ from geoseg.arcs.metric import Metric
 from geoseg.arcs.parts import VOID, Parts
 from geoseg.arcs.rings import chain_rings
 from geoseg.arcs.simplification import Simplification, simplify
+from geoseg.arcs.smoothing import round_corners
 from geoseg.arcs.tracing import CLOSED, FREE, TWIN, Arcs, Nodes
 from geoseg.grid import Window
 
@@ -205,12 +206,15 @@ def _keep(start: Coordinates, end: Coordinates, half_edges: Coordinates) -> NDAr
 
 
 def _settled(arcs: Arcs, is_open: Flags, piece: Piece, shaping: Shaping) -> Arcs:
-    """Simplify the arcs that can no longer change."""
+    """Simplify and smooth the arcs that can no longer change."""
     chosen = ~is_open & ~arcs.is_settled
     if shaping.simplification.tolerance > 0 and chosen.any():
         index = VertexIndex.of(piece.guard_x, piece.guard_y)
         removed = chosen & (arcs.left != VOID) & (arcs.right != VOID) if shaping.keeps_outer else chosen
-        chains = simplify(arcs.chains, removed, arcs.keep, index, shaping.metric, shaping.simplification)
+        how, metric = shaping.simplification, shaping.metric
+        chains = simplify(arcs.chains, removed, arcs.keep, index, metric, how)
+        if how.smoothing is not None:
+            chains = round_corners(arcs.chains, chains, removed, arcs.start < 0, index, metric, how.tolerance)
         arcs = replace(arcs, chains=chains)
     return replace(arcs, is_settled=arcs.is_settled | chosen)
 
@@ -347,10 +351,10 @@ def _first(name: Coordinates, count: int) -> Coordinates:
 
 
 def _guards(piece: Piece, is_open: Flags, shaping: Shaping) -> tuple[Coordinates, Coordinates]:
-    """Vertices that a later chord may need to see: those within twice the tolerance of open arcs and open sides."""
+    """Vertices that a later chord or curve may need to see: those within reach of open arcs and open sides."""
     x, y = piece.guard_x, piece.guard_y
     if shaping.simplification.tolerance == 0:
         return x[:0], y[:0]
-    reach = shaping.metric.reach(2 * shaping.simplification.tolerance)
+    reach = shaping.metric.reach(shaping.simplification.reach)
     near = vertices_near(x, y, piece.arcs.chains, is_open, piece.open_sides, reach)
     return x[near], y[near]

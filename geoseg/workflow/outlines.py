@@ -30,6 +30,9 @@ BUILDINGS = "build", "house", "roof"
 LARGEST_TOLERANCE = 1000.0
 """Px; a simplification by more is a mistake of units, metres where the CRS has degrees."""
 
+STEPS = 1.0
+"""Px that boundaries are simplified by before they are smoothed, unless said otherwise: the stairs of pixels go."""
+
 WALLS = 1.5
 """Px that walls may stray from what was traced, unless said otherwise."""
 
@@ -152,7 +155,14 @@ def objects_of(made: Plan) -> dict[str, Any]:
 
 def shaping_of(wanted: OutlineOptions, transform: Any, *, is_clipped: bool) -> Shaping:
     """What polygons are to look like on a grid, when a region clips them and when none does."""
-    simplification = Simplification(_tolerance(wanted.simplify, transform), wanted.simplify_method)
+    tolerance = _tolerance(wanted.simplify, transform)
+    if wanted.smooth is not None:
+        if wanted.regularize:
+            raise WorkflowError(
+                f"regularize makes straight walls and smooth: {wanted.smooth} curves; choose one of both."
+            )
+        tolerance = tolerance or STEPS * _pixel(transform)
+    simplification = Simplification(tolerance, wanted.simplify_method, wanted.smooth)
     if wanted.regularize:
         simplification = Simplification(STAIRS * _pixel(transform))
     return Shaping(
