@@ -9,6 +9,7 @@ NAMES = [
     "bench_refresh",
     "bench_null_model",
     "bench_polygonize",
+    "bench_generalize",
     "bench_objects",
     "bench_footprints",
     "bench_families",
