@@ -33,9 +33,9 @@ class WorkerArguments(TypedDict, total=False):
 class ShapeArguments(TypedDict, total=False):
     """Of `geoseg.options.ShapeOptions`."""
 
-    min_area: float | None
+    min_area: float | str | Mapping[int | str, float] | None
     """Minimum mapping unit in m2: smaller polygons are merged into the neighbouring class with the longest shared
-    border; smaller objects are dropped."""
+    border; smaller objects are dropped. Also by class, as 1000,water=500,4=5000, the first for all other classes."""
 
     simplify: float | None
     """Maximum distance in CRS units between a simplified boundary and the pixels'; neighbours still share boundaries. 0
@@ -261,8 +261,9 @@ class PolygonizeArguments(WorkerArguments, OutlineArguments, total=False):
 class SieveArguments(WorkerArguments, total=False):
     """Of `geoseg.options.SieveOptions`."""
 
-    min_area: float | None
-    """Minimum mapping unit in m2: smaller faces join the neighbouring class with the longest shared border."""
+    min_area: float | str | Mapping[int | str, float] | None
+    """Minimum mapping unit in m2: smaller faces join the neighbouring class with the longest shared border. Also by
+    class, as 1000,water=500,4=5000, the first for all other classes."""
 
     keep_classes: str | Sequence[int | str] | None
     """Classes whose faces are kept whatever their size, by name or value."""

@@ -307,8 +307,7 @@ def unite(job: Job, _: Place, missing: Collection[Step]) -> Written:
     united = unite_objects(
         objects.read_table(plan.grid.cols.tiles, blocks, is_complete=not missing, min_score=plan.min_score),
         objects.read_meeting(blocks, is_complete=not missing),
-        min_pixels=plan.min_pixels,
-        keep_classes=plan.keep_classes,
+        unit=plan.unit,
         weigh=None if plan.areas is None else plan.areas.at,
     )
     return Written(objects.write_united(united))

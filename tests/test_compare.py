@@ -31,7 +31,7 @@ from geoseg.cli import main
 from geoseg.comparison.object_maps import areas_of
 from geoseg.comparison.relations import NEW, STATES, relate
 from geoseg.engine import connect
-from geoseg.errors import EvaluationError, GeosegError
+from geoseg.errors import EvaluationError, GeosegError, WorkflowError
 from geoseg.evaluation import grid
 from geoseg.evaluation.overlaps import overlaps_of
 from tests.rasters import TEN_METRES, write_raster
@@ -176,6 +176,8 @@ def test_small_changes_become_what_is_around_them(pair: tuple[Path, Path], clien
         ~large.touches(gpd.GeoSeries([shapely.box(440_000, 4_199_100, 441_100, 4_200_000)], crs=UTM)[0].boundary)
     ]
     assert inner["pixels"].min() >= 20
+    with pytest.raises(WorkflowError, match="compare takes one min_area for all; give a number"):
+        geoseg.compare(*pair, tmp_path / "no.gpkg", client=client, min_area={1: 2000})
 
 
 def test_classes_are_matched_by_name_and_what_has_no_counterpart_is_said(client: Client, tmp_path: Path) -> None:

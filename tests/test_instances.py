@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from geoseg.grid import Tile, TileGrid, Tiling, Window
 from geoseg.instances import LOCAL, InstanceTable, Meeting, MergedInstances, TileObjects, meet, paint, paint_core, unite
+from geoseg.mapping_unit import MappingUnit
 from geoseg.models import ClassSpec, Detections, ModelSpec, Prompt, Prompts
 from geoseg.models.spec import Band
 from geoseg.segmentation import detect_block
@@ -303,8 +304,8 @@ def test_small_objects_go_unless_their_class_is_kept() -> None:
     table = InstanceTable(np.array([1, 2, 3]), np.array([7, 9, 7], np.uint8), np.ones(3, np.float32), np.full(3, -1))
     empty = np.empty(0, np.int64)
     meeting = Meeting(table.keys, np.array([3, 3, 30]), np.array([1, 2, 3]), *[np.zeros(3, np.int64)] * 2, *[empty] * 6)
-    assert unite(table, meeting, min_pixels=10).ids.tolist() == [0, 0, 1]
-    assert unite(table, meeting, min_pixels=10, keep_classes={9}).ids.tolist() == [0, 1, 2]
+    assert unite(table, meeting, unit=MappingUnit(10)).ids.tolist() == [0, 0, 1]
+    assert unite(table, meeting, unit=MappingUnit(10, ((9, 1),))).ids.tolist() == [0, 1, 2]
 
 
 def test_objects_count_by_what_their_middle_counts() -> None:
@@ -320,7 +321,9 @@ def test_objects_count_by_what_their_middle_counts() -> None:
     meeting = Meeting.of([meet(grid, block, lambda row, col: tiles.get((row, col))) for block in grid.blocks()])
     sizes = [58 * 2 * (30.5 + 10 * 3.5), 2 * 60 * (40.5 + 10 * 39.5)]
     for least in (*sizes, sizes[0] + 1, sizes[1] + 1):
-        objects = unite(table_of(tiles, grid), meeting, min_pixels=int(least), weigh=lambda row, col: row + 10 * col)
+        objects = unite(
+            table_of(tiles, grid), meeting, unit=MappingUnit(int(least)), weigh=lambda row, col: row + 10 * col
+        )
         assert sorted(objects.pixels) == sorted(
             n for n, size in zip((116, 120), sizes, strict=True) if size >= int(least)
         )

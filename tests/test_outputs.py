@@ -388,6 +388,7 @@ SETTINGS = {
         "simplify": 20.0,
         "regularize": True,
         "simplify_method": "visvalingam-whyatt",
+        "smooth": "chaikin",
         "classes": [1],
         "connectivity": 8,
         "max_vertices": 50_000,

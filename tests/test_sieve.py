@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 
 from geoseg.errors import BlockError, PlanError
 from geoseg.grid import Window
+from geoseg.mapping_unit import MappingUnit
 from geoseg.vectorize.sieve import Fates, Survey, apply, merge, survey
 
 Labels = NDArray[Any]
 NODATA = 255
 
 
-def naive(labels: Labels, min_pixels: int, keep: Collection[int] = (), nodata: int = NODATA) -> Labels:
+def naive(labels: Labels, unit: int | Mapping[int, int], keep: Collection[int] = (), nodata: int = NODATA) -> Labels:
     """The rule as it is written, with all faces found anew after each change."""
     labels = labels.copy()
-    while small := sorted(small_faces(labels, min_pixels, keep, nodata)):
+    while small := sorted(small_faces(labels, unit, keep, nodata)):
         for _, _, pixels in small:
             lengths = borders(labels, np.array(pixels), nodata)
             if lengths:
@@ -37,7 +38,7 @@ def naive(labels: Labels, min_pixels: int, keep: Collection[int] = (), nodata: i
 
 
 def small_faces(
-    labels: Labels, min_pixels: int, keep: Collection[int], nodata: int
+    labels: Labels, unit: int | Mapping[int, int], keep: Collection[int], nodata: int
 ) -> list[tuple[int, int, tuple[int, ...]]]:
     """Number of pixels, first pixel, and all pixels of each small face."""
     found = []
@@ -45,7 +46,7 @@ def small_faces(
         numbered, count = scipy.ndimage.label(labels == label)
         for number in range(1, count + 1):
             pixels = np.flatnonzero(numbered == number)
-            if len(pixels) < min_pixels:
+            if len(pixels) < (unit if isinstance(unit, int) else unit.get(label, 1)):
                 found.append((len(pixels), int(pixels[0]), tuple(pixels.tolist())))
     return found
 
@@ -66,7 +67,7 @@ def borders(labels: Labels, pixels: NDArray[np.int64], nodata: int) -> dict[int,
 
 def sieved(
     labels: Labels,
-    min_pixels: int,
+    unit: int | Mapping[int, int],
     rows: list[int],
     cols: list[int],
     *,
@@ -77,11 +78,12 @@ def sieved(
 ) -> Labels:
     """Survey blocks, merge ``fan`` x ``fan`` of them until one is left, and go back down."""
     cores = [[Window(y, x, bottom - y, right - x) for x, right in pairwise(cols)] for y, bottom in pairwise(rows)]
+    least = unit_of(unit, keep)
     surveys: dict[tuple[int, int], Survey] = {}
     levels: list[dict[tuple[int, int], Fates]] = [{}]
     for row, windows in enumerate(cores):
         for col, core in enumerate(windows):
-            one, fates = survey(labels[core.slices()], core, labels.shape, min_pixels, nodata=nodata, keep_classes=keep)
+            one, fates = survey(labels[core.slices()], core, labels.shape, least, nodata=nodata)
             surveys[row, col], levels[0][row, col] = store(one), store(fates)
     while len(surveys) > 1:
         groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -112,8 +114,14 @@ def hull(surveys: dict[tuple[int, int], Survey], members: list[tuple[int, int]])
     return Window(y, x, max(one.bottom for one in windows) - y, max(one.right for one in windows) - x)
 
 
-def whole(labels: Labels, min_pixels: int, **options: Any) -> Labels:
-    return sieved(labels, min_pixels, [0, labels.shape[0]], [0, labels.shape[1]], **options)
+def unit_of(unit: int | Mapping[int, int], keep: Collection[int] = ()) -> MappingUnit:
+    by_class = {} if isinstance(unit, int) else dict(unit)
+    others = unit if isinstance(unit, int) else 1
+    return MappingUnit(others, tuple(sorted((by_class | dict.fromkeys(keep, 1)).items())))
+
+
+def whole(labels: Labels, unit: int | Mapping[int, int], **options: Any) -> Labels:
+    return sieved(labels, unit, [0, labels.shape[0]], [0, labels.shape[1]], **options)
 
 
 def every(step: int, length: int) -> list[int]:
@@ -167,6 +175,14 @@ def test_blocks_of_any_layout_give_the_same(
     rows, cols = data.draw(cuts(labels.shape[0])), data.draw(cuts(labels.shape[1]))
     given_in_blocks = sieved(labels, min_pixels, rows, cols, fan=fan, keep=keep)
     np.testing.assert_array_equal(given_in_blocks, naive(labels, min_pixels, keep))
+
+
+@given(st.data(), label_maps(), st.dictionaries(st.integers(0, 4), st.integers(1, 30)), st.integers(2, 4))
+def test_each_class_has_its_own_unit_in_every_layout(
+    data: st.DataObject, labels: Labels, unit: dict[int, int], fan: int
+) -> None:
+    rows, cols = data.draw(cuts(labels.shape[0])), data.draw(cuts(labels.shape[1]))
+    np.testing.assert_array_equal(sieved(labels, unit, rows, cols, fan=fan), naive(labels, unit))
 
 
 @pytest.mark.parametrize("kind", [blobs, noise, salted, stripes])
@@ -289,7 +305,7 @@ def test_surveys_and_fates_can_be_stored_as_arrays() -> None:
 def test_an_inner_block_keeps_only_what_reaches_its_sides() -> None:
     labels = np.zeros((20, 20), np.uint8)
     labels[4:6, 4:6], labels[0, 9], labels[9, 19] = 1, 2, 3
-    one, fates = survey(labels, Window(20, 20, 20, 20), (60, 60), 9)
+    one, fates = survey(labels, Window(20, 20, 20, 20), (60, 60), MappingUnit(9))
     assert sorted(one.faces.label.tolist()) == [0, 2, 3]
     assert sorted(one.faces.pixels.tolist()) == [1, 1, 9]
     assert sorted(one.faces.length.tolist()) == [3, 3]
@@ -301,7 +317,7 @@ def test_an_inner_block_keeps_only_what_reaches_its_sides() -> None:
 def test_what_is_large_already_is_decided_on_in_its_block() -> None:
     labels = np.zeros((10, 10), np.uint8)
     labels[:, 5:] = 1
-    one, fates = survey(labels, Window(10, 10, 10, 10), (30, 30), 50)
+    one, fates = survey(labels, Window(10, 10, 10, 10), (30, 30), MappingUnit(50))
     assert one.faces.pixels.tolist() == [50, 50]
     assert len(one.faces.one) == len(fates.which) == 0
 
@@ -311,7 +327,7 @@ def test_nothing_is_united_across_a_block_that_is_missing() -> None:
     labels = np.zeros((9, 9), np.uint8)
     labels[4, :] = 1
     cores = [Window(y, x, 3, 3) for y in (0, 3, 6) for x in (0, 3, 6) if (y, x) != (3, 3)]
-    surveys, fates = zip(*(survey(labels[core.slices()], core, (9, 9), 4) for core in cores), strict=True)
+    surveys, fates = zip(*(survey(labels[core.slices()], core, (9, 9), MappingUnit(4)) for core in cores), strict=True)
     merged, of_parts = merge(surveys, Window(0, 0, 9, 9))
     assert len(merged.faces) == 0
     for core, block, part in zip(cores, fates, of_parts, strict=True):
@@ -322,11 +338,11 @@ def test_nothing_is_united_across_a_block_that_is_missing() -> None:
 def test_a_graph_that_is_too_large_is_refused_with_a_remedy() -> None:
     labels = np.random.default_rng(0).integers(0, 5, (64, 64)).astype(np.uint8)
     left, right = Window(0, 0, 64, 32), Window(0, 32, 64, 32)
-    one, _ = survey(labels[left.slices()], left, (64, 64), 20)
-    other, _ = survey(labels[right.slices()], right, (64, 64), 20)
-    survey(labels[left.slices()], left, (64, 64), 20, max_bytes=one.nbytes)
+    one, _ = survey(labels[left.slices()], left, (64, 64), MappingUnit(20))
+    other, _ = survey(labels[right.slices()], right, (64, 64), MappingUnit(20))
+    survey(labels[left.slices()], left, (64, 64), MappingUnit(20), max_bytes=one.nbytes)
     with pytest.raises(PlanError, match=r"smaller than min_area hang .* choose a smaller min_area"):
-        survey(labels[left.slices()], left, (64, 64), 20, max_bytes=one.nbytes - 1)
+        survey(labels[left.slices()], left, (64, 64), MappingUnit(20), max_bytes=one.nbytes - 1)
     together = one.nbytes + other.nbytes
     merge([one, other], Window(0, 0, 64, 64), max_bytes=together)
     with pytest.raises(PlanError, match="filter the labels first"):
@@ -335,7 +351,7 @@ def test_a_graph_that_is_too_large_is_refused_with_a_remedy() -> None:
 
 def test_surveys_that_do_not_fit_together_are_refused() -> None:
     def at(core: Window, shape: tuple[int, int] = (8, 8), min_pixels: int = 4) -> Survey:
-        return survey(np.zeros(core.shape, np.uint8), core, shape, min_pixels)[0]
+        return survey(np.zeros(core.shape, np.uint8), core, shape, MappingUnit(min_pixels))[0]
 
     raster = Window(0, 0, 8, 8)
     with pytest.raises(BlockError, match="share a side"):

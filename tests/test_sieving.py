@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -45,16 +46,19 @@ def read(path: Path) -> NDArray[np.generic]:
     ("dtype", "options"),
     [
         *(("uint8", {}), ("uint8", {"keep_classes": "5"}), ("int16", {}), ("float32", {})),
+        ("uint8", {"min_area": {"1": 300, 2: 30_000, "*": 900}}),
+        ("uint8", {"min_area": "4=2000,5=300"}),
         *(("uint16", {"connectivity": 8}), ("uint32", {"block_size": 40})),
     ],
 )
 def test_the_raster_is_that_of_the_polygons(
-    tmp_path: Path, client: Client, dtype: str, options: dict[str, int]
+    tmp_path: Path, client: Client, dtype: str, options: dict[str, Any]
 ) -> None:
     given = labels((96, 120), 0, dtype)
     path = write_raster(tmp_path / "labels.tif", given[None], transform=TEN_METRES, nodata=250)
-    out = geoseg.sieve(path, tmp_path / "sieved.tif", min_area=900, client=client, **options)
-    geoseg.polygonize(path, tmp_path / "a.gpkg", min_area=900, client=client, **options)
+    options = {"min_area": 900, **options}
+    out = geoseg.sieve(path, tmp_path / "sieved.tif", client=client, **options)
+    geoseg.polygonize(path, tmp_path / "a.gpkg", client=client, **options)
     frame = gpd.read_file(tmp_path / "a.gpkg")
     shapes = zip(frame.geometry, frame["class"], strict=True)
     wanted = rasterize(shapes, given.shape, fill=250, transform=TEN_METRES, dtype=dtype)
@@ -63,7 +67,7 @@ def test_the_raster_is_that_of_the_polygons(
     np.testing.assert_array_equal(sieved, wanted)
     assert (sieved != given).any()
     assert ((sieved == 250) == (given == 250)).all()
-    other = geoseg.sieve(path, tmp_path / "other.tif", min_area=900, client=client, **{**options, "block_size": 56})
+    other = geoseg.sieve(path, tmp_path / "other.tif", client=client, **{**options, "block_size": 56})
     np.testing.assert_array_equal(read(other), sieved)
     assert not list(tmp_path.glob(".*"))
 
@@ -91,6 +95,41 @@ def test_names_colours_and_region_are_kept(tmp_path: Path, capsys: pytest.Captur
     assert main([*command, "--workers", "1"]) == 2
     assert "sieved.tif is there already; give another output, or --overwrite to replace it." in capsys.readouterr().err
     assert main([*command, "--workers", "1", "--overwrite"]) == 0
+
+
+def test_classes_have_minimum_areas_of_their_own_by_name(tmp_path: Path) -> None:
+    given = np.full((40, 40), 1, np.uint8)
+    given[2:5, 2:5], given[10:14, 10:14], given[20:23, 2:5], given[30:34, 30:34] = 2, 2, 3, 3
+    path = write_raster(tmp_path / "labels.tif", given[None], transform=TEN_METRES)
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(CLASS_2="water", CLASS_3="trees, tall")
+    command = ["sieve", str(path), str(tmp_path / "out.tif"), "--workers", "1", "--min-area"]
+    assert main([*command, '2000,Water=1000,"trees, tall"=500']) == 0
+    found = read(tmp_path / "out.tif")
+    expected = np.where(np.isin(given, [3]), given, 1)
+    expected[10:14, 10:14] = 2
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("watr=500", "no class is called 'watr'; did you mean 'water'?"),
+        ("water=500,2=900", "min_area has two areas for class 2, the second one as '2'; give one."),
+        ("1,000", "there are two areas for all classes; give one"),
+        ("water=big", "'big' is no area; give 0 or more m2"),
+        ("-5", "'-5' is no area; give 0 or more m2"),
+        ("water=0", "min_area is 0 m2, no more than a pixel; give a larger one"),
+    ],
+)
+def test_areas_that_cannot_be_used_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, sentence: str
+) -> None:
+    path = write_raster(tmp_path / "labels.tif", np.full((1, 40, 40), 2, np.uint8), transform=TEN_METRES)
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(CLASS_2="water")
+    assert main(["sieve", str(path), str(tmp_path / "out.tif"), f"--min-area={text}"]) == 2
+    assert sentence in " ".join(capsys.readouterr().err.split())
 
 
 def test_what_cannot_be_sieved_is_refused(tmp_path: Path, client: Client) -> None:

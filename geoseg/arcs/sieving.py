@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from geoseg.arcs.chains import Coordinates, Integers
 from geoseg.arcs.parts import find, unite_pairs
 from geoseg.arcs.scanning import Runs
+from geoseg.mapping_unit import MappingUnit
 
 
 def runs_of(labels: NDArray[Any]) -> Runs:
@@ -156,18 +157,18 @@ def roots_of(count: int, one: Integers, other: Integers) -> Coordinates:
     return parent
 
 
-def absorb(graph: Graph, min_pixels: int) -> Integers:
+def absorb(graph: Graph, unit: MappingUnit) -> Integers:
     """Give every small face the class it borders on most.
 
-    Of all faces below ``min_pixels``, the one with the fewest pixels, then with the smallest key, takes the label with
-    the longest border in all (of several the smallest label); it unites with all neighbours of that label, and the
-    united face is looked at again while it is small. A face without neighbours stays.
+    Of all faces below the mapping unit of their class, the one with the fewest pixels, then with the smallest key,
+    takes the label with the longest border in all (of several the smallest label); it unites with all neighbours of
+    that label, and the united face is looked at again while it is small. A face without neighbours stays.
 
     Parameters
     ----------
     graph : Graph
         All neighbours of its small faces among its faces.
-    min_pixels : int
+    unit : MappingUnit
         What a face must have to be large.
 
     Returns
@@ -179,7 +180,7 @@ def absorb(graph: Graph, min_pixels: int) -> Integers:
     faces = _Faces(np.arange(len(label), dtype=np.int32), label, graph.pixels.copy(), graph.key.copy())
     leads_to = np.column_stack([graph.other, graph.one]).ravel()
     sides = _sides(len(label), np.column_stack([graph.one, graph.other]).ravel(), leads_to, np.repeat(graph.length, 2))
-    return labels[_absorb(faces, sides, np.zeros(len(labels), np.int64), min_pixels)]
+    return labels[_absorb(faces, sides, np.zeros(len(labels), np.int64), unit.of(labels))]
 
 
 NONE = -1
@@ -221,14 +222,16 @@ def _sides(count: int, face: Integers, leads_to: Integers, length: Integers) -> 
 
 
 @njit(cache=True, nogil=True)
-def _absorb(faces: _Faces, sides: _Sides, border: Integers, min_pixels: int) -> Integers:
-    """Work through a heap of small faces; ``border`` is zero for every label.
+def _absorb(faces: _Faces, sides: _Sides, border: Integers, least: Integers) -> Integers:
+    """Work through a heap of small faces; ``border`` is zero for every label, ``least`` what its faces must have.
 
     Faces unite by linking their lists, so no border is counted anew: which face a side leads to, and which label that
     has by now, the union-find knows. A face that is looked at again has at least twice the pixels, so a side is walked
-    along as many times as ``min_pixels`` has binary digits.
+    along as many times as the largest of these has binary digits.
     """
-    small = [face for face, side in enumerate(sides.first) if side != NONE and faces.pixels[face] < min_pixels]
+    small = [
+        face for face, side in enumerate(sides.first) if side != NONE and faces.pixels[face] < least[faces.label[face]]
+    ]
     heap = [(faces.pixels[face], faces.key[face], face) for face in small]
     heapq.heapify(heap)
     while heap:
@@ -238,8 +241,8 @@ def _absorb(faces: _Faces, sides: _Sides, border: Integers, min_pixels: int) -> 
         chosen = _choose(face, faces, sides, border)
         if chosen == NONE:
             continue
-        _unite(face, chosen, faces, sides, min_pixels)
-        if faces.root[face] == face and faces.pixels[face] < min_pixels:
+        _unite(face, chosen, faces, sides, least[chosen])
+        if faces.root[face] == face and faces.pixels[face] < least[chosen]:
             heapq.heappush(heap, (faces.pixels[face], faces.key[face], face))
     return np.array([faces.label[find(faces.root, face)] for face in range(len(faces.root))])
 
@@ -265,14 +268,14 @@ def _choose(face: int, faces: _Faces, sides: _Sides, border: Integers) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _unite(face: int, chosen: int, faces: _Faces, sides: _Sides, min_pixels: int) -> None:
+def _unite(face: int, chosen: int, faces: _Faces, sides: _Sides, least: int) -> None:
     """Unite a face with all neighbours of a label; the union is large as soon as one of them is."""
     large = NONE
     side, end = sides.first[face], sides.last[face]
     while side != NONE:
         neighbour = find(faces.root, sides.leads_to[side])
         if neighbour != face and faces.label[neighbour] == chosen:
-            if faces.pixels[neighbour] >= min_pixels:
+            if faces.pixels[neighbour] >= least:
                 large = neighbour
             else:
                 faces.root[neighbour] = face

@@ -23,7 +23,7 @@ from geoseg.comparison import pixels
 from geoseg.comparison.object_maps import ObjectChanges, ObjectMap, Shapes
 from geoseg.comparison.pixels import ChangeLabels, PixelChanges, placed_grid, sent
 from geoseg.engine import ProgressCallback
-from geoseg.errors import EvaluationError
+from geoseg.errors import EvaluationError, WorkflowError
 from geoseg.evaluation.features import read_features
 from geoseg.evaluation.grid import without_nodata
 from geoseg.evaluation.overlaps import NOTHING
@@ -31,7 +31,7 @@ from geoseg.options import CompareOptions, OutlineOptions, ShapeOptions
 from geoseg.outlines import LabelRaster, LabelSource, OutlineFolder, OutlinePlan, write_outlines
 from geoseg.raster.sending import sendable
 from geoseg.store import RunFolder
-from geoseg.workflow.outlines import shaping_of, smallest
+from geoseg.workflow.outlines import mapping_unit, shaping_of
 from geoseg.workflow.polygons import Outlining, run_outline
 
 
@@ -61,9 +61,10 @@ class Outliner:
         with sent(changes.pair, self.folder.path / "arrays") as pair:
             source = ChangeLabels(pair, self.wanted.unchanged)
             chosen: dict[str, Any] = {} if source.keeps else {"classes": changes.changed_labels}
-            chosen |= dict(
-                zip(("min_pixels", "areas"), smallest(self.wanted.min_area, changes.frame.raster), strict=True)
-            )
+            if isinstance(self.wanted.min_area, dict):
+                raise WorkflowError("a change is of two classes, so compare takes one min_area for all; give a number.")
+            unit, areas = mapping_unit(self.wanted.min_area, None, changes.frame.raster, {})
+            chosen |= {"unit": unit, "areas": areas}
             write = partial(pixels.write_changes, path=path, classes=changes.classes)
             self._outline(source, changes.frame.raster, path, write, nodata=pixels.NODATA, **chosen)
 

@@ -8,7 +8,7 @@ but the objects. It knows arrays of the whole raster: some tens of bytes an obje
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from geoseg.instances.meeting import LOCAL, Meeting
+from geoseg.mapping_unit import KEEP_ALL, MappingUnit
 from geoseg.models.detections import UNPROMPTED, Integers, ScoreArray
 
 Floats = NDArray[np.float64]
@@ -111,8 +112,7 @@ def unite(
     table: InstanceTable,
     meeting: Meeting,
     *,
-    min_pixels: int = 1,
-    keep_classes: Collection[int] = (),
+    unit: MappingUnit = KEEP_ALL,
     weigh: Callable[[Floats, Floats], Floats] | None = None,
 ) -> MergedInstances:
     """Unite objects of tiles.
@@ -123,10 +123,8 @@ def unite(
         All objects of all tiles.
     meeting : Meeting
         What all cores say about them.
-    min_pixels : int
+    unit : MappingUnit
         Smaller objects are left out.
-    keep_classes : collection of int
-        Labels of classes whose objects stay whatever their size.
     weigh : callable, optional
         What a pixel counts, by its row and column; 1 unless given. All pixels of an object count as that in its middle.
 
@@ -142,7 +140,7 @@ def unite(
     lost = _lost(table, pairs, group, count)
     classes, scores = _best(table, group, count)
     sizes = pixels if weigh is None else pixels * weigh(*(place / np.maximum(pixels, 1) for place in places))
-    large = (sizes >= min_pixels) | np.isin(classes, list(keep_classes))
+    large = sizes >= unit.of(classes)
     kept = np.flatnonzero(large & (pixels > 0) & (lost <= pixels))
     kept = kept[np.argsort(first[kept], kind="stable")]
     number = np.zeros(count, np.uint32)

@@ -12,7 +12,7 @@ from geoseg.options.legend import LegendClass, LegendFile
 from geoseg.options.preview import PreviewOptions
 from geoseg.options.table import Option, Options, given_options, options_of, read_options
 from geoseg.options.training import TrainOptions
-from geoseg.options.values import words
+from geoseg.options.values import OTHERS, words
 from geoseg.options.workflow import (
     DASHBOARD,
     OPENING,
@@ -37,6 +37,7 @@ __all__ = [
     "DASHBOARD",
     "LIMITS",
     "OPENING",
+    "OTHERS",
     "RECORD",
     "RESUMABLE",
     "RUN_FILE",

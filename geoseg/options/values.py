@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -24,6 +26,9 @@ class Written:
     python: str = ""
     metavar: str = ""
 
+
+OTHERS = "*"
+"""Stands for the classes that have no key of their own in a mapping of classes."""
 
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _WORD = re.compile(r'(?:"(?:[^"]|"")*"|[^,])+')
@@ -68,6 +73,35 @@ def legend_mapping(value: Any) -> Any:
     return legend
 
 
+def _areas(value: Any) -> Any:
+    """One area, or areas by class: a mapping, or ``1000,CLASS=AREA`` where the first is that of the other classes."""
+    if isinstance(value, str):
+        found: dict[str, str] = {}
+        for key, sign, area in (str(word).rpartition("=") for word in words(value)):
+            name = key.strip() if sign else OTHERS
+            if name in found:
+                raise ValueError(f"there are two areas for {'all classes' if name == OTHERS else repr(name)}; give one")
+            found[name] = area
+        value = found
+    if not isinstance(value, Mapping):
+        return _area(value)
+    if not value:
+        raise ValueError("give m2, or CLASS=M2")
+    areas = {key: _area(area) for key, area in value.items()}
+    return areas[OTHERS] if set(areas) == {OTHERS} else areas
+
+
+def _area(value: Any) -> float:
+    """M2, as a number or in a text."""
+    try:
+        area = float(value)
+    except (TypeError, ValueError):
+        area = math.nan
+    if isinstance(value, bool) or not 0 <= area < math.inf:
+        raise ValueError(f"'{value}' is no area; give 0 or more m2")
+    return area
+
+
 PathText = Annotated[str, Written("str | os.PathLike[str]", "PATH")]
 """A path, which is kept as text."""
 
@@ -88,3 +122,10 @@ Words = Annotated[
 
 Names = Annotated[list[str], BeforeValidator(_names, json_schema_input_type=str | list[str]), Written(metavar="LIST")]
 """Names: a list, or a text with commas between them."""
+
+AreaByClass = Annotated[
+    float | dict[int | str, float],
+    BeforeValidator(_areas, json_schema_input_type=float | str | dict[int | str, float]),
+    Written("float | str | Mapping[int | str, float]", "M2"),
+]
+"""An area in m2 for all classes, or areas by class: a mapping, or a text with commas between them."""

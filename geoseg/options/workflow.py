@@ -10,7 +10,7 @@ from geoseg.errors import WorkflowError
 from geoseg.held import Held
 from geoseg.options.legend import Legend
 from geoseg.options.table import Options, sentence
-from geoseg.options.values import Names, PathText, PathTexts, RegionText, Words, Written, whole, words
+from geoseg.options.values import AreaByClass, Names, PathText, PathTexts, RegionText, Words, Written, whole, words
 
 DASHBOARD = "127.0.0.1:8787"
 """Where the dashboard of local workers is served: local connections only."""
@@ -200,9 +200,9 @@ class ShapeOptions(Options):
 
     panel: ClassVar[str] = "Polygons"
 
-    min_area: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    min_area: AreaByClass = 0.0
     """Minimum mapping unit in m2: smaller polygons are merged into the neighbouring class with the longest shared
-    border; smaller objects are dropped."""
+    border; smaller objects are dropped. Also by class, as 1000,water=500,4=5000, the first for all other classes."""
 
     simplify: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Maximum distance in CRS units between a simplified boundary and the pixels'; neighbours still share boundaries.
@@ -342,8 +342,9 @@ class SieveOptions(WorkerOptions):
 
     panel: ClassVar[str] = "Sieve"
 
-    min_area: float = Field(gt=0, allow_inf_nan=False)
-    """Minimum mapping unit in m2: smaller faces join the neighbouring class with the longest shared border."""
+    min_area: AreaByClass
+    """Minimum mapping unit in m2: smaller faces join the neighbouring class with the longest shared border. Also by
+    class, as 1000,water=500,4=5000, the first for all other classes."""
 
     keep_classes: Words | None = None
     """Classes whose faces are kept whatever their size, by name or value."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geoseg.grid import Window
+from geoseg.mapping_unit import KEEP_ALL, MappingUnit
 from geoseg.outlines.folder import OutlineFolder
 from geoseg.outlines.objects import RunObjects
 from geoseg.raster import PixelAreas
@@ -63,11 +64,9 @@ class OutlinePlan:
     shaping : Shaping
         What polygons are to look like.
     areas : PixelAreas or None
-        What each pixel counts where ``min_pixels`` is an area; 1 elsewhere.
-    min_pixels : int
-        Faces with fewer pixels become part of their neighbours; 1 keeps all.
-    keep_classes : collection of int
-        Labels whose faces stay whatever their size.
+        What each pixel counts where ``unit`` is an area; 1 elsewhere.
+    unit : MappingUnit
+        Smaller faces become part of their neighbours.
     names : mapping of int to str
         Names of the classes.
     classes : collection of int, optional
@@ -90,9 +89,8 @@ class OutlinePlan:
     transform: Affine
     crs: CRS
     shaping: Shaping
-    min_pixels: int = 1
+    unit: MappingUnit = KEEP_ALL
     areas: PixelAreas | None = None
-    keep_classes: Collection[int] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     classes: Collection[int] | None = None
     nodata: int | None = 255
@@ -131,4 +129,4 @@ class OutlinePlan:
     @property
     def is_sifted(self) -> bool:
         """Whether small faces go."""
-        return self.min_pixels > 1
+        return not self.unit.keeps_all

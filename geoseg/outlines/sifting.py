@@ -34,9 +34,8 @@ def survey_block(job: OutlineJob, place: Place, _: Collection[Step]) -> Written:
         labels,
         core,
         plan.raster_shape,
-        plan.min_pixels,
+        plan.unit,
         nodata=plan.nodata,
-        keep_classes=plan.keep_classes,
         max_bytes=MOST,
         areas=plan.areas,
     )

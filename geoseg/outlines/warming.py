@@ -10,6 +10,7 @@ from affine import Affine
 
 from geoseg.arcs import scanning
 from geoseg.grid import Window
+from geoseg.mapping_unit import MappingUnit
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.outlines.regularizing import regularize
 from geoseg.vectorize import Faces, Shaping, features, join, polygonize, reach_of, trace
@@ -40,7 +41,7 @@ def compile_loops(shaping: Shaping, is_sifted: bool) -> None:
     if is_sifted:
         for x in (0, 4):
             core = Window(0, x, 4, 4)
-            survey(LABELS[core.slices()], core, SHAPE, 3)
+            survey(LABELS[core.slices()], core, SHAPE, MappingUnit(3))
     features(run_loops(shaping), Affine(10, 0, 500_000, 0, -10, 1_000_000), "EPSG:32618", {})
 
 

@@ -19,6 +19,7 @@ import psutil
 
 from geoseg.errors import GridError, PlanError
 from geoseg.grid import Block, TileGrid, Tiling
+from geoseg.mapping_unit import KEEP_ALL, MappingUnit
 from geoseg.models.background import later_background, probable_classes
 from geoseg.models.own import SentNetwork
 from geoseg.models.precision import Precision
@@ -89,11 +90,9 @@ class Plan:
     compile : bool
         Whether torch compiles the network.
     areas : PixelAreas or None
-        What each pixel counts where ``min_pixels`` is an area; 1 elsewhere.
-    min_pixels : int
-        Objects with fewer pixels are left out; another value does not predict anew.
-    keep_classes : frozenset of int
-        Labels of classes whose objects stay whatever their size.
+        What each pixel counts where ``unit`` is an area; 1 elsewhere.
+    unit : MappingUnit
+        Smaller objects are left out; another one does not predict anew.
     min_score : float
         Objects with a lower score are left out; the run folder keeps those down to the spec's ``min_score``, so whoever
         changes it within these does not predict anew.
@@ -130,9 +129,8 @@ class Plan:
     runtime: Runtime = "torch"
     precision: Precision = "auto"
     compile: bool = False
-    min_pixels: int = 1
+    unit: MappingUnit = KEEP_ALL
     areas: PixelAreas | None = None
-    keep_classes: frozenset[int] = frozenset()
     min_score: float = 0.0
     is_local: bool = True
     values: Values | None = None

@@ -1,9 +1,9 @@
 """Minimum area on labels, before there are polygons: small faces go to the class around them, whatever the blocks.
 
-The rule. Of all faces with fewer than ``min_pixels`` pixels, the one with the fewest (then the one that comes first in
-the raster) takes the class with the longest border to it in all, of several the smallest, and unites with all its
-neighbours of that class; the united face is small or large in its turn. Nodata never receives, faces of classes to keep
-count as large, and a face with nothing but nodata around it stays.
+The rule. Of all faces with fewer pixels than the mapping unit of their class, the one with the fewest (then the one
+that comes first in the raster) takes the class with the longest border to it in all, of several the smallest, and
+unites with all its neighbours of that class; the united face is small or large in its turn. Nodata never receives, and
+a face with nothing but nodata around it stays.
 
 Strategy. Large faces only receive, so those of one class count as one face, and each connected group of small faces
 can be decided alone. A block surveys its own pixels: groups that lie inside are decided at once, and those that reach
@@ -22,7 +22,7 @@ module knows arrays and windows; it does not know files, or who calls it when.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
@@ -36,6 +36,7 @@ from geoseg.arcs.scanning import Runs
 from geoseg.arcs.sieving import Graph, absorb, borders_of, lengths_of, roots_of, runs_of
 from geoseg.errors import BlockError, PlanError
 from geoseg.grid import Window
+from geoseg.mapping_unit import MappingUnit
 from geoseg.raster import PixelAreas
 
 NOBODY = -1
@@ -63,11 +64,11 @@ class Survey:
         The rectangle.
     raster_shape : (int, int)
         Height and width of the raster, px.
-    min_pixels : int
+    unit : MappingUnit
         What a face must have to be large.
     faces : Graph
         Faces as far as they are known and small so far; and one for all large faces of a class together, which has
-        ``min_pixels``.
+        just as much as that.
     sides : dict of str to int32 array, shape (pixel,)
         The face of every pixel along the ``top``, ``right``, ``bottom`` and ``left``, -1 = nodata; empty on the
         raster's own edge.
@@ -75,7 +76,7 @@ class Survey:
 
     window: Window
     raster_shape: tuple[int, int]
-    min_pixels: int
+    unit: MappingUnit
     faces: Graph
     sides: Sides
 
@@ -89,7 +90,7 @@ class Survey:
         return {
             "window": np.array([self.window.y, self.window.x, self.window.height, self.window.width]),
             "raster_shape": np.array(self.raster_shape),
-            "min_pixels": np.array(self.min_pixels),
+            **self.unit.to_arrays(),
             **{f"faces.{field.name}": getattr(self.faces, field.name) for field in fields(Graph)},
             **{f"sides.{name}": side for name, side in self.sides.items()},
         }
@@ -101,7 +102,7 @@ class Survey:
         return cls(
             Window(*(int(number) for number in arrays["window"])),
             (height, width),
-            int(arrays["min_pixels"]),
+            MappingUnit.from_arrays(arrays),
             Graph(**{field.name: arrays[f"faces.{field.name}"] for field in fields(Graph)}),
             {name: arrays[f"sides.{name}"] for name in SIDES},
         )
@@ -154,10 +155,9 @@ def survey(
     labels: Labels,
     core: Window,
     raster_shape: tuple[int, int],
-    min_pixels: int,
+    unit: MappingUnit,
     *,
     nodata: int | None = 255,
-    keep_classes: Collection[int] = (),
     max_bytes: int | None = None,
     areas: PixelAreas | None = None,
 ) -> tuple[Survey, Fates]:
@@ -171,16 +171,14 @@ def survey(
         Where they lie in the raster.
     raster_shape : (int, int)
         Height and width of the raster, px.
-    min_pixels : int
+    unit : MappingUnit
         What a face must have to stay.
     nodata : int, optional
         The label that is never a face.
-    keep_classes : collection of int
-        Labels whose faces stay whatever their size.
     max_bytes : int, optional
         Largest survey that may be returned.
     areas : PixelAreas, optional
-        What each pixel counts, and ``min_pixels`` is in the same units; 1 unless given.
+        What each pixel counts, and ``unit`` is in the same; 1 unless given.
 
     Returns
     -------
@@ -196,9 +194,8 @@ def survey(
     """
     runs, face, label = _numbered(labels, nodata)
     pixels, key = _counted(runs, face, label, core, raster_shape[1], areas)
-    pixels[np.isin(label, list(keep_classes))] = min_pixels
-    faces = Graph(label, pixels, key, *borders_of(runs, face, pixels < min_pixels))
-    whole = Survey(core, raster_shape, min_pixels, faces, _sides_of(runs, face, core, raster_shape))
+    faces = Graph(label, pixels, key, *borders_of(runs, face, pixels < unit.of(label)))
+    whole = Survey(core, raster_shape, unit, faces, _sides_of(runs, face, core, raster_shape))
     surveyed, fates = _resolve(whole, np.arange(len(faces), dtype=np.int32))
     _check_size(surveyed.nbytes, max_bytes)
     return surveyed, fates.take(np.flatnonzero((fates.face != NOBODY) | (fates.label != label)))
@@ -230,7 +227,7 @@ def merge(parts: Sequence[Survey], window: Window, max_bytes: int | None = None)
     PlanError
         They are larger than ``max_bytes``.
     """
-    raster_shape, min_pixels = parts[0].raster_shape, parts[0].min_pixels
+    raster_shape, unit = parts[0].raster_shape, parts[0].unit
     _check_parts(parts, window)
     _check_size(sum(part.nbytes for part in parts), max_bytes)
     begins = np.cumsum([0, *(len(part.faces) for part in parts)])
@@ -242,7 +239,7 @@ def merge(parts: Sequence[Survey], window: Window, max_bytes: int | None = None)
     one, other = _facing(sides)
     same = faces.label[one] == faces.label[other]
     faces = faces.with_borders(one[~same], other[~same])
-    whole = Survey(window, raster_shape, min_pixels, faces, _outline(sides, window, raster_shape))
+    whole = Survey(window, raster_shape, unit, faces, _outline(sides, window, raster_shape))
     surveyed, fates = _resolve(whole, roots_of(len(faces), one[same], other[same]))
     of_parts = [fates.take(np.arange(begin, end)) for begin, end in pairwise(begins)]
     return surveyed, [replace(part, which=part.which - begin) for part, begin in zip(of_parts, begins, strict=False)]
@@ -370,10 +367,10 @@ def _check_size(nbytes: int, max_bytes: int | None) -> None:
 def _check_parts(parts: Sequence[Survey], window: Window) -> None:
     """Refuse surveys of different rasters, and parts outside of the rectangle."""
     for part in parts:
-        if (part.raster_shape, part.min_pixels) != (parts[0].raster_shape, parts[0].min_pixels):
+        if (part.raster_shape, part.unit) != (parts[0].raster_shape, parts[0].unit):
             raise BlockError(
                 f"the survey of {part.window} is of a raster of {part.raster_shape} px with faces of "
-                f"{part.min_pixels} px, and another one of {parts[0].raster_shape} and {parts[0].min_pixels}; "
+                f"{part.unit.pixels} px, and another one of {parts[0].raster_shape} and {parts[0].unit.pixels}; "
                 "run again with --overwrite."
             )
         if not window.contains(part.window):
@@ -418,7 +415,7 @@ def _resolve(whole: Survey, root: Coordinates) -> tuple[Survey, Fates]:
     faces = united.faces
     is_open = _reaching_sides(united)
     has_open = is_open[faces.one] | is_open[faces.other]
-    label = absorb(faces.take_borders(~has_open), united.min_pixels)
+    label = absorb(faces.take_borders(~has_open), united.unit)
 
     is_kept = is_open.copy()
     is_kept[faces.one[has_open]] = is_kept[faces.other[has_open]] = True
@@ -447,14 +444,14 @@ def _united(survey: Survey, root: Coordinates) -> tuple[Survey, Integers]:
     np.minimum.at(key, group, faces.key)
     pixels = np.bincount(group, faces.pixels, minlength=len(label)).astype(np.int64)
 
-    is_small = pixels < survey.min_pixels
+    is_small = pixels < survey.unit.of(label)
     classes, which = np.unique(label[~is_small], return_inverse=True)
     number = np.cumsum(is_small) - 1
     number[~is_small] = is_small.sum() + which
     member = number[group]
     small_and_large = Graph(
         np.concatenate([label[is_small], classes]),
-        np.concatenate([pixels[is_small], np.full(len(classes), survey.min_pixels)]),
+        np.concatenate([pixels[is_small], survey.unit.of(classes)]),
         np.concatenate([key[is_small], np.full(len(classes), NOBODY)]),
         *_summed(member[faces.one], member[faces.other], faces.length, int(is_small.sum())),
     )
@@ -474,7 +471,7 @@ def _summed(one: Integers, other: Integers, length: Integers, small: int) -> tup
 def _reaching_sides(survey: Survey) -> NDArray[np.bool_]:
     """Say which small faces hang together, over small faces, with one on a side."""
     faces = survey.faces
-    is_small = faces.pixels < survey.min_pixels
+    is_small = faces.pixels < survey.unit.of(faces.label)
     between = is_small[faces.one] & is_small[faces.other]
     group = roots_of(len(faces), faces.one[between], faces.other[between])
     reaches = np.zeros(len(faces), bool)

@@ -14,8 +14,9 @@ from pyproj import CRS
 
 from geoseg.errors import WorkflowError, nearest
 from geoseg.footprints import STAIRS
+from geoseg.mapping_unit import MappingUnit
 from geoseg.models.spec import NODATA
-from geoseg.options import OutlineOptions
+from geoseg.options import OTHERS, OutlineOptions
 from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels, RunObjects
 from geoseg.planning import Plan
 from geoseg.raster import PixelAreas, Raster, nominal_area, pixel_areas
@@ -62,7 +63,8 @@ def plan_outlines(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> tupl
     wanted_classes = _written_values(wanted, made)
     axes = made.grid.rows, made.grid.cols
     rows, cols = ((*range(0, axis.blocks * axis.chunk, axis.chunk), axis.length) for axis in axes)
-    min_pixels, areas = smallest(wanted.min_area if made.has_stuff else 0, made.raster.geobox)
+    least = wanted.min_area if made.has_stuff else 0
+    unit, areas = mapping_unit(least, wanted.keep_classes, made.raster.geobox, names)
     plan = OutlinePlan(
         source=RunObjects(folder, wanted_classes) if made.has_things else RunLabels(folder),
         folder=OutlineFolder(folder.outlines),
@@ -71,9 +73,8 @@ def plan_outlines(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> tupl
         transform=made.raster.transform,
         crs=CRS.from_user_input(made.raster.crs),
         shaping=shaping_of(wanted, made.raster.transform, is_clipped=made.region is not None),
-        min_pixels=min_pixels,
+        unit=unit,
         areas=areas,
-        keep_classes=values_of(wanted.keep_classes, names) or (),
         names=names,
         classes=None if made.has_things else wanted_classes,
         nodata=NODATA,
@@ -93,7 +94,8 @@ def names_of(made: Plan) -> dict[int, str]:
 def _check_grouped(wanted: OutlineOptions, made: Plan) -> None:
     """Refuse the value of a class of the model that is a part of another class in the results."""
     names = names_of(made)
-    for value in (*(wanted.classes or ()), *(wanted.keep_classes or ())):
+    by_class = wanted.min_area if isinstance(wanted.min_area, dict) else ()
+    for value in (*(wanted.classes or ()), *(wanted.keep_classes or ()), *by_class):
         if value in made.groups and value not in names:
             group = made.groups[int(value)]
             raise WorkflowError(f"class {value} is a part of '{names[group]}' in the legend; give {group}.")
@@ -134,6 +136,7 @@ def fingerprint_of(wanted: OutlineOptions, raster: Raster, names: Mapping[int, s
     return {
         **settings.model_dump(mode="json", exclude={"layer"}),
         **{key: _sorted(values_of(getattr(wanted, key), names)) for key in ("classes", "keep_classes")},
+        "min_area": {str(label): area for label, area in areas_of(wanted.min_area, names).items()},
         "transform": list(raster.transform)[:6],
         "crs": str(raster.crs),
         "versions": {"geoseg": source_digest(OUTLINING), **{name: version(name) for name in ("pyproj", "shapely")}},
@@ -148,8 +151,8 @@ def objects_of(made: Plan) -> dict[str, Any]:
     """All that decides which objects of given predictions there are, as JSON values."""
     if not made.has_things:
         return {}
-    place = {} if made.min_pixels == 1 else {"crs": str(made.raster.crs)}
-    settings = {"min_pixels": made.min_pixels, "keep_classes": sorted(made.keep_classes), "min_score": made.min_score}
+    place = {} if made.unit.keeps_all else {"crs": str(made.raster.crs)}
+    settings = {"unit": [made.unit.pixels, [list(pair) for pair in made.unit.by_class]], "min_score": made.min_score}
     return settings | place
 
 
@@ -217,12 +220,52 @@ def check_regularized(stuff: Collection[str], things: Collection[str]) -> None:
         )
 
 
-def smallest(min_area: float, geobox: GeoBox) -> tuple[int, PixelAreas | None]:
-    """What a face of an area must have, rounded up, at least 1: pixels, or units where pixels differ on the ground."""
-    areas = pixel_areas(geobox) if min_area > 0 else None
-    if areas is not None:
-        return areas.units(min_area), areas
-    return max(1, math.ceil(min_area / nominal_area(geobox) - 1e-9)), None
+def mapping_unit(
+    min_area: float | Mapping[int | str, float],
+    keep_classes: Sequence[int | str] | None,
+    geobox: GeoBox,
+    names: Mapping[int, str],
+) -> tuple[MappingUnit, PixelAreas | None]:
+    """What a face must have to stay, rounded up, at least 1: pixels, or units where pixels differ on the ground.
+
+    Parameters
+    ----------
+    min_area : float or mapping
+        M2, for all classes or by class, as `areas_of` takes it.
+    keep_classes : sequence of int or str, optional
+        Classes whose faces stay whatever their size.
+    geobox : GeoBox
+        The grid.
+    names : mapping of int to str
+        Names of the classes.
+    """
+    least = areas_of(min_area, names) | dict.fromkeys(values_of(keep_classes, names) or (), 0.0)
+    areas = pixel_areas(geobox) if any(least.values()) else None
+
+    def count(area: float) -> int:
+        return areas.units(area) if areas else max(1, math.ceil(area / nominal_area(geobox) - 1e-9))
+
+    others = count(least.pop(OTHERS, 0.0))
+    return MappingUnit(others, tuple(sorted((int(label), count(area)) for label, area in least.items()))), areas
+
+
+def areas_of(min_area: float | Mapping[int | str, float], names: Mapping[int, str]) -> dict[int | str, float]:
+    """Minimum areas by label, m2, and for the rest by `OTHERS`.
+
+    Raises
+    ------
+    WorkflowError
+        A class is not there, or it is named twice.
+    """
+    if not isinstance(min_area, Mapping):
+        return {OTHERS: min_area}
+    found: dict[int | str, float] = {}
+    for item, area in min_area.items():
+        label = item if item == OTHERS else value_of(item, names)
+        if label in found:
+            raise WorkflowError(f"min_area has two areas for class {label}, the second one as '{item}'; give one.")
+        found[label] = area
+    return found
 
 
 def values_of(classes: Sequence[int | str] | None, names: Mapping[int, str]) -> frozenset[int] | None:

@@ -43,7 +43,7 @@ from geoseg.vector import Region, is_bare, read_region
 from geoseg.workflow.hardware import Hardware, hardware_of
 from geoseg.workflow.legend import apply_legend
 from geoseg.workflow.masking import ModelMask, model_of_mask
-from geoseg.workflow.outlines import objects_of, plan_outlines, smallest, values_of
+from geoseg.workflow.outlines import mapping_unit, objects_of, plan_outlines
 from geoseg.workflow.outputs import check_places
 from geoseg.workflow.refreshing import refreshed
 from geoseg.workflow.settings import WorkflowSource, output_file, read_workflow
@@ -160,8 +160,7 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
         refuse_compile(hardware.runtime)
     legend, groups = apply_legend(spec.classes, wanted.legend or {})
     names = {item.value: item.name for item in legend}
-    spared = values_of(wanted.keep_classes, names) or ()
-    min_pixels, areas = smallest(wanted.min_area, raster.geobox)
+    unit, areas = mapping_unit(wanted.min_area, wanted.keep_classes, raster.geobox, names)
     made = Plan(
         raster=raster,
         spec=spec,
@@ -173,9 +172,8 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
         runtime=hardware.runtime,
         precision=hardware.precision,
         compile=wanted.compile,
-        min_pixels=min_pixels,
+        unit=unit.ungrouped({item.value: groups.get(item.value, item.value) for item in spec.classes}),
         areas=areas,
-        keep_classes=frozenset(item.value for item in spec.classes if groups.get(item.value, item.value) in spared),
         min_score=spec.min_score if wanted.min_score is None else wanted.min_score,
         is_local=wanted.scheduler is None and client is None,
         network=None if model.network is None else SentNetwork.of(model.network),

@@ -51,7 +51,14 @@ from geoseg.stages import totals
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_place
 from geoseg.workflow.layout import layout_of_labels
-from geoseg.workflow.outlines import check_regularized, fingerprint_of, shaping_of, smallest, tolerance_of, values_of
+from geoseg.workflow.outlines import (
+    check_regularized,
+    fingerprint_of,
+    mapping_unit,
+    shaping_of,
+    tolerance_of,
+    values_of,
+)
 from geoseg.workflow.outputs import refuse_folders
 from geoseg.workflow.settings import plain_settings
 
@@ -197,7 +204,7 @@ def plan_outline(
     nodata = WIDE_NODATA if declared is None else declared
     region = None if wanted.region is None else RegionMask.of(wanted.region, raster)
     height, width = raster.shape
-    min_pixels, areas = smallest(wanted.min_area, raster.geobox)
+    unit, areas = mapping_unit(wanted.min_area, wanted.keep_classes, raster.geobox, names)
     plan = OutlinePlan(
         source=LabelRaster(sent, nodata, region),
         folder=OutlineFolder(folder.outlines),
@@ -206,9 +213,8 @@ def plan_outline(
         transform=raster.transform,
         crs=CRS.from_user_input(raster.crs),
         shaping=shaping_of(wanted, raster.transform, is_clipped=region is not None),
-        min_pixels=min_pixels,
+        unit=unit,
         areas=areas,
-        keep_classes=values_of(wanted.keep_classes, names) or (),
         names=names,
         classes=values_of(wanted.classes, names) if classes is None else classes,
         nodata=nodata,

@@ -87,7 +87,8 @@ def sieve(
     with folder.locked(), kept_while_needed(folder), arrays as sent, shown(progress) as callback:
         plan, style, resumed = plan_outline(outlining, raster, sent, folder, classes=())
         if not plan.is_sifted:
-            raise WorkflowError(f"min_area is {wanted.min_area:g} m2, no more than a pixel; give a larger one")
+            areas = wanted.min_area.values() if isinstance(wanted.min_area, dict) else [wanted.min_area]
+            raise WorkflowError(f"min_area is {max(areas):g} m2, no more than a pixel; give a larger one")
         write = partial(
             write_sieved, path=path, dtype=_integers(raster.dtype), nodata=common_nodata(raster), legend=_legend(raster)
         )
