@@ -441,6 +441,25 @@ class TrainArguments(TypedDict, total=False):
     export: str | os.PathLike[str] | None
     """Also write the model into one file, as geoseg models export does: .safetensors, .onnx or .pt2."""
 
+    cross_validate: bool | None
+    """Train once without each fold, evaluate each fold by the model that has not seen it, then train on everything."""
+
+    folds: int | None
+    """Number of folds (default: one an image, at most 10; else 5)."""
+
+    fold_by: str | None
+    """What stays together in a fold: image, block (squares of ground), or the name of a column of the label polygons
+    (default: image where several have labels, else block)."""
+
+    workers: int | None
+    """Local worker processes that train folds side by side (default: one fold after another in this process)."""
+
+    scheduler: str | None
+    """Address of a Dask scheduler whose workers train the folds, such as tcp://host:8786."""
+
+    steps: int | None
+    """Steps of training."""
+
     device: str | None
     """Device of the network: auto, cpu, cuda, cuda:1 or mps."""
 

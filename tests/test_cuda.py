@@ -15,7 +15,7 @@ from geoseg.models import load_model
 from geoseg.models.probe import measure_cost
 from geoseg.models.state_dicts import read_state
 from geoseg.training import parse_recipe, train
-from geoseg.training.run import fit_recipe
+from geoseg.training.fitting import fit_recipe
 from tests import test_training_detection as detection
 from tests import test_training_objects as objects
 from tests.networks import Box, write_model

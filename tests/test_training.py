@@ -41,10 +41,10 @@ from geoseg.training import load_recipe, parse_recipe, train
 from geoseg.training.augmentation import augment
 from geoseg.training.conditions import holds
 from geoseg.training.families import FAMILIES
+from geoseg.training.fitting import fit_recipe, make_network, read_scenes
 from geoseg.training.loop import learning_rate
 from geoseg.training.losses import segmentation_loss, soft_dice
 from geoseg.training.recipe_parts import Augmentation, Loss
-from geoseg.training.run import fit_recipe, make_network, read_scenes
 from geoseg.training.sampling import Sampler
 from geoseg.training.teacher import predict_image, reflected, tiles
 

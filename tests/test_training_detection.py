@@ -25,7 +25,8 @@ from geoseg.models import Band, ClassSpec, Detections, ModelSpec, Prompts, load_
 from geoseg.models.state_dicts import read_state
 from geoseg.training import load_recipe, parse_recipe, train
 from geoseg.training.detection import LEAST, MaskRCNNGoal, detect_image, targets_of
-from geoseg.training.run import WIDEST, fit_recipe, make_network, make_spec
+from geoseg.training.fitting import fit_recipe, make_network, make_spec
+from geoseg.training.run import WIDEST
 from geoseg.training.sampling import Batch
 from geoseg.training.scenes import BACKGROUND
 

@@ -26,8 +26,8 @@ from geoseg.models import load_model
 from geoseg.models.watershed import Watershed
 from geoseg.training import load_recipe, parse_recipe, train
 from geoseg.training.entry import Origin, revision
+from geoseg.training.fitting import fit_recipe, read_scenes
 from geoseg.training.goals import Found, evaluate_objects, object_targets, paint_objects
-from geoseg.training.run import fit_recipe, read_scenes
 from geoseg.training.sampling import Batch
 from geoseg.training.scenes import BACKGROUND, LabelledImage
 

@@ -37,7 +37,7 @@ def evaluate(prediction: str, truth: str, json: str | None, confusion: str | Non
     with _counted() as progress:
         result = evaluation.evaluate(prediction, truth, progress=progress, **given(settings))
     say(f"{result.task}: {prediction} against {truth}")
-    _print(result.tables(), result.notes)
+    print_tables(result.tables(), result.notes)
     if json is not None:
         result.write_json(json)
     if confusion is not None:
@@ -69,7 +69,7 @@ def compare(
     with _counted() as progress:
         result = comparison.compare(first, second, counting=progress, **given(settings))
     say(f"{first} to {second}")
-    _print(result.tables(), result.notes)
+    print_tables(result.tables(), result.notes)
     if json is not None:
         result.write_json(json)
     if matrix is not None:
@@ -94,7 +94,7 @@ def areas(given_map: str, csv: str | None, json: str | None, **settings: Any) ->
     _check_paths(given_map, settings.get("zones"), settings.get("sample"), csv=csv, json=json)
     with _counted() as progress:
         result = area_estimation.areas(given_map, progress=progress, **given(settings))
-    _print(result.tables(), result.notes)
+    print_tables(result.tables(), result.notes)
     if csv is not None:
         result.write_csv(csv)
     if json is not None:
@@ -138,7 +138,8 @@ def _counted() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(row, completed=done, total=total)
 
 
-def _print(tables: Iterable[Table], notes: Iterable[str]) -> None:
+def print_tables(tables: Iterable[Table], notes: Iterable[str] = ()) -> None:
+    """Print tables, and notes below them."""
     for table in tables:
         console.print(_drawn(table))
     for note in notes:

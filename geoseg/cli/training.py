@@ -16,4 +16,8 @@ def train(recipe: str, **settings: Any) -> None:
     """Fine-tune a model on rasters with labels or polygons; the result is a catalog entry."""
     from geoseg.training import train as train_recipe
 
-    train_recipe(recipe, console=console, **given(settings))
+    result = train_recipe(recipe, console=console, **given(settings))
+    if result.cross_validation is not None:
+        from geoseg.cli.evaluation import print_tables
+
+        print_tables([result.cross_validation.table()])

@@ -11,22 +11,26 @@ from geoseg.evaluation.classes import IGNORE, Scores, confusion, score
 from geoseg.evaluation.evaluating import Evaluation, evaluate
 from geoseg.evaluation.matching import Matches, match_instances
 from geoseg.evaluation.panoptic import PanopticScores, count_panoptic
+from geoseg.evaluation.report import Cell, Table, plain
 from geoseg.evaluation.seams import seam_score
 from geoseg.evaluation.shapes import hausdorff_distances, polis_distances
 
 __all__ = [
     "IGNORE",
     "BoundaryScores",
+    "Cell",
     "Evaluation",
     "Matches",
     "PanopticScores",
     "Scores",
+    "Table",
     "confusion",
     "count_boundaries",
     "count_panoptic",
     "evaluate",
     "hausdorff_distances",
     "match_instances",
+    "plain",
     "polis_distances",
     "score",
     "seam_score",

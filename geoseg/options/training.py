@@ -24,6 +24,25 @@ class TrainOptions(Options):
     export: PathText | None = None
     """Also write the model into one file, as geoseg models export does: .safetensors, .onnx or .pt2."""
 
+    cross_validate: bool = False
+    """Train once without each fold, evaluate each fold by the model that has not seen it, then train on everything."""
+
+    folds: int | None = Field(default=None, ge=2)
+    """Number of folds (default: one an image, at most 10; else 5)."""
+
+    fold_by: str | None = None
+    """What stays together in a fold: image, block (squares of ground), or the name of a column of the label polygons
+    (default: image where several have labels, else block)."""
+
+    workers: int | None = Field(default=None, ge=1)
+    """Local worker processes that train folds side by side (default: one fold after another in this process)."""
+
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose workers train the folds, such as tcp://host:8786."""
+
+    steps: int = Field(default=1000, ge=1)
+    """Steps of training."""
+
     device: str = "cpu"
     """Device of the network: auto, cpu, cuda, cuda:1 or mps."""
 

@@ -6,6 +6,7 @@ and the log. Importing this package does not import torch; calling `train` does.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from geoseg.models.spec import ModelSpec
+    from geoseg.training.cross_validation import CrossValidation
     from geoseg.training.goals import HeldOutEvaluation
     from geoseg.training.loop import Epoch
 
@@ -45,6 +47,8 @@ class TrainResult:
         Names of the label layers.
     log : tuple of Epoch
         Loss and score, epoch by epoch.
+    cross_validation : CrossValidation or None
+        Scores fold by fold, where it was cross-validated; ``evaluation`` is then that of all folds together.
     """
 
     folder: Path
@@ -52,6 +56,7 @@ class TrainResult:
     evaluation: HeldOutEvaluation
     layers: tuple[str, ...]
     log: tuple[Epoch, ...]
+    cross_validation: CrossValidation | None = None
 
 
 @configured()
@@ -96,12 +101,10 @@ def train(
     -----
     The same call continues a run that was interrupted, from the last epoch on, and gives the same weights.
     """
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe)
     values = {key: plain_value(value, key) for key, value in settings.items()}
     changes = read_options(TrainOptions, values, "the training").model_dump(exclude_unset=True)
     output = changes.pop("output", None)
-    recipe = recipe.model_copy(update=changes)
+    recipe = recipe.changed(changes) if isinstance(recipe, Recipe) else load_recipe(recipe, **changes)
     folder = local_path(recipe.output, "output") / recipe.name if output is None else local_path(output, "output")
     runner = import_module("geoseg.training.run")
     result: TrainResult = runner.run(recipe, folder, _reporter(recipe, progress, console))
@@ -118,9 +121,14 @@ def _reporter(
 
     def report(epoch: Epoch) -> None:
         if console is not None:
+            fold = f"without {epoch.fold}: " if epoch.fold else ""
+            score = f"score {epoch.score:.3f} " if math.isfinite(epoch.score) else ""
+            best = f"(best {epoch.best:.3f}) " if score and not epoch.fold else ""
             console.print(
-                f"step {epoch.step}/{recipe.steps}  loss {epoch.loss:.3f}  score {epoch.score:.3f} "
-                f"(best {epoch.best:.3f})  {epoch.seconds:.0f} s"
+                f"{fold}step {epoch.step}/{recipe.steps}  loss {epoch.loss:.3f}  {score}{best} {epoch.seconds:.0f} s",
+                markup=False,
+                emoji=False,
+                soft_wrap=True,
             )
         if progress is not None:
             progress(epoch)

@@ -19,7 +19,7 @@ from geoseg.training.recipe import Recipe
 NAME = "state.pt"
 
 SPEECH = {"title", "description", "license", "provenance", "failures", "picture", "data", "output"}
-WAYS = {"tensorboard", "loaders", "overwrite", "export"}
+WAYS = {"tensorboard", "loaders", "overwrite", "export", "workers", "scheduler"}
 """Keys of a recipe that do not decide weights: what it says, and how it works."""
 
 

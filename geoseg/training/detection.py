@@ -20,6 +20,7 @@ from geoseg.instances import LOCAL, InstanceTable, TileObjects, meet, paint_core
 from geoseg.models import ObjectModel, wrap
 from geoseg.models.maskrcnn import Finder, in_order
 from geoseg.models.spec import ModelSpec
+from geoseg.models.watershed import Watershed
 from geoseg.planning import tiling_of
 from geoseg.segmentation import detect_block
 from geoseg.training.goals import Found, HeldOutEvaluation, Targets, device_of, evaluate_objects
@@ -64,13 +65,19 @@ class MaskRCNNGoal:
         return torch.stack([loss.float() for loss in losses.values()]).sum()
 
     def evaluate(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> HeldOutEvaluation:
-        """See `Goal.judge`: tiles, painting and merging are those of a run; the score is that of `evaluate_objects`."""
+        """See `Goal.evaluate`: tiles, painting and merging are those of a run, the score that of `evaluate_objects`."""
         model = wrap(Finder(self._spec.name, network, in_order(self._spec)), self._spec, device_of(network))
 
         def find(scene: LabelledImage, judged: NDArray[np.bool_]) -> Found:
             return detect_image(model, scene.pixels, scene.mask, judged)
 
         return evaluate_objects(self._spec, scenes, find)
+
+    def evaluate_each(
+        self, network: nn.Module, scenes: Sequence[LabelledImage], settings: Sequence[Watershed | None]
+    ) -> list[HeldOutEvaluation]:
+        """See `Goal.evaluate_each`."""
+        return [self.evaluate(network, scenes)] * len(settings)
 
 
 def targets_of(labels: NDArray[np.uint8], instances: NDArray[np.uint32], classes: int) -> dict[str, Tensor]:

@@ -6,53 +6,28 @@ It writes what training measured and nothing more: a score against a teacher is 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from torch import Tensor
 
-from geoseg.errors import OutputError
 from geoseg.evaluation import Scores
 from geoseg.files import write_file
 from geoseg.models.running import find_device
 from geoseg.models.spec import ModelSpec
+from geoseg.training.cross_validation import CrossValidation
+from geoseg.training.fitting import Trained
 from geoseg.training.goals import HeldOutEvaluation
 from geoseg.training.picture import CAPTIONS, PICTURE
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import TeacherLabels
 
+CHOSE = " They also chose the best epoch."
+
 CARD = "README.md"
 """File name of the card in a folder of an entry."""
-
-
-@contextmanager
-def made(folder: Path) -> Iterator[None]:
-    """Make a folder; folders that were made for it go again where training ends in an error and has left nothing."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror
-        raise OutputError(f"output folder {folder} cannot be made ({reason}); name one that can be written") from error
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):  # not empty
-            for path in new:
-                path.rmdir()
-        raise
-
-
-def write_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """Write weights as safetensors, float32."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    content = safetensors.torch.save(tensors, metadata={"format": "pt"})
-    write_file(path, lambda unfinished: unfinished.write_bytes(content))
 
 
 @dataclass(frozen=True)
@@ -75,16 +50,20 @@ class Origin:
 
 
 def write_card(
-    recipe: Recipe, spec: ModelSpec, evaluation: HeldOutEvaluation, layers: Sequence[str], path: Path, origin: Origin
+    recipe: Recipe, spec: ModelSpec, trained: Trained, crossed: CrossValidation | None, path: Path, origin: Origin
 ) -> None:
     """Write the card: what the model is, what it was evaluated by, and what that does not say.
 
     A picture `PICTURE` in the same folder is shown.
     """
-    parts = [f"# {recipe.title or recipe.name}", recipe.description.strip()]
+    parts, evaluation, layers = [f"# {recipe.title or recipe.name}"], trained.evaluation, trained.layers
+    parts.append(recipe.description.strip())
     if (path.parent / PICTURE).exists():
-        parts.append(f"![{CAPTIONS[recipe.picture]}]({PICTURE})")
-    parts += [_facts(spec), "## Scores", _what_it_means(recipe, evaluation), _class_table(evaluation.scores)]
+        caption = CAPTIONS[recipe.picture]
+        parts.append(f"![{caption if crossed is None else caption.replace('held-out ', '')}]({PICTURE})")
+    parts += [_facts(spec), "## Scores"]
+    parts += [_what_it_means(recipe, evaluation, CHOSE)] if crossed is None else _cross_validated(recipe, crossed)
+    parts.append(_class_table(evaluation.scores))
     parts += ["By image:", _site_table(evaluation)]
     if len(layers) > 1:
         parts += ["By source of the label:", _layer_table(layers, evaluation)]
@@ -112,7 +91,28 @@ def _facts(spec: ModelSpec) -> str:
     return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows)])
 
 
-def _what_it_means(recipe: Recipe, evaluation: HeldOutEvaluation) -> str:
+def _cross_validated(recipe: Recipe, crossed: CrossValidation) -> list[str]:
+    """Say in words and a table what cross-validation has found."""
+    first, spread = next(iter(crossed.metrics.items()))
+    table = crossed.table()
+    text = (
+        f"Cross-validated by {crossed.by}: {len(crossed.folds)} networks, each trained for {crossed.steps:,} steps "
+        f"without one fold and evaluated on it. Mean {first.replace('_', ' ')} {spread.mean:.3f}, standard deviation "
+        f"{spread.deviation:.3f}, worst {spread.worst:.3f} ({spread.fold}). The model of this entry was trained on "
+        "everything, for the same number of steps; no label is left to evaluate it by."
+    )
+    if crossed.watershed is not None:
+        settings = ", ".join(f"{key} {value:g}" for key, value in asdict(crossed.watershed).items())
+        origin = "of the recipe" if "watershed" in recipe.model_fields_set else "chosen by the mean score of the folds"
+        text += f" Objects are made with {settings}, {origin}."
+    rows = [f"| {' | '.join(table.columns)} |", f"| --- |{' ---: |' * (len(table.columns) - 1)}"]
+    for row in table.rows:
+        cells = ["-" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
+        rows.append(f"| {' | '.join(cells)} |")
+    return [text, "\n".join(rows), f"All folds together: {_what_it_means(recipe, crossed.evaluation)}"]
+
+
+def _what_it_means(recipe: Recipe, evaluation: HeldOutEvaluation, chose: str = "") -> str:
     """Say in words what the figures are, by where the labels come from."""
     scores, objects = evaluation.scores, evaluation.objects
     text = f"On {scores.pixels:,} labelled pixels that were held out, {scores.accuracy:.1%} have the label's class"
@@ -124,7 +124,7 @@ def _what_it_means(recipe: Recipe, evaluation: HeldOutEvaluation) -> str:
             f"are found {objects.precision:.1%} are true, at an IoU of at least 0.5: F1 {objects.f1:.3f}, average "
             f"precision {objects.average_precision:.3f}."
         )
-    text += " They also chose the best epoch."
+    text += chose
     teachers = [layer.teacher for layer in recipe.labels if isinstance(layer, TeacherLabels)]
     if teachers:
         text += (

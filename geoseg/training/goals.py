@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,6 +56,11 @@ class Site:
     scores: Scores
     objects: Matches | None = None
 
+    def __add__(self, other: Site) -> Site:
+        """Both, as one image."""
+        objects = self.objects if other.objects is None or self.objects is None else self.objects + other.objects
+        return Site(self.name, Scores(self.scores.counts + other.scores.counts, self.scores.names), objects)
+
 
 @dataclass(frozen=True)
 class HeldOutEvaluation:
@@ -78,6 +84,17 @@ class HeldOutEvaluation:
     by_layer: tuple[Scores, ...]
 
     @property
+    def metrics(self) -> dict[str, float]:
+        """The scores that stand in an entry, by name; IoU of the classes that truly occur."""
+        scores, objects = self.scores, self.objects
+        per_class = {f"iou_{name}": value for name, value in scores.per_class().items()}
+        if objects is None:
+            return {"mean_iou": scores.mean_iou, "agreement": scores.accuracy, **per_class}
+        found = {"f1": objects.f1, "precision": objects.precision, "recall": objects.recall}
+        per_class.pop("iou_none", None)
+        return {**found, "average_precision": objects.average_precision, **per_class}
+
+    @property
     def objects(self) -> Matches | None:
         """Of all objects; None for semantic segmentation."""
         found = [site.objects for site in self.sites if site.objects is not None]
@@ -87,6 +104,30 @@ class HeldOutEvaluation:
         for item in found[1:]:
             total = total + item
         return total
+
+
+def pool(evaluations: Sequence[HeldOutEvaluation]) -> HeldOutEvaluation:
+    """Add up evaluations of different pixels; parts of one image are one again."""
+    sites: dict[str, Site] = {}
+    for site in (site for item in evaluations for site in item.sites):
+        sites[site.name] = site if site.name not in sites else sites[site.name] + site
+    names = evaluations[0].scores.names
+    scores = _summed([item.scores for item in evaluations], names)
+    layers = zip_longest(*(item.by_layer for item in evaluations))
+    by_layer = tuple(_summed([item for item in layer if item is not None], names) for layer in layers)
+    return HeldOutEvaluation(_score(scores, tuple(sites.values())), scores, tuple(sites.values()), by_layer)
+
+
+def _summed(scores: Sequence[Scores], names: tuple[str, ...]) -> Scores:
+    none = np.zeros((len(names), len(names)), np.int64)
+    return Scores(np.sum([none, *(item.counts for item in scores)], axis=0), names)
+
+
+def _score(scores: Scores, sites: Sequence[Site]) -> float:
+    """Mean IoU of pixels, or the mean score of images with objects; NaN where nothing was evaluated."""
+    if all(site.objects is None for site in sites):
+        return scores.mean_iou
+    return float(np.mean([_object_score(site.scores, site.objects) for site in sites if site.objects is not None]))
 
 
 class Goal(Protocol):
@@ -100,6 +141,11 @@ class Goal(Protocol):
 
     def evaluate(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> HeldOutEvaluation:
         """How good the network, in evaluation mode, is on held-out labels."""
+
+    def evaluate_each(
+        self, network: nn.Module, scenes: Sequence[LabelledImage], settings: Sequence[Watershed | None]
+    ) -> list[HeldOutEvaluation]:
+        """How good it is with each setting that makes objects of scores; the settings are all None without such."""
 
 
 class SemanticGoal:
@@ -127,7 +173,7 @@ class SemanticGoal:
         return segmentation_loss(network(inputs).float(), truth, self._recipe.loss, weights)
 
     def evaluate(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> HeldOutEvaluation:
-        """See `Goal.judge`: the score is the mean IoU of all held-out pixels."""
+        """See `Goal.evaluate`: the score is the mean IoU of all held-out pixels."""
         model, count = wrap(network, self._spec, device_of(network)), len(self._spec.classes)
         names, sites = tuple(self._spec.class_names), []
         by_layer = [np.zeros((count, count), np.int64) for _ in range(_layers(scenes))]
@@ -137,8 +183,15 @@ class SemanticGoal:
             for layer, counts in enumerate(by_layer):
                 here = judged & (scene.layers == layer)
                 counts += confusion(scene.labels[here], classes[here], count)
-        scores = Scores(np.sum([site.scores.counts for site in sites], axis=0), names)
-        return HeldOutEvaluation(scores.mean_iou, scores, tuple(sites), tuple(Scores(item, names) for item in by_layer))
+        scores = _summed([site.scores for site in sites], names)
+        layers = tuple(Scores(item, names) for item in by_layer)
+        return HeldOutEvaluation(scores.mean_iou, scores, tuple(sites), layers)
+
+    def evaluate_each(
+        self, network: nn.Module, scenes: Sequence[LabelledImage], settings: Sequence[Watershed | None]
+    ) -> list[HeldOutEvaluation]:
+        """See `Goal.evaluate_each`."""
+        return [self.evaluate(network, scenes)] * len(settings)
 
 
 class ObjectGoal:
@@ -169,14 +222,21 @@ class ObjectGoal:
         return object_loss(network(inputs).float(), truth, known, self._recipe.loss, weights)
 
     def evaluate(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> HeldOutEvaluation:
-        """See `Goal.judge`: the score is that of `evaluate_objects`."""
+        """See `Goal.evaluate`: the score is that of `evaluate_objects`."""
+        return self.evaluate_each(network, scenes, [self._spec.watershed])[0]
+
+    def evaluate_each(
+        self, network: nn.Module, scenes: Sequence[LabelledImage], settings: Sequence[Watershed | None]
+    ) -> list[HeldOutEvaluation]:
+        """See `Goal.evaluate_each`: an image is predicted once for all settings."""
         model = wrap(network, scoring_spec(self._spec), device_of(network))
-        settings = self._spec.watershed or Watershed()
-
-        def find(scene: LabelledImage, judged: NDArray[np.bool_]) -> Found:
-            return paint_objects(predict_scores(model, scene.pixels, scene.mask, judged), settings)
-
-        return evaluate_objects(self._spec, scenes, find)
+        found: list[list[HeldOutEvaluation]] = [[] for _ in settings]
+        for scene, judged in _judged(scenes):
+            scores = predict_scores(model, scene.pixels, scene.mask, judged)
+            for evaluations, setting in zip(found, settings, strict=True):
+                painted = paint_objects(scores, setting or Watershed())
+                evaluations.append(evaluate_objects(self._spec, [scene], lambda *_, painted=painted: painted))
+        return [pool(evaluations) for evaluations in found]
 
 
 def evaluate_objects(
@@ -211,9 +271,8 @@ def evaluate_objects(
         for layer, sums in enumerate(by_layer):
             here = judged & (scene.layers == layer)
             sums += confusion(truth[here], labels[here], len(names))
-    scores = Scores(np.sum([site.scores.counts for site in sites], axis=0), names)
-    score = np.mean([_object_score(site.scores, site.objects) for site in sites if site.objects is not None])
-    return HeldOutEvaluation(float(score), scores, tuple(sites), tuple(Scores(item, names) for item in by_layer))
+    scores, layers = _summed([site.scores for site in sites], names), tuple(Scores(item, names) for item in by_layer)
+    return HeldOutEvaluation(_score(scores, sites), scores, tuple(sites), layers)
 
 
 def object_targets(batch: Batch, classes: int, edge: int) -> NDArray[np.bool_]:

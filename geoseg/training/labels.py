@@ -216,28 +216,69 @@ def polygon_labels(
         If the file cannot be read or has no such column.
     """
     path = recipe.find(layer.polygons)
-    frame = _features(path, layer)
-    if frame.crs is None:
-        raise CrsError(f"polygons {path} have no CRS; write it into the file")
-    frame = frame.to_crs(str(geobox.crs))
-    frame = frame[frame.intersects(geobox.extent.geom)]
+    frame = _placed_features(path, layer, geobox)
     classes = frame[layer.column] if layer.column is not None else [layer.class_] * len(frame)
     table = np.array([UNTOUCHED, *(_index(recipe, item, path) for item in classes)], np.uint8)
     if recipe.finds_objects:
         table[0] = BACKGROUND
-    numbers = np.zeros(geobox.shape, np.uint32)
-    if not frame.empty:
-        rasterize(zip(frame.geometry, range(1, len(frame) + 1), strict=True), out=numbers, transform=geobox.transform)
+    numbers = _burnt(frame, geobox)
     return table[numbers], numbers
 
 
-def _features(path: Path, layer: PolygonLabels) -> Any:
+def polygon_groups(recipe: Recipe, column: str, geobox: GeoBox) -> tuple[NDArray[np.uint32], list[str]]:
+    """Burn the polygons of all layers into an image's grid, to be told apart by a column.
+
+    Returns
+    -------
+    tuple
+        Numbers of polygons, uint32 (y, x), 0 = none, and the value of each from 1 on, as text.
+
+    Raises
+    ------
+    WorkflowError
+        The recipe has no layer of polygons.
+    VectorError
+        A layer lacks the column, or values in it.
+    """
+    layers = [layer for layer in recipe.labels if isinstance(layer, PolygonLabels)]
+    if not layers:
+        raise WorkflowError(f"fold_by is '{column}', and no labels are polygons with columns; give image or block")
+    numbers, values = np.zeros(geobox.shape, np.uint32), list[str]()
+    for layer in layers:
+        path = recipe.find(layer.polygons)
+        frame = _placed_features(path, layer, geobox, column)
+        if frame[column].isna().any():
+            raise VectorError(f"polygons {path} have no value in column '{column}', which makes folds; fill it in")
+        burnt = _burnt(frame, geobox)
+        numbers = np.where(burnt > 0, burnt + np.uint32(len(values)), numbers)
+        values += [str(value) for value in frame[column]]
+    return numbers, values
+
+
+def _burnt(frame: Any, geobox: GeoBox) -> NDArray[np.uint32]:
+    """Numbers of features from 1 on, uint32 (y, x), 0 = none."""
+    numbers = np.zeros(geobox.shape, np.uint32)
+    if not frame.empty:
+        rasterize(zip(frame.geometry, range(1, len(frame) + 1), strict=True), out=numbers, transform=geobox.transform)
+    return numbers
+
+
+def _placed_features(path: Path, layer: PolygonLabels, geobox: GeoBox, *columns: str) -> Any:
+    """Read the features of an image, in its CRS, as a GeoDataFrame that has these columns too."""
+    frame = _features(path, layer, *columns)
+    if frame.crs is None:
+        raise CrsError(f"polygons {path} have no CRS; write it into the file")
+    frame = frame.to_crs(str(geobox.crs))
+    return frame[frame.intersects(geobox.extent.geom)]
+
+
+def _features(path: Path, layer: PolygonLabels, *columns: str) -> Any:
     """Read the features a layer selects, as a GeoDataFrame."""
     try:
         frame = pyogrio.read_dataframe(path, layer=layer.layer)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ShapelyError) as error:
         raise VectorError(f"polygons {path} cannot be read ({error}); give a vector file with polygons") from error
-    for column in [*layer.select, *([layer.column] if layer.column is not None else [])]:
+    for column in [*layer.select, *([layer.column] if layer.column is not None else []), *columns]:
         if column not in frame.columns:
             raise VectorError(f"polygons {path} have no column '{column}'; {nearest(column, list(frame.columns))}")
     for column, value in layer.select.items():

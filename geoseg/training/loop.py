@@ -36,11 +36,13 @@ class Epoch:
     loss : float
         Mean training loss since the epoch before.
     score : float
-        Validation score, higher is better.
+        Validation score, higher is better; NaN where nothing is held out.
     best : float
         Best score so far.
     seconds : float
         Since training began.
+    fold : str
+        Name of the fold that is held out, in a cross-validation.
     """
 
     step: int
@@ -48,6 +50,7 @@ class Epoch:
     score: float
     best: float
     seconds: float
+    fold: str = ""
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
@@ -134,8 +137,11 @@ class TrainingState:
         self.step += 1
         return float(loss.detach())
 
-    def keep(self, score: float) -> None:
-        """Keep the averaged weights when they are the best so far; NaN counts as the worst."""
+    def keep(self, score: float | None) -> None:
+        """Keep the averaged weights when they are the best so far, or without a score; NaN counts as the worst."""
+        if score is None:
+            self.kept = _copied(self.average)
+            return
         self.behind += 1
         if score > self.best:
             self.best, self.behind, self.kept = score, 0, _copied(self.average)
@@ -171,10 +177,10 @@ class TrainingState:
 def fit(
     fitting: TrainingState,
     batches: Iterable[TrainingBatch],
-    validate: Callable[[nn.Module], float],
+    validate: Callable[[nn.Module], float] | None,
     progress: Callable[[Epoch], None],
 ) -> dict[str, Tensor]:
-    """Train until it is done and return the averaged weights of the best epoch.
+    """Train until it is done and return the averaged weights of the best epoch, or of the last without validation.
 
     Parameters
     ----------
@@ -182,7 +188,7 @@ def fit(
         At its beginning, or where it was left.
     batches : iterable of TrainingBatch
         From the step that is next.
-    validate : callable
+    validate : callable, optional
         The averaged network in evaluation mode -> its score, higher is better.
     progress : callable
         Called once an epoch, after the weights were kept.
@@ -195,10 +201,11 @@ def fit(
         losses.append(fitting.advance(batch))
         if fitting.step % recipe.steps_per_epoch and fitting.step < recipe.steps:
             continue
-        score = validate(fitting.average)
+        score = None if validate is None else validate(fitting.average)
         fitting.keep(score)
         fitting.seconds = time.monotonic() - since
-        progress(Epoch(fitting.step, sum(losses) / len(losses), score, fitting.best, fitting.seconds))
+        shown = (math.nan, math.nan) if score is None else (score, fitting.best)
+        progress(Epoch(fitting.step, sum(losses) / len(losses), *shown, fitting.seconds))
         losses.clear()
     return fitting.kept
 

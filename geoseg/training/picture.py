@@ -37,7 +37,7 @@ PAPER = np.array([245, 243, 238], np.uint8)
 
 
 def write_picture(recipe: Recipe, scenes: tuple[LabelledImage, ...], spec: ModelSpec, path: Path) -> None:
-    """Draw the first image that has a held-out part, cut to `SIDE` px in its middle.
+    """Draw the first image that has a held-out part, or else the first, cut to `SIDE` px in its middle.
 
     Parameters
     ----------
@@ -50,8 +50,9 @@ def write_picture(recipe: Recipe, scenes: tuple[LabelledImage, ...], spec: Model
     path : Path
         The JPEG file.
     """
-    scene = next(scene for scene in scenes if scene.held_out.any())
-    rows, cols = (np.flatnonzero(scene.held_out.any(axis)) for axis in (1, 0))
+    scene = next((scene for scene in scenes if scene.held_out.any()), scenes[0])
+    shown = scene.held_out if scene.held_out.any() else scene.mask
+    rows, cols = (np.flatnonzero(shown.any(axis)) for axis in (1, 0))
     place = tuple(_middle(int(found[0]), int(found[-1]) + 1) for found in (rows, cols))
     pixels, mask = scene.pixels[:, *place], scene.mask[place]
     drawn = _objects(recipe, spec, pixels, mask) if recipe.finds_objects else _classes(recipe, spec, pixels, mask)

@@ -93,8 +93,8 @@ class Recipe(TrainOptions):
     classes: tuple[ClassEntry, ...] = Field(min_length=1)
     """Classes that the network tells apart."""
 
-    validation: Validation
-    """What is held out of training, and chooses the best epoch."""
+    validation: Validation | None = None
+    """What is held out of training, and chooses the best epoch; not needed with cross_validate."""
 
     architecture: str = "smp.Unet"
     """Network: a class of segmentation-models-pytorch, or torchvision.MaskRCNN for objects."""
@@ -128,9 +128,6 @@ class Recipe(TrainOptions):
 
     batch_size: int = Field(default=16, ge=1)
     """Windows per step."""
-
-    steps: int = Field(default=1000, ge=1)
-    """Steps of training."""
 
     decay_steps: int | None = Field(default=None, ge=1)
     """Steps after which the learning rate would be 0 (default: steps)."""
@@ -197,7 +194,9 @@ class Recipe(TrainOptions):
             raise ValueError("'init' gives all weights and 'encoder_weights' those of an encoder; name one of the two")
         if self.freeze_encoder and self.init is None and self.encoder_weights is None:
             raise ValueError("'freeze_encoder' would keep random weights; name 'encoder_weights' or 'init'")
-        both = [image for image in self.validation.images or () if image in self.images]
+        if self.validation is None and not self.cross_validate:
+            raise ValueError("the recipe has no key 'validation'; add it, or cross_validate: true")
+        both = [image for image in self.validation_images if image in self.images]
         if both:
             raise ValueError(
                 f"{both[0]} stands in 'images' and in 'validation'; leave it out of one, or its score means nothing"
@@ -205,6 +204,28 @@ class Recipe(TrainOptions):
         if self.logit_adjustment and self.finds_objects:
             raise ValueError("'logit_adjustment' shifts classes that exclude each other; for objects set 'watershed'")
         return self
+
+    @property
+    def validation_images(self) -> tuple[Image, ...]:
+        """Images that are there for validation only."""
+        return (self.validation.images or ()) if self.validation is not None else ()
+
+    def changed(self, changes: dict[str, Any]) -> Recipe:
+        """Return the recipe with other values of top-level keys, checked anew.
+
+        Raises
+        ------
+        WorkflowError
+            As in `parse_recipe`.
+        """
+        kept = {key: getattr(self, key) for key in self.model_fields_set}
+        return parse_recipe({**kept, **changes})
+
+    def shared(self) -> Recipe:
+        """Return the recipe for processes that may work in another folder: its own folders are absolute."""
+        data = Path(self.data)
+        changes = {"folder": str(Path(self.folder).resolve()), "data": str(data.resolve() if data.exists() else data)}
+        return self.model_copy(update=changes)
 
     @property
     def finds_objects(self) -> bool:

@@ -1,93 +1,40 @@
-"""From a recipe to a catalog entry: scenes, network, loop, validation, files.
+"""From a recipe to a catalog entry: training, validation, files.
 
 This is the one place that knows all parts of training; each of them knows only itself.
 """
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyogrio
-import torch
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
-from rasterio.features import rasterize
-from shapely import box
-from shapely.geometry.base import BaseGeometry
-from torch import Tensor, nn
-
-from geoseg.catalog import find_model, write_model_item
-from geoseg.errors import RegionError, TrainingError
-from geoseg.evaluation import IGNORE
-from geoseg.files import local_path, refuse_to_replace
+from geoseg.catalog import write_model_item
+from geoseg.files import local_path, refuse_to_replace, write_json
 from geoseg.models import load_model
 from geoseg.models.exporting import checked_export, export_model
 from geoseg.models.item_document import Document
 from geoseg.models.probe import measure_cost, measure_edge
-from geoseg.models.running import find_device
-from geoseg.models.scaling import Scaler
 from geoseg.models.separating import scoring_spec
-from geoseg.models.spec import HUB, Band, ModelSpec
-from geoseg.models.state_dicts import read_state
-from geoseg.models.weights import resolve_weights
+from geoseg.models.spec import ModelSpec
 from geoseg.training import TrainResult
 from geoseg.training.checkpoints import Checkpoints
+from geoseg.training.cross_validation import RECORD, CrossValidation, cross_validate, forget
 from geoseg.training.detection import probed
-from geoseg.training.encoders import encoder_of, load_encoder
-from geoseg.training.entry import CARD, made, origin_of, write_card, write_weights
+from geoseg.training.entry import CARD, origin_of, write_card
 from geoseg.training.families import family_of
-from geoseg.training.goals import HeldOutEvaluation
-from geoseg.training.labels import LabelMap, check_layers, check_polygons, check_shown, make_labels
-from geoseg.training.loading import batches
+from geoseg.training.fitting import Trained, fit_recipe, read_scenes, reproducible
+from geoseg.training.folder import made, write_weights
 from geoseg.training.log import NAME as LOG
 from geoseg.training.log import Log
-from geoseg.training.loop import Epoch, TrainingState, fit
+from geoseg.training.loop import Epoch
 from geoseg.training.picture import PICTURE, write_picture
 from geoseg.training.recipe import Recipe
-from geoseg.training.recipe_parts import InstanceLabels, RasterLabels, TeacherLabels, Validation
-from geoseg.training.sampling import Sampler
-from geoseg.training.scenes import BACKGROUND, LabelledImage, image_name, read_image
-
-SAMPLE = 250_000
-"""Pixels of a scene that its usual numbers are taken from."""
+from geoseg.training.scenes import LabelledImage
 
 WIDEST = 1 / 10
 """Part of a tile that a halo may take on each side."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training run ends with, before anything is written.
-
-    Attributes
-    ----------
-    spec : ModelSpec
-        The model, without weights file.
-    weights : dict of str to Tensor
-        Averaged weights of the best epoch, on the CPU.
-    evaluation : HeldOutEvaluation
-        On the held-out labelled pixels.
-    layers : tuple of str
-        Names of the label layers.
-    log : tuple of Epoch
-        One entry an epoch.
-    scenes : tuple of LabelledImage
-        The images.
-    """
-
-    spec: ModelSpec
-    weights: dict[str, Tensor]
-    evaluation: HeldOutEvaluation
-    layers: tuple[str, ...]
-    log: tuple[Epoch, ...]
-    scenes: tuple[LabelledImage, ...]
 
 
 def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainResult:
@@ -97,23 +44,43 @@ def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainR
     origin = origin_of(recipe)  # by the end the checkout may be another
     if recipe.overwrite:
         checkpoints.remove()
+        forget(folder)
     elif not checkpoints.path.exists():
-        refuse_to_replace(path, path.with_suffix(".json"), folder / CARD, folder / PICTURE, folder / LOG)
-    with made(folder), Log(folder, tensorboard=recipe.tensorboard) as log:
-        trained = fit_recipe(recipe, report, checkpoints, log)
+        refuse_to_replace(path, path.with_suffix(".json"), *(folder / name for name in (CARD, PICTURE, LOG, RECORD)))
+    with made(folder):
+        trained, crossed = _train(recipe, folder, report)
     write_weights(trained.weights, path)
-    spec = measured(trained.spec.with_weights(path), trained, recipe)
+    spec = measured(trained.spec.with_weights(path), trained, recipe, crossed)
     write_model_item(spec, folder, **_extent(trained.scenes))
     write_picture(recipe, trained.scenes, spec, folder / PICTURE)
-    write_card(recipe, spec, trained.evaluation, trained.layers, folder / CARD, origin)
+    write_card(recipe, spec, trained, crossed, folder / CARD, origin)
+    if crossed is not None:
+        write_json(folder / RECORD, crossed.summary())
     if exported is not None:
         export_model(Document(path.with_suffix(".json")), spec, exported)
     checkpoints.remove()
-    return TrainResult(folder, spec, trained.evaluation, trained.layers, trained.log)
+    forget(folder)
+    return TrainResult(folder, spec, trained.evaluation, trained.layers, trained.log, crossed)
 
 
-def measured(spec: ModelSpec, trained: Trained, recipe: Recipe) -> ModelSpec:
+def _train(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> tuple[Trained, CrossValidation | None]:
+    """Train by the recipe's split; or cross-validate, and train on everything by what that has chosen."""
+    if not recipe.cross_validate:
+        with Log(folder, tensorboard=recipe.tensorboard) as log:
+            return fit_recipe(recipe, report, Checkpoints.of(folder, recipe), log), None
+    scenes, spec = read_scenes(recipe)
+    crossed = cross_validate(recipe, folder, report, (scenes, spec))
+    final = crossed.final_recipe(recipe)
+    data = scenes, replace(spec, watershed=crossed.watershed)
+    with Log(folder, tensorboard=recipe.tensorboard) as log:
+        trained = fit_recipe(final, report, Checkpoints.of(folder, final), log, data=data)
+    return replace(trained, evaluation=crossed.evaluation), crossed
+
+
+def measured(spec: ModelSpec, trained: Trained, recipe: Recipe, crossed: CrossValidation | None) -> ModelSpec:
     """Return the spec with its scores, and with halo and cost of the network as measured.
+
+    Scores of a cross-validation are the means of the folds, and the worst of the first metric.
 
     Both are measured on the CPU in float32, wherever it was trained: what an entry says does not depend on a GPU.
     The halo is rounded up to a multiple of the network's down-sampling. One that would be more than `WIDEST` of a tile,
@@ -121,30 +88,20 @@ def measured(spec: ModelSpec, trained: Trained, recipe: Recipe) -> ModelSpec:
     """
     scoring = scoring_spec(spec) if spec.watershed else spec
     detects = family_of(recipe, spec.architecture).detects
-    with _reproducible(recipe):
+    with reproducible(recipe):
         cost = measure_cost(load_model(spec))
         edge = measure_edge(load_model(scoring), **(probed(spec, trained.scenes) if detects else {}))
     widest = int(spec.tile_size * WIDEST) // spec.multiple * spec.multiple
     halo = widest if edge.halo is None else min(widest, -(-edge.halo // spec.multiple) * spec.multiple)
+    metrics = trained.evaluation.metrics if crossed is None else crossed.headline
     return replace(
         spec,
-        metrics=tuple((name, round(value, 4)) for name, value in metrics_of(trained.evaluation).items()),
+        metrics=tuple((name, round(value, 4)) for name, value in metrics.items()),
         halo=halo,
         edge_errors=tuple((distance, float(f"{error:.2g}")) for distance, error in edge.errors.items()),
         activation_bytes=round(cost.activation_bytes, 1),
         seconds_per_mpx=round(cost.seconds_per_mpx, 3),
     )
-
-
-def metrics_of(evaluation: HeldOutEvaluation) -> dict[str, float]:
-    """The scores that stand in an entry."""
-    scores, objects = evaluation.scores, evaluation.objects
-    if objects is None:
-        found = {"mean_iou": scores.mean_iou, "agreement": scores.accuracy}
-        return found | {f"iou_{name}": value for name, value in scores.per_class().items()}
-    found = {"f1": objects.f1, "precision": objects.precision, "recall": objects.recall}
-    found["average_precision"] = objects.average_precision
-    return found | {f"iou_{name}": value for name, value in scores.per_class().items() if name != "none"}
 
 
 def _extent(scenes: tuple[LabelledImage, ...]) -> dict[str, Any]:
@@ -155,249 +112,3 @@ def _extent(scenes: tuple[LabelledImage, ...]) -> dict[str, Any]:
     sides = [min(item.left for item in bounds), min(item.bottom for item in bounds)]
     sides += [max(item.right for item in bounds), max(item.top for item in bounds)]
     return {"bbox": [round(side, 6) for side in sides]}
-
-
-def fit_recipe(
-    recipe: Recipe,
-    progress: Callable[[Epoch], None] | None = None,
-    checkpoints: Checkpoints | None = None,
-    log: Log | None = None,
-) -> Trained:
-    """Train the network of a recipe; nothing is written but the log and the checkpoints.
-
-    Raises
-    ------
-    TrainingError
-        If the labels cannot be used: beside the images, of unknown classes, or none to train or validate on.
-    """
-    check_layers(recipe)
-    with _reproducible(recipe):
-        scenes, spec = read_scenes(recipe)
-        network = make_network(recipe, spec)
-        device, epochs = find_device(recipe.device), list[Epoch]()
-        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        training = tuple(scene for scene in scenes if not scene.held_out.all())
-        sampler = Sampler(
-            training, recipe.window, recipe.balance, recipe.augmentation, recipe.seed, recipe.scene_balance
-        )
-        family = family_of(recipe, spec.architecture)
-        goal = family.goals[recipe.task](recipe, spec)
-        fitting = TrainingState(network, recipe, goal, Scaler(spec, device, torch.channels_last))
-        state = checkpoints.read() if checkpoints else None
-        if state is not None:
-            epochs += [Epoch(**epoch) for epoch in state.pop("epochs")]
-            fitting.resume(state)
-        if log is not None:
-            log.begin(epochs)
-
-        def report(epoch: Epoch) -> None:
-            epochs.append(epoch)
-            if checkpoints is not None:
-                checkpoints.write({**fitting.state(), "epochs": [asdict(item) for item in epochs]})
-            if log is not None:
-                log.add(epoch)
-            if progress is not None:
-                progress(epoch)
-
-        numbers = range(fitting.step, recipe.steps)
-        drawn = batches(sampler, goal, size=recipe.batch_size, numbers=numbers, loaders=recipe.loaders)
-        weights = fit(fitting, drawn, lambda average: goal.evaluate(average, scenes).score, report)
-        network.load_state_dict(weights)
-        if recipe.logit_adjustment and family.shift_scores is not None:
-            shifts = [recipe.logit_adjustment.get(item.name, 0.0) for item in recipe.classes]
-            family.shift_scores(network, torch.tensor(shifts, device=device))
-        evaluation = goal.evaluate(network.eval(), scenes)
-    layers = tuple(layer_name(recipe, number) for number in range(len(recipe.labels)))
-    cpu = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
-    return Trained(spec, cpu, evaluation, layers, tuple(epochs), scenes)
-
-
-@contextmanager
-def _reproducible(recipe: Recipe) -> Iterator[None]:
-    """Fix seeds and threads for a run, and give the number of threads back after it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(recipe.threads)
-    torch.manual_seed(recipe.seed)
-    random.seed(recipe.seed)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def read_scenes(recipe: Recipe) -> tuple[tuple[LabelledImage, ...], ModelSpec]:
-    """Read every image with its labels; the spec's bands are those of the first image when the recipe names none.
-
-    Raises
-    ------
-    TrainingError
-        If there is nothing labelled to train on, or to validate on, or a window is larger than every image.
-    """
-    spec = make_spec(recipe)
-    scenes, maps, bands = list[LabelledImage](), list[LabelMap](), tuple(spec.band_names)
-    apart = recipe.validation.images or ()
-    for number, image in enumerate([*recipe.images, *apart]):
-        pixels, mask, geobox, names = read_image(recipe, image, bands, spec=spec)
-        bands = bands or names
-        held_out = np.ones(mask.shape, np.bool_) if number >= len(recipe.images) else held_out_mask(recipe, geobox)
-        found = make_labels(recipe, image, number, geobox)
-        labels = np.where(mask, found.labels, np.uint8(IGNORE))
-        instances = found.instances if recipe.finds_objects else None
-        maps.append(found)
-        scenes.append(LabelledImage(image_name(image), pixels, mask, labels, found.layers, held_out, geobox, instances))
-    check_polygons(recipe, [scene.name for scene in scenes], maps)
-    what, last = ("object", BACKGROUND) if recipe.finds_objects else ("labelled pixel", IGNORE)
-    if not any((scene.held_out & (scene.labels < last)).any() for scene in scenes):
-        raise TrainingError(f"no {what} lies in the validation part; make 'validation' larger or move it onto labels")
-    widest = max((max(scene.mask.shape) for scene in scenes if not scene.held_out.all()), default=recipe.window)
-    if recipe.window > widest:
-        raise TrainingError(
-            f"'window' is {recipe.window} px and the largest image has {widest}; give a window that fits into an image"
-        )
-    check_shown(recipe, scenes)
-    ranges = spec.value_range if spec.scalings or spec.value_range else (_spread(scenes),)
-    return tuple(scenes), replace(spec, bands=_bands(recipe, bands, spec.bands), value_range=ranges)
-
-
-def _spread(scenes: Sequence[LabelledImage]) -> tuple[float, float]:
-    """Between which numbers most pixels of all bands lie, where no scaling says what imagery a model is for."""
-    samples = []
-    for scene in scenes:
-        every = math.ceil(math.sqrt(scene.mask.size / SAMPLE))
-        kept = slice(None, None, every), slice(None, None, every)
-        samples.append(scene.pixels[:, *kept][:, scene.mask[kept]])
-    limits = [np.percentile(sample, (1, 99)) for sample in samples if sample.size]
-    low, high = float(min(item[0] for item in limits)), float(max(item[1] for item in limits))
-    return float(f"{low:.3g}"), float(f"{high if high > low else low + 1:.3g}")
-
-
-def make_spec(recipe: Recipe) -> ModelSpec:
-    """Return what the trained model promises; architecture, bands and scaling of ``init`` where it is given."""
-    start = find_model(recipe.init) if recipe.init is not None else None
-    hyperparameters = tuple(sorted((name, _frozen(value)) for name, value in recipe.hyperparameters.items()))
-    known = start.bands if start and not recipe.scalings else ()
-    architecture = start.architecture if start else recipe.architecture
-    detects = family_of(recipe, architecture).detects
-    return ModelSpec(
-        name=recipe.name,
-        task=recipe.task,
-        bands=_bands(recipe, recipe.bands, known) or (start.bands if start else ()),
-        classes=recipe.class_specs,
-        scalings=recipe.scalings or (start.scalings if start else ()),
-        value_range=start.value_range if start and not recipe.scalings else (),
-        resolution=recipe.resolution,
-        tile_size=recipe.tile_size,
-        multiple=start.multiple if start else 2 ** int(recipe.hyperparameters.get("encoder_depth", 5)),
-        architecture=architecture,
-        hyperparameters=start.hyperparameters if start else hyperparameters,
-        activation="none" if detects else "sigmoid" if recipe.finds_objects else "softmax",
-        watershed=None if detects else recipe.watershed_settings,
-        description=recipe.title or recipe.description,
-        license=recipe.license,
-    )
-
-
-def _bands(recipe: Recipe, names: Sequence[str], known: Sequence[Band]) -> tuple[Band, ...]:
-    """Bands by name, with the units of those that are known, and the recipe's common names."""
-    units = {band.name: band for band in known}
-    return tuple(replace(units.get(name, Band(name)), common_name=recipe.common_names.get(name)) for name in names)
-
-
-def _frozen(value: object) -> object:
-    """Return lists as tuples, so that a spec can be hashed."""
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
-
-
-def make_network(recipe: Recipe, spec: ModelSpec) -> nn.Module:
-    """Build the network: random weights, or those of ``init`` wherever name and shape are the same.
-
-    Raises
-    ------
-    TrainingError
-        If the architecture is not one that can be trained, or nothing of ``init`` fits or its weights are no file.
-    """
-    network = family_of(recipe, spec.architecture).build(spec)
-    if recipe.init is None:
-        load_encoder(network, recipe, len(spec.bands))
-        return network
-    model = find_model(recipe.init)
-    if model.weights is None or model.weights.startswith(HUB):
-        raise TrainingError(
-            f"init: the weights of model '{recipe.init}' are not a file ({model.weights or 'none ship'}); name a model "
-            "whose entry has one, or leave 'init' out"
-        )
-    start, own = read_state(resolve_weights(model)), network.state_dict()
-    fitting = {name: tensor for name, tensor in start.items() if name in own and own[name].shape == tensor.shape}
-    if not fitting:
-        raise TrainingError(f"no weight of model '{recipe.init}' fits {spec.architecture}; leave 'init' out")
-    network.load_state_dict({**own, **fitting})
-    if recipe.freeze_encoder:
-        kept = encoder_of(network, recipe, "freeze_encoder").state_dict()
-        missing = [name for name in own if name.partition("encoder.")[2] in kept and name not in fitting]
-        if missing:
-            raise TrainingError(
-                f"{len(missing)} tensors of the encoder are not in model '{recipe.init}', such as {missing[0]}, and "
-                "freeze_encoder would keep them random; give its bands and encoder, or leave it out"
-            )
-    return network
-
-
-def held_out_mask(recipe: Recipe, geobox: GeoBox) -> NDArray[np.bool_]:
-    """Return the validation part of an image: bool, shape (y, x), True = held out.
-
-    Raises
-    ------
-    RegionError
-        If bounds or region miss the image.
-    """
-    rule, (height, width) = recipe.validation, geobox.shape
-    held_out = np.zeros((height, width), np.bool_)
-    if rule.images is not None:
-        return held_out
-    if rule.bounds is not None or rule.region is not None:
-        shapes = _validation_shapes(recipe, geobox)
-        burnt = rasterize(shapes, out_shape=(height, width), transform=geobox.transform, dtype="uint8")
-        held_out = np.asarray(burnt, np.bool_)
-        if not held_out.any():
-            raise RegionError("the validation part does not overlap the images; give bounds in the CRS of the images")
-        return held_out
-    held_out[_side(rule, height, width)] = True
-    return held_out
-
-
-def _side(rule: Validation, height: int, width: int) -> tuple[slice, slice]:
-    """Return the strip of a validation rule such as ``east: 0.2``, at least one pixel wide."""
-    everything = slice(None)
-    if rule.east is not None:
-        return everything, slice(width - max(1, round(rule.east * width)), None)
-    if rule.west is not None:
-        return everything, slice(0, max(1, round(rule.west * width)))
-    if rule.south is not None:
-        return slice(height - max(1, round(rule.south * height)), None), everything
-    return slice(0, max(1, round((rule.north or 0) * height))), everything
-
-
-def _validation_shapes(recipe: Recipe, geobox: GeoBox) -> list[BaseGeometry]:
-    """Return bounds or region as shapes in the image's CRS."""
-    if recipe.validation.bounds is not None:
-        return [box(*recipe.validation.bounds)]
-    path = recipe.find(str(recipe.validation.region))
-    frame = pyogrio.read_dataframe(path)
-    if frame.crs is None or frame.empty:
-        raise RegionError(f"validation region {path} has no CRS or no polygon; give a file with both")
-    return list(frame.to_crs(str(geobox.crs)).geometry)
-
-
-def layer_name(recipe: Recipe, number: int) -> str:
-    """Say in words where a label layer comes from."""
-    layer = recipe.labels[number]
-    condition = f" where {layer.where}" if layer.where is not None else ""
-    if isinstance(layer, TeacherLabels):
-        return f"teacher {layer.teacher}, confidence at least {layer.min_confidence:g}{condition}"
-    if isinstance(layer, RasterLabels):
-        return f"label raster{condition}"
-    if isinstance(layer, InstanceLabels):
-        return f"objects: {layer.class_}{condition}"
-    chosen = " ".join(str(value) for value in layer.select.values())
-    kind = layer.class_ if layer.class_ is not None else f"column {layer.column}"
-    return f"{chosen + ' ' if chosen else ''}polygons: {kind}{condition}"
