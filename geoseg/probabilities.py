@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from math import ceil
 from typing import Any, Self
 
@@ -28,9 +28,55 @@ NODATA = 255
 NO_INTEGER = 65_535
 """What is stored of pixels that hold no data."""
 
+POWER = 1 << 22
+"""A power of 1.0 as an integer; those of 254 classes add up within int32."""
+
 Labels = NDArray[np.uint8]
 Stored = NDArray[np.uint16]
 """Integers, 0 to `SCALE`, or `NO_INTEGER`."""
+
+
+@cache
+def powers_of(temperature: float | None) -> NDArray[np.int32]:
+    """Powers by which integers are tempered: ``round(2^22 (n / 32,767)^(1 / temperature))`` of each n, 0 to 32,767.
+
+    Softmax of scores ``s / T`` is ``p_i^(1/T) / sum p_j^(1/T)`` of the probabilities p without it (Guo et al. 2017,
+    section 4.2), so whatever has integers needs no scores, and the same integers give the same bits everywhere.
+
+    Returns
+    -------
+    NDArray
+        int32, shape (32,768,); of shape (0,) for no temperature and for 1, which leave integers as they are.
+    """
+    if temperature is None or temperature == 1:
+        return np.empty(0, np.int32)
+    shares = np.arange(SCALE + 1, dtype=np.float64) / SCALE
+    return np.rint(POWER * shares ** (1 / temperature)).astype(np.int32)
+
+
+def tempered(integers: Stored, temperature: float | None) -> Stored:
+    """Temper the integers of classes that exclude each other.
+
+    Parameters
+    ----------
+    integers : NDArray
+        uint16, shape (class, ...), 0 to 32,767, the first axis adding up to about 32,767.
+    temperature : float, optional
+        Of the model; integers stay as they are unless given.
+
+    Returns
+    -------
+    NDArray
+        uint16, the same shape: ``round(32,767 w_i / sum w_j)`` with the `powers_of` integers for w; where all of them
+        are 0 integers stay.
+    """
+    powers = powers_of(temperature)
+    if not len(powers):
+        return integers
+    shares = powers[integers].astype(np.int64)
+    total = shares.sum(axis=0)
+    found: Stored = np.where(total > 0, (SCALE * shares + total // 2) // np.maximum(total, 1), integers)
+    return found.astype(np.uint16)
 
 
 def as_floats(stored: Stored) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from geoseg.cli import main
 from geoseg.errors import GeosegWarning, TrainingError, VectorError, WorkflowError
 from geoseg.evaluation import IGNORE
 from geoseg.models.watershed import Watershed
-from geoseg.training import Recipe, TrainResult, parse_recipe, train
+from geoseg.training import Recipe, TrainResult, cross_validation, parse_recipe, train
 from geoseg.training.cross_validation import RUIN, candidates, choose_setting, choose_steps
 from geoseg.training.fitting import fit_recipe, make_spec, read_scenes
 from geoseg.training.folds import split_folds
@@ -262,8 +262,12 @@ def test_a_setting_that_ruins_a_fold_is_not_chosen() -> None:
     assert choose_setting([[0.5, 0.4], [0.5, 0.5]]) == 0
 
 
-def test_thresholds_of_objects_are_chosen_by_the_folds(town: Path, tmp_path: Path) -> None:
-    made = object_recipe(town, cross_validate=True, folds=2, steps=60, steps_per_epoch=60)
+def test_thresholds_of_objects_are_chosen_by_the_folds(
+    town: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cross_validation, "SEEDS", (0.5,))
+    monkeypatch.setattr(cross_validation, "SIZES", (1,))
+    made = object_recipe(town, cross_validate=True, folds=2, steps=40, steps_per_epoch=40, tile_size=256)
     recipe = parse_recipe({key: value for key, value in made.items() if key != "validation"})
     result = train(recipe, output=tmp_path / "entry")
     assert result.cross_validation is not None

@@ -12,7 +12,8 @@ from geoseg.blending import fetching, quantise
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.segmentation import blocks, predict_block
 from tests.strategies import grids, pixels
-from tests.test_segmentation import ArrayRaster, BoxModel
+from tests.test_segmentation import ArrayRaster
+from tests.test_temperature import TemperedModel
 
 ACTIVATIONS = st.sampled_from(["softmax", "sigmoid", "none"])
 
@@ -40,7 +41,8 @@ def test_a_block_is_the_same_whatever_has_labelled_its_tiles(
     grid: TileGrid, batch_size: int, seed: int, keep: bool, data: st.DataObject
 ) -> None:
     valid = np.random.default_rng(seed).random(grid.shape) > 0.2
-    raster, model = ArrayRaster(data.draw(pixels(grid.shape)), valid), BoxModel(reach=3)
+    model = TemperedModel(reach=3, temperature=data.draw(st.sampled_from([None, 0.5, 2.0])))
+    raster = ArrayRaster(data.draw(pixels(grid.shape)), valid)
     for block in grid.blocks():
         here = predict_block(raster, model, grid, block, batch_size=batch_size, keep_probabilities=keep)
         with pytest.MonkeyPatch.context() as patch:

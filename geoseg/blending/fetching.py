@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from geoseg.blending import integers as compiled
-from geoseg.blending.integers import NOT_FINITE, Integers, Mask
+from geoseg.blending.integers import AS_THEY_ARE, NOT_FINITE, Integers, Mask, Powers
 from geoseg.blending.scores import TileScores
 from geoseg.grid import Tiling, Window
 from geoseg.probabilities import SCALE, Labels, Pixels, Stored
@@ -67,6 +67,7 @@ def fetch(
     values: Labels,
     *,
     keep_all: bool = False,
+    powers: Powers = AS_THEY_ARE,
 ) -> list[TileScores]:
     """Quantise and label scores on their device, whatever it is; arguments as in `geoseg.blending.tile_scores`."""
     tiles: list[TileScores] = []
@@ -74,12 +75,12 @@ def fetch(
         own = scores[len(tiles) : len(tiles) + len(list(run)), :, y:, x:]
         side = tiling.stride + tiling.ramp
         for piece in own[..., :side, :side].split(max(1, PIECE // own[0].numel())):
-            tiles += _fetch(piece, activation, tiling, values, keep_all=keep_all)
+            tiles += _fetch(piece, activation, tiling, values, keep_all=keep_all, powers=powers)
     return tiles
 
 
 def _fetch(
-    scores: torch.Tensor, activation: str, tiling: Tiling, values: Labels, *, keep_all: bool
+    scores: torch.Tensor, activation: str, tiling: Tiling, values: Labels, *, keep_all: bool, powers: Powers
 ) -> Iterator[TileScores]:
     """Label some tiles on their device, and bring over what is needed of them."""
     floats, is_finite = quantise_on_device(scores, activation)
@@ -88,7 +89,11 @@ def _fetch(
     labels = torch.from_numpy(values).to(first.device)[first]
     ends = slice(0, tiling.ramp), slice(tiling.stride, None)
     ramps = [*(integers[:, :, end] for end in ends), *(integers[..., end] for end in ends)]
-    kept = integers if keep_all else integers[:, :0]
+    kept = integers
+    if len(powers):
+        kept = temper_on_device(integers, powers)
+        best = kept.gather(1, first[:, None])[:, 0]
+    kept = kept if keep_all else kept[:, :0]
     finite, *parts = (part.numpy() for part in to_host([is_finite, labels, best, kept, *ramps]))
     if not finite:
         raise FloatingPointError(NOT_FINITE)
@@ -139,6 +144,18 @@ def quantise_on_device(scores: torch.Tensor, activation: str) -> tuple[torch.Ten
     is_finite = total.isfinite().all()
     share = torch.full_like(total, SCALE).div_(total)  # a number over a tensor is a product with its reciprocal
     return powers.mul_(share[:, None]).round_(), is_finite
+
+
+def temper_on_device(integers: torch.Tensor, powers: Powers) -> torch.Tensor:
+    """Temper integers, int16 (n, class, y, x), as `geoseg.probabilities.tempered` does."""
+    shares = torch.from_numpy(powers).to(integers.device)[integers.long()]
+    total = shares.sum(1, keepdim=True, dtype=torch.int64)
+    tempered = torch.empty_like(integers)
+    for position in range(shares.shape[1]):  # numbers of 64 bits of one class at a time
+        share = shares[:, position : position + 1].long().mul_(SCALE).add_(total // 2)
+        found = share.div_(total.clamp(min=1), rounding_mode="floor").to(torch.int16)
+        tempered[:, position : position + 1] = torch.where(total > 0, found, integers[:, position : position + 1])
+    return tempered
 
 
 def _exponential(x: torch.Tensor) -> torch.Tensor:

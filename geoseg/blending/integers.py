@@ -23,7 +23,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
-from geoseg.probabilities import SCALE, Labels, Pixels, Stored
+from geoseg.probabilities import SCALE, Labels, Pixels, Stored, powers_of
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,11 @@ Planes = NDArray[np.float32]
 """A few pixels of every class, shape (class, pixel)."""
 Line = NDArray[np.float32]
 """A number for each of a few pixels."""
+Powers = NDArray[np.int32]
+"""See `geoseg.probabilities.powers_of`."""
 Three = tuple[int, int, int]
+
+AS_THEY_ARE: Powers = powers_of(None)
 
 ACTIVATIONS = {"none": 0, "softmax": 1, "sigmoid": 2}
 """What turns scores into probabilities, as the compiled loops know it."""
@@ -95,6 +99,7 @@ def label(
     wanted: Mask,
     pixels: Pixels,
     corner: tuple[int, int] = (0, 0),
+    powers: Powers = AS_THEY_ARE,
 ) -> None:
     """Label the pixels that one tile predicts alone, and say how probable that is.
 
@@ -114,6 +119,9 @@ def label(
         Written where wanted; probabilities of all classes only if there is room for them.
     corner : (int, int)
         Row and column of the window's first pixel in ``pixels``.
+    powers : int32 array
+        Of the model's temperature, see `geoseg.probabilities.powers_of`: what is written of probabilities is tempered,
+        labels are as without.
 
     Raises
     ------
@@ -122,7 +130,7 @@ def label(
     """
     part, wanted = scores[(slice(None), *window.slices())], np.ascontiguousarray(wanted)
     target = pixels.labels, pixels.best, pixels.probabilities
-    _refuse(_label_rows(*_laid_out(part), ACTIVATIONS[activation], values, wanted, *target, *corner))
+    _refuse(_label_rows(*_laid_out(part), ACTIVATIONS[activation], values, wanted, *target, *corner, powers))
 
 
 def _refuse(finite: bool) -> None:
@@ -172,6 +180,7 @@ def _label_rows(
     probabilities: Stored,
     top: int,
     left: int,
+    powers: Powers,
 ) -> bool:
     """Quantise and label row by row; returns whether every pixel has probabilities."""
     classes, height, width = shape
@@ -180,9 +189,14 @@ def _label_rows(
     for y in range(height):
         _load(flat, y, 1, width, strides, scores)
         _to_integers(scores, activation, doubt, spare)
+        chosen_integers = _choose(scores, spare[0], first)
+        if len(powers):
+            _temper(scores, powers)
+            for x in range(width):
+                chosen_integers[x] = scores[first[x], x]
         for position in range(len(probabilities)):
             _store(scores[position], wanted[y], probabilities[position, top + y, left : left + width])
-        _store(_choose(scores, spare[0], first), wanted[y], best[top + y, left : left + width])
+        _store(chosen_integers, wanted[y], best[top + y, left : left + width])
         shown, chosen = wanted[y], labels[top + y, left : left + width]
         for x in range(width):
             chosen[x] = values[first[x]] if shown[x] else chosen[x]
@@ -207,6 +221,20 @@ def _choose(scores: Planes, best: Line, first: Labels) -> Line:
             best[x] = scores[position, x] if larger else best[x]
             first[x] = np.uint8(position) if larger else first[x]
     return best
+
+
+@_compiled
+def _temper(scores: Planes, powers: Powers) -> None:
+    """Temper integers, as `geoseg.probabilities.tempered` does."""
+    classes, width = scores.shape
+    for x in range(width):
+        total = np.int64(0)
+        for position in range(classes):
+            total += powers[int(scores[position, x])]
+        if total > 0:
+            for position in range(classes):
+                share = np.int64(powers[int(scores[position, x])])
+                scores[position, x] = np.float32((SCALE * share + total // 2) // total)
 
 
 @_compiled

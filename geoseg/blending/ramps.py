@@ -13,10 +13,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.blending.integers import Integers, Mask
+from geoseg.blending.integers import AS_THEY_ARE, Integers, Mask, Powers
 from geoseg.blending.scores import TileScores
 from geoseg.grid import Axis, Block, Tile, TileGrid, Window
-from geoseg.probabilities import Labels, Pixels, Stored
+from geoseg.probabilities import SCALE, Labels, Pixels, Stored
 
 ONE = 256
 """The weight of a pixel that one tile predicts alone, along one axis."""
@@ -192,7 +192,14 @@ def complete(own: Strips, neighbours: dict[str, Sums]) -> tuple[Sums, Sums]:
     return top, left
 
 
-def label_ramp(sums: Sums, values: Labels, wanted: Mask, pixels: Pixels, corner: tuple[int, int] = (0, 0)) -> None:
+def label_ramp(
+    sums: Sums,
+    values: Labels,
+    wanted: Mask,
+    pixels: Pixels,
+    corner: tuple[int, int] = (0, 0),
+    powers: Powers = AS_THEY_ARE,
+) -> None:
     """Label complete ramp sums as `geoseg.blending.label` labels scores.
 
     A sum is first rounded back to scale 32,767, so what all tiles say alike is the same on ramps as elsewhere.
@@ -201,11 +208,11 @@ def label_ramp(sums: Sums, values: Labels, wanted: Mask, pixels: Pixels, corner:
     ----------
     sums : int32 array
         Shape (class, y, x), with weights that sum to 65,536 at every pixel.
-    values, wanted, pixels, corner
+    values, wanted, pixels, corner, powers
         As in `geoseg.blending.label`; ``wanted`` has the shape of the ramp.
     """
     sums, wanted = np.ascontiguousarray(sums), np.ascontiguousarray(wanted)
-    _label_sums(sums, values, wanted, pixels.labels, pixels.best, pixels.probabilities, *corner)
+    _label_sums(sums, values, wanted, pixels.labels, pixels.best, pixels.probabilities, *corner, powers)
 
 
 @njit(cache=True, nogil=True)
@@ -231,6 +238,7 @@ def _label_sums(
     probabilities: Stored,
     top: int,
     left: int,
+    powers: Powers,
 ) -> None:
     """Round sums back to integers and choose the first of the largest, row by row."""
     classes, height, width = sums.shape
@@ -247,9 +255,22 @@ def _label_sums(
         for x in range(width):
             if wanted[y, x]:
                 labels[top + y, left + x] = values[first[x]]
-                stored[top + y, left + x] = np.uint16(best[x])
+                total = 0
+                for position in range(classes if len(powers) else 0):
+                    total += powers[_rounded(sums[position, y, x])]
+                stored[top + y, left + x] = _tempered(best[x], powers, total)
                 for position in range(len(probabilities)):
-                    probabilities[position, top + y, left + x] = np.uint16(_rounded(sums[position, y, x]))
+                    probabilities[position, top + y, left + x] = _tempered(
+                        _rounded(sums[position, y, x]), powers, total
+                    )
+
+
+@njit(cache=True, nogil=True)
+def _tempered(integer: int, powers: Powers, total: int) -> np.uint16:
+    """An integer of a pixel whose powers have this sum, tempered; as it is where the sum is 0."""
+    if total <= 0:
+        return np.uint16(integer)
+    return np.uint16((SCALE * np.int64(powers[integer]) + total // 2) // total)
 
 
 @njit(cache=True, nogil=True)

@@ -6,10 +6,10 @@ It knows scores and ramps, nothing of networks or of blocks, and loads no torch:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from geoseg.blending.integers import Integers, Mask, label, quantise
+from geoseg.blending.integers import AS_THEY_ARE, Integers, Mask, Powers, label, quantise
 from geoseg.grid import Tiling, Window
 from geoseg.probabilities import Labels, Pixels
 
@@ -38,10 +38,12 @@ class HostScores:
     activation: str
     ramp: int
     values: Labels
+    powers: Powers = field(default_factory=lambda: AS_THEY_ARE)
 
     def label(self, shape: tuple[int, int], wanted: Mask, pixels: Pixels, corner: tuple[int, int]) -> None:
         """See `TileScores`."""
-        label(self.scores, self.activation, Window(0, 0, *shape), self.values, wanted, pixels, corner)
+        window = Window(0, 0, *shape)
+        label(self.scores, self.activation, window, self.values, wanted, pixels, corner, self.powers)
 
     def across(self, y: int) -> Integers:
         """See `TileScores`."""
@@ -60,6 +62,7 @@ def tile_scores(
     values: Labels,
     *,
     keep_all: bool = False,
+    powers: Powers = AS_THEY_ARE,
 ) -> list[TileScores]:
     """Take over the scores of a batch.
 
@@ -77,6 +80,8 @@ def tile_scores(
         Shape (class,): the label of each class.
     keep_all : bool
         Whether the probabilities of all classes are wanted, not only that of the best.
+    powers : int32 array
+        Of the model's temperature, see `geoseg.probabilities.powers_of`.
 
     Returns
     -------
@@ -90,7 +95,7 @@ def tile_scores(
     """
     if scores.device.type == "cpu":
         found = (item[(slice(None), *reach.slices())] for item, reach in zip(scores, reaches, strict=True))
-        return [HostScores(item, activation, tiling.ramp, values) for item in found]
+        return [HostScores(item, activation, tiling.ramp, values, powers) for item in found]
     from geoseg.blending.fetching import fetch  # it needs torch
 
-    return fetch(scores, activation, tiling, reaches, values, keep_all=keep_all)
+    return fetch(scores, activation, tiling, reaches, values, keep_all=keep_all, powers=powers)

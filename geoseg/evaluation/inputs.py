@@ -21,6 +21,9 @@ from geoseg.vector import FORMATS
 LABELS, INSTANCES, MANIFEST = "labels.tif", "instances.tif", "run.json"
 """Files of a run."""
 
+CONFIDENCES = "confidence.tif", "probabilities.tif"
+"""Those that say how probable labels are; the first that is there counts."""
+
 LAYERS = (*(ending for ending, item in FORMATS.items() if item.is_exact), ".json", ".gml", ".kml")
 """Endings of vector files that are read; PMTiles hold generalised copies, for the eye."""
 
@@ -51,6 +54,8 @@ class EvaluationInput:
         Classes and numbers of objects; one raster file is taken for either.
     layer : Path, GeoDataFrame or None
         Features.
+    confidence : Raster or None
+        Of a run: how probable the labels are, or all classes.
     """
 
     role: str
@@ -58,6 +63,7 @@ class EvaluationInput:
     labels: Raster | None = None
     instances: Raster | None = None
     layer: Path | gpd.GeoDataFrame | None = None
+    confidence: Raster | None = None
 
     @property
     def name(self) -> str:
@@ -135,7 +141,13 @@ def _in_folder(folder: Path, given: str, role: str) -> EvaluationInput | None:
         _open(folder / name, role) if name is not None and (folder / name).is_file() else None for name in names
     )
     layer = next(iter(_layers(folder)), None)
-    return EvaluationInput(role, given, labels, instances, layer) if labels or instances or layer else None
+    if not (labels or instances or layer):
+        return None
+    sure = (folder / name for name in CONFIDENCES if not results or name in results)
+    confidence = next(
+        (open_raster(path, resampling="nearest", require_crs=False) for path in sure if path.is_file()), None
+    )
+    return EvaluationInput(role, given, labels, instances, layer, confidence)
 
 
 def _layers(folder: Path) -> list[Path]:

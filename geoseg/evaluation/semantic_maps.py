@@ -21,6 +21,7 @@ from geoseg.evaluation.inputs import EvaluationInput
 from geoseg.evaluation.label_sources import LabelPair, pair_labels
 from geoseg.evaluation.naming import CAPACITY, Naming
 from geoseg.evaluation.objects import Progress
+from geoseg.evaluation.reliability import Reliability, confidence_of
 from geoseg.evaluation.report import Table
 from geoseg.grid import Window
 from geoseg.options import EvaluationOptions
@@ -47,6 +48,8 @@ class SemanticScores:
         Pixels of known truth, and those among them that have a prediction.
     notes : tuple of str
         What a person should know.
+    reliability : Reliability or None
+        Compared pixels by confidence; None where the prediction has none.
     """
 
     pixels: Scores
@@ -57,6 +60,7 @@ class SemanticScores:
     known: int
     compared: int
     notes: tuple[str, ...] = ()
+    reliability: Reliability | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,13 +94,15 @@ class SemanticScores:
             "tolerance_m": metres,
             "pixels": self.compared,
             "compared": self.compared / self.known if self.known else math.nan,
+            "reliability": None if self.reliability is None else self.reliability.rows,
             "classes": {name: self._class(place) for place, name in enumerate(self.names)},
             "confusion": {"classes": self.names, "counts": self.pixels.counts},
         }
 
     def _of_map(self) -> dict[str, float]:
         """The numbers of the whole map."""
-        return {name: value(self) for name, value in MAP_METRICS.items()}
+        error = {} if self.reliability is None else {"calibration_error": self.reliability.error}
+        return {name: value(self) for name, value in MAP_METRICS.items()} | error
 
     def _class(self, place: int) -> dict[str, Any]:
         """The numbers of a class."""
@@ -199,6 +205,7 @@ def evaluate_semantic(
     pair = pair_labels(truth, prediction, settings, region)
     tolerance = _pixels(settings, pair.grid)
     counts, edges = np.zeros((CAPACITY, CAPACITY), np.int64), np.zeros((CAPACITY, 4), np.int64)
+    confidence, reliability = confidence_of(prediction, pair.grid, truth.name), Reliability.empty()
     known = 0
     windows = pair.grid.windows()
     for done, window in enumerate(windows, 1):
@@ -207,6 +214,8 @@ def evaluate_semantic(
         counts += confusion(true[place], found[place], CAPACITY)
         edges += count_boundaries(true, found, CAPACITY, tolerance, core)
         known += int(np.count_nonzero(true[place] != IGNORE))
+        if confidence is not None:
+            reliability += confidence.count(window, true[place], found[place])
         if progress is not None:
             progress(done, len(windows))
     compared = int(counts.sum())
@@ -226,6 +235,7 @@ def evaluate_semantic(
         known,
         compared,
         naming.notes,
+        None if confidence is None else reliability,
     )
 
 

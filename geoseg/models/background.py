@@ -7,6 +7,7 @@ knows specs, nothing of scores.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -50,6 +51,10 @@ def class_problem(spec: ModelSpec) -> str | None:
     """What is wrong with classes, activation and threshold, and its remedy; None when nothing is."""
     if spec.threshold is not None and not 0 <= spec.threshold <= 1:
         return f"has the threshold {spec.threshold:g}; give a probability from 0 to 1"
+    if spec.temperature is not None and not 0 < spec.temperature < math.inf:
+        return f"has the temperature {spec.temperature:g}; give a number above 0"
+    if spec.temperature is not None and (spec.task == "instance-segmentation" or _has_threshold(spec)):
+        return "has a temperature, which is for classes that exclude each other; leave geoseg:temperature out"
     if spec.task == "instance-segmentation":
         return None if spec.threshold is None else "finds objects and has a threshold; leave it out, or use min_score"
     if spec.activation == "softmax" and spec.task == "semantic-segmentation" and len(spec.classes) == 1:

@@ -83,6 +83,7 @@ def read_model_item(source: str | Path | Document) -> ModelSpec:
         **_tiling(document, model_input),
         activation=activation,
         threshold=document.optional("geoseg:threshold"),
+        temperature=document.optional("geoseg:temperature"),
         channels=read_channels(model_output, len(classes), activation),
         framework=framework,
         architecture=read_architecture(need(properties, "mlm:architecture", str)),

@@ -44,8 +44,8 @@ WORLD = (-180.0, -90.0, 180.0, 90.0)
 """Bounds of a model that works anywhere, degrees."""
 
 GEOSEG = (
-    "resolution", "tile_size", "halo", "multiple", "activation", "threshold", "activation_bytes", "seconds_per_mpx",
-    "ramp",
+    "resolution", "tile_size", "halo", "multiple", "activation", "threshold", "temperature", "activation_bytes",
+    "seconds_per_mpx", "ramp",
 )  # fmt: skip
 """Fields of a spec that stand in an item under ``geoseg:`` as they are."""
 

@@ -85,6 +85,9 @@ def choose(spec: ModelSpec, probabilities: torch.Tensor) -> tuple[torch.Tensor, 
     """
     scored = scored_classes(spec, len(probabilities)) or ()
     best, first = probabilities.max(0)
+    if spec.temperature is not None:
+        powers = probabilities ** (1 / spec.temperature)
+        best = powers.amax(0) / powers.sum(0)
     labels = torch.tensor([spec.classes.index(item) for item in scored], device=first.device)[first]
     background = background_of(spec, scored)
     if background is None:

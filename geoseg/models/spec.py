@@ -180,6 +180,9 @@ class ModelSpec:
     threshold : float or None
         Probability above which a binary or multi-label model gives a label, 0 to 1; below it a pixel is background. See
         `geoseg.models.background`.
+    temperature : float or None
+        What scores are divided by before confidence and probabilities are made of them: above 1 these fall. No label
+        depends on it. For classes that exclude each other.
     channels : int or None
         Scores that the network gives a pixel, when they are one fewer than the classes: background has none.
     framework : str
@@ -239,6 +242,7 @@ class ModelSpec:
     fixed_size: bool = False
     activation: Activation = "softmax"
     threshold: float | None = None
+    temperature: float | None = None
     channels: int | None = None
     framework: str = "pytorch"
     architecture: str = ""
@@ -336,7 +340,7 @@ class ModelSpec:
 
     def with_weights(self, path: str | Path) -> ModelSpec:
         """Return the same model with its weights taken from a file of the user's."""
-        return replace(self, weights=str(path), bfloat16=None, int8=None)
+        return replace(self, weights=str(path), bfloat16=None, int8=None, temperature=None)
 
 
 def class_attributes(spec: ModelSpec) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from geoseg.models import Model
 from geoseg.models.background import background_of, find_background, probable_classes, scored_classes
 from geoseg.models.spec import ModelSpec
 from geoseg.models.streams import in_flight
-from geoseg.probabilities import NODATA, SCALE, Background, Labels, Pixels, Stored, apply_threshold
+from geoseg.probabilities import NODATA, SCALE, Background, Labels, Pixels, Stored, apply_threshold, powers_of
 from geoseg.segmentation.tiles import MaskSource, PixelSource, TileInput, batches, read_wanted, stack
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ class Draft:
             self._pixels = Pixels.empty(self._core.shape, len(values))
         with self._finite():
             own = scores[: len(batch)]
-            return tile_scores(own, self._spec.activation, self._tiling, reaches, values, keep_all=self._keeps)
+            powers, activation = powers_of(self._spec.temperature), self._spec.activation
+            return tile_scores(own, activation, self._tiling, reaches, values, keep_all=self._keeps, powers=powers)
 
     def add(self, batch: list[TileInput], scores: list[TileScores]) -> None:
         """Label a batch, and sum up its ramps."""
@@ -196,7 +197,7 @@ def by_class(pixels: Pixels, spec: ModelSpec) -> Stored:
 def _label_ramp(sums: Sums, spec: ModelSpec, pixels: Pixels, corner: tuple[int, int] = (0, 0)) -> None:
     """Label a ramp anew wherever there is a label."""
     valid = pixels.labels[Window(*corner, *sums.shape[1:]).slices()] != NODATA
-    label_ramp(sums, _values(spec, len(sums)), valid, pixels, corner)
+    label_ramp(sums, _values(spec, len(sums)), valid, pixels, corner, powers_of(spec.temperature))
 
 
 def _values(spec: ModelSpec, count: int) -> Labels:

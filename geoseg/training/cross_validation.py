@@ -25,10 +25,11 @@ from geoseg.engine.cluster import connect
 from geoseg.engine.connection import connected
 from geoseg.errors import TrainingError, WorkerError
 from geoseg.evaluation import Cell, Matches, Scores, Table, plain
-from geoseg.files import clear, read_json, write_json
+from geoseg.files import clear, read_json, write_file, write_json
 from geoseg.models.running import find_device
 from geoseg.models.spec import ModelSpec
 from geoseg.models.watershed import Watershed
+from geoseg.training.calibrating import Calibration, HeldOutPixels, calibrate
 from geoseg.training.checkpoints import Checkpoints
 from geoseg.training.families import family_of
 from geoseg.training.fitting import Data, adjust, fit_recipe, make_network, read_scenes, reproducible
@@ -124,6 +125,11 @@ class CrossValidation:
     def evaluation(self) -> HeldOutEvaluation:
         """All folds together: each pixel is predicted by the network that has not seen it."""
         return pool([fold.evaluation for fold in self.folds])
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """The temperature by all folds, and what those of the others do to the confidence on each."""
+        return calibrate([fold.evaluation.pixels for fold in self.folds if fold.evaluation.pixels is not None])
 
     @cached_property
     def metrics(self) -> dict[str, Spread]:
@@ -283,6 +289,11 @@ class _Job:
         """Where its training stands."""
         return Checkpoints.of(self.path, self.recipe)
 
+    @property
+    def sample(self) -> Path:
+        """The file of predictions of held-out pixels."""
+        return self.path / "held-out.npz"
+
     def weights(self, step: int) -> Path:
         """The file of its averaged weights after some steps."""
         return self.path / f"step-{step}.safetensors"
@@ -297,7 +308,12 @@ class _Job:
         content = self._read("evaluation.json")
         if content is None or content["steps"] != self.steps:
             return None
-        return [_evaluation(item) for item in content["evaluations"]]
+        found = [_evaluation(item) for item in content["evaluations"]]
+        if not self.sample.exists():
+            return found
+        with np.load(self.sample) as arrays:
+            pixels = HeldOutPixels(arrays["integers"], arrays["truth"])
+        return [replace(item, pixels=pixels) for item in found]
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write what is done."""
@@ -345,6 +361,9 @@ def evaluate_fold(job: _Job, report: Report, data: Data, folds: Folds) -> None:
         network.to(find_device(recipe.device)).eval()
         goal = family_of(recipe, spec.architecture).goals[recipe.task](recipe, spec)
         found = goal.evaluate_each(network, folds.hold_out(scenes, job.number), candidates(recipe, spec))
+    pixels = found[0].pixels
+    if pixels is not None:
+        write_file(job.sample, lambda path: np.savez(path, integers=pixels.integers, truth=pixels.truth))
     job.write("evaluation.json", {"steps": job.steps, "evaluations": [_content(item) for item in found]})
 
 
@@ -356,10 +375,10 @@ def _each(jobs: Sequence[_Job], task: Task, report: Report, data: Data, folds: F
             task(job, report, data, folds)
         return
     with connect(recipe.scheduler, min(recipe.workers or 1, len(jobs))) as client, connected(client):
-        client.subscribe_topic(TOPIC, lambda event: report(Epoch(**event[1])))
+        client.subscribe_topic(TOPIC, lambda event: report(Epoch(**event[1]["epoch"])))
         shared = recipe.shared()
         futures = {client.submit(_on_worker, task, replace(job, recipe=shared), pure=False): job for job in jobs}
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=client.loop):
             try:
                 future.result()
             except KilledWorker as error:
@@ -374,7 +393,9 @@ def _on_worker(task: Task, job: _Job) -> None:
     worker = get_worker()
     with _one_at_a_time:
         data = read_scenes(job.recipe)
-        task(job, lambda epoch: worker.log_event(TOPIC, asdict(epoch)), data, split_folds(job.recipe, data[0]))
+        task(
+            job, lambda epoch: worker.log_event(TOPIC, {"epoch": asdict(epoch)}), data, split_folds(job.recipe, data[0])
+        )
 
 
 def _content(evaluation: HeldOutEvaluation) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from geoseg.evaluation import Scores
 from geoseg.files import write_file
 from geoseg.models.running import find_device
 from geoseg.models.spec import ModelSpec
+from geoseg.training.calibrating import Calibration
 from geoseg.training.cross_validation import CrossValidation
+from geoseg.training.diagram import DIAGRAM
 from geoseg.training.fitting import Trained
 from geoseg.training.goals import HeldOutEvaluation
 from geoseg.training.picture import CAPTIONS, PICTURE
@@ -50,7 +52,13 @@ class Origin:
 
 
 def write_card(
-    recipe: Recipe, spec: ModelSpec, trained: Trained, crossed: CrossValidation | None, path: Path, origin: Origin
+    recipe: Recipe,
+    spec: ModelSpec,
+    trained: Trained,
+    crossed: CrossValidation | None,
+    calibration: Calibration | None,
+    path: Path,
+    origin: Origin,
 ) -> None:
     """Write the card: what the model is, what it was evaluated by, and what that does not say.
 
@@ -67,6 +75,8 @@ def write_card(
     parts += ["By image:", _site_table(evaluation)]
     if len(layers) > 1:
         parts += ["By source of the label:", _layer_table(layers, evaluation)]
+    if calibration is not None:
+        parts += ["## Confidence", _confidence(calibration, crossed)]
     if recipe.failures.strip():
         parts += ["## Known failures", recipe.failures.strip()]
     if recipe.provenance.strip():
@@ -110,6 +120,21 @@ def _cross_validated(recipe: Recipe, crossed: CrossValidation) -> list[str]:
         cells = ["-" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
         rows.append(f"| {' | '.join(cells)} |")
     return [text, "\n".join(rows), f"All folds together: {_what_it_means(recipe, crossed.evaluation)}"]
+
+
+def _confidence(calibration: Calibration, crossed: CrossValidation | None) -> str:
+    """Say what the temperature does, with the reliability diagram."""
+    where = "the held-out pixels that evaluate the model" if crossed is None else "the held-out pixels of all folds"
+    text = (
+        f"Scores are divided by the temperature {calibration.temperature:g} before confidence is made of them, fitted "
+        f"on {where}; labels do not depend on it. The expected calibration error there is "
+        f"{calibration.after.error:.3f}, and {calibration.before.error:.3f} without."
+    )
+    if crossed is not None and len(crossed.folds) > 1:
+        text += " Each fold is measured with the temperature of the others."
+    rows = ["| confidence | right | pixels |", "| ---: | ---: | ---: |"]
+    rows += [f"| {mean:.2f} | {right:.2f} | {count:,} |" for mean, right, count in calibration.after.rows]
+    return "\n\n".join([text, f"![Share of right pixels by confidence.]({DIAGRAM})", "\n".join(rows)])
 
 
 def _what_it_means(recipe: Recipe, evaluation: HeldOutEvaluation, chose: str = "") -> str:

@@ -21,6 +21,7 @@ from geoseg.models import wrap
 from geoseg.models.separating import scoring_spec, separate
 from geoseg.models.spec import ModelSpec
 from geoseg.models.watershed import Watershed
+from geoseg.training.calibrating import HeldOutPixels, HeldOutSample, joined
 from geoseg.training.losses import object_loss, segmentation_loss
 from geoseg.training.recipe import Recipe
 from geoseg.training.sampling import Batch
@@ -76,12 +77,15 @@ class HeldOutEvaluation:
         Image by image.
     by_layer : tuple of Scores
         Of the pixels that each label layer decided.
+    pixels : HeldOutPixels or None
+        Probabilities of some of them, where classes exclude each other.
     """
 
     score: float
     scores: Scores
     sites: tuple[Site, ...]
     by_layer: tuple[Scores, ...]
+    pixels: HeldOutPixels | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -175,17 +179,19 @@ class SemanticGoal:
     def evaluate(self, network: nn.Module, scenes: Sequence[LabelledImage]) -> HeldOutEvaluation:
         """See `Goal.evaluate`: the score is the mean IoU of all held-out pixels."""
         model, count = wrap(network, self._spec, device_of(network)), len(self._spec.classes)
-        names, sites = tuple(self._spec.class_names), []
+        names, sites, kept = tuple(self._spec.class_names), list[Site](), list[HeldOutPixels]()
         by_layer = [np.zeros((count, count), np.int64) for _ in range(_layers(scenes))]
         for scene, judged in _judged(scenes):
-            classes, _ = predict_image(model, scene.pixels, scene.mask, judged)
+            sample = HeldOutSample(scene.labels, judged)
+            classes, _ = predict_image(model, scene.pixels, scene.mask, judged, sample.look)
+            kept.append(sample.pixels())
             sites.append(Site(scene.name, Scores(confusion(scene.labels[judged], classes[judged], count), names)))
             for layer, counts in enumerate(by_layer):
                 here = judged & (scene.layers == layer)
                 counts += confusion(scene.labels[here], classes[here], count)
         scores = _summed([site.scores for site in sites], names)
         layers = tuple(Scores(item, names) for item in by_layer)
-        return HeldOutEvaluation(scores.mean_iou, scores, tuple(sites), layers)
+        return HeldOutEvaluation(scores.mean_iou, scores, tuple(sites), layers, joined(kept) if kept else None)
 
     def evaluate_each(
         self, network: nn.Module, scenes: Sequence[LabelledImage], settings: Sequence[Watershed | None]

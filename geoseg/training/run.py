@@ -19,9 +19,11 @@ from geoseg.models.probe import measure_cost, measure_edge
 from geoseg.models.separating import scoring_spec
 from geoseg.models.spec import ModelSpec
 from geoseg.training import TrainResult
+from geoseg.training.calibrating import calibrate
 from geoseg.training.checkpoints import Checkpoints
 from geoseg.training.cross_validation import RECORD, CrossValidation, cross_validate, forget
 from geoseg.training.detection import probed
+from geoseg.training.diagram import DIAGRAM, write_diagram
 from geoseg.training.entry import CARD, origin_of, write_card
 from geoseg.training.families import family_of
 from geoseg.training.fitting import Trained, fit_recipe, read_scenes, reproducible
@@ -32,6 +34,9 @@ from geoseg.training.loop import Epoch
 from geoseg.training.picture import PICTURE, write_picture
 from geoseg.training.recipe import Recipe
 from geoseg.training.scenes import LabelledImage
+
+LEFT = (CARD, PICTURE, LOG, RECORD, DIAGRAM)
+"""Files of an entry beside its item and weights."""
 
 WIDEST = 1 / 10
 """Part of a tile that a halo may take on each side."""
@@ -46,14 +51,18 @@ def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainR
         checkpoints.remove()
         forget(folder)
     elif not checkpoints.path.exists():
-        refuse_to_replace(path, path.with_suffix(".json"), *(folder / name for name in (CARD, PICTURE, LOG, RECORD)))
+        refuse_to_replace(path, path.with_suffix(".json"), *(folder / name for name in LEFT))
     with made(folder):
         trained, crossed = _train(recipe, folder, report)
     write_weights(trained.weights, path)
+    calibration = calibrate([trained.evaluation.pixels]) if crossed is None else crossed.calibration
     spec = measured(trained.spec.with_weights(path), trained, recipe, crossed)
+    spec = replace(spec, temperature=None if calibration is None else calibration.temperature)
     write_model_item(spec, folder, **_extent(trained.scenes))
     write_picture(recipe, trained.scenes, spec, folder / PICTURE)
-    write_card(recipe, spec, trained, crossed, folder / CARD, origin)
+    write_card(recipe, spec, trained, crossed, calibration, folder / CARD, origin)
+    if calibration is not None:
+        write_diagram(calibration, folder / DIAGRAM)
     if crossed is not None:
         write_json(folder / RECORD, crossed.summary())
     if exported is not None:

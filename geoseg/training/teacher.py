@@ -5,7 +5,7 @@ It runs any model of the catalog over one image in memory; distillation proper (
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -91,7 +91,11 @@ def tiles(height: int, width: int, size: int, halo: int, multiple: int) -> Itera
 
 
 def predict_image(
-    model: Model, pixels: NDArray[np.generic], mask: NDArray[np.bool_], keep: NDArray[np.bool_] | None = None
+    model: Model,
+    pixels: NDArray[np.generic],
+    mask: NDArray[np.bool_],
+    keep: NDArray[np.bool_] | None = None,
+    look: Callable[[Window, Tensor], None] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Predict an image in memory, tile by tile, the halo discarded; beyond the image it is reflected.
 
@@ -105,6 +109,8 @@ def predict_image(
         bool, shape (y, x), True = valid.
     keep : NDArray, optional
         bool, shape (y, x): tiles without a True pixel are left out.
+    look : callable, optional
+        Called with a window and its probabilities, float32 (class, y, x), one after another.
 
     Returns
     -------
@@ -114,6 +120,8 @@ def predict_image(
     classes, confidence = np.full(mask.shape, IGNORE, np.uint8), np.zeros(mask.shape, np.float32)
     wanted = mask if keep is None else mask & keep
     for core, probabilities in _predictions(model, pixels, mask, wanted):
+        if look is not None:
+            look(core, probabilities)
         labels, best = choose(model.spec, probabilities)
         classes[core.slices()], confidence[core.slices()] = labels.numpy(), best.numpy()
     classes[~wanted] = IGNORE
