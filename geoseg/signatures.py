@@ -457,8 +457,18 @@ class TrainArguments(TypedDict, total=False):
     scheduler: str | None
     """Address of a Dask scheduler whose workers train the folds, such as tcp://host:8786."""
 
+    init: str | None
+    """Model of the catalog whose weights are the start."""
+
+    freeze_encoder: bool | None
+    """Keep the encoder as it was loaded, its statistics included, and train what follows it: for few labels."""
+
     steps: int | None
     """Steps of training."""
+
+    early_stopping: int | None
+    """Stop after so many epochs without a better score (default: never); with cross_validate, take the steps with the
+    best mean score of the folds."""
 
     device: str | None
     """Device of the network: auto, cpu, cuda, cuda:1 or mps."""

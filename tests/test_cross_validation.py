@@ -284,6 +284,13 @@ def test_thresholds_that_a_recipe_names_stay(town: Path) -> None:
     assert candidates(recipe, make_spec(recipe)) == (Watershed(threshold=0.45),)
 
 
+def test_options_are_checked_with_the_recipe_that_they_change(sites: Path) -> None:
+    recipe = parse_recipe(content(sites, encoder_weights="imagenet"))
+    assert recipe.changed({"freeze_encoder": True, "steps": 7}).freeze_encoder
+    with pytest.raises(WorkflowError, match="'init' gives all weights and 'encoder_weights' those of an encoder"):
+        recipe.changed({"init": "buildings"})
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

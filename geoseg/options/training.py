@@ -40,8 +40,18 @@ class TrainOptions(Options):
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers train the folds, such as tcp://host:8786."""
 
+    init: str | None = None
+    """Model of the catalog whose weights are the start."""
+
+    freeze_encoder: bool = False
+    """Keep the encoder as it was loaded, its statistics included, and train what follows it: for few labels."""
+
     steps: int = Field(default=1000, ge=1)
     """Steps of training."""
+
+    early_stopping: int | None = Field(default=None, ge=1)
+    """Stop after so many epochs without a better score (default: never); with cross_validate, take the
+    steps with the best mean score of the folds."""
 
     device: str = "cpu"
     """Device of the network: auto, cpu, cuda, cuda:1 or mps."""

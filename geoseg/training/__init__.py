@@ -6,7 +6,6 @@ and the log. Importing this package does not import torch; calling `train` does.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ def train(
     progress : callable, optional
         Called with an `Epoch` after every epoch.
     console : rich.console.Console, optional
-        Where a line an epoch is printed.
+        Where data, a bar of steps, epochs and stages are printed.
     **settings
         Options of `TrainOptions` (docs/options.md), such as ``data=`` and ``device=``, in place of the recipe's.
 
@@ -107,30 +106,7 @@ def train(
     recipe = recipe.changed(changes) if isinstance(recipe, Recipe) else load_recipe(recipe, **changes)
     folder = local_path(recipe.output, "output") / recipe.name if output is None else local_path(output, "output")
     runner = import_module("geoseg.training.run")
-    result: TrainResult = runner.run(recipe, folder, _reporter(recipe, progress, console))
-    if console is not None:
-        figures = ", ".join(f"{name} {value:.3f}" for name, value in result.spec.metrics)
-        console.print(f"{result.folder}: {figures}", markup=False, emoji=False, soft_wrap=True)
+    watch = import_module("geoseg.training.watching").Watch(progress, console)
+    result: TrainResult = runner.run(recipe, folder, watch)
+    watch.end(folder, result.spec)
     return result
-
-
-def _reporter(
-    recipe: Recipe, progress: Callable[[Epoch], None] | None, console: Console | None
-) -> Callable[[Epoch], None]:
-    """Return what is called after an epoch."""
-
-    def report(epoch: Epoch) -> None:
-        if console is not None:
-            fold = f"without {epoch.fold}: " if epoch.fold else ""
-            score = f"score {epoch.score:.3f} " if math.isfinite(epoch.score) else ""
-            best = f"(best {epoch.best:.3f}) " if score and not epoch.fold else ""
-            console.print(
-                f"{fold}step {epoch.step}/{recipe.steps}  loss {epoch.loss:.3f}  {score}{best} {epoch.seconds:.0f} s",
-                markup=False,
-                emoji=False,
-                soft_wrap=True,
-            )
-        if progress is not None:
-            progress(epoch)
-
-    return report

@@ -40,6 +40,7 @@ from geoseg.training.log import Log
 from geoseg.training.loop import Epoch
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import WatershedEntry
+from geoseg.training.watching import Watch
 
 FOLDER = "folds"
 """Where folds are kept until the entry is written."""
@@ -60,8 +61,6 @@ RUIN = 0.02
 
 _one_at_a_time = Lock()
 """A process trains one network at a time: chance and threads are the process's."""
-
-Report = Callable[[Epoch], None]
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def _spread(values: Sequence[tuple[float, str]]) -> Spread:
     return Spread(float(numbers.mean()), float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0, worst, fold)
 
 
-def cross_validate(recipe: Recipe, folder: Path, report: Report, data: Data) -> CrossValidation:
+def cross_validate(recipe: Recipe, folder: Path, watch: Watch, data: Data) -> CrossValidation:
     """Train and evaluate a network a fold; what is done already is taken over.
 
     Parameters
@@ -196,8 +195,8 @@ def cross_validate(recipe: Recipe, folder: Path, report: Report, data: Data) -> 
         With ``cross_validate``.
     folder : Path
         Of the entry; folds are kept in it until `forget`.
-    report : callable
-        Called with each `Epoch`, which has the fold's name.
+    watch : Watch
+        Is told of each epoch, with the fold's name.
     data : (tuple of LabelledImage, ModelSpec)
         All scenes.
 
@@ -212,10 +211,11 @@ def cross_validate(recipe: Recipe, folder: Path, report: Report, data: Data) -> 
     paths = [folder / FOLDER / f"fold-{number + 1}" for number in range(len(folds.names))]
     named = enumerate(zip(folds.names, paths, strict=True))
     jobs = [_Job(recipe, number, name, path) for number, (name, path) in named]
-    _each([job for job in jobs if job.scores() is None], train_fold, report, data, folds)
+    _each([job for job in jobs if job.scores() is None], train_fold, watch, data, folds)
+    watch.stage(f"evaluating {len(jobs)} folds by the networks that have not seen them")
     steps = choose_steps(recipe, [job.scores() or {} for job in jobs])
     evaluating = [replace(job, steps=steps) for job in jobs]
-    _each([job for job in evaluating if job.evaluations() is None], evaluate_fold, report, data, folds)
+    _each([job for job in evaluating if job.evaluations() is None], evaluate_fold, watch, data, folds)
     tried = [job.evaluations() or [] for job in evaluating]
     settings = candidates(recipe, data[1])
     best = choose_setting([[item.score for item in fold] for fold in tried])
@@ -329,10 +329,10 @@ class _Job:
         return content
 
 
-Task = Callable[[_Job, Report, Data, Folds], None]
+Task = Callable[[_Job, Watch, Data, Folds], None]
 
 
-def train_fold(job: _Job, report: Report, data: Data, folds: Folds) -> None:
+def train_fold(job: _Job, watch: Watch, data: Data, folds: Folds) -> None:
     """Train a network on all folds but one, and keep its averaged weights."""
     recipe = job.recipe.model_copy(update={"early_stopping": None})
 
@@ -340,19 +340,16 @@ def train_fold(job: _Job, report: Report, data: Data, folds: Folds) -> None:
         if job.recipe.early_stopping is not None or step >= recipe.steps:
             write_weights(average.state_dict(), job.weights(step))
 
-    def told(epoch: Epoch) -> None:
-        report(replace(epoch, fold=job.name))
-
     own = folds.hold_out(data[0], job.number), data[1]
     with made(job.path), Log(job.path) as log:
-        trained = fit_recipe(recipe, told, job.checkpoints, log, data=own, keep=keep)
+        trained = fit_recipe(recipe, watch, job.checkpoints, log, data=own, keep=keep, fold=job.name)
     job.write("trained.json", {"scores": {epoch.step: epoch.score for epoch in trained.log}})
     job.checkpoints.remove()
 
 
-def evaluate_fold(job: _Job, report: Report, data: Data, folds: Folds) -> None:
+def evaluate_fold(job: _Job, watch: Watch, data: Data, folds: Folds) -> None:
     """Evaluate the network of a fold on it, with each setting that is tried."""
-    del report
+    del watch
     recipe, (scenes, spec) = job.recipe, data
     with reproducible(recipe):
         network = make_network(recipe, spec)
@@ -367,16 +364,16 @@ def evaluate_fold(job: _Job, report: Report, data: Data, folds: Folds) -> None:
     job.write("evaluation.json", {"steps": job.steps, "evaluations": [_content(item) for item in found]})
 
 
-def _each(jobs: Sequence[_Job], task: Task, report: Report, data: Data, folds: Folds) -> None:
+def _each(jobs: Sequence[_Job], task: Task, watch: Watch, data: Data, folds: Folds) -> None:
     """Do a task for each fold, on Dask where the recipe names workers."""
     recipe = jobs[0].recipe if jobs else None
     if recipe is None or (recipe.workers is None and recipe.scheduler is None):
         for job in jobs:
-            task(job, report, data, folds)
+            task(job, watch, data, folds)
         return
     with connect(recipe.scheduler, min(recipe.workers or 1, len(jobs))) as client, connected(client):
-        client.subscribe_topic(TOPIC, lambda event: report(Epoch(**event[1]["epoch"])))
-        shared = recipe.shared()
+        shared, steps = recipe.shared(), recipe.steps
+        client.subscribe_topic(TOPIC, lambda event: watch.epoch(Epoch(**event[1]["epoch"]), steps))
         futures = {client.submit(_on_worker, task, replace(job, recipe=shared), pure=False): job for job in jobs}
         for future in as_completed(futures, loop=client.loop):
             try:
@@ -393,9 +390,8 @@ def _on_worker(task: Task, job: _Job) -> None:
     worker = get_worker()
     with _one_at_a_time:
         data = read_scenes(job.recipe)
-        task(
-            job, lambda epoch: worker.log_event(TOPIC, {"epoch": asdict(epoch)}), data, split_folds(job.recipe, data[0])
-        )
+        watch = Watch(lambda epoch: worker.log_event(TOPIC, {"epoch": asdict(epoch)}))
+        task(job, watch, data, split_folds(job.recipe, data[0]))
 
 
 def _content(evaluation: HeldOutEvaluation) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import InstanceLabels, RasterLabels, TeacherLabels, Validation
 from geoseg.training.sampling import Sampler
 from geoseg.training.scenes import BACKGROUND, LabelledImage, image_name, read_image
+from geoseg.training.watching import Watch
 
 SAMPLE = 250_000
 """Pixels of a scene that its usual numbers are taken from."""
@@ -82,12 +83,13 @@ class Trained:
 
 def fit_recipe(
     recipe: Recipe,
-    progress: Callable[[Epoch], None] | None = None,
+    watch: Watch | None = None,
     checkpoints: Checkpoints | None = None,
     log: Log | None = None,
     *,
     data: Data | None = None,
     keep: Callable[[int, nn.Module], None] | None = None,
+    fold: str = "",
 ) -> Trained:
     """Train the network of a recipe; nothing is written but the log and the checkpoints.
 
@@ -95,8 +97,8 @@ def fit_recipe(
     ----------
     recipe : Recipe
         What to do.
-    progress : callable, optional
-        Called with each `Epoch`.
+    watch : Watch, optional
+        What is told of steps and epochs.
     checkpoints, log : optional
         Where the run stands, and its epochs, are written.
     data : (tuple of LabelledImage, ModelSpec), optional
@@ -104,6 +106,8 @@ def fit_recipe(
         and the last weights count.
     keep : callable, optional
         Called with the steps and the averaged network after each epoch.
+    fold : str
+        Name of what is held out, in a cross-validation.
 
     Raises
     ------
@@ -111,8 +115,11 @@ def fit_recipe(
         If the labels cannot be used: beside the images, of unknown classes, or none to train or validate on.
     """
     check_layers(recipe)
+    watch = watch or Watch()
     with reproducible(recipe):
         scenes, spec = data or read_scenes(recipe)
+        if data is None:
+            watch.begin(recipe, scenes, spec, str(find_device(recipe.device)))
         is_validated = any(scene.held_out.any() for scene in scenes)
         network = make_network(recipe, spec)
         device, epochs = find_device(recipe.device), list[Epoch]()
@@ -138,15 +145,19 @@ def fit_recipe(
                 checkpoints.write({**fitting.state(), "epochs": [asdict(item) for item in epochs]})
             if log is not None:
                 log.add(epoch)
-            if progress is not None:
-                progress(epoch)
+            watch.epoch(replace(epoch, fold=fold), recipe.steps)
 
         numbers = range(fitting.step, recipe.steps)
         drawn = batches(sampler, goal, size=recipe.batch_size, numbers=numbers, loaders=recipe.loaders)
         validate = (lambda average: goal.evaluate(average, scenes).score) if is_validated else None
-        network.load_state_dict(fit(fitting, drawn, validate, report))
+        with watch.steps(recipe, fitting.step, fold) as told:
+            weights = fit(fitting, drawn, validate, report, told)
+        network.load_state_dict(weights)
         adjust(network, recipe, spec)
-        evaluation = goal.evaluate(network.eval(), scenes) if is_validated else NO_EVALUATION
+        evaluation = NO_EVALUATION
+        if is_validated and keep is None:  # a fold is evaluated later
+            watch.stage("evaluating the best epoch on what was held out")
+            evaluation = goal.evaluate(network.eval(), scenes)
     layers = tuple(layer_name(recipe, number) for number in range(len(recipe.labels)))
     cpu = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
     return Trained(spec, cpu, evaluation, layers, tuple(epochs), scenes)

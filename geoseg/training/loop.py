@@ -179,6 +179,7 @@ def fit(
     batches: Iterable[TrainingBatch],
     validate: Callable[[nn.Module], float] | None,
     progress: Callable[[Epoch], None],
+    told: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Tensor]:
     """Train until it is done and return the averaged weights of the best epoch, or of the last without validation.
 
@@ -192,6 +193,8 @@ def fit(
         The averaged network in evaluation mode -> its score, higher is better.
     progress : callable
         Called once an epoch, after the weights were kept.
+    told : callable
+        Called with the steps that are done after each of them.
     """
     recipe, losses = fitting.recipe, list[float]()
     since = time.monotonic() - fitting.seconds
@@ -199,6 +202,7 @@ def fit(
         if fitting.is_done:
             break
         losses.append(fitting.advance(batch))
+        told(fitting.step)
         if fitting.step % recipe.steps_per_epoch and fitting.step < recipe.steps:
             continue
         score = None if validate is None else validate(fitting.average)

@@ -102,14 +102,8 @@ class Recipe(TrainOptions):
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the network, such as {encoder_name: resnet18}."""
 
-    init: str | None = None
-    """Model of the catalog whose weights are the start."""
-
     encoder_weights: str | None = None
     """Weights of the encoder: imagenet, or a file (default: random)."""
-
-    freeze_encoder: bool = False
-    """Keep the encoder as it was loaded, its statistics included, and train what follows it: for few labels."""
 
     watershed: WatershedEntry | None = None
     """How objects come from scores of objects and boundaries."""
@@ -162,9 +156,6 @@ class Recipe(TrainOptions):
 
     augmentation: Augmentation = Augmentation()
     """How windows are varied."""
-
-    early_stopping: int | None = Field(default=None, ge=1)
-    """Stop after so many epochs without a better score (default: never)."""
 
     seed: int = 0
     """Seed of all random numbers."""

@@ -5,7 +5,6 @@ This is the one place that knows all parts of training; each of them knows only 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from geoseg.models import load_model
 from geoseg.models.exporting import checked_export, export_model
 from geoseg.models.item_document import Document
 from geoseg.models.probe import measure_cost, measure_edge
+from geoseg.models.running import find_device
 from geoseg.models.separating import scoring_spec
 from geoseg.models.spec import ModelSpec
 from geoseg.training import TrainResult
@@ -30,10 +30,10 @@ from geoseg.training.fitting import Trained, fit_recipe, read_scenes, reproducib
 from geoseg.training.folder import made, write_weights
 from geoseg.training.log import NAME as LOG
 from geoseg.training.log import Log
-from geoseg.training.loop import Epoch
 from geoseg.training.picture import PICTURE, write_picture
 from geoseg.training.recipe import Recipe
 from geoseg.training.scenes import LabelledImage
+from geoseg.training.watching import Watch
 
 LEFT = (CARD, PICTURE, LOG, RECORD, DIAGRAM)
 """Files of an entry beside its item and weights."""
@@ -42,7 +42,7 @@ WIDEST = 1 / 10
 """Part of a tile that a halo may take on each side."""
 
 
-def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainResult:
+def run(recipe: Recipe, folder: Path, watch: Watch) -> TrainResult:
     """Train, measure, and write the entry; see `geoseg.training.train`."""
     path, checkpoints = folder / f"{recipe.name}.safetensors", Checkpoints.of(folder, recipe)
     exported = None if recipe.export is None else checked_export(local_path(recipe.export, "export"))
@@ -53,11 +53,14 @@ def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainR
     elif not checkpoints.path.exists():
         refuse_to_replace(path, path.with_suffix(".json"), *(folder / name for name in LEFT))
     with made(folder):
-        trained, crossed = _train(recipe, folder, report)
+        trained, crossed = _train(recipe, folder, watch)
     write_weights(trained.weights, path)
+    watch.stage("fitting the temperature of confidence")
     calibration = calibrate([trained.evaluation.pixels]) if crossed is None else crossed.calibration
+    watch.stage("measuring the halo, and the cost of a pixel, on one core")
     spec = measured(trained.spec.with_weights(path), trained, recipe, crossed)
     spec = replace(spec, temperature=None if calibration is None else calibration.temperature)
+    watch.stage("writing the entry: item, picture, card")
     write_model_item(spec, folder, **_extent(trained.scenes))
     write_picture(recipe, trained.scenes, spec, folder / PICTURE)
     write_card(recipe, spec, trained, crossed, calibration, folder / CARD, origin)
@@ -72,17 +75,19 @@ def run(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> TrainR
     return TrainResult(folder, spec, trained.evaluation, trained.layers, trained.log, crossed)
 
 
-def _train(recipe: Recipe, folder: Path, report: Callable[[Epoch], None]) -> tuple[Trained, CrossValidation | None]:
+def _train(recipe: Recipe, folder: Path, watch: Watch) -> tuple[Trained, CrossValidation | None]:
     """Train by the recipe's split; or cross-validate, and train on everything by what that has chosen."""
     if not recipe.cross_validate:
         with Log(folder, tensorboard=recipe.tensorboard) as log:
-            return fit_recipe(recipe, report, Checkpoints.of(folder, recipe), log), None
+            return fit_recipe(recipe, watch, Checkpoints.of(folder, recipe), log), None
     scenes, spec = read_scenes(recipe)
-    crossed = cross_validate(recipe, folder, report, (scenes, spec))
+    watch.begin(recipe, scenes, spec, str(find_device(recipe.device)))
+    crossed = cross_validate(recipe, folder, watch, (scenes, spec))
+    watch.stage(f"training on everything for {crossed.steps:,} steps")
     final = crossed.final_recipe(recipe)
     data = scenes, replace(spec, watershed=crossed.watershed)
     with Log(folder, tensorboard=recipe.tensorboard) as log:
-        trained = fit_recipe(final, report, Checkpoints.of(folder, final), log, data=data)
+        trained = fit_recipe(final, watch, Checkpoints.of(folder, final), log, data=data)
     return replace(trained, evaluation=crossed.evaluation), crossed
 
 
