@@ -235,6 +235,7 @@ def test_an_interrupted_run_goes_on_with_the_fold_and_epoch_that_are_not_done(
     assert weights(tmp_path / "entry") == weights(crossed[0] / "entry")
 
 
+@pytest.mark.slow
 def test_workers_train_the_same_folds_side_by_side(
     sites: Path, tmp_path: Path, crossed: tuple[Path, TrainResult]
 ) -> None:
@@ -250,7 +251,7 @@ def test_workers_train_the_same_folds_side_by_side(
 
 
 def test_early_stopping_takes_the_steps_with_the_best_mean(sites: Path, tmp_path: Path) -> None:
-    recipe = parse_recipe(content(sites, early_stopping=1, folds=2))
+    recipe = parse_recipe(content(sites, early_stopping=1, folds=2, steps=4, steps_per_epoch=2))
     assert choose_steps(recipe, [{8: 0.5, 16: 0.7}, {8: 0.9, 16: 0.6}]) == 8
     result = train(recipe, output=tmp_path / "entry")
     assert result.cross_validation is not None
@@ -267,7 +268,7 @@ def test_thresholds_of_objects_are_chosen_by_the_folds(
 ) -> None:
     monkeypatch.setattr(cross_validation, "SEEDS", (0.5,))
     monkeypatch.setattr(cross_validation, "SIZES", (1,))
-    made = object_recipe(town, cross_validate=True, folds=2, steps=40, steps_per_epoch=40, tile_size=256)
+    made = object_recipe(town, cross_validate=True, folds=2, steps=20, steps_per_epoch=20)
     recipe = parse_recipe({key: value for key, value in made.items() if key != "validation"})
     result = train(recipe, output=tmp_path / "entry")
     assert result.cross_validation is not None
@@ -327,4 +328,7 @@ def test_folds_of_another_recipe_are_not_taken_over(sites: Path, tmp_path: Path)
         train(parse_recipe(content(sites)), output=tmp_path, progress=stop)
     with pytest.raises(TrainingError, match=r"trained\.json was left by a run of another recipe; give --overwrite"):
         train(parse_recipe(content(sites, seed=1)), output=tmp_path)
-    assert train(parse_recipe(content(sites, seed=1, steps=2)), output=tmp_path, overwrite=True).cross_validation
+    (tmp_path / "folds" / "fold-1" / "log.csv").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        train(parse_recipe(content(sites, seed=1, steps=1)), output=tmp_path, progress=stop, overwrite=True)
+    assert (tmp_path / "folds" / "fold-1" / "log.csv").read_text().count("\n") == 2
