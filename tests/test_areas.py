@@ -23,7 +23,7 @@ import geoseg
 from geoseg.area_estimation.estimation import estimate
 from geoseg.area_estimation.sampling import allocate
 from geoseg.cli import main
-from geoseg.errors import EvaluationError, FormatError, RegionError
+from geoseg.errors import EvaluationError, FormatError, RasterError, RegionError
 from tests.rasters import write_raster
 
 UTM = "EPSG:32633"
@@ -218,6 +218,34 @@ def test_zones_of_one_name_have_rows_of_their_own(tmp_path: Path, capsys: pytest
     assert [float(line[1]) for line in lines] == pytest.approx([1.44, 4.32, 5.76], rel=1e-3)
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])
+def test_codes_of_classes_may_be_large_in_every_type(tmp_path: Path, dtype: str) -> None:
+    """As those of CORINE, 111 to 523."""
+    labels = np.random.default_rng(0).choice([523, 111, 312], (40, 50), p=[0.5, 0.3, 0.2]).astype(dtype)
+    path = write_raster(tmp_path / "corine.tif", labels[None], transform=UPRIGHT, crs=UTM)
+    table = geoseg.areas(path, unit="m2").table
+    assert table["class"].tolist() == [111, 312, 523]
+    side = abs(UPRIGHT.a * UPRIGHT.e)
+    wanted = [(labels == value).sum() * side for value in (111, 312, 523)]
+    assert table["area_m2"].tolist() == pytest.approx(wanted, rel=2e-3)
+    points = geoseg.sample(path, size=60, minimum=20)
+    places = [~UPRIGHT @ (point.x, point.y) for point in points.geometry]
+    points["reference"] = [str(int(labels[int(row), int(column)])) for column, row in places]
+    found = geoseg.areas(path, sample=points, unit="m2").estimated
+    assert found["class"].tolist() == [111, 312, 523]
+    assert found["area_m2"].tolist() == pytest.approx(wanted, rel=2e-3)
+
+
+def test_numbers_that_are_not_whole_are_no_classes_wherever_they_lie(tmp_path: Path) -> None:
+    """1.7 is not class 1."""
+    labels = np.ones((1, 1200, 1200), np.float32)
+    labels[0, 5, 7] = 1.7
+    path = write_raster(tmp_path / "fractions.tif", labels, transform=UPRIGHT, crs=UTM)
+    for ask in (geoseg.areas, geoseg.sample):
+        with pytest.raises(RasterError, match=r"holds 1\.7000000476837158, which is not a 63-bit integer"):
+            ask(path)
+
+
 def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
     labels = np.ones((8, 8), np.uint8)
     labels[0] = 2
@@ -244,8 +272,14 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
         geoseg.areas(path, sample=points)
     with pytest.raises(EvaluationError, match=r"3 of 3 points of the sample lie where .* has no class"):
         geoseg.areas(path, sample=points.assign(reference=1).set_geometry(points.translate(10**5)))
-    wide = write_raster(tmp_path / "wide.tif", np.full((1, 4, 4), 300, np.uint16), transform=UPRIGHT, crs=UTM)
-    with pytest.raises(EvaluationError, match="holds 300, which is no class from 0 to 255"):
+    wide = write_raster(tmp_path / "wide.tif", np.full((1, 4, 4), 70_000, np.uint32), transform=UPRIGHT, crs=UTM)
+    with pytest.raises(EvaluationError, match="holds 70000, which is no class from 0 to 65,535"):
+        geoseg.areas(wide)
+    many = np.arange(400, dtype=np.uint16).reshape(1, 20, 20)
+    with pytest.raises(EvaluationError, match="holds more than 256 values; give a raster of classes"):
+        geoseg.areas(write_raster(tmp_path / "many.tif", many, transform=UPRIGHT, crs=UTM))
+    wide = write_raster(tmp_path / "huge.tif", np.full((1, 4, 4), 2**63, np.uint64), transform=UPRIGHT, crs=UTM)
+    with pytest.raises(RasterError, match="holds 9223372036854775808, which is not a 63-bit integer"):
         geoseg.areas(wide)
     plain = write_raster(tmp_path / "plain.tif", np.ones((1, 4, 4), np.uint8), transform=UPRIGHT, crs=None)
     with pytest.raises(EvaluationError, match="has no CRS, so its pixels have no area"):

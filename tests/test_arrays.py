@@ -234,6 +234,18 @@ def test_bands_have_the_names_of_their_coordinate(scene: Path) -> None:
     assert open_raster(array.expand_dims("time")).bands == ("red", "green", "blue")
 
 
+@pytest.mark.parametrize("times", [np.array(["2020-01-01", "2020-02-01", "2020-03-01"], "M8[ns]"), [2019, 2020, 2021]])
+def test_times_are_no_colours(scene: Path, tmp_path: Path, times: Any) -> None:
+    array = rioxarray.open_rasterio(scene).load().drop_attrs(deep=False).rename(band="time").assign_coords(time=times)
+    array.to_dataset(name="reflectance").to_zarr(tmp_path / "series.zarr")
+    for series in (array, tmp_path / "series.zarr"):
+        with pytest.raises(BandError, match=r"does not have the band 'red': it has 3 bands: 1 \(time \d+"):
+            open_imagery(series, bands=["red", "green", "blue"])
+        np.testing.assert_array_equal(pixels_of(open_imagery(series, bands=[2]))[0][0], array[1])
+    unnamed = array.drop_vars("time")  # as odc.geo.xr.wrap_xr calls any axis
+    assert open_imagery(unnamed, bands=["red", "green", "blue"]).bands == ("red", "green", "blue")
+
+
 def test_what_is_true_or_false_is_bytes_and_other_byte_orders_are_this_machines() -> None:
     geobox = GeoBox((8, 9), TEN_METRES, "EPSG:32618")
     mask = np.arange(72).reshape(8, 9) % 3 == 0

@@ -12,6 +12,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 from affine import Affine
+from PIL import Image
 
 from geoseg.errors import GeosegError, RasterError, RasterReadError
 from geoseg.grid import Window
@@ -133,6 +134,19 @@ def test_cut_file_is_never_read_whole(
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(GeosegError, match="damaged"):
         open_raster(str(path)).read(WHOLE)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+def test_cut_picture_of_another_program_is_never_read_as_noise(tmp_path: Path, share: float) -> None:
+    """GDAL decodes a PNG of three bands as a whole, and of one that is cut it returns memory as it finds it."""
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    whole = open_raster(tmp_path / "a.png", crs="local")
+    np.testing.assert_array_equal(whole.read(Window(0, 0, 300, 300))[0], np.moveaxis(noise, 2, 0))
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(RasterError, match="is damaged: GDAL reports"):
+        open_raster(tmp_path / "cut.png", crs="local").read(Window(0, 0, 300, 300))
 
 
 def _tags(content: bytes) -> dict[int, int]:

@@ -190,6 +190,11 @@ def test_truth_below_zero_can_be_ignored(tmp_path: Path) -> None:
     )
     with pytest.raises(EvaluationError, match="the value -9999 is not a class"):
         evaluate(*paths, task="semantic")
+    holed = predicted.copy()
+    holed[40:44] = -9999  # the prediction writes the same number where it knows nothing
+    result = scores_of(*write_pair(tmp_path, truth, holed), task="semantic", ignore=[-9999])
+    known = (truth >= 0) & (holed >= 0)
+    assert result["confusion"]["counts"] == metrics.confusion_matrix(truth[known], predicted[known]).tolist()
 
 
 def test_classes_that_are_not_asked_for_become_one_that_no_mean_counts(tmp_path: Path) -> None:

@@ -242,7 +242,9 @@ def test_codes_of_many_digits_are_classes_or_asked_about(tmp_path: Path) -> None
     with pytest.raises(EvaluationError, match=r"330\d+ is not a class \(0 to 65,535\); give codes of classes smaller"):
         geoseg.evaluate(tmp_path / "codes.tif", tmp_path / "codes.tif", task="semantic")
     below = write_raster(tmp_path / "below.tif", np.full((1, 8, 8), -9999, np.int16), transform=TEN_METRES)
-    with pytest.raises(EvaluationError, match=r"-9999 is not a class .*leave it out with --ignore -9999"):
+    with pytest.raises(
+        EvaluationError, match=r"-9999 is not a class .*declare it as nodata \(in geoseg evaluate, leave"
+    ):
         geoseg.evaluate(below, below, task="semantic")
 
 

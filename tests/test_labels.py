@@ -123,6 +123,17 @@ def test_numbers_that_become_another_type_are_never_rounded(
     assert areas(polygons(client, [many], tmp_path)) == {2**53: 200, 2**53 + 1: 200}
 
 
+def test_numbers_that_a_float_may_have_rounded_are_refused(tmp_path: Path) -> None:
+    """In float32 2^24 and the number after it are one."""
+    window = Window(0, 0, 9, 9)
+    exact = open_raster(write(tmp_path / "exact.tif", np.full((9, 9), 2**24 - 1, np.float32)))
+    assert np.unique(read_labels(exact, window)[0]) == 2**24 - 1
+    for number, dtype, power in ((2**24, np.float32, 24), (2**53, np.float64, 53)):
+        rounded = open_raster(write(tmp_path / f"{power}.tif", np.full((9, 9), number, dtype)))
+        with pytest.raises(RasterError, match=rf"holds {number} as float.*from 2\^{power} on are rounded, so several"):
+            read_labels(rounded, window)
+
+
 def test_numbers_that_are_not_whole_are_no_classes(client: Client, tmp_path: Path) -> None:
     labels = np.full((30, 30), 0.25, np.float32)
     with pytest.raises(RasterError, match=r"labels\.tif' holds 0\.25, which is not a 63-bit integer"):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import geoseg
 from geoseg.cli import main
-from geoseg.errors import RasterError
+from geoseg.errors import BandError, RasterError
 from geoseg.grid import Window
 from geoseg.imagery import open_imagery
 from geoseg.models.spec import Band
@@ -236,3 +236,34 @@ def test_archives_that_are_damaged_or_hold_no_raster_are_told(
         empty.writestr("readme.txt", "nothing")
     assert main(["plan", str(tmp_path / "b.zip"), "--model", "sentinel2-land-cover"]) == 3
     assert "b.zip' holds no raster file; give the one of the product, or unpack it." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "bands", "wanted", "place"),
+    [
+        ("HLS.L30.T18SVG.2024153T155000.v2.0.B{:02}", range(1, 8), "nir", 5),
+        ("HLS.S30.T18SVG.2024153T155000.v2.0.B{:02}", range(2, 9), Band("B05", "rededge"), 5),
+        ("T18SVG_20240601T155901_B{:02}_10m", (2, 3, 4, 8), "B08", 8),
+        ("S1_{}", ("VH", "VV"), "VV", "VV"),
+        ("MOD09GA.A2020153.h12v05.061.sur_refl_b{:02}_1", range(1, 8), "red", 1),
+        ("SPOT5_HRG_B{}", range(1, 5), Band("B04", "red"), 2),
+    ],
+)
+def test_a_model_of_one_band_gets_that_band_of_many_files(
+    tmp_path: Path, name: str, bands: Sequence[Any], wanted: Any, place: Any
+) -> None:
+    for number, band in enumerate(bands):
+        write_raster(tmp_path / f"{name.format(band)}.tif", np.full((9, 9), number, np.uint16))
+    found, _ = read(tmp_path, [wanted], units=())
+    assert np.unique(found).tolist() == [list(bands).index(place)]
+
+
+@pytest.mark.parametrize("name", ["LC08_014034_sr_band{}", "HLS.L30.T18SVG.2024153T155000.v2.0.B{:02}", "scene_b{}"])
+def test_files_of_other_bands_are_no_mosaic_of_one(tmp_path: Path, name: str) -> None:
+    for band in (1, 2, 3):
+        write_raster(tmp_path / f"{name.format(band)}.tif", np.full((9, 9), band, np.uint16))
+    with pytest.raises(BandError, match=r"none of 3 files, such as '.*', is the band 'pan', and by their names they"):
+        read(tmp_path, ["pan"], units=())
+    for band in (1, 2, 3):
+        (tmp_path / f"{name.format(band)}.tif").rename(tmp_path / f"tile-{band}.tif")
+    assert np.unique(read(tmp_path, ["elevation"], units=())[0]).tolist() == [1]  # tiles of one band

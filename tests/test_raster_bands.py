@@ -139,3 +139,16 @@ def test_bands_that_are_taken_in_order_are_told(tmp_path: Path) -> None:
     assert open_raster(str(unnamed), bands=[1, 2, 3, 4]).notes == []
     named = write_raster(tmp_path / "named.tif", pixels, descriptions=("B02", "B03", "B04", "B08"))
     assert open_raster(str(named), bands=["B02", "B03", "B04", "B08"]).notes == []
+
+
+@pytest.mark.parametrize(
+    "names", [["2020-01-01", "2020-02-01", "2020-03-01"], ["2019", "2020", "2021"], ["0.1", "0.2", "0.3"]]
+)
+def test_dates_and_quantities_are_no_numbers_of_bands(tmp_path: Path, names: list[str]) -> None:
+    """What was seen at three times is not red, green and blue."""
+    path = numbered(tmp_path / "series.tif", 3, descriptions=names)
+    with pytest.raises(BandError, match=f"does not have the band 'red': it has 3 bands: 1 \\({names[0]}\\)"):
+        open_raster(path, bands=["red", "green", "blue"])
+    assert found(path, [3, 2, 1]) == [3, 2, 1]
+    counted = numbered(tmp_path / "counted.tif", 3, descriptions=["Band 1", "2", "band_003"])
+    assert found(counted, ["red", "green", "blue"]) == [1, 2, 3]

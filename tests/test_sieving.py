@@ -10,6 +10,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from distributed import Client
 from numpy.typing import NDArray
 from rasterio.features import rasterize
@@ -17,7 +18,7 @@ from rasterio.features import rasterize
 import geoseg
 from geoseg.cli import main
 from geoseg.engine import connect
-from geoseg.errors import ExistingOutputError, OutputError, RasterError, WorkflowError
+from geoseg.errors import BlockError, ExistingOutputError, OutputError, RasterError, WorkflowError
 from tests.rasters import TEN_METRES, write_raster
 
 
@@ -141,10 +142,66 @@ def test_what_cannot_be_sieved_is_refused(tmp_path: Path, client: Client) -> Non
         geoseg.sieve(path, tmp_path / "a.gpkg", min_area=500, client=client)
     with pytest.raises(ExistingOutputError, match="is read and would be replaced"):
         geoseg.sieve(path, path, min_area=500, client=client, overwrite=True)
-    with rasterio.open(path) as file:
-        region = ",".join(
-            map(str, [file.bounds.left, file.bounds.bottom, file.bounds.left + 100, file.bounds.top, "EPSG:32618"])
-        )
-    with pytest.raises(RasterError, match="no nodata is declared; give --nodata"):
-        geoseg.sieve(path, tmp_path / "a.tif", min_area=500, region=region, client=client)
+    full = np.kron(np.arange(256, dtype=np.uint8).reshape(16, 16), np.ones((4, 4), np.uint8))
+    path = write_raster(tmp_path / "full.tif", full[None], transform=TEN_METRES)
+    with pytest.raises(RasterError, match="no label, and no number of uint8 is left for them; give --nodata"):
+        geoseg.sieve(path, tmp_path / "a.tif", min_area=500, region=_left_part(path, 63), client=client)
     assert not (tmp_path / "a.tif").exists()
+
+
+def _left_part(path: Path, columns: int = 10) -> str:
+    """Bounds of its first columns."""
+    with rasterio.open(path) as file:
+        left, bottom, _, top = file.bounds
+    return f"{left},{bottom},{left + 10 * columns},{top},EPSG:32618"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "declared", "expected"),
+    [
+        *(("float32", np.nan, 2**31 - 1), ("float32", -3.4028234663852886e38, 2**31 - 1), ("uint8", None, 255)),
+        *(("int16", None, 2**15 - 1), ("float64", -9999, -9999), ("float64", 2.0**40, 2**31 - 1)),
+    ],
+)
+def test_pixels_without_a_label_get_a_nodata_that_no_label_is(
+    tmp_path: Path, client: Client, dtype: str, declared: float | None, expected: int
+) -> None:
+    given = labels((48, 60), 3, "int16").astype(dtype)
+    given[given == 250] = 1 if declared is None else declared
+    path = write_raster(tmp_path / "labels.tif", given[None], transform=TEN_METRES, nodata=declared)
+    region = {"region": _left_part(path)} if declared is None else {}
+    out = geoseg.sieve(path, tmp_path / "sieved.tif", min_area=900, client=client, block_size=40, **region)
+    with rasterio.open(out) as file:
+        assert file.nodata == expected
+        assert file.dtypes[0] == {"f": "int32"}.get(np.dtype(dtype).kind, dtype)
+        mask = file.read_masks(1) > 0
+    with rasterio.open(path) as file:
+        wanted = file.read_masks(1) > 0
+    wanted[:, 10:] &= declared is not None
+    np.testing.assert_array_equal(mask, wanted)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_tiles_of_which_each_has_a_nodata_of_its_own_are_sieved(tmp_path: Path, client: Client) -> None:
+    left, right = np.ones((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
+    left[:5], right[10:], right[:2] = 0, 1, 255  # 0 is nodata in the one and a class in the other
+    paths = [
+        write_raster(tmp_path / "left.tif", left[None], transform=TEN_METRES, nodata=0),
+        write_raster(tmp_path / "right.tif", right[None], transform=TEN_METRES @ Affine.translation(20, 0), nodata=255),
+    ]
+    for order in (paths, paths[::-1]):
+        out = geoseg.sieve(order, tmp_path / "sieved.tif", min_area=500, client=client, overwrite=True)
+        found = read(out)
+        assert found.dtype == np.uint8
+        assert dict(zip(*np.unique(found, return_counts=True), strict=True)) == {0: 160, 1: 500, 255: 140}
+
+
+def test_what_has_failed_names_no_traceback_that_is_gone(tmp_path: Path, client: Client) -> None:
+    fractions = np.ones((1, 1200, 1200), np.float32)
+    fractions[0, 3, 4] = 1.5
+    path = write_raster(tmp_path / "fractions.tif", fractions, transform=TEN_METRES)
+    for work, name in ((geoseg.sieve, "a.tif"), (geoseg.polygonize, "a.gpkg")):
+        with pytest.raises(BlockError, match=r"holds 1\.5.*; fix the cause and run") as caught:
+            work(path, tmp_path / name, min_area=900, client=client, retries=0)
+        assert "traceback" not in str(caught.value)
+        assert not list(tmp_path.glob(".*"))

@@ -18,7 +18,7 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.area_estimation.counting import KINDS, Progress, count_areas, on_grid
+from geoseg.area_estimation.counting import VALUES, Progress, count_areas, on_grid
 from geoseg.area_estimation.estimation import Estimates, estimate
 from geoseg.area_estimation.sampling import draw
 from geoseg.errors import EvaluationError, ExistingOutputError, FormatError, GeosegError, RegionError, nearest
@@ -27,7 +27,7 @@ from geoseg.evaluation.report import Table, plain
 from geoseg.files import local_path, write_file
 from geoseg.grid import Window
 from geoseg.options import AreaOptions, SampleOptions, read_options
-from geoseg.raster import Raster
+from geoseg.raster import Raster, read_labels
 from geoseg.raster.legend import read_legend
 from geoseg.raster.options import configured
 from geoseg.signatures import AreaArguments, SampleArguments
@@ -57,7 +57,7 @@ class Areas:
     zones : tuple of str
         Names of the zones.
     square_metres : NDArray
-        float64 (zone + 1, 256), m2 by zone and class; the whole map comes last.
+        float64 (zone + 1, class), m2 by zone and class in the order of ``names``; the whole map comes last.
     settings : AreaOptions
         Options.
     estimates : Estimates or None
@@ -81,9 +81,9 @@ class Areas:
         for zone, areas in zip((*self.zones, "map"), self.square_metres, strict=True):
             total = areas.sum()
             rows += [
-                (zone, value, name, areas[value] / self._unit, areas[value] / total)
-                for value, name in self.names.items()
-                if areas[value]
+                (zone, value, name, area / self._unit, area / total)
+                for (value, name), area in zip(self.names.items(), areas, strict=True)
+                if area
             ]
         return pd.DataFrame(rows, columns=["zone", "class", "name", f"area_{self.settings.unit}", "share"])
 
@@ -103,7 +103,7 @@ class Areas:
             {
                 "class": list(self.names),
                 "name": list(self.names.values()),
-                f"mapped_{unit}": self.square_metres[-1][list(self.names)] / self._unit,
+                f"mapped_{unit}": self.square_metres[-1] / self._unit,
                 f"area_{unit}": found.area / self._unit,
                 f"error_{unit}": found.area_error / self._unit,
                 "users_accuracy": found.users,
@@ -126,7 +126,7 @@ class Areas:
     def tables(self) -> list[Table]:
         """The numbers for people."""
         unit = self.settings.unit
-        classes, whole = list(self.names), self.square_metres[:, list(self.names)] / self._unit
+        classes, whole = list(self.names), self.square_metres / self._unit
         shown = [place for place in range(len(classes)) if whole[:, place].any()]
         rows = zip((*self.zones, "map"), whole[:, shown].tolist(), strict=True)
         columns = ("zone", *(self.names[classes[place]] for place in shown))
@@ -212,12 +212,15 @@ def areas(given: EvaluationInputLike, *, progress: Progress | None = None, **set
     raster, name = _open(given)
     notes: list[str] = []
     zones, shapes = _read_zones(wanted, raster, notes)
-    found = count_areas(raster, name, shapes, progress)
-    values = {int(value): name for value, name in read_legend(raster).names.items() if 0 <= value < KINDS}
-    counts = None if wanted.sample is None else _read_sample(wanted, raster, values, name, notes)
-    occurs = found[-1] > 0 if counts is None else (found[-1] > 0) | (counts.sum(axis=0) > 0)
-    names = {int(value): values.get(int(value), str(value)) for value in np.flatnonzero(occurs)}
-    estimates = None if counts is None else _estimate(found[-1], counts, names, wanted)
+    values, counted = count_areas(raster, name, shapes, progress)
+    legend = read_legend(raster).names
+    points = None if wanted.sample is None else _read_sample(wanted, raster, legend, name, notes)
+    occurs = {value for value, area in zip(values, counted[-1], strict=True) if area}
+    classes = sorted(occurs if points is None else occurs.union(*map(np.ndarray.tolist, points)))
+    names = {value: legend.get(value, str(value)) for value in classes}
+    found = np.zeros((len(counted), len(classes)))
+    found[:, [classes.index(value) for value in values if value in occurs]] = counted[:, counted[-1] > 0]
+    estimates = None if points is None else _estimate(found[-1], points, names, wanted)
     return Areas(name, names, zones, found, wanted, estimates, tuple(notes))
 
 
@@ -339,8 +342,8 @@ def _read_zones(wanted: AreaOptions, raster: Raster, notes: list[str]) -> tuple[
 
 def _read_sample(
     wanted: AreaOptions, raster: Raster, names: dict[int, str], name: str, notes: list[str]
-) -> NDArray[np.int64]:
-    """Points by class of the map and class that was found, int64 (256, 256)."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each point the class of the map and the class that was found, int64 (point,)."""
     table = read_table(wanted.sample or "", "the sample", "points", EvaluationError, crs=raster.crs)
     column = wanted.reference_column
     _check_column(table, column, "the sample", EvaluationError)
@@ -360,9 +363,7 @@ def _read_sample(
         raise EvaluationError(
             f"{count} of {len(table)} points of the sample lie where {name} has no class; draw a sample of this map"
         )
-    counts = np.zeros((KINDS, KINDS), np.int64)
-    np.add.at(counts, (mapped, reference), 1)
-    return counts
+    return mapped, reference
 
 
 def _class_of(value: Any, names: dict[int, str]) -> int:
@@ -371,7 +372,7 @@ def _class_of(value: Any, names: dict[int, str]) -> int:
     for number, name in names.items():
         if text == name:
             return number
-    if text.isdigit() and int(text) < KINDS:
+    if text.isdigit() and int(text) < VALUES:
         return int(text)
     raise EvaluationError(
         f"the sample has the class '{text}', which the map does not; {nearest(text, [*names.values()])}"
@@ -388,19 +389,22 @@ def _classes_at(raster: Raster, rows: NDArray[np.int64], columns: NDArray[np.int
         own = np.flatnonzero(blocks == block)
         top, left = int(rows[own].min()), int(columns[own].min())
         window = Window(top, left, int(rows[own].max()) - top + 1, int(columns[own].max()) - left + 1)
-        pixels, mask = raster.read(window)
+        labels, mask = read_labels(raster, window)
         at = rows[own] - top, columns[own] - left
-        found[own] = np.where(mask[at], pixels[0][at].astype(np.int64), -1)
+        found[own] = np.where(mask[at], labels[at].astype(np.int64), -1)
     return found
 
 
-def _estimate(mapped: Floats, counts: NDArray[np.int64], names: dict[int, str], wanted: AreaOptions) -> Estimates:
+def _estimate(
+    areas: Floats, points: tuple[NDArray[np.int64], NDArray[np.int64]], names: dict[int, str], wanted: AreaOptions
+) -> Estimates:
     """Estimate areas of the classes that occur."""
-    values = list(names)
-    few = [names[value] for value in values if mapped[value] > 0 and counts[value].sum() < 2]
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, tuple(np.searchsorted(list(names), side) for side in points), 1)
+    few = [name for name, area, row in zip(names.values(), areas, counts, strict=True) if area > 0 and row.sum() < 2]
     if few:
         raise EvaluationError(
             f"the sample has fewer than two points where the map shows {', '.join(few)}; draw one with geoseg sample, "
             "or label more points there"
         )
-    return estimate(mapped[values], counts[np.ix_(values, values)], wanted.confidence)
+    return estimate(areas, counts, wanted.confidence)

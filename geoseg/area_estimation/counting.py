@@ -7,6 +7,7 @@ on the raster's own grid, so that rotated rasters are counted like others. Memor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import shapely
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import EvaluationError
 from geoseg.grid import Window
-from geoseg.raster import Raster
+from geoseg.raster import Raster, read_labels
 from geoseg.report.areas import ground_areas
 from geoseg.report.framing import Frame
 
@@ -24,6 +25,9 @@ SIDE = 2048
 KINDS = 256
 """Classes that a map may have."""
 
+VALUES = 65_536
+"""Their values are below this, as those that are evaluated."""
+
 Progress = Callable[[int, int], object]
 """Called with the windows that are done, and all."""
 
@@ -31,7 +35,38 @@ Shapes = NDArray[np.object_]
 Floats = NDArray[np.float64]
 
 
-def count_areas(raster: Raster, name: str, zones: Shapes, progress: Progress | None = None) -> Floats:
+class Codes:
+    """Classes of a map as indices, in the order in which they are seen."""
+
+    def __init__(self) -> None:
+        self.values: list[int] = []
+        self._table = np.full(VALUES, -1, np.int64)
+
+    def indices(self, labels: NDArray[Any], name: str) -> NDArray[np.int64]:
+        """Index of each label, int64; the map's name is for messages.
+
+        Raises
+        ------
+        EvaluationError
+            A number is no class, or there are too many.
+        """
+        wrong = (labels < 0) | (labels >= VALUES)
+        if wrong.any():
+            raise EvaluationError(
+                f"{name} holds {labels[wrong][0]}, which is no class from 0 to {VALUES - 1:,}; give a raster of classes"
+            )
+        found: NDArray[np.int64] = self._table[labels]
+        if (found < 0).any():
+            for value in np.unique(labels[found < 0]).tolist():
+                self._table[value] = len(self.values)
+                self.values.append(value)
+            if len(self.values) > KINDS:
+                raise EvaluationError(f"{name} holds more than {KINDS} values; give a raster of classes")
+            found = self._table[labels]
+        return found
+
+
+def count_areas(raster: Raster, name: str, zones: Shapes, progress: Progress | None = None) -> tuple[list[int], Floats]:
     """Measure each class in each zone, and in the whole map.
 
     Parameters
@@ -47,44 +82,47 @@ def count_areas(raster: Raster, name: str, zones: Shapes, progress: Progress | N
 
     Returns
     -------
-    NDArray
-        float64, shape (zone + 1, 256), m2 (px where the raster lies nowhere): zones in their order, then the map.
+    values : list of int
+        The classes.
+    areas : NDArray
+        float64, shape (zone + 1, class), m2 (px where the raster lies nowhere): zones in their order, then the map.
     """
-    frame, placed = Frame(raster.geobox), on_grid(zones, raster)
+    frame, placed, codes = Frame(raster.geobox), on_grid(zones, raster), Codes()
     tree, areas = shapely.STRtree(placed), np.zeros((len(zones) + 1, KINDS))
-    for window, labels, weights in class_windows(raster, name, frame, progress):
+    for window, labels, weights in class_windows(raster, name, frame, codes, progress):
         areas[-1] += np.bincount(labels, weights, KINDS)
         touched = tree.query(shapely.box(window.x, -window.bottom, window.right, -window.y), predicate="intersects")
         for zone, cells, parts in _covered(window, placed, np.sort(touched)):
             areas[zone] += np.bincount(labels[cells], weights[cells] * parts, KINDS)
-    return areas
+    return codes.values, areas[:, : len(codes.values)]
 
 
 def class_windows(
-    raster: Raster, name: str, frame: Frame, progress: Progress | None = None
+    raster: Raster, name: str, frame: Frame, codes: Codes, progress: Progress | None = None
 ) -> Iterator[tuple[Window, NDArray[np.int64], Floats]]:
     """Read a map of classes window by window.
 
     Yields
     ------
     tuple
-        The window; its labels, int64 (y x,); the ground of its pixels, float64 (y x,), m2, 0 where there is no class.
+        The window; the indices of its classes, int64 (y x,); the ground of its pixels, float64 (y x,), m2, 0 where
+        there is no class.
 
     Raises
     ------
     EvaluationError
         A number is no class.
+    RasterError
+        A number is not whole.
     """
     height, width = raster.shape
     places = [(y, x) for y in range(0, height, SIDE) for x in range(0, width, SIDE)]
     for number, (y, x) in enumerate(places, 1):
         window = Window(y, x, min(SIDE, height - y), min(SIDE, width - x))
-        pixels, mask = raster.read(window)
-        labels = np.where(mask, pixels[0], 0).astype(np.int64).ravel()
-        if labels.min() < 0 or labels.max() >= KINDS:
-            found = labels.min() if labels.min() < 0 else labels.max()
-            raise EvaluationError(f"{name} holds {found}, which is no class from 0 to 255; give a raster of classes")
-        yield window, labels, np.where(mask, ground_areas(window, frame), 0.0).ravel()
+        labels, mask = read_labels(raster, window, name)
+        indices = np.zeros(window.shape, np.int64)
+        indices[mask] = codes.indices(labels[mask], name)
+        yield window, indices.ravel(), np.where(mask, ground_areas(window, frame), 0.0).ravel()
         if progress is not None:
             progress(number, len(places))
 

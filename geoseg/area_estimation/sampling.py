@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.area_estimation.counting import KINDS, Progress, class_windows
+from geoseg.area_estimation.counting import KINDS, Codes, Progress, class_windows
 from geoseg.raster import Raster
 from geoseg.report.framing import Frame
 
@@ -43,9 +43,9 @@ def draw(
     tuple
         Rows and columns, int64 (point,), px, in random order.
     """
-    most, frame = max(size, minimum), Frame(raster.geobox)
+    most, frame, codes = max(size, minimum), Frame(raster.geobox), Codes()
     keys, places, areas = [np.empty(0)] * KINDS, [np.empty(0, np.int64)] * KINDS, np.zeros(KINDS)
-    for window, labels, weights in class_windows(raster, name, frame, progress):
+    for window, labels, weights in class_windows(raster, name, frame, codes, progress):
         chance = np.random.default_rng((STREAM, seed, window.y, window.x)).random(labels.size)
         with np.errstate(divide="ignore"):
             drawn = np.log(chance) / weights
@@ -57,8 +57,9 @@ def draw(
             key, place = np.concatenate([keys[value], drawn[own]]), np.concatenate([places[value], flat[own]])
             kept = np.lexsort((place, -key))[:most] if len(key) <= most else _largest(key, place, most)
             keys[value], places[value] = key[kept], place[kept]
-    wanted = allocate(areas, size, minimum)
-    chosen = np.concatenate([place[:count] for place, count in zip(places, wanted, strict=True)])
+    order = np.argsort(codes.values)
+    wanted = allocate(areas[order], size, minimum)
+    chosen = np.concatenate([places[index][:count] for index, count in zip(order, wanted, strict=True)])
     chosen = np.random.default_rng((STREAM, seed)).permutation(chosen)
     found_rows, found_columns = np.divmod(chosen, raster.shape[1])
     return found_rows, found_columns

@@ -101,14 +101,16 @@ class Naming:
         EvaluationError
             A value cannot be that of a class, or there are too many.
         """
-        if side == TRUTH and self._beyond:
+        if self._beyond:
             known = ~np.isin(values, self._beyond)
             mask = known if mask is None else mask & known
         values = values if mask is None else np.where(mask, values, 0)
         lowest, highest = int(values.min(initial=0)), int(values.max(initial=0))
         if lowest < 0 or highest >= _VALUES:
             value = lowest if lowest < 0 else highest
-            remedy = f"leave it out with --ignore {value}" if lowest < 0 else "give codes of classes smaller numbers"
+            remedy = "give codes of classes smaller numbers"
+            if lowest < 0:
+                remedy = f"declare it as nodata (in geoseg evaluate, leave it out with --ignore {value})"
             raise EvaluationError(
                 f"the value {value} is not a class (0 to 65,535); {remedy}, or evaluate object ids with --task instance"
             )

@@ -34,6 +34,7 @@ SIDE, ALONG = 64, 4
 """Px, and number along each axis, of the windows by which the content of a lazy array is identified."""
 
 _STRIP_BYTES = 64 * 2**20  # of an array in memory that are written or digested at once
+_TIMES = "time", "times", "date", "dates", "year", "month"
 _UNIT_NAMES = ("scales", "scale_factor"), ("offsets", "add_offset")
 
 
@@ -238,11 +239,16 @@ def _pixel_type(dtype: np.dtype[Any], given: str) -> np.dtype[Any]:
 
 
 def _band_names(array: xr.DataArray, bands: Any, count: int) -> list[str]:
-    """Names of bands: words of their coordinate, descriptions of files as rioxarray keeps them, or the array's name."""
+    """Names of bands: words of their coordinate, descriptions of files as rioxarray keeps them, or the array's name.
+
+    Times that have coordinates are names too: what was seen at three times is not red, green and blue.
+    """
     if bands is not None and bands in array.coords:
         labels = array.coords[bands].to_numpy().ravel()
         if labels.dtype.kind in "UO" and all(isinstance(label, str) for label in labels):
             return [str(label) for label in labels]
+        if labels.dtype.kind in "Mm" or str(bands).lower() in _TIMES:
+            return [f"{bands} {label}" for label in labels]
     described = array.attrs.get("long_name")
     if isinstance(described, list | tuple) and len(described) == count:
         return [str(text or "") for text in described]

@@ -53,12 +53,12 @@ class FileBand:
     @property
     def is_named(self) -> bool:
         """Say whether the file tells what the band shows; ``"Band 1"`` and ``"gray"`` do not."""
-        return bool(_NUMBERED.fullmatch(_key(self.description)) is None or self.color in _COLORS)
+        return not _is_number(self.description) or self.color in _COLORS
 
     @property
     def label(self) -> str:
         """The best name there is: description, colour, or number."""
-        if _NUMBERED.fullmatch(_key(self.description)) is None:
+        if not _is_number(self.description):
             return self.description.strip()
         return self.color if self.color in _COLORS else str(self.index)
 
@@ -69,12 +69,12 @@ def is_alpha(color: str, description: str) -> bool:
     GDAL tags the fourth band of four bytes as alpha when nobody says what it is.
     """
     key = _key(description)
-    is_named = _NUMBERED.fullmatch(key) is None and not any(word in key for word in _TRANSPARENT)
+    is_named = not _is_number(description) and not any(word in key for word in _TRANSPARENT)
     return color == "alpha" and not is_named
 
 
 _TRANSPARENT = ("alpha", "mask", "opacity", "transparen", "valid")
-_NUMBERED = re.compile(r"(band|layer|channel|image|gray|grey|dataset)?\d*")
+_NUMBERED = re.compile(r"(?:(?:band|layer|channel|image|gray|grey|dataset)[^a-z0-9]*\d*|\d{0,3})", re.IGNORECASE)
 _COLORS = ("red", "green", "blue", "coastal", "rededge", "nir", "pan")
 _PHRASES = {"red edge": "rededge", "near infrared": "nir", "near ir": "nir"}
 
@@ -85,6 +85,11 @@ _COMMON = {
     "swir2": "swir22", "rededge1": "rededge71", "rededge2": "rededge75", "rededge3": "rededge78",
     "coastalaerosol": "coastal", "panchromatic": "pan",
 }  # fmt: skip
+
+
+def _is_number(description: str) -> bool:
+    """Say whether a description only counts bands; a year, a date or a fraction names what the band shows."""
+    return _NUMBERED.fullmatch(description.strip()) is not None
 
 
 def match_bands(wanted: Sequence[BandRequest], bands: Sequence[FileBand], *, file: str) -> tuple[int, ...]:
@@ -210,7 +215,7 @@ def _named(item: str | NamedBand, bands: Sequence[FileBand]) -> list[int]:
 
 def sensor_band(sensor: str | None, name: str) -> str:
     """The common name that a sensor's number of a band stands for, such as ``"SR_B4"``; ``""`` without one."""
-    number = re.search(r"(?:^|[^a-z0-9])b0?(\d{1,2}a?)(?:_\d0m)?$", name.lower())
+    number = re.search(r"(?:^|[^a-z0-9])b0?(\d{1,2}a?)(?:_\d0m|_1)?$", name.lower())
     return SENSORS.get(sensor or "", {}).get(f"b{number[1]}", "") if number else ""
 
 

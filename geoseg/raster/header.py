@@ -37,7 +37,7 @@ from geoseg.raster.options import configured
 from geoseg.raster.placing import PLAIN_PIXELS, definition, grid_of, ground_resolution, stated_crs
 from geoseg.raster.products import LANDSAT_PIXELS, product_file, sensor_of
 from geoseg.raster.source import Source, reason
-from geoseg.raster.tags import lacks_tie_point
+from geoseg.raster.tags import is_cut_png, lacks_tie_point
 
 _VECTOR_SUFFIXES = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet", ".kml", ".gml", ".csv"}
 _SHORT_NUMBER = re.compile(r"(?:^|[^A-Za-z0-9])(SR_|TOA_)?B[1-9]\d?(?![A-Za-z0-9])")
@@ -214,6 +214,8 @@ def _read_header(path: str, given: str, crs: CRS | None, *, require_crs: bool) -
     except RasterioError as error:
         raise RasterError(_unreadable(given, reason(error))) from error
     with opened:
+        if opened.driver == "PNG" and is_cut_png(opened.files[0]):
+            raise DamageError("the file ends before its last chunk")
         _check_bands(opened, given)
         dtypes = tuple(numpy_type(name) for name in opened.dtypes)
         product = product_file(path)

@@ -17,8 +17,9 @@ from geoseg.raster.mosaic import Raster
 LIMITS = np.iinfo(np.int64)
 """Of the numbers that labels may be."""
 
-EXACT = 2.0**53
-"""The first number of float64 that may stand for several whole ones: files of several integer types are read as it."""
+EXACT = {4: 24, 8: 53}
+"""The power of two from which on a float of so many bytes may stand for several whole numbers; files of several integer
+types are read as float64."""
 
 SAMPLE = 512
 """Side of the windows that are looked at beforehand, px."""
@@ -99,11 +100,12 @@ def read_labels(raster: Raster, window: Window, name: str | None = None) -> tupl
         raise RasterError(
             f"{called} holds {values[wrong][0]}, which is not a 63-bit integer; give classes or numbers of objects"
         )
-    large = np.abs(values) >= EXACT if is_float else wrong
+    power = EXACT.get(values.itemsize, 0)
+    large = np.abs(values) >= 2.0**power if is_float else wrong
     if large.any():
         raise RasterError(
-            f"{called} holds {values[large][0]:.0f} as {values.dtype}, in which numbers from 2^53 on are rounded, so "
-            "several may have become one; give integers, and of several files those of one type, or the number as "
+            f"{called} holds {values[large][0]:.0f} as {values.dtype}, in which numbers from 2^{power} on are rounded, "
+            "so several may have become one; give integers, and of several files those of one type, or the number as "
             "--nodata if it stands for none"
         )
     return values.astype(np.int64), mask

@@ -22,7 +22,16 @@ from geoseg.raster.addresses import is_tile_template, is_wmts
 from geoseg.raster.archives import archive_of, is_archive, members
 from geoseg.raster.arrays import read_array_header
 from geoseg.raster.attempts import Attempts, OnError
-from geoseg.raster.bands import BandRequest, FileBand, band_name, counts_as_sentinel, find_bands, match_bands
+from geoseg.raster.bands import (
+    BandRequest,
+    FileBand,
+    band_name,
+    band_of_name,
+    counts_as_sentinel,
+    find_bands,
+    match_bands,
+    spoken,
+)
 from geoseg.raster.calibration import Calibration
 from geoseg.raster.given import given_imagery, is_array, named, with_stores
 from geoseg.raster.header import Header, read_header
@@ -289,10 +298,10 @@ def _only_band(header: Header, item: BandRequest) -> BandRequest:
 
 def _split_by_name(files: list[Header], bands: Sequence[BandRequest] | None) -> dict[str, list[Header]] | None:
     """Sort files of one band each by the wanted band that is a word of their name; None when that does not apply."""
-    if bands is None or len(bands) < 2 or any(isinstance(item, int) for item in bands):
+    if bands is None or any(isinstance(item, int) for item in bands):
         return None
     files = [header for header in files if not _is_picture(header)]
-    if any(sum(band.color != "alpha" for band in header.bands) != 1 for header in files):
+    if len(files) < 2 or any(sum(band.color != "alpha" for band in header.bands) != 1 for header in files):
         return None
     found: dict[str, list[Header]] = {}
     listed = [
@@ -303,11 +312,28 @@ def _split_by_name(files: list[Header], bands: Sequence[BandRequest] | None) -> 
         name = item if isinstance(item, str) else str(getattr(item, "name", item))
         matches = [] if isinstance(item, int) else [files[index - 1] for index in find_bands(item, listed)]
         if not matches:
+            _check_one_band(files, listed, item)
             return None
         if counts_as_sentinel(bands):
             matches[0].check_sensor(item, 1, Path(matches[0].path).stem)
         found[name] = matches
     return found
+
+
+def _check_one_band(files: list[Header], listed: Sequence[FileBand], item: BandRequest) -> None:
+    """Refuse files that are several bands of a scene, none of them the wanted one: a mosaic of them would be wrong."""
+    names = {band.common or band_of_name(band.description) or _number_in(band.description) for band in listed} - {""}
+    if len(names) > 1:
+        raise BandError(
+            f"none of {len(files)} files, such as '{files[0].given}', is the band {spoken(item)}, and by their names "
+            f"they are the bands {', '.join(sorted(names))}; give the file of that band as input."
+        )
+
+
+def _number_in(stem: str) -> str:
+    """The word of a file's name that numbers a band, such as ``band5``; empty without one."""
+    found = re.search(r"(?<![a-z])b(?:and)?_?\d{1,2}a?(?![a-z0-9])", stem, re.IGNORECASE)
+    return found[0] if found else ""
 
 
 def _is_picture(header: Header) -> bool:

@@ -36,8 +36,12 @@ _TM = {
     "b1": "blue", "b2": "green", "b3": "red", "b4": "nir8", "b5": "swir16", "b6": "lwir", "b7": "swir22", "b8": "pan",
 }  # fmt: skip
 
-SENSORS = {"sentinel-2": SENTINEL_2, "landsat-8": _OLI, "landsat-5": _TM}
-"""Bands of each kind of sensor: landsat-8 is OLI of Landsat 8 and 9, landsat-5 is TM and ETM+ of Landsat 4, 5 and 7."""
+_MODIS = {"b1": "red", "b2": "nir", "b3": "blue", "b4": "green", "b5": "nir12", "b6": "swir16", "b7": "swir22"}
+_HRG = {"b1": "green", "b2": "red", "b3": "nir", "b4": "swir16"}
+
+SENSORS = {"sentinel-2": SENTINEL_2, "landsat-8": _OLI, "landsat-5": _TM, "modis": _MODIS, "spot-5": _HRG}
+"""Bands of each kind of sensor: landsat-8 is OLI of Landsat 8 and 9, landsat-5 is TM and ETM+ of Landsat 4, 5 and 7,
+spot-5 is HRVIR and HRG of SPOT 4 and 5."""
 
 LANDSAT_PIXELS = (15.0, 30.0)
 """Of Landsat's bands, m; Sentinel-2 has none of them."""
@@ -46,6 +50,8 @@ _SENSOR_NAMES = (
     ("sentinel-2", r"sentinel-?2[abc]?|s2[abc]_msil[12][ac]\S*|t\d\d[a-z]{3}_\d{8}t\d{6}_\S*|hls[._]s30\S*"),
     ("landsat-8", r"landsat[-_]?[89]|l[co]0[89]_\S*|l[co]?[89](\d{13}|_)\S*|hls[._]l30\S*"),
     ("landsat-5", r"landsat[-_]?[457]|l[te]0[457]_\S*|l[te]?[457](\d{13}|_)\S*"),
+    ("modis", r"m[oy]d09\S*|mcd43a4\S*"),
+    ("spot-5", r"spot[-_]?[45](?!\d)\S*"),
 )
 _S2_PRODUCT = re.compile(r"S2[ABC]_MSIL[12][AC]_\d{8}T\d{6}_N(\d{4})_", re.IGNORECASE)
 _S2_METADATA = "MTD_MSIL2A.xml", "MTD_MSIL1C.xml"

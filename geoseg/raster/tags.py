@@ -1,4 +1,4 @@
-"""What stands in a file letter by letter, where GDAL's reading loses it: tags of a TIFF, and nodata of 64-bit integers.
+"""What stands in a file letter by letter, where GDAL's reading loses it: tags, nodata of 64 bits, a PNG's end.
 
 Bytes come through GDAL's raw bands, so a file may lie wherever GDAL reads: on a server, in an archive.
 """
@@ -6,6 +6,7 @@ Bytes come through GDAL's raw bands, so a file may lie wherever GDAL reads: on a
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -49,6 +50,16 @@ def lacks_tie_point(path: str) -> bool:
     """Say whether a TIFF has a pixel size and no whole tie point, so that GDAL places it at (0, 0) without a word."""
     counts = {tag: count for tag, (count, _) in _directory(path)[1].items()}
     return _PIXEL_SCALE in counts and counts.get(_TIE_POINT, 0) < 6 and _TRANSFORMATION not in counts
+
+
+def is_cut_png(path: str) -> bool:
+    """Say whether a PNG of this machine ends before its last chunk: GDAL may read noise then, and no error."""
+    file = Path(path)
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - _MOST))
+        return b"IEND" not in opened.read()
 
 
 def nodata_text(opened: rasterio.DatasetReader, band: int) -> str | None:

@@ -183,11 +183,16 @@ def kept_while_needed(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if any(folder.outlines.glob("*/*")):
+        if is_worth_keeping(folder.outlines):
             raise
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
     shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def is_worth_keeping(outlines: Path) -> bool:
+    """Say whether an outline that has failed has done anything that the next try can use."""
+    return any(outlines.glob("*/*"))
 
 
 def plan_outline(
@@ -333,8 +338,9 @@ def _outline(client: Client, work: Outlining, progress: ProgressCallback) -> Pol
     if outcome.failed:
         name, reason = next(iter(outcome.failed.items()))
         kind = DamagedError if outcome.is_damaged else BlockError
+        note = outcome.trace_note if is_worth_keeping(work.plan.folder.path) else ""
         raise kind(
-            f"{len(outcome.failed)} blocks failed, the first, {name}, in {reason.rstrip('.')}{outcome.trace_note}; "
+            f"{len(outcome.failed)} blocks failed, the first, {name}, in {reason.rstrip('.')}{note}; "
             "fix the cause and run the same command again."
         )
     done = time.perf_counter()

@@ -33,6 +33,9 @@ from geoseg.workflow.settings import plain_settings
 
 ENDINGS = ".tif", ".tiff"
 
+SPARE = 256
+"""Numbers of which one is chosen for pixels without a label, the largest of the type."""
+
 
 @configured()
 def sieve(
@@ -52,7 +55,8 @@ def sieve(
     input : path, DatasetReader, DataArray, or list
         A raster of whole numbers in one band, or several that lie on one grid.
     output : path
-        A GeoTIFF; it is replaced only with ``overwrite``.
+        A GeoTIFF; it is replaced only with ``overwrite``. Its nodata is that of the input; where that declares none
+        that the type holds, or several, and pixels are masked, the largest number that no label has.
     progress : callable or bool, optional
         As in `geoseg.run`.
     client : distributed.Client, optional
@@ -90,15 +94,10 @@ def sieve(
             areas = wanted.min_area.values() if isinstance(wanted.min_area, dict) else [wanted.min_area]
             raise WorkflowError(f"min_area is {max(areas):g} m2, no more than a pixel; give a larger one")
         write = partial(
-            write_sieved, path=path, dtype=_integers(raster.dtype), nodata=common_nodata(raster), legend=_legend(raster)
+            write_sieved, path=path, dtype=raster.dtype, nodata=common_nodata(raster), legend=_legend(raster)
         )
         run_outline(Outlining(outlining, plan, path, write, style), callback, client, resumed=resumed)
     return path
-
-
-def _integers(dtype: np.dtype[Any]) -> str:
-    """The type of the output: the input's, or of floats, as QGIS and R write classes, one that holds them."""
-    return str(dtype) if dtype.kind in "iu" else "int32"
 
 
 def _check_place(path: Path, wanted: SieveOptions, raster: Raster) -> None:
@@ -120,7 +119,9 @@ def _legend(raster: Raster) -> dict[str, Mapping[int, Any]]:
     return {**colors, "categories": legend.names}
 
 
-def write_sieved(plan: OutlinePlan, path: Path, dtype: str, nodata: int | None, legend: Mapping[str, Any]) -> int:
+def write_sieved(
+    plan: OutlinePlan, path: Path, dtype: np.dtype[Any], nodata: int | None, legend: Mapping[str, Any]
+) -> int:
     """Write the sieved labels of all blocks; return how many there are.
 
     Parameters
@@ -129,8 +130,8 @@ def write_sieved(plan: OutlinePlan, path: Path, dtype: str, nodata: int | None, 
         Whose blocks are sieved.
     path : Path
         The raster.
-    dtype : str
-        Of its numbers.
+    dtype : dtype
+        Of the input; floats, as QGIS and R write classes, become integers that hold them.
     nodata : int, optional
         As the input declares it.
     legend : dict
@@ -139,23 +140,45 @@ def write_sieved(plan: OutlinePlan, path: Path, dtype: str, nodata: int | None, 
     Raises
     ------
     RasterError
-        Some pixels have no label, and there is no nodata that they could get.
+        Some pixels have no label, and there is no number that they could get.
     """
     blocks = list(plan.tree.blocks())
+    target, filling = _target(plan, blocks, dtype, nodata)
 
     def read(block: Place) -> tuple[Window, NDArray[Any]]:
         window = plan.window(block)
         labels = plan.folder.read_labels(block, window.shape)
-        if nodata is None and (labels == plan.nodata).any():
-            raise RasterError(
-                "some pixels are masked or outside of the region, and no nodata is declared; give --nodata"
-            )
-        if labels.size and not (np.iinfo(dtype).min <= labels.min() and labels.max() <= np.iinfo(dtype).max):
-            raise RasterError(f"labels from {labels.min()} to {labels.max()} do not fit {dtype}; give integers that do")
-        return window, labels.astype(dtype)
+        if filling is not None:
+            labels = np.where(labels == plan.nodata, filling, labels)
+        return window, labels.astype(target)
 
     write_cog(
         path, plan.raster_shape, plan.transform, plan.crs, map(read, blocks),
-        nodata=nodata, dtype=dtype, description="labels", overview_resampling="mode", **legend,
+        nodata=filling, dtype=target, description="labels", overview_resampling="mode", **legend,
     )  # fmt: skip
     return len(blocks)
+
+
+def _target(plan: OutlinePlan, blocks: list[Place], dtype: np.dtype[Any], nodata: int | None) -> tuple[str, int | None]:
+    """The type of the output, and its nodata: the input's where they serve."""
+    is_whole, is_masked, least, most = dtype.kind in "iu", False, 0, 0
+    if is_whole and nodata is not None and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max:
+        return str(dtype), nodata
+    last = set[int]()
+    for block in blocks:
+        labels = np.unique(plan.folder.read_labels(block, plan.window(block).shape))
+        is_masked |= plan.nodata in labels
+        labels = labels[labels != plan.nodata]
+        least, most = min(least, int(labels.min(initial=0))), max(most, int(labels.max(initial=0)))
+        last.update(labels[-SPARE:].tolist())
+    wide = "int32" if np.iinfo("int32").min <= least and most < np.iinfo("int32").max else "int64"
+    target = str(dtype) if is_whole else wide
+    limits = np.iinfo(target)
+    if nodata is not None and limits.min <= nodata <= limits.max:
+        return target, nodata
+    if not is_masked:
+        return target, None
+    free = next((value for value in range(limits.max, limits.max - SPARE, -1) if value not in last), None)
+    if free is None:
+        raise RasterError(f"some pixels have no label, and no number of {target} is left for them; give --nodata")
+    return target, free
