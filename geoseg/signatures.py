@@ -64,6 +64,10 @@ class OutlineArguments(ShapeArguments, total=False):
     keep_classes: str | Sequence[int | str] | None
     """Classes whose polygons are kept whatever their size, by name or value."""
 
+    fill_holes: float | None
+    """Fill holes of polygons below this area in m2, where nothing in them is written; min_area decides about polygons
+    of other classes."""
+
     regularize: bool | None
     """Regularize outlines of buildings: straight walls, most at right angles, within simplify of the pixels (1.5 pixels
     unless given)."""

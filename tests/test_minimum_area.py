@@ -12,6 +12,7 @@ from affine import Affine
 from distributed import Client
 from odc.geo.geobox import GeoBox
 from pyproj import Geod
+from shapely import box
 
 from geoseg import polygonize
 from geoseg.engine import connect
@@ -124,6 +125,18 @@ def test_a_face_beyond_the_edge_of_the_world_has_no_area_and_stays(client: Clien
     areas = faces[faces["class"] == 1].sort_values("area_m2")["area_m2"].to_numpy()
     assert areas[0] > 1e9
     assert np.isnan(areas[1:]).tolist() == [True]
+
+
+def test_holes_are_filled_by_their_area_on_the_ground(client: Client, tmp_path: Path) -> None:
+    labels = np.ones((6000, 20), np.uint8)
+    labels[1000:1004, 8:12] = labels[5000:5004, 8:12] = 0  # at 70 and at 30 degrees north
+    transform = Affine(0.01, 0, 10, 0, -0.01, 80)
+    scene = write_raster(tmp_path / "labels.tif", labels, crs="EPSG:4326", transform=transform, nodata=0)
+    ground = [abs(Geod(ellps="WGS84").geometry_area_perimeter(box(10.08, y - 0.04, 10.12, y))[0]) for y in (70, 30)]
+    for least, holes in ((0, 2), (ground[0] * 0.999, 2), (ground[0] * 1.001, 1), (ground[1] * 1.001, 0)):
+        polygonize(scene, tmp_path / "some.gpkg", fill_holes=least, client=client)
+        (polygon,) = gpd.read_file(tmp_path / "some.gpkg").geometry
+        assert len(polygon.interiors) == holes
 
 
 @pytest.mark.parametrize("name", WIDE)

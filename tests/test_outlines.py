@@ -133,6 +133,20 @@ def test_smooth_polygons_are_simplified_by_a_pixel_unless_told_otherwise(
         assert frame["area_m2"].to_numpy() == pytest.approx(frame.area.to_numpy(), rel=2e-3)
 
 
+def test_holes_of_what_is_written_are_filled_below_an_area(client: Client, tmp_path: Path) -> None:
+    labels = np.full((60, 60), 1, np.uint8)
+    labels[5:8, 5:8], labels[20:26, 20:26], labels[40:43, 40:43], labels[41, 41] = 2, 2, 2, 255
+    path = write(tmp_path / "labels.tif", labels, nodata=255)
+    options = {"client": client, "block_size": 32, "fill_holes": 1_000}
+    geoseg.polygonize(str(path), tmp_path / "one.parquet", classes=[1], **options)
+    (polygon,) = gpd.read_parquet(tmp_path / "one.parquet").geometry
+    assert [shapely.Polygon(ring).area for ring in polygon.interiors] == [3_600]
+    geoseg.polygonize(str(path), tmp_path / "all.parquet", **options)
+    frame = gpd.read_parquet(tmp_path / "all.parquet")
+    assert shapely.coverage_is_valid(frame.geometry.to_numpy())
+    assert sorted(frame.area) == [900, 900, 3_600, 60 * 60 * 100 - 5_400]
+
+
 def test_walls_are_not_smoothed(raster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["polygonize", str(raster), str(tmp_path / "out.gpkg"), "--smooth", "chaikin", "--regularize"]
     assert main([*arguments, "--classes", "1"]) == 2

@@ -389,6 +389,7 @@ SETTINGS = {
         "regularize": True,
         "simplify_method": "visvalingam-whyatt",
         "smooth": "chaikin",
+        "fill_holes": 500.0,
         "classes": [1],
         "connectivity": 8,
         "max_vertices": 50_000,

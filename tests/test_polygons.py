@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from geoseg.grid import Window
 from geoseg.vectorize import (
     Faces,
+    Holes,
     Metric,
     Piece,
     Shaping,
@@ -121,6 +122,7 @@ shapings = st.builds(
     ),
     max_vertices=st.sampled_from([None, None, 60, 12]),
     connectivity=st.sampled_from([4, 4, 8]),
+    holes=st.sampled_from([None, None, Holes(3.0), Holes(40.0)]),
 )
 
 
@@ -218,6 +220,23 @@ def test_larger_maps_are_the_same_in_blocks(block: tuple[int, int], tolerance: f
     rows, cols = (*range(0, 70, block[0]), 70), (*range(0, 90, block[1]), 90)
     whole = polygonize(labels, confidence=confidence_of(labels), shaping=shaping)
     assert_same(blocked(labels, rows, cols, shaping, 4), whole)
+
+
+@given(label_maps(), st.sampled_from([1.5, 4.0, 1000.0]))
+def test_holes_without_a_face_below_an_area_are_filled_and_no_others(labels: Labels, least: float) -> None:
+    """A hole is an area of nodata that no raster's edge and only one face is beside, seen pixel by pixel."""
+    labels = np.where(labels == 2, NODATA, labels)
+    before, after = polygonize(labels), polygonize(labels, shaping=Shaping(holes=Holes(least)))
+    for label, old, new in zip(before.label, before.geometry, after.geometry, strict=True):
+        holes = [shapely.Polygon(ring) for ring in old.interiors]
+        ground = rasterio.features.rasterize([old], labels.shape, fill=0).astype(bool)
+        kept = []
+        for hole in holes:
+            inside = rasterio.features.rasterize([hole], labels.shape).astype(bool)
+            assert not (inside & ground).any() and label != NODATA
+            if hole.area >= least or (labels[inside] != NODATA).any():
+                kept.append(hole.exterior)
+        assert shapely.normalize(new) == shapely.normalize(shapely.Polygon(old.exterior, kept))
 
 
 @given(label_maps())

@@ -7,7 +7,7 @@ It knows arcs and nodes; it does not know labels, blocks or the earth.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.arcs.chains import Coordinates, Floats, Integers, gather, offsets_of
+from geoseg.arcs.parts import VOID
 from geoseg.arcs.smoothing import draw_curves
 from geoseg.arcs.tracing import CROSSING, Arcs, Nodes
+
+Filling = Callable[[Floats, "Coordinates | Floats"], NDArray[np.bool_]]
+"""Says of holes of some areas, squared px, that start at some places, shape (hole, 2), whether they are filled."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def reverse(rings: Rings) -> Rings:
     return Rings(rings.xy[mirrored], rings.rings, rings.polygons)
 
 
-def chain_rings(arcs: Arcs, nodes: Nodes, unit: Coordinates, count: int) -> Rings:
+def chain_rings(arcs: Arcs, nodes: Nodes, unit: Coordinates, count: int, fills: Filling | None = None) -> Rings:
     """Chain arcs to the polygons of some units.
 
     Parameters
@@ -94,6 +98,8 @@ def chain_rings(arcs: Arcs, nodes: Nodes, unit: Coordinates, count: int) -> Ring
         void or gone find theirs.
     count : int
         Number of polygons.
+    fills : callable, optional
+        Which holes are filled, of those with nothing but void beside them; none unless given.
 
     Returns
     -------
@@ -108,9 +114,20 @@ def chain_rings(arcs: Arcs, nodes: Nodes, unit: Coordinates, count: int) -> Ring
     xy, offsets, area = _gather_rings(members, rings, *_lines(arcs, (left >= 0) | (right >= 0)))
     start = xy[offsets[:-1]]
     order = np.lexsort((start[:, 0], start[:, 1], area > 0, owner))
-    polygons = offsets_of(np.bincount(owner, minlength=count))
+    if fills is not None:
+        order = order[~(_is_void_hole(arcs, members, rings, area) & fills(area / 2, start))[order]]
+    polygons = offsets_of(np.bincount(owner[order], minlength=count))
     vertex, offsets = gather(offsets, order)
     return Rings(xy[vertex], offsets, polygons)
+
+
+def _is_void_hole(arcs: Arcs, members: Coordinates, rings: Integers, area: Floats) -> NDArray[np.bool_]:
+    """Which rings are holes in which no face lies, wherever it is known and whether it is wanted or not."""
+    if not len(area):
+        return np.zeros(0, bool)
+    other = np.where(members & 1, arcs.left[members >> 1], arcs.right[members >> 1])
+    is_void: NDArray[np.bool_] = np.logical_and.reduceat(other == VOID, rings[:-1])
+    return is_void & (area > 0)
 
 
 def _lines(arcs: Arcs, wanted: NDArray[np.bool_]) -> tuple[Integers, Coordinates | Floats, Coordinates | Floats]:

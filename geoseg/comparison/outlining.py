@@ -92,7 +92,7 @@ class Outliner:
             cols=(*range(0, width, self.wanted.block_size), width),
             transform=geobox.transform,
             crs=CRS.from_user_input(geobox.crs),
-            shaping=shaping_of(shapes, geobox.transform, is_clipped=False),
+            shaping=shaping_of(shapes, geobox, is_clipped=False),
             **more,
         )
         plan.folder.prepare({"compared": time.time_ns()})  # nothing of an earlier start is taken on

@@ -233,6 +233,10 @@ class OutlineOptions(ShapeOptions):
     keep_classes: Words | None = None
     """Classes whose polygons are kept whatever their size, by name or value."""
 
+    fill_holes: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Fill holes of polygons below this area in m2, where nothing in them is written; min_area decides about polygons
+    of other classes."""
+
     regularize: bool = False
     """Regularize outlines of buildings: straight walls, most at right angles, within simplify of the pixels (1.5
     pixels unless given)."""

@@ -8,11 +8,12 @@ from geoseg.arcs.metric import Metric
 from geoseg.arcs.simplification import Simplification
 from geoseg.vectorize.attributes import features, renamed
 from geoseg.vectorize.joining import join
-from geoseg.vectorize.pieces import Piece, Shaping
+from geoseg.vectorize.pieces import Holes, Piece, Shaping
 from geoseg.vectorize.tracing import polygonize, reach_of, trace
 
 __all__ = [
     "Faces",
+    "Holes",
     "Metric",
     "Piece",
     "Shaping",

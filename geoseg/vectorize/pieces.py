@@ -22,7 +22,7 @@ from affine import Affine
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.chains import Chains, Coordinates, Integers
+from geoseg.arcs.chains import Chains, Coordinates, Floats, Integers
 from geoseg.arcs.faces import Faces
 from geoseg.arcs.guard import VertexIndex, vertices_near
 from geoseg.arcs.metric import Metric
@@ -32,6 +32,7 @@ from geoseg.arcs.simplification import Simplification, simplify
 from geoseg.arcs.smoothing import round_corners
 from geoseg.arcs.tracing import CLOSED, FREE, TWIN, Arcs, Nodes
 from geoseg.grid import Window
+from geoseg.raster import PixelAreas
 
 CELL = 2_048
 """Distance of the cutting lines, px, counted from the raster's first pixel."""
@@ -40,6 +41,27 @@ GONE = -3
 """A part that is a face already."""
 
 Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Holes:
+    """Holes that are filled: those that are smaller than an area.
+
+    Attributes
+    ----------
+    least : float
+        What a hole must have to stay: pixels, or units of ``areas``.
+    areas : PixelAreas, optional
+        What a pixel counts where the hole begins; 1 unless given.
+    """
+
+    least: float
+    areas: PixelAreas | None = None
+
+    def fills(self, area: Floats, start: NDArray[Any]) -> Flags:
+        """Whether holes of some areas, squared px, are filled; ``start`` has each one's column and row."""
+        size = area if self.areas is None else area * self.areas.at(start[:, 1] - 0.5, start[:, 0] - 0.5)
+        return size < self.least
 
 
 @dataclass(frozen=True)
@@ -57,6 +79,8 @@ class Shaping:
         no face ever is, and memory is bounded by the largest face.
     connectivity : int
         4: faces that touch at a corner are two features; 8: they are one.
+    holes : Holes, optional
+        Which holes without a face in them are filled; none unless given.
     keeps_outer : bool
         Boundaries to where there is no label stay as they are: a region that polygons are clipped to needs all of the
         pixels it touches.
@@ -66,6 +90,7 @@ class Shaping:
     simplification: Simplification = Simplification(0.0)  # noqa: RUF009 - frozen
     max_vertices: int | None = None
     connectivity: Literal[4, 8] = 4
+    holes: Holes | None = None
     keeps_outer: bool = False
 
 
@@ -170,7 +195,7 @@ def resolve(piece: Piece, shaping: Shaping) -> tuple[Faces, Piece]:
     is_open_part = _touched(len(parts), [arcs.left[is_open], arcs.right[is_open], piece.side_ends])
     is_open_group = _touched(len(parts), [parts.group[is_open_part]])
     is_kept = np.where(parts.is_giant, is_open_part, is_open_group[parts.group])
-    faces = _emit(arcs, nodes, parts, ~is_kept)
+    faces = _emit(arcs, nodes, parts, ~is_kept, shaping)
     return faces, _rest(replace(piece, arcs=arcs, parts=parts), is_open, is_kept, shaping)
 
 
@@ -228,7 +253,7 @@ def _with_giants(parts: Parts, max_vertices: int | None) -> Parts:
     return replace(parts, is_giant=is_giant[parts.group])
 
 
-def _emit(arcs: Arcs, nodes: Nodes, parts: Parts, is_wanted: Flags) -> Faces:
+def _emit(arcs: Arcs, nodes: Nodes, parts: Parts, is_wanted: Flags, shaping: Shaping) -> Faces:
     """Make polygons of complete faces, and of the complete parts of giant ones."""
     wanted = np.flatnonzero(is_wanted)
     if len(wanted) == 0:
@@ -249,7 +274,7 @@ def _emit(arcs: Arcs, nodes: Nodes, parts: Parts, is_wanted: Flags) -> Faces:
         _sums(parts.confidence_sum[wanted], unit)[order],
         key[order],
         group[order],
-        chain_rings(arcs, nodes, polygon, len(key)),
+        chain_rings(arcs, nodes, polygon, len(key), None if shaping.holes is None else shaping.holes.fills),
     )
 
 

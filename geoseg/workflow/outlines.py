@@ -22,7 +22,7 @@ from geoseg.planning import Plan
 from geoseg.raster import PixelAreas, Raster, nominal_area, pixel_areas
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass
-from geoseg.vectorize import Metric, Shaping, Simplification
+from geoseg.vectorize import Holes, Metric, Shaping, Simplification
 from geoseg.versions import OUTLINING, source_digest
 
 BUILDINGS = "build", "house", "roof"
@@ -72,7 +72,7 @@ def plan_outlines(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> tupl
         cols=cols,
         transform=made.raster.transform,
         crs=CRS.from_user_input(made.raster.crs),
-        shaping=shaping_of(wanted, made.raster.transform, is_clipped=made.region is not None),
+        shaping=shaping_of(wanted, made.raster.geobox, is_clipped=made.region is not None),
         unit=unit,
         areas=areas,
         names=names,
@@ -156,8 +156,9 @@ def objects_of(made: Plan) -> dict[str, Any]:
     return settings | place
 
 
-def shaping_of(wanted: OutlineOptions, transform: Any, *, is_clipped: bool) -> Shaping:
+def shaping_of(wanted: OutlineOptions, geobox: GeoBox, *, is_clipped: bool) -> Shaping:
     """What polygons are to look like on a grid, when a region clips them and when none does."""
+    transform = geobox.transform
     tolerance = _tolerance(wanted.simplify, transform)
     if wanted.smooth is not None:
         if wanted.regularize:
@@ -173,8 +174,17 @@ def shaping_of(wanted: OutlineOptions, transform: Any, *, is_clipped: bool) -> S
         simplification=simplification,
         max_vertices=wanted.max_vertices,
         connectivity=wanted.connectivity,
+        holes=_holes(wanted.fill_holes, geobox),
         keeps_outer=is_clipped,
     )
+
+
+def _holes(area: float, geobox: GeoBox) -> Holes | None:
+    """Which holes an area in m2 fills; None when none."""
+    if area == 0:
+        return None
+    areas = pixel_areas(geobox)
+    return Holes(area / (nominal_area(geobox) if areas is None else areas.unit), areas)
 
 
 def tolerance_of(wanted: OutlineOptions, transform: Any) -> float | None:

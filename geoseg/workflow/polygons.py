@@ -217,7 +217,7 @@ def plan_outline(
         cols=(*range(0, width, wanted.block_size), width),
         transform=raster.transform,
         crs=CRS.from_user_input(raster.crs),
-        shaping=shaping_of(wanted, raster.transform, is_clipped=region is not None),
+        shaping=shaping_of(wanted, raster.geobox, is_clipped=region is not None),
         unit=unit,
         areas=areas,
         names=names,
