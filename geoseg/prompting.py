@@ -20,13 +20,12 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import CRS, Transformer
 from shapely import GeometryType
 
 from geoseg.errors import RegionError, VectorError, nearest
 from geoseg.grid import Window
 from geoseg.models.prompts import Box, Prompt, Prompts
-from geoseg.vector.globe import TURN, unwrap
+from geoseg.vector.grids import placing
 from geoseg.vector.pixels import centres_inside, edges_of
 from geoseg.vector.tables import GEOJSON, TableLike, read_table, table_text
 
@@ -47,9 +46,6 @@ SIGNS = dict.fromkeys(("", "1", "1.0", "true", "positive"), True) | dict.fromkey
 WHAT = "the layer of prompts"
 
 SPOTS = (GeometryType.POINT, GeometryType.MULTIPOINT)
-
-EDGES = 16
-"""An outline is cut into about this many pieces before it is projected, so that its straight edges stay in place."""
 
 FILLED = 0.999
 """The share of its bounds that a rectangle fills; what fills less has a shape of its own."""
@@ -202,7 +198,7 @@ def read_prompts(prompts: TableLike, geobox: GeoBox, *, column: str = POSITIVE) 
         raise VectorError(
             f"{called} have a polygon that is not positive; only points can be negative: give points for background."
         )
-    place = _placing(table.crs, geobox)
+    place = placing(table.crs, geobox)
     height, width = geobox.shape
     owners[spots & ~positive & _unnamed(table)] = EVERY
     layer = PromptLayer(
@@ -254,44 +250,6 @@ def _owners(table: gpd.GeoDataFrame) -> Integers:
     alone = codes < 0
     codes[alone] = len(named) + np.arange(alone.sum())
     return codes.astype(np.int64)
-
-
-def _placing(crs: CRS, geobox: GeoBox) -> Callable[[Shapes], Shapes]:
-    """Return what takes geometries to pixels; those that have no place in the raster's CRS are None."""
-    target = CRS.from_user_input(geobox.crs)
-    transformer = None if target == crs else Transformer.from_crs(crs, target, always_xy=True)
-    inverse = ~geobox.affine
-
-    def move(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        return inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
-
-    def place(shapes: Shapes) -> Shapes:
-        if transformer is not None:
-            shapes = shapely.segmentize(shapes, np.maximum(shapely.length(shapes) / EDGES, 1e-12))
-            shapes = shapely.transform(shapes, transformer.transform, interleaved=False)
-        if target.is_geographic:
-            shapes = _turned(shapes, geobox)
-        moved = shapely.transform(shapes, move, interleaved=False)
-        moved[~np.isfinite(shapely.bounds(moved)).all(axis=1)] = None
-        return np.asarray(moved, object)
-
-    return place
-
-
-def _turned(shapes: Shapes, geobox: GeoBox) -> Shapes:
-    """Geometries in degrees, by whole turns to where they are nearest to a raster's middle; none is torn apart."""
-    middle, _ = geobox.affine @ (geobox.shape[1] / 2, geobox.shape[0] / 2)
-
-    def turn(xy: Floats) -> Floats:
-        x, y = unwrap(xy).T
-        return np.column_stack([x - TURN * np.round((x.min() + x.max() - 2 * middle) / (2 * TURN)), y])
-
-    left, _, right, _ = shapely.bounds(shapes).T
-    is_far = np.isfinite(left) & ((np.abs((left + right) / 2 - middle) > TURN / 2) | (right - left > TURN / 2))
-    result = shapes.copy()
-    for place in np.flatnonzero(is_far):
-        result[place] = shapely.transform(shapes[place], turn)
-    return result
 
 
 def _points(

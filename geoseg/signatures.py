@@ -236,6 +236,10 @@ class RunArguments(ResumeArguments, OutlineArguments, ImageryArguments, total=Fa
     classes with one name become one. Or a legend.yaml, which also sets order and values. In YAML and Python also
     {trees: {name: Forest, color: "#1b7837"}}, or the classes of a legend.yaml as a list."""
 
+    corrections: TableLike | None
+    """Vector file of corrections to the labels: polygons and points with a class, by name or value, in a column class,
+    or with the class that it is not in a column not. Points correct the whole segment that they lie in."""
+
     refresh: bool | None
     """In the folder of an earlier run whose imagery or region has changed, make only those blocks again that read what
     has changed; results are those of a new run."""

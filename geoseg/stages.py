@@ -69,6 +69,8 @@ class Scope:
         A model labels blocks; otherwise labels are there already.
     stuff, things : bool
         Every pixel is labelled with a class; objects are told apart.
+    corrects : bool
+        A person's corrections are burnt into labels.
     outlines : bool
         Polygons are made.
     sieves : bool
@@ -78,6 +80,7 @@ class Scope:
     predicts: bool = False
     stuff: bool = True
     things: bool = False
+    corrects: bool = False
     outlines: bool = False
     sieves: bool = False
 
@@ -186,6 +189,14 @@ TABLE = (
         when=lambda scope: scope.things,
         needs=(Need(ONCE, ("unite",)), Need(AROUND, ("predict",))),
         is_dispensable=True,
+    ),
+    Stage(
+        "correct",
+        "corrections are burnt into labels",
+        "geoseg.tasks:correct",
+        over="raster",
+        when=lambda scope: scope.corrects,
+        needs=(Need(EVERYWHERE, ("finish",)),),
     ),
     Stage(
         "survey",

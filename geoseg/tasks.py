@@ -42,6 +42,7 @@ from geoseg.segmentation import (
 from geoseg.steps import Step, Written
 from geoseg.store import RunFolder
 from geoseg.store.arrays import write_arrays
+from geoseg.store.correcting import write_corrections
 from geoseg.store.strips import OWN_STRIPS
 from geoseg.thumbnails import Thumbnail
 from geoseg.tree import Place
@@ -319,3 +320,8 @@ def number(job: Job, place: Place, missing: Collection[Step]) -> Written:
     lost = [at for at in job.around(block) if not objects.has_tiles(*at)] if missing else []
     painted = paint_core(job.plan.grid, block, _Looking(job, block, lost).look)
     return Written(job.folder.blocks.write_instances(block, objects.read_united().numbered(painted)))
+
+
+def correct(job: Job, _: Place, missing: Collection[Step]) -> Written:  # noqa: ARG001 - as every stage's function
+    """Store the corrections of all blocks, and forget the polygons of those whose labels they change."""
+    return Written(write_corrections(job.plan, job.folder))

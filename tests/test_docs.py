@@ -37,6 +37,7 @@ if find_spec("nncf") is None:
 
 BEFORE = {
     "continuing": "geoseg run land_use scene.tif --output out/land_use",
+    "corrections": "geoseg run land_use scene.tif --output out/land_use",
     "outputs": "geoseg run land_use scene.tif --output out/land_use --outputs confidence,probabilities",
 }
 """What a reader of a page has done before its commands."""
@@ -78,6 +79,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     at = [transform @ (4 * column + 2.5, 4 * row + 2.5) for row in range(0, 30, 2) for column in range(0, 40, 2)]
     found = gpd.GeoDataFrame({"reference": classes[0, 2::8, 2::8].ravel()}, geometry=[Point(xy) for xy in at])
     found.set_crs("EPSG:32618").to_file(tmp_path / "reference.gpkg")
+    edits = gpd.GeoDataFrame({"class": ["crops"]}, geometry=[box(left + 200, top - 800, left + 700, top - 300)])
+    edits.set_crs("EPSG:32618").to_file(tmp_path / "edits.gpkg")
     (tmp_path / "legend.yaml").write_text(blocks("outputs", "yaml")[0])
     for name, side in (("buildings", 100), ("surveyed", 110)):
         house = gpd.GeoDataFrame(geometry=[box(left, top - side, left + side, top)], crs="EPSG:32618")

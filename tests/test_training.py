@@ -12,6 +12,7 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pandas
 import pytest
 import rasterio
 import timm
@@ -399,6 +400,16 @@ def test_classes_of_polygons_are_written_as_people_write_them(fields: Path) -> N
     frame.to_file(fields / "without.gpkg")
     with pytest.raises(TrainingError, match=r"without\.gpkg has polygons without a class; give them one of 10 wheat"):
         read_scenes(parse_recipe(recipe_content(fields, labels=[{**layer, "polygons": "without.gpkg"}])))
+
+
+def test_corrections_of_a_run_are_labels_but_for_what_a_pixel_is_not(fields: Path) -> None:
+    frame = geopandas.read_file(fields / "fields.gpkg")
+    layer = {"polygons": "edits.gpkg", "column": "kind"}
+    wanted = read_scenes(parse_recipe(recipe_content(fields, labels=[{**layer, "polygons": "fields.gpkg"}])))[0][0]
+    denied = frame.assign(kind=None, **{"not": "wheat"})
+    pandas.concat([frame, denied]).to_file(fields / "edits.gpkg")
+    found = read_scenes(parse_recipe(recipe_content(fields, labels=[layer])))[0][0]
+    np.testing.assert_array_equal(found.labels, wanted.labels)
 
 
 def test_a_model_that_is_trained_further_keeps_what_its_numbers_mean(fields: Path) -> None:

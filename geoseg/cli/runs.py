@@ -116,6 +116,8 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "resolution", f"{pixel:g} m; the model names none, so give --resolution if it was trained at another"
     for change in plan.changes[:MOST_NOTES]:
         yield "changed", change
+    if plan.corrections is not None:
+        yield "corrections", f"{len(plan.corrections.shapes):,} polygons, {len(plan.corrections.spots):,} points"
     overlap = f"halo {tiling.halo}, ramp {tiling.ramp}, stride {tiling.stride}"
     rest = f"; {plan.tiles_to_predict:,} tiles to predict" if plan.predicted else ""
     yield "tiles", f"{plan.tile_count:,} of {tiling.size} px, {overlap}{rest}"

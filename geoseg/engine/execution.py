@@ -46,6 +46,7 @@ def stages_of_run(plan: Plan | None, outlines: OutlinePlan | None) -> tuple[Stag
             predicts=plan is not None,
             stuff=plan is None or plan.has_stuff,
             things=plan is not None and plan.has_things,
+            corrects=plan is not None and plan.corrections is not None,
             outlines=outlines is not None,
             sieves=outlines is not None and outlines.is_sifted,
         )
@@ -100,11 +101,18 @@ def execute(
             flow.outcome.warnings = warn_here(chain.from_iterable(on_each_worker(client, tasks.open_model, job.name)))
             _compare(folder.note_instructions(set(on_each_worker(client, tasks.instructions, job.name)) - {None}))
 
-    parts = {RUN: _Part(job, open_model, [stage for stage in stages if stage.folder == RUN])}
-    if outlines is not None:
-        kept |= kept_nodes(outlines)
-        parts[OUTLINES] = _outlining(flow, outlines)
-    return _run(flow, plan.tree, stages, kept, parts)
+    own = [stage for stage in stages if stage.folder == RUN]
+    parts = {RUN: _Part(job, open_model, own)}
+    if outlines is None:
+        return _run(flow, plan.tree, stages, kept, parts)
+    if "correct" in kept and not kept["correct"]:  # says which polygons are kept
+        _run(flow, plan.tree, own, kept, parts)
+        if flow.outcome.failed:
+            flow.outcome.is_outlined = False
+            return flow.outcome
+        parts, stages = {}, tuple(stage for stage in stages if stage not in own)
+    parts[OUTLINES] = _outlining(flow, outlines)
+    return _run(flow, plan.tree, stages, kept | kept_nodes(outlines), parts)
 
 
 def outline(plan: OutlinePlan, client: Client, *, retries: int = 2, progress: ProgressCallback = ignore) -> Outcome:
@@ -167,7 +175,8 @@ def _run(
         told = flow.outcome.warnings
         sentences = _counted(chain(*heard, take_repeated()))
         told += warn_here(sentence for sentence in sentences if sentence not in told)
-        flow.outcome.wall = {"open": opened - started, "blocks": time.perf_counter() - opened}
+        wall = {"open": opened - started, "blocks": time.perf_counter() - opened}
+        flow.outcome.wall = {key: flow.outcome.wall.get(key, 0.0) + seconds for key, seconds in wall.items()}
     return flow.outcome
 
 

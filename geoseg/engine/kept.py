@@ -30,6 +30,8 @@ def kept_blocks(plan: Plan, folder: RunFolder, stages: Sequence[Stage]) -> Kept:
     kept = _marked(plan, folder, own)
     if plan.has_things and not folder.journal("unite").is_whole(RASTER):
         kept |= {"unite": set(), "number": set()}  # numbers are those of the objects of the raster
+    if "correct" in kept and len(kept["finish"]) < plan.block_count:
+        kept |= {"correct": set()}
     for stage in own:
         folder.journal(stage.name).keep(kept[stage.name])
     return _with_unneeded(plan, own, kept)

@@ -266,6 +266,10 @@ class OutputOptions(Options):
     classes with one name become one. Or a legend.yaml, which also sets order and values. In YAML and Python also
     {trees: {name: Forest, color: "#1b7837"}}, or the classes of a legend.yaml as a list."""
 
+    corrections: Annotated[str, Written("TableLike", "PATH")] | None = None
+    """Vector file of corrections to the labels: polygons and points with a class, by name or value, in a column class,
+    or with the class that it is not in a column not. Points correct the whole segment that they lie in."""
+
     attribution: str | None = None
     """Whose imagery it is, and its terms, for run.json and item.json (default: as a tile service says)."""
 

@@ -17,7 +17,7 @@ them. A place is ``R-C``, row and column of a block, or ``L-R-C`` of a node.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,18 +70,6 @@ class OutlineFolder:
         clear(self.path)
         write_json(self._fingerprint, fingerprint)
         return False
-
-    def forget(self, traced: Iterable[Place], joined: Iterable[Place]) -> None:
-        """Forget the polygons of blocks and nodes that are made of other labels now.
-
-        Where small faces go, one of them may change what becomes of all others, so all polygons are made again.
-        """
-        if self.journal("survey").places():
-            clear(self.path)
-            return
-        for stage, places in (("trace", traced), ("join", joined)):
-            for place in places:
-                self.journal(stage).remove(place)
 
     def is_made_from(self, fingerprint: dict[str, Any]) -> bool:
         """Say whether what is there was made with these settings."""

@@ -50,6 +50,7 @@ from geoseg.tree import BlockTree
 from geoseg.versions import deciding_versions
 
 if TYPE_CHECKING:
+    from geoseg.corrections import CorrectionLayer
     from geoseg.prompting import PromptLayer
 
 SPEECH = (
@@ -108,6 +109,10 @@ class Plan:
         The classes of the results; those of the model unless given.
     groups : mapping of int to int
         Labels of the model that are others in the results, and what they are there.
+    corrections : CorrectionLayer or None
+        A person's corrections of the labels.
+    connectivity : int
+        4, or 8: pixels that touch at a corner only are one segment.
     predicted : frozenset of (int, int)
         Rows and columns of the blocks whose predictions an earlier start has left.
     steps : mapping of str to (int, int)
@@ -138,6 +143,8 @@ class Plan:
     keep_probabilities: bool = False
     legend: tuple[ClassSpec, ...] = ()
     groups: Mapping[int, int] = field(default_factory=dict)
+    corrections: CorrectionLayer | None = None
+    connectivity: int = 4
     predicted: frozenset[tuple[int, int]] = frozenset()
     steps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
@@ -200,6 +207,7 @@ class Plan:
             *("labels", "confidence" if self.background is None else "best"),
             *(("probabilities",) if self.keep_probabilities else ()),
             *(("instances",) if self.has_things else ()),
+            *(("corrected",) if self.corrections else ()),
         )
 
     @cached_property
@@ -336,6 +344,7 @@ class Plan:
             "tiles": self.tile_count,
             "tiles_to_predict": self.tiles_to_predict,
             "changes": list(self.changes),
+            "corrections": None if self.corrections is None else self.corrections.summary(),
             "steps": {name: {"left": left, "all": every} for name, (left, every) in self.steps.items()},
             "batch_size": self.batch_size,
             "device": self.device,

@@ -76,7 +76,7 @@ class Refresh:
     @cached_property
     def joined(self) -> frozenset[Place]:
         """Nodes that are joined again."""
-        return frozenset(_above(self.tree, self.traced))
+        return frozenset(nodes_above(self.tree, self.traced))
 
     def _readers(self, places: Iterable[Place]) -> frozenset[Place]:
         readers = (reader for place in places for reader in self.tree.readers(place))
@@ -141,7 +141,7 @@ def _pixel(plan: Plan) -> float:
     return math.hypot(transform.a + transform.b, transform.d + transform.e)
 
 
-def _above(tree: BlockTree, places: Iterable[Place]) -> set[Place]:
+def nodes_above(tree: BlockTree, places: Iterable[Place]) -> set[Place]:
     """All nodes above some blocks."""
     above: set[Place] = set()
     for place in places:

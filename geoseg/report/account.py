@@ -131,6 +131,7 @@ def inputs_section(record: RunRecord) -> Section:
             "Bands": ", ".join(map(str, raster.get("bands") or [])) + f" ({raster.get('dtype', '')})",
             "Resampled": "yes, onto this grid" if raster.get("resampled") else "no",
             "Region": str(record.workflow.get("region") or "everything"),
+            **_corrections(record),
         },
         "files": [
             (_file_name(item), _file_size(item), _file_date(item), str(item.get("sha256") or "-")[:12])
@@ -143,6 +144,18 @@ def inputs_section(record: RunRecord) -> Section:
         "skipped": skipped[:MAX_ROWS],
         "skipped_count": len(skipped),
     }
+
+
+def _corrections(record: RunRecord) -> dict[str, str]:
+    """What a person has corrected, and what it came to; nothing where nothing was."""
+    content = record.content.get("corrections")
+    if not content:
+        return {}
+    features = f"{wording.plural(content['polygons'], 'polygon')} and {wording.plural(content['points'], 'point')}"
+    pixels = f"{content.get('pixels', 0):,} px, of which {content.get('changed', 0):,} got another class"
+    unused = content["outside"] + content.get("unused", 0)
+    more = f"; {wording.plural(unused, 'feature')} outside of the data" if unused else ""
+    return {"Corrections": f"{features} of {Path(content['file']).name}: {pixels}{more}"}
 
 
 def _crs_name(record: RunRecord) -> str:

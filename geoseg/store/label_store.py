@@ -23,6 +23,7 @@ from geoseg.files import clear, read_json, write_file, write_json
 from geoseg.grid import Block, TileGrid
 from geoseg.instances import MergedInstances
 from geoseg.probabilities import LEVELS, NO_INTEGER, NODATA, Labelling, Labels, Stored, apply_threshold
+from geoseg.stages import RASTER
 from geoseg.store.arrays import DAMAGE
 from geoseg.store.journal import Digest, Journal, compare, damaged
 from geoseg.store.objects import ObjectFolder
@@ -33,10 +34,12 @@ ARRAYS: Mapping[str, tuple[type[np.unsignedinteger[Any]], int]] = {
     "best": (np.uint16, NO_INTEGER),
     "probabilities": (np.uint16, NO_INTEGER),
     "instances": (np.uint32, 0),
+    "corrected": (np.uint16, 0),
 }
 """Arrays of the label store: their types, and what they hold where no block is stored.
 
 ``best`` stands in place of ``confidence`` where a threshold decides labels: they are made of it when they are read.
+``corrected`` is label * 256 + confidence of pixels that a person has corrected, and lies over both.
 """
 
 SEMANTIC = ("labels", "confidence")
@@ -91,6 +94,34 @@ class LabelStore:
         """Store a block's instances, uint32 (y, x), 0 = none; always, because an earlier start may have had others."""
         return self._write(block, {"instances": instances})
 
+    def corrected_places(self, grid: TileGrid) -> set[tuple[int, int]]:
+        """Blocks that corrections are stored of."""
+        chunks = (path.relative_to(self.path / "corrected" / "c").parts for path in self._corrected_chunks())
+        last = grid.rows.blocks - 1, grid.cols.blocks - 1
+        return {(min(int(row), last[0]), min(int(col), last[1])) for row, col in chunks}
+
+    def _corrected_chunks(self) -> list[Path]:
+        return sorted((self.path / "corrected").glob("c/*/[0-9]*"))
+
+    def has_other_corrected(self, block: Block, codes: NDArray[np.uint16]) -> bool:
+        """Say whether a block has other corrections than these; what is damaged counts as others."""
+        try:
+            return not np.array_equal(self._array("corrected")[block.core.slices()], codes)
+        except DAMAGE:
+            return True
+
+    def write_corrected(self, block: Block, codes: NDArray[np.uint16]) -> list[Digest]:
+        """Store the corrections of a block; nothing where there are none."""
+        if codes.any():
+            return self._write(block, {"corrected": codes})
+        self.remove_corrected(block)
+        return []
+
+    def remove_corrected(self, block: Block) -> None:
+        """Remove the corrections of a block."""
+        for chunk, *_ in self._chunks("corrected", *block.core.slices()):
+            clear(chunk)
+
     def remove_block(self, block: Block) -> None:
         """Remove all that is stored of a block: one that has only nodata from now on is not written."""
         for name in ARRAYS:
@@ -115,7 +146,7 @@ class LabelStore:
 
     def read_labels(self, rows: slice, cols: slice) -> Labels:
         """Labels, uint8 (y, x), of a part of the raster; things lie over stuff."""
-        if self._has("best"):
+        if self._has("best") or self._has("corrected"):
             labels = self.read_stuff(rows, cols)[0]
         else:
             labels = self.labelling.results(self._read("labels", rows, cols))
@@ -123,7 +154,10 @@ class LabelStore:
 
     def read_confidence(self, rows: slice, cols: slice) -> Labels:
         """Confidence, uint8 (y, x), 255 = 1.0, 0 = no data, of a part of the raster; that of a thing is its score."""
-        confidence = self.read_stuff(rows, cols)[1] if self._has("best") else self._read("confidence", rows, cols)
+        if self._has("best") or self._has("corrected"):
+            confidence = self.read_stuff(rows, cols)[1]
+        else:
+            confidence = self._read("confidence", rows, cols)
         return self._with_scores(confidence, self._instances(rows, cols))
 
     def read_labels_and_confidence(self, rows: slice, cols: slice) -> tuple[Labels, Labels]:
@@ -133,7 +167,19 @@ class LabelStore:
         return self._with_classes(labels, instances), self._with_scores(confidence, instances)
 
     def read_stuff(self, rows: slice, cols: slice) -> tuple[Labels, Labels]:
-        """Labels and confidence of what lies under things; confidence is that of the model's class, also in a group."""
+        """Labels and confidence of what lies under things, with corrections."""
+        labels, confidence = self.read_predicted(rows, cols)
+        if not self._has("corrected"):
+            return labels, confidence
+        codes = self._read("corrected", rows, cols)
+        is_corrected = codes > 0
+        return (
+            np.where(is_corrected, codes >> 8, labels).astype(np.uint8),
+            np.where(is_corrected, codes & 255, confidence).astype(np.uint8),
+        )
+
+    def read_predicted(self, rows: slice, cols: slice) -> tuple[Labels, Labels]:
+        """The same without corrections; confidence is that of the model's class, also where that is in a group."""
         labels, labelling = self._read("labels", rows, cols), self.labelling
         if not self._has("best"):
             return labelling.results(labels), self._read("confidence", rows, cols)
@@ -224,8 +270,9 @@ class LabelStore:
 
     def _check(self, name: str, chunk: Path, row: int, col: int) -> None:
         """Compare a chunk with the marker of the block that owns it; the last blocks own two of an axis."""
-        journal = Journal(self.state, self.state / ("number" if name == "instances" else "finish"))
-        owners = ((y, x) for y in (row, row - 1) for x in (col, col - 1))
+        stage = {"instances": "number", "corrected": "correct"}.get(name, "finish")
+        journal = Journal(self.state, self.state / stage)
+        owners = [(y, x) for y in (row, row - 1) for x in (col, col - 1)] if name != "corrected" else [RASTER]
         digest = next(filter(None, (journal.digest(chunk, place) for place in owners)), None)
         if digest is not None:
             compare(chunk, digest)

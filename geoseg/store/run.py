@@ -14,6 +14,7 @@ files; it does not know models, dask or why a block runs.
     out/state/objects/           objects of tiles and blocks, and of the whole raster
     out/state/thumbnails/R-C.npz what each block has seen of the imagery, as `geoseg.thumbnails` keeps it
     out/state/measures.npz       areas of classes and a picture of confidence, for the report
+    out/state/corrections/       what corrections were made of, and what they came to
     out/state/outlines/          polygons of blocks, and of blocks that were joined
     out/state/STAGE/R-C          markers of the stages that label blocks
     out/state/lock               held by the process that runs
@@ -34,7 +35,7 @@ from geoseg.files import clear, make_folder, read_json, remove, sweep, write_jso
 from geoseg.grid import TileGrid
 from geoseg.options import RUN_FILE
 from geoseg.probabilities import Labelling
-from geoseg.stages import RASTER, RUN, STAGES, TABLE
+from geoseg.stages import OUTLINES, RASTER, RUN, STAGES, TABLE
 from geoseg.store.differences import differences, without_imagery
 from geoseg.store.journal import Journal
 from geoseg.store.label_store import SEMANTIC, LabelStore
@@ -174,6 +175,7 @@ class RunFolder:
             Says whether a block still runs; of others nothing is left.
         """
         remove(self._uniting)
+        self.journal("correct").remove(RASTER)
         journals = [self.journal(stage) for stage in BLOCK_STAGES if STAGES[stage].over == "blocks"]
         gone = {place for journal in journals for place in journal.places() if not runs(place)}
         for place in {*changed, *gone}:
@@ -250,9 +252,50 @@ class RunFolder:
     def _uniting(self) -> Path:
         return self.objects.path / "settings.json"
 
+    def forget_outlines(self, traced: Iterable[Place], joined: Iterable[Place]) -> None:
+        """Forget the polygons of blocks and nodes that are made of other labels now.
+
+        Where small faces go, one of them may change what becomes of all others, so all polygons are made again.
+        """
+        names = [stage.name for stage in TABLE if stage.folder == OUTLINES]
+        journals = {name: Journal(self.outlines, self.outlines / name) for name in names}
+        if self.has_sieved:
+            for journal in journals.values():
+                journal.keep(set())
+            return
+        for stage, places in (("trace", traced), ("join", joined)):
+            for place in places:
+                journals[stage].remove(place)
+
+    @property
+    def has_sieved(self) -> bool:
+        """Whether small faces have gone from polygons."""
+        return bool(Journal(self.outlines, self.outlines / "survey").places())
+
+    @property
+    def corrections(self) -> Path:
+        """Where it stands what corrections were made of, and what they came to."""
+        return self.state / "corrections"
+
+    @property
+    def corrections_settings(self) -> Any:
+        """All that decides the corrections that are stored, as JSON values; None where there are none."""
+        return read_json(self.corrections / "settings.json")
+
+    def write_corrections_settings(self, settings: dict[str, Any] | None) -> None:
+        """Say what corrections are made of from now on."""
+        make_folder(self.corrections)
+        write_json(self.corrections / "settings.json", settings)
+
+    @property
+    def correction_counts(self) -> dict[str, Any] | None:
+        """What corrections have come to; None where there are none."""
+        counts = read_json(self.corrections / "counts.json")
+        return counts if isinstance(counts, dict) and self.corrections_settings else None
+
     def _sweep(self) -> None:
         """Remove what a killed process was writing; nobody else writes here, the folder is locked."""
-        for folder in (self.path, self.state, self.strips.path, self.objects.path, self.thumbnails):
+        for folder in (self.path, self.state, self.strips.path, self.objects.path, self.thumbnails, self.corrections):
             sweep(folder)
         for stage in BLOCK_STAGES:
             self.journal(stage).sweep()
@@ -278,7 +321,7 @@ class RunFolder:
         """Remove an earlier run, the fingerprint first: a folder without one holds nothing that counts."""
         for name in ("fingerprint.json", "instructions.json"):
             clear(self.state / name)
-        for name in ("blocks.zarr", "strips", "objects", "thumbnails", "outlines", *BLOCK_STAGES):
+        for name in ("blocks.zarr", "strips", "objects", "thumbnails", "corrections", "outlines", *BLOCK_STAGES):
             clear(self.state / name)
 
     def _create(self, grid: TileGrid, arrays: Collection[str], classes: int) -> None:

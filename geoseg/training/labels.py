@@ -19,6 +19,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from shapely.errors import ShapelyError
 
+from geoseg.corrections import DENIED
 from geoseg.errors import CrsError, GeosegWarning, TrainingError, VectorError, WorkflowError, nearest
 from geoseg.evaluation import IGNORE
 from geoseg.grid import Window
@@ -283,6 +284,8 @@ def _features(path: Path, layer: PolygonLabels, *columns: str) -> Any:
             raise VectorError(f"polygons {path} have no column '{column}'; {nearest(column, list(frame.columns))}")
     for column, value in layer.select.items():
         frame = frame[frame[column] == value]
+    if layer.column is not None and DENIED in frame.columns:  # what a pixel is not is no label
+        frame = frame[frame[layer.column].notna() | frame[DENIED].isna()]
     return with_geometry(frame, f"the polygons '{path}'")
 
 

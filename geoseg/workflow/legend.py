@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,6 +47,40 @@ class _Group:
             like = replace(like, description="", implied=all(item.implied for item in self.members))
         value = like.value if self.value is None else self.value
         return replace(like, name=self.name or like.name, color=self.color or like.color, value=value)
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """What the classes of the results, and those of the model, are called.
+
+    Attributes
+    ----------
+    model, results : sequence of ClassSpec
+        Both.
+    groups : mapping of int to int
+        As of `apply_legend`.
+    """
+
+    model: Sequence[ClassSpec]
+    results: Sequence[ClassSpec]
+    groups: Mapping[int, int]
+
+    def label_of(self, item: int | str) -> int:
+        """The label in the results of a class by its name or value there, or else by that which it has in the model.
+
+        Raises
+        ------
+        WorkflowError
+            There is no such class.
+        """
+        names = {one.value: one.name for one in self.results}
+        former = {one.value: one.name for one in self.model}
+        for known in (names, former):
+            with suppress(WorkflowError):
+                if (value := value_of(item, known)) in known:
+                    return self.groups.get(value, value) if known is former else value
+        listed = ", ".join(f"{value} {name}" for value, name in names.items())
+        raise WorkflowError(f"the class '{item}' is none of the map's; give one of {listed}.")
 
 
 def apply_legend(

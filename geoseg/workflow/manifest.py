@@ -215,6 +215,8 @@ class Manifest:
         }
         if result is not None:
             content |= _results(result)
+            if made.corrections is not None:
+                content["corrections"] = made.corrections.summary() | (self.folder.correction_counts or {})
             if "predict" not in result.outcome.done and self.former.get("warnings"):
                 content["warnings"] = list(dict.fromkeys([*self.former["warnings"], *content.get("warnings", ())]))
             if not result.outcome.done:

@@ -78,8 +78,13 @@ class Outputs:
             *({**fingerprint, "inputs": inputs}, made.background, objects_of(made)),
             *(made.raster.crs, source_digest()),
         )
-        classes = [[asdict(item) for item in made.classes], sorted(made.groups.items())]
-        shown = {"labels": classes, "probabilities": PRODUCTS["probabilities"].bands(made)}
+        corrected = None if made.corrections is None else [made.corrections.digest(), made.connectivity]
+        classes = [[asdict(item) for item in made.classes], sorted(made.groups.items()), corrected]
+        shown = {
+            "labels": classes,
+            "confidence": corrected and [corrected, sorted(made.groups.items())],
+            "probabilities": PRODUCTS["probabilities"].bands(made),
+        }
         decided = {name: _digest(pixels, shown.get(name)) for name in PRODUCTS}
         rasters = {folder.path / name: decided[Path(name).stem] for name in raster_files(wanted, made)}
         polygons = _digest(pixels, classes, fingerprint_of(wanted, made.raster, names_of(made)), wanted.layer)

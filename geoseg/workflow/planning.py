@@ -12,6 +12,7 @@ from typing import Unpack
 from distributed import Client
 
 from geoseg.catalog import find_model
+from geoseg.corrections import CorrectionLayer, read_corrections
 from geoseg.engine import stages_of_run
 from geoseg.engine.kept import predicted_blocks
 from geoseg.errors import BandError, ModelError, RegionError, WorkflowError
@@ -40,8 +41,9 @@ from geoseg.stages import RUN
 from geoseg.store import RunFolder
 from geoseg.tree import Place
 from geoseg.vector import Region, is_bare, read_region
+from geoseg.workflow.correcting import check_kept, forgotten_by_corrections
 from geoseg.workflow.hardware import Hardware, hardware_of
-from geoseg.workflow.legend import apply_legend
+from geoseg.workflow.legend import ClassNames, apply_legend
 from geoseg.workflow.masking import ModelMask, model_of_mask
 from geoseg.workflow.outlines import mapping_unit, objects_of, plan_outlines
 from geoseg.workflow.outputs import check_places
@@ -90,6 +92,7 @@ def plan(
     made = _behind_mask(wanted, made, client)
     if wanted.overwrite or not folder.fingerprint:
         return _with_steps(wanted, made)
+    check_kept(made, folder)
     made, is_refreshed = without_known(wanted, as_kept(made, folder), folder)
     if is_refreshed and (change := refreshed(with_progress(made, folder), folder)) is not None:
         return _with_steps(wanted, change[0], folder, change[1])
@@ -135,6 +138,7 @@ def _with_steps(
     folder = kept or RunFolder(Path(wanted.output))
     outlines, decided = plan_outlines(wanted, made, folder) if wanted.features else (None, {})
     repeated = folder.repeated_stages(objects_of(made)) if made.has_things else ()
+    forgotten = {**forgotten_by_corrections(made, folder), **forgotten} if kept is not None else forgotten
     has_nodes = outlines is not None and outlines.folder.is_made_from(decided)
     tree, steps = made.tree, {}
     for stage in stages_of_run(made, outlines):
@@ -161,6 +165,7 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
     legend, groups = apply_legend(spec.classes, wanted.legend or {})
     names = {item.value: item.name for item in legend}
     unit, areas = mapping_unit(wanted.min_area, wanted.keep_classes, raster.geobox, names)
+    corrections = _open_corrections(wanted, spec, raster, ClassNames(spec.classes, legend, groups))
     made = Plan(
         raster=raster,
         spec=spec,
@@ -177,9 +182,11 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
         min_score=spec.min_score if wanted.min_score is None else wanted.min_score,
         is_local=wanted.scheduler is None and client is None,
         network=None if model.network is None else SentNetwork.of(model.network),
-        keep_probabilities=_keeps_probabilities(wanted, spec),
+        keep_probabilities=_keeps_probabilities(wanted, spec) or (corrections is not None and corrections.denies),
         legend=legend,
         groups=groups,
+        corrections=corrections,
+        connectivity=wanted.connectivity,
     )
     if not made.block_count:
         raise RegionError("no prompt lies within the region; give prompts inside of it, or another region.")
@@ -280,6 +287,18 @@ def _open_prompts(wanted: Workflow, spec: ModelSpec, raster: Raster) -> PromptLa
         raise WorkflowError(f"model '{spec.name}' takes no prompts; choose one of the SAM family, or leave them out.")
     layer = PromptLayer() if wanted.prompts is None else read_prompts(wanted.prompts, raster.geobox)
     return replace(layer, text=wanted.text)
+
+
+def _open_corrections(wanted: Workflow, spec: ModelSpec, raster: Raster, names: ClassNames) -> CorrectionLayer | None:
+    """Read corrections into the raster's pixels, of a map without objects."""
+    if wanted.corrections is None:
+        return None
+    if spec.things:
+        raise WorkflowError(
+            f"model '{spec.name}' tells objects apart, and corrections change classes of pixels; leave corrections "
+            "out, or map with a model that labels pixels alone."
+        )
+    return read_corrections(wanted.corrections, raster.geobox, names.label_of)
 
 
 def _block_tiles(wanted: Workflow, shape: tuple[int, int], tiling: Tiling) -> tuple[int, int]:

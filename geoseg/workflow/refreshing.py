@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from geoseg.files import clear
-from geoseg.outlines import OutlineFolder
 from geoseg.planning import Plan
 from geoseg.planning.refreshing import Refresh
 from geoseg.stages import OUTLINES, TABLE
@@ -33,7 +32,7 @@ def forget_changed(made: Plan, folder: RunFolder, before: dict[str, Any], now: d
     if made.has_things or refresh.has_other_region:  # numbers of objects, and what polygons are clipped to
         clear(folder.outlines)
     elif refresh.changed:
-        OutlineFolder(folder.outlines).forget(refresh.traced, refresh.joined)
+        folder.forget_outlines(refresh.traced, refresh.joined)
     folder.forget_blocks(made.grid, refresh.changed, refresh.finished, made.tree.is_mapped)
 
 

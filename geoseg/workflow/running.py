@@ -51,7 +51,9 @@ from geoseg.report import keep_features, keep_measures, measure_outlines
 from geoseg.signatures import ResumeArguments, RunArguments
 from geoseg.stages import totals
 from geoseg.store import RunFolder
+from geoseg.store.correcting import prepare_corrections
 from geoseg.vector import drop_layer
+from geoseg.workflow.correcting import check_kept
 from geoseg.workflow.layout import layout_of_run
 from geoseg.workflow.manifest import Manifest, RunResult
 from geoseg.workflow.masking import masked, within
@@ -138,6 +140,7 @@ def _prepare(wanted: Workflow, made: Plan, folder: RunFolder) -> tuple[Work, Man
     if wanted.overwrite:
         forget_skipped(folder)
     else:
+        check_kept(made, folder)
         made = as_kept(made, folder)
     made, is_refreshed = without_known(wanted, made, folder)
     inputs = made.raster.fingerprint()
@@ -153,6 +156,7 @@ def _prepare(wanted: Workflow, made: Plan, folder: RunFolder) -> tuple[Work, Man
     )
     if made.has_things:
         folder.prepare_objects(objects_of(made))
+    prepare_corrections(made, folder)
     manifest = Manifest.of(wanted, made, folder, inputs)
     if resumed:
         _note_edited(manifest.edited)

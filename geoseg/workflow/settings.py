@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, Unpack
 import yaml
 
 from geoseg.catalog import YAML_ENDINGS, is_name, locate_workflow, workflow_names, workflows_home
+from geoseg.corrections import corrections_text
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
 from geoseg.files import local_path, plain_value, write_file
 from geoseg.held import Held
@@ -102,6 +103,7 @@ def plain_settings(settings: Mapping[str, Any], spec: ModelSpec | None = None) -
         "region": region_text,
         "prompts": prompts_text,
         "legend": read_legend,
+        "corrections": corrections_text,
     }
     return {
         key: texts[key](value) if key in texts and value is not None else plain_value(value, key)
@@ -216,7 +218,7 @@ def _imagery_workflow(imagery: Sequence[str], given: Mapping[str, Any]) -> Mappi
     return {**defaults, **_input_of(imagery, given)}
 
 
-PATHS = ("model", "things", "weights", "input", "region", "prompts")
+PATHS = ("model", "things", "weights", "input", "region", "prompts", "corrections")
 """Keys whose values may be paths."""
 
 _HEAD = """\

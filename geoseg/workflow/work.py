@@ -93,7 +93,10 @@ class Work:
 
 
 def _is_labelled(made: Plan, folder: RunFolder) -> bool:
-    """Whether the labels of every block are on disk, and the objects that instances are numbers of."""
+    """Whether the labels of every block are on disk, corrected, and the objects that instances are numbers of."""
     stages = [stage.name for stage in stages_of_run(made, None) if stage.makes_labels]
     is_united = not made.has_things or folder.journal("unite").is_whole(RASTER)
-    return is_united and all(len(folder.journal(stage).places()) >= made.block_count for stage in stages)
+    is_corrected = made.corrections is None or folder.journal("correct").is_whole(RASTER)
+    return (
+        is_united and is_corrected and all(len(folder.journal(stage).places()) >= made.block_count for stage in stages)
+    )
