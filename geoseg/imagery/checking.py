@@ -16,6 +16,9 @@ from geoseg.raster.values import Values, find_doubt, sample_values
 MAGNIFIED = 2.0
 """How many times coarser than the grid it is read on imagery may be without a word; bands of 20 m beside 10 m are."""
 
+SHOWN = 3
+"""Bands whose numbers are told."""
+
 LOOKED_AT = 64
 """Files whose pixels are measured."""
 
@@ -56,9 +59,32 @@ def check_values(
     if doubt is not None and doubt.is_certain:
         raise RasterError(doubt.sentence)
     sentences = [*_coarse(raster, spec.name), *([] if doubt is None else [doubt.sentence])]
+    if doubt is None:  # numbers of another kind are unlike the training data anyway
+        sentences += unlike(values, spec)
     for sentence in sentences:
         warnings.warn(sentence, GeosegWarning, stacklevel=3)
     return replace(values, note=" ".join(sentences))
+
+
+def unlike(values: Values, spec: ModelSpec) -> list[str]:
+    """What there is to say of imagery that is darker or brighter than what the model was trained on.
+
+    It is where, in half of the bands or more, the median lies beyond 96 % of the pixels of training.
+    """
+    pairs = list(zip(values.bands, spec.seen_values, strict=False))
+    beyond = [(band, seen) for band, seen in pairs if not seen[0] <= band.middle <= seen[2]]
+    if not pairs or 2 * len(beyond) < len(pairs):
+        return []
+    shown = ", ".join(
+        f"{band.name} has a median of {band.middle:.4g} where training had {seen[1]:.4g} (96 % of its pixels from "
+        f"{seen[0]:.4g} to {seen[2]:.4g})"
+        for band, seen in beyond[:SHOWN]
+    )
+    more = f", and {len(beyond) - SHOWN} more bands are alike" if len(beyond) > SHOWN else ""
+    return [
+        f"the imagery is unlike the training data of model '{spec.name}': {shown}{more}; expect less of the map, and "
+        "look at it before you use it."
+    ]
 
 
 def _coarse(raster: Raster, name: str) -> list[str]:

@@ -68,6 +68,7 @@ def combine(stuff: ModelSpec, things: ModelSpec) -> ModelSpec:
         fixed_size=stuff.fixed_size or things.fixed_size,
         activation=stuff.activation,
         threshold=stuff.threshold,
+        temperature=stuff.temperature,
         activation_bytes=max(stuff.activation_bytes / factor**2, things.activation_bytes),
         seconds_per_mpx=_sum(_part(stuff.seconds_per_mpx, factor), things.seconds_per_mpx),
         bfloat16=_halves(stuff, things, factor),

@@ -33,6 +33,7 @@ from geoseg.models.item_signature import (
     read_input,
     read_output,
     read_scalings,
+    read_seen_values,
     read_task,
     read_tile_size,
     read_value_range,
@@ -104,6 +105,7 @@ def read_model_item(source: str | Path | Document) -> ModelSpec:
         license=_license(document),
         metrics=tuple(need(properties, "geoseg:metrics", dict, {}).items()),
         edge_errors=_edge_errors(document),
+        seen_values=read_seen_values(document, len(bands)),
         mask=_mask(document, [item.name for item in classes]),
     )
     problem = class_problem(spec)

@@ -198,6 +198,20 @@ def read_value_range(document: Document, bands: int) -> tuple[tuple[float, float
     return tuple((float(low), float(high)) for low, high in pairs)
 
 
+def read_seen_values(document: Document, bands: int) -> tuple[tuple[float, float, float], ...]:
+    """``geoseg:seen_values``: for each band three ascending numbers."""
+    field = "geoseg:seen_values"
+    value = document.need(document.properties, field, list, [])
+    if len(value) not in (0, bands) or not all(map(_is_ascending, value)):
+        raise document.error(field, f"has the value {value}; give three ascending numbers for each of {bands} bands")
+    return tuple((float(low), float(middle), float(high)) for low, middle, high in value)
+
+
+def _is_ascending(three: Any) -> bool:
+    numbers = isinstance(three, list) and len(three) == 3 and all(isinstance(item, int | float) for item in three)
+    return numbers and bool(three[0] <= three[1] <= three[2])
+
+
 def _is_range(pair: Any) -> bool:
     numbers = isinstance(pair, list) and len(pair) == 2 and all(isinstance(item, int | float) for item in pair)
     return numbers and bool(pair[0] < pair[1])

@@ -156,6 +156,7 @@ def _extras(spec: ModelSpec) -> dict[str, Any]:
         "edge_errors": {str(distance): error for distance, error in spec.edge_errors} or None,
         "bfloat16": asdict(spec.bfloat16) if spec.bfloat16 else None,
         "metrics": dict(spec.metrics) or None,
+        "seen_values": [list(item) for item in spec.seen_values] or None,
     }
     return {f"geoseg:{name}": value for name, value in extras.items() if value is not None}
 

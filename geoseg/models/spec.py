@@ -223,6 +223,9 @@ class ModelSpec:
         Whether a person vouches for the author of the weights: TorchScript is opened only then. No entry can say so.
     weights_bytes : int or None
         Size of the weights as the entry has it; for the plan, while they are not on this machine.
+    seen_values : tuple of (float, float, float)
+        Of each band, quantiles of 2, 50 and 98 % of the pixels that the network was trained on; empty where they are
+        not known.
     edge_errors : tuple of (int, float)
         Largest error of a probability at distances from a tile's edge, px, as measured.
     mask : tuple of str
@@ -263,6 +266,7 @@ class ModelSpec:
     description: str = ""
     license: str = ""
     metrics: tuple[tuple[str, float], ...] = field(default=(), compare=False)
+    seen_values: tuple[tuple[float, float, float], ...] = field(default=(), compare=False)
     edge_errors: tuple[tuple[int, float], ...] = field(default=(), compare=False)
     trust_model: bool = field(default=False, compare=False)
     weights_bytes: int | None = field(default=None, compare=False)
@@ -340,7 +344,7 @@ class ModelSpec:
 
     def with_weights(self, path: str | Path) -> ModelSpec:
         """Return the same model with its weights taken from a file of the user's."""
-        return replace(self, weights=str(path), bfloat16=None, int8=None, temperature=None)
+        return replace(self, weights=str(path), bfloat16=None, int8=None, temperature=None, seen_values=())
 
 
 def class_attributes(spec: ModelSpec) -> dict[str, Any]:

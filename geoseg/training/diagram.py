@@ -15,6 +15,9 @@ DIAGRAM = "reliability.svg"
 SIDE, MARGIN = 240, 44
 """Of the square from 0 to 1, and of what stands around it, px."""
 
+RARE = 0.001
+"""Part of all pixels below which a bin is not drawn."""
+
 LINES = (("before", "without temperature", "#b0b0b0"), ("after", "with temperature", "#2166ac"))
 
 
@@ -27,8 +30,10 @@ def write_diagram(calibration: Calibration, path: Path) -> None:
     ]
     for place, (name, caption, color) in enumerate(LINES):
         rows = getattr(calibration, name).rows
-        parts.append(_line([(confidence, right) for confidence, right, _ in rows], color))
-        parts += [_dot(confidence, right, color) for confidence, right, _ in rows]
+        least = RARE * sum(count for _, _, count in rows)
+        points = [(confidence, right) for confidence, right, count in rows if count >= least]
+        parts.append(_line(points, color))
+        parts += [_dot(*point, color) for point in points]
         parts.append(_text(MARGIN + 8, MARGIN + 18 + 16 * place, caption, f' fill="{color}"'))
     for value in (0.0, 0.5, 1.0):
         x, y = _at(value, value)

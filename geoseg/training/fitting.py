@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyogrio
@@ -218,7 +219,8 @@ def read_scenes(recipe: Recipe) -> Data:
         )
     check_shown(recipe, scenes)
     ranges = spec.value_range if spec.scalings or spec.value_range else (_spread(scenes),)
-    return tuple(scenes), replace(spec, bands=_bands(recipe, bands, spec.bands), value_range=ranges)
+    seen = _seen_values(scenes)
+    return tuple(scenes), replace(spec, bands=_bands(recipe, bands, spec.bands), value_range=ranges, seen_values=seen)
 
 
 def _named_apart(scenes: list[LabelledImage]) -> list[LabelledImage]:
@@ -239,14 +241,29 @@ def check_split(recipe: Recipe, scenes: Sequence[LabelledImage]) -> None:
 
 def _spread(scenes: Sequence[LabelledImage]) -> tuple[float, float]:
     """Between which numbers most pixels of all bands lie, where no scaling says what imagery a model is for."""
+    limits = [np.percentile(sample, (1, 99)) for sample in _samples(scenes) if sample.size]
+    low, high = float(min(item[0] for item in limits)), float(max(item[1] for item in limits))
+    return float(f"{low:.3g}"), float(f"{high if high > low else low + 1:.3g}")
+
+
+def _samples(scenes: Sequence[LabelledImage]) -> list[NDArray[Any]]:
+    """Regularly spaced valid pixels of each scene, (band, pixel)."""
     samples = []
     for scene in scenes:
         every = math.ceil(math.sqrt(scene.mask.size / SAMPLE))
         kept = slice(None, None, every), slice(None, None, every)
         samples.append(scene.pixels[:, *kept][:, scene.mask[kept]])
-    limits = [np.percentile(sample, (1, 99)) for sample in samples if sample.size]
-    low, high = float(min(item[0] for item in limits)), float(max(item[1] for item in limits))
-    return float(f"{low:.3g}"), float(f"{high if high > low else low + 1:.3g}")
+    return samples
+
+
+def _seen_values(scenes: Sequence[LabelledImage]) -> tuple[tuple[float, float, float], ...]:
+    """Quantiles of 2, 50 and 98 % of each band of all scenes that are trained on; nothing where none has data."""
+    samples = _samples([scene for scene in scenes if not scene.held_out.all()])
+    pixels = np.concatenate(samples, axis=1) if samples else np.empty((0, 0))
+    if not pixels.shape[1]:
+        return ()
+    found = np.percentile(pixels, (2, 50, 98), axis=1).T
+    return tuple((float(f"{low:.4g}"), float(f"{middle:.4g}"), float(f"{high:.4g}")) for low, middle, high in found)
 
 
 def make_spec(recipe: Recipe) -> ModelSpec:

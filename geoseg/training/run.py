@@ -59,7 +59,8 @@ def run(recipe: Recipe, folder: Path, watch: Watch) -> TrainResult:
     calibration = calibrate([trained.evaluation.pixels]) if crossed is None else crossed.calibration
     watch.stage("measuring the halo, and the cost of a pixel, on one core")
     spec = measured(trained.spec.with_weights(path), trained, recipe, crossed)
-    spec = replace(spec, temperature=None if calibration is None else calibration.temperature)
+    temperature = None if calibration is None else calibration.temperature
+    spec = replace(spec, temperature=temperature, seen_values=trained.spec.seen_values)
     watch.stage("writing the entry: item, picture, card")
     write_model_item(spec, folder, **_extent(trained.scenes))
     write_picture(recipe, trained.scenes, spec, folder / PICTURE)
