@@ -55,6 +55,8 @@ class Panels:
         Number of objects by class.
     colors : (uint8 (y, x, 3), bool (y, x)) or None
         The imagery as the eye sees it, and where there is any.
+    is_ordered : bool
+        Whether a person has ordered the classes; otherwise the largest come first.
     """
 
     frame: Frame
@@ -64,6 +66,7 @@ class Panels:
     shapes: Shapes | None
     objects: dict[int, int]
     colors: tuple[Colors, NDArray[np.bool_]] | None
+    is_ordered: bool = False
 
     @classmethod
     def read(cls, record: RunRecord, imagery: OpenImagery, frame: Frame) -> Panels:
@@ -84,6 +87,7 @@ class Panels:
             shapes,
             {value: item.objects for value, item in features.items() if item.objects},
             None if picture is None or np.isnan(picture.pixels).all() else stretched(picture.pixels),
+            isinstance(record.workflow.get("legend"), list),
         )
 
     @property
@@ -98,10 +102,12 @@ class Panels:
         return len(self.names)
 
     def legend(self) -> list[tuple[LegendClass, str]]:
-        """Classes that are to be seen, the largest first, with their part of the map or the number of objects."""
+        """Classes that are to be seen, with their part of the map or the number of objects."""
         counts = np.bincount(self.labels.ravel(), minlength=256)
         total = max(1, int(counts.sum() - counts[NODATA]))
-        shown = sorted((item for item in self.classes if counts[item.value]), key=lambda item: -counts[item.value])
+        shown = [item for item in self.classes if counts[item.value]]
+        if not self.is_ordered:
+            shown.sort(key=lambda item: -counts[item.value])
         return [
             (item, f"{number:,}" if (number := self.objects.get(item.value)) else percent(counts[item.value] / total))
             for item in shown
