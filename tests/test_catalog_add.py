@@ -199,7 +199,8 @@ def test_results_of_a_search_say_from_which_items_they_come(model: Path, tmp_pat
         assert Path(asset.get_absolute_href()).is_file()
     assert set(item.assets) == {"labels", "a", "b", "run"}
     derived = [link.href for link in item.links if link.rel == "derived_from"]
-    assert derived == [*map(str, paths), str(model)]
+    assert derived == [*(f"../items/{path.name}" for path in paths), f"../model/{model.name}"]
+    assert [source.id for source in item.get_derived_from()] == ["a", "b", json.loads(model.read_text())["id"]]
     with rasterio.open(item.assets["labels"].get_absolute_href()) as source:
         assert item.properties["proj:shape"] == list(source.shape)
         assert item.properties["proj:transform"] == list(source.transform)[:6]
@@ -215,7 +216,9 @@ def test_results_of_files_say_from_which_files_and_model_they_come_and_are_an_in
     scene = write_raster(tmp_path / "scene.tif", noise(2, SIDE, SIDE))
     result = geoseg.run(settings(model, scene, tmp_path / "out", bands=[1, 2], features=[]))
     item = validate(tmp_path / "out" / "item.json")
-    assert [link.href for link in item.links if link.rel == "derived_from"] == [str(scene), str(model)]
+    links = [(link.rel, link.href) for link in item.links if link.title]
+    assert links == [("via", f"../{scene.name}"), ("derived_from", f"../model/{model.name}")]
+    assert len([*item.get_derived_from()]) == 1
     labels = open_imagery(tmp_path / "out" / "item.json", bands=["labels"])
     with rasterio.open(result.labels_path) as source:
         np.testing.assert_array_equal(labels.read(Window(0, 0, SIDE, SIDE))[0][0], source.read(1))

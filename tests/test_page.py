@@ -399,6 +399,7 @@ def test_an_external_scheduler_has_the_page_and_keeps_what_it_was_told(tmp_path:
             process.wait()
     assert news["head"]["phase"] == "done"
     assert cells_of(news) == [254] * 4
+    assert any(base64.b64decode(news["picture"]))  # labels, although nobody has looked while it ran
     assert news["head"]["stages"]["trace"]["done"] == 4
 
 

@@ -24,6 +24,8 @@ import rasterio
 from PIL import Image
 
 from geoseg.catalog import find_model
+from geoseg.vector import StyledClass, write_features
+from tests.test_vector import UTM, arrow, squares
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "qgis" / "geoseg_processing"
@@ -192,6 +194,29 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 in_qgis = pytest.mark.slow
+
+LINES = """
+import sys
+from qgis.core import QgsApplication, QgsVectorLayer
+application = QgsApplication([], False)
+application.initQgis()
+layer = QgsVectorLayer(sys.argv[1] + "|layername=houses", "houses", "ogr")
+for category in layer.renderer().categories():
+    fill = category.symbol().symbolLayer(0)
+    print(category.label(), fill.color().name(), fill.strokeColor().name())
+"""
+
+
+@in_qgis
+@pytest.mark.parametrize("ending", [".gpkg", ".fgb"])
+def test_objects_that_touch_are_told_apart_in_qgis(tmp_path: Path, ending: str) -> None:
+    if not has_qgis():
+        pytest.skip("QGIS is not installed: apt-get install python3-qgis python3-gdal")
+    style = [StyledClass(0, "house", "#c4281b", is_thing=True), StyledClass(1, "field", "#1a9850")]
+    path = tmp_path / f"houses{ending}"
+    write_features(path, [arrow(squares(2))], layer="houses", crs=UTM, style=style)
+    done = subprocess.run([PYTHON, "-c", LINES, str(path)], capture_output=True, text=True, env=qgis_environment())
+    assert done.stdout.split() == ["house", "#c4281b", "#62140d", "field", "#1a9850", "#1a9850"], done.stderr
 
 
 @in_qgis

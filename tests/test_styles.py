@@ -70,7 +70,7 @@ def rgba(color: str) -> str:
 def test_qml_has_a_category_in_its_colour_for_each_class(classes: list[StyledClass]) -> None:
     text = styles.qml(classes)
     assert text.startswith("<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n<qgis version=\"3.")
-    expected = [(str(item.value), item.name, rgba(item.color), rgba(item.color)) for item in classes]
+    expected = [(str(item.value), item.name, rgba(item.color), rgba(item.outline)) for item in classes]
     assert legend(text) == expected
 
 
@@ -88,6 +88,18 @@ def test_sld_has_a_rule_for_each_class(classes: list[StyledClass], layer: str) -
         assert [child.tag.rpartition("}")[2] for child in rule] == ["Name", "Filter", "PolygonSymbolizer"]
         fill = rule.find("se:PolygonSymbolizer/se:Fill/se:SvgParameter", SLD)
         assert (fill.get("name"), fill.text) == ("fill", item.color)
+
+
+def test_objects_that_touch_have_outlines_of_their_own() -> None:
+    house, field = StyledClass(1, "house", "#c4281b", is_thing=True), StyledClass(2, "field", "#1a9850")
+    assert [row[2:] for row in legend(styles.qml([house, field]))] == [
+        ("196,40,27,255", "98,20,13,255"),
+        ("26,152,80,255", "26,152,80,255"),
+    ]
+    strokes = [
+        element.text for element in parse(styles.sld("a", [house, field])).iter() if element.get("name") == "stroke"
+    ]
+    assert strokes == ["#62140d", "#1a9850"]
 
 
 def test_characters_that_xml_cannot_hold_are_left_out() -> None:

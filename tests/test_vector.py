@@ -167,6 +167,19 @@ def test_a_shapefile_has_its_companions_and_no_warning_where_everything_fits(tmp
     assert (tmp_path / "land.cpg").read_text() == "UTF-8"
 
 
+def test_numbers_of_a_shapefile_are_no_wider_than_a_database_takes(tmp_path: Path) -> None:
+    """PostGIS makes a column NUMERIC(width, decimals) of the header, in which a country in m2 has to find room."""
+    table = squares(4).assign(area_m2=[4e11, 1234567890.12361, np.nan, 0.00004])
+    write_features(tmp_path / "land.shp", [arrow(table)], layer="land_use", crs=UTM)
+    header = (tmp_path / "land.dbf").read_bytes()
+    fields = [header[start : start + 32] for start in range(32, int.from_bytes(header[8:10], "little") - 1, 32)]
+    numbers = {field[:11].rstrip(b"\0"): (field[16], field[17]) for field in fields}
+    width, decimals = numbers[b"area_m2"]
+    assert (decimals, width - decimals > 12) == (4, True)
+    found = read(tmp_path / "land.shp")["area_m2"].tolist()
+    np.testing.assert_allclose(found, [4e11, 1234567890.1236, np.nan, 0.0], rtol=0, atol=1e-6)
+
+
 def test_a_shapefile_says_which_names_and_texts_it_shortened(tmp_path: Path) -> None:
     table = squares(2).assign(confidence_mean=0.5, confidence_most=1.0, remark=["水" * 100, "short"])
     columns = dict.fromkeys(["confidence_mean", "confidence_most"], "float64") | {"remark": "str"}

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from dataclasses import asdict
+from math import inf
 from typing import Any
 from urllib.parse import urljoin
 
@@ -107,7 +108,8 @@ class Feed:
         """What is new; everything the first time, and after a message that was lost."""
         state, picture = self.state, self.state.picture
         summary = state.summary()
-        tiles = picture.draw(summary.elapsed) if picture and self._is_watched else []
+        is_last = self._stop.is_set()  # a scheduler of others may be looked at later
+        tiles = picture.draw(inf if is_last else summary.elapsed) if picture and (self._is_watched or is_last) else []
         message = Message(run=self.run, head=self._head(summary))
         with state.lock:
             changes = state.blocks.take_changes() if state.blocks else []

@@ -1,4 +1,4 @@
-"""What a Shapefile cannot hold: long names, long texts, shifts to WGS 84, and more than 2 GiB.
+"""What a Shapefile cannot hold: long names, long texts, long numbers, shifts to WGS 84, and more than 2 GiB.
 
 Limits from the ESRI Shapefile Technical Description (1998) and dBASE III: a field name has 10 bytes, a text 254, and
 file offsets are 16-bit words in 31 bits, of which readers rely on 2 GiB. It knows record batches, not features.
@@ -21,6 +21,10 @@ FILE_BYTES = 2**31 - 1
 NUMBER_BYTES = 24
 """Width of a number in the .dbf, at most."""
 
+NUMBER = pa.decimal128(19, 4)
+"""Numbers that are not whole: GDAL's own choice, 24 letters with 15 decimals, leaves 9 for a thousand km2 in m2, which
+PostGIS refuses."""
+
 KNOWN: Mapping[str, str] = {"perimeter_m": "perim_m"}
 """Short names that are agreed, so that nobody has to be warned of them."""
 
@@ -42,13 +46,13 @@ class ShapefileFit:
         self.name, self.crs = name, crs
         self.names = short_names(schema.names[:-1])
         self.schema = pa.schema(
-            [field.with_name(self.names.get(field.name, field.name)) for field in schema], schema.metadata
+            [_declared(field).with_name(self.names.get(field.name, field.name)) for field in schema], schema.metadata
         )
         self.shortened_texts = 0
         self.shp_bytes = self.dbf_bytes = 0
 
     def fit(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Rename and shorten.
+        """Rename, shorten and round.
 
         Raises
         ------
@@ -57,8 +61,7 @@ class ShapefileFit:
         """
         for batch in batches:
             self._weigh(batch)
-            columns = [self._shorten(column) if pa.types.is_string(column.type) else column for column in batch.columns]
-            yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+            yield pa.RecordBatch.from_arrays([self._fit(column) for column in batch.columns], schema=self.schema)
 
     def warn(self) -> None:
         """Say in one sentence what was changed, if anything was."""
@@ -94,6 +97,13 @@ class ShapefileFit:
         if max(self.shp_bytes, self.dbf_bytes) > FILE_BYTES - 4_096:
             raise VectorError(f"'{self.name}' would be larger than 2 GB, which a Shapefile cannot be; write .gpkg")
 
+    def _fit(self, column: pa.Array) -> pa.Array:
+        """A column as the format holds it."""
+        if pa.types.is_floating(column.type):
+            known = pc.if_else(pc.is_finite(column), pc.round(column.cast(pa.float64()), NUMBER.scale), None)
+            return known.cast(NUMBER, safe=False)
+        return self._shorten(column) if pa.types.is_string(column.type) else column
+
     def _shorten(self, texts: pa.Array) -> pa.Array:
         """Cut texts that are too long between two letters."""
         if (pc.max(pc.binary_length(texts)).as_py() or 0) <= TEXT_BYTES:
@@ -101,6 +111,11 @@ class ShapefileFit:
         values = [None if text is None else _cut(text) for text in texts.to_pylist()]
         self.shortened_texts += sum(a != b for a, b in zip(texts.to_pylist(), values, strict=True))
         return pa.array(values, pa.string())
+
+
+def _declared(field: pa.Field) -> pa.Field:
+    """A field in the type that it is written in."""
+    return field.with_type(NUMBER) if pa.types.is_floating(field.type) else field
 
 
 def _cut(text: str) -> str:

@@ -73,6 +73,8 @@ class StyledClass:
         ``"#rrggbb"``.
     column : str
         The column that says which colour a feature has; all classes of a style have the same.
+    is_thing : bool
+        Whether its features are objects, which stay apart on the map where they touch: their outlines are darker.
 
     Raises
     ------
@@ -84,6 +86,13 @@ class StyledClass:
     name: str
     color: str
     column: str = COLUMN
+    is_thing: bool = False
+
+    @property
+    def outline(self) -> str:
+        """Colour of the outlines."""
+        parts = bytes.fromhex(self.color[1:])
+        return f"#{bytes(part // 2 for part in parts).hex()}" if self.is_thing else self.color
 
     def __post_init__(self) -> None:
         if not _COLOR.fullmatch(self.color):
@@ -177,8 +186,9 @@ def put_style(connection: sqlite3.Connection, layer: str, classes: Sequence[Styl
 def qml(classes: Sequence[StyledClass]) -> str:
     """Write a style of categories as QGIS saves it.
 
-    Outlines have the colour of their polygon and the width of a device pixel: without them the background would shine
-    through between neighbours, because each edge is drawn half transparent from both sides.
+    Outlines have the colour of their polygon, those of objects a darker one, and the width of a device pixel: without
+    them the background would shine through between neighbours, because each edge is drawn half transparent from both
+    sides.
 
     Parameters
     ----------
@@ -203,7 +213,7 @@ def qml(classes: Sequence[StyledClass]) -> str:
             categories, "category", value=str(item.value), type=kind, label=_text(item.name), symbol=str(number),
             render="true",
         )  # fmt: skip
-        symbols.append(_qml_symbol(str(number), item.color))
+        symbols.append(_qml_symbol(str(number), item))
     SubElement(renderer, "rotation")
     SubElement(renderer, "sizescale")
     SubElement(root, "blendMode").text = "0"
@@ -244,15 +254,15 @@ def sld(layer: str, classes: Sequence[StyledClass]) -> str:
     return _xml(root)
 
 
-def _qml_symbol(name: str, color: str) -> Element:
+def _qml_symbol(name: str, item: StyledClass) -> Element:
     """A plain fill."""
-    rgba = ",".join(str(part) for part in bytes.fromhex(color[1:])) + ",255"
+    fill, line = (",".join(map(str, bytes.fromhex(color[1:]))) + ",255" for color in (item.color, item.outline))
     symbol = Element("symbol", type="fill", name=name, alpha="1", clip_to_extent="1", force_rhr="0")
     layer = SubElement(symbol, "layer", {"class": "SimpleFill"}, enabled="1", locked="0")
     layer.set("pass", "0")
     options = SubElement(layer, "Option", type="Map")
-    values = {"color": rgba, "style": "solid", "joinstyle": "bevel"}
-    values |= {"outline_color": rgba, "outline_style": "solid", "outline_width": "0", "outline_width_unit": "MM"}
+    values = {"color": fill, "style": "solid", "joinstyle": "bevel"}
+    values |= {"outline_color": line, "outline_style": "solid", "outline_width": "0", "outline_width_unit": "MM"}
     for key, value in values.items():
         SubElement(options, "Option", name=key, type="QString", value=value)
     return symbol
@@ -268,7 +278,7 @@ def _sld_rule(item: StyledClass) -> Element:
     symbolizer = SubElement(rule, "se:PolygonSymbolizer")
     fill, stroke = SubElement(symbolizer, "se:Fill"), SubElement(symbolizer, "se:Stroke")
     SubElement(fill, "se:SvgParameter", name="fill").text = item.color
-    SubElement(stroke, "se:SvgParameter", name="stroke").text = item.color
+    SubElement(stroke, "se:SvgParameter", name="stroke").text = item.outline
     SubElement(stroke, "se:SvgParameter", name="stroke-width").text = "1"
     return rule
 

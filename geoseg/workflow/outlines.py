@@ -306,4 +306,8 @@ def value_of(item: int | str, names: Mapping[int, str]) -> int:
 
 def styled_classes(made: Plan) -> list[StyledClass]:
     """Classes of a run as a map shows them."""
-    return [StyledClass(item.value, item.name, item.color) for item in made.classes]
+    are_all = made.spec.task == "instance-segmentation"
+    return [
+        StyledClass(item.value, item.name, item.color, is_thing=made.has_things and (are_all or item.isthing))
+        for item in made.classes
+    ]

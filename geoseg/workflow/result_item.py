@@ -38,6 +38,7 @@ RASTER = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 ZARR = "application/vnd.zarr; version=3"
+ITEM = "application/geo+json"
 
 
 def try_result_item(wanted: Workflow, result: RunResult) -> Path | None:
@@ -96,7 +97,7 @@ def write_result_item(wanted: Workflow, result: RunResult) -> Path:
             **_attribution(wanted, made),
         },
         "assets": _assets(result),
-        "links": [*_sources(made), *_models(wanted)],
+        "links": [_near(link, result.output) for link in (*_sources(made), *_models(wanted))],
     }
     path = result.output / NAME
     write_json(path, json.loads(unsigned(json.dumps(item))))
@@ -174,7 +175,7 @@ def _sources(made: Plan) -> list[dict[str, Any]]:
     scenes = () if made.raster.scenes is None else made.raster.scenes.scenes
     described = [scene.href for scene in scenes if scene.href]
     if described:
-        return [_derived(href, "application/geo+json", "imagery") for href in dict.fromkeys(described)]
+        return [_derived(href, ITEM, "imagery") for href in dict.fromkeys(described)]
     sources = made.raster.sources
     files = dict.fromkeys(source.path for source in sources if source.is_file or is_remote(source.path))
     return [_derived(path, "image/tiff; application=geotiff" if _is_tiff(path) else None, "imagery") for path in files]
@@ -185,7 +186,7 @@ def _models(wanted: Workflow) -> list[dict[str, Any]]:
     names = [name for name in (wanted.model, wanted.things) if isinstance(name, str)]
     sources = [locate_model(name) for name in names]
     paths = [_href(source) for source in sources]
-    links = [_derived(path, "application/geo+json" if path.endswith(".json") else None, "model") for path in paths]
+    links = [_derived(path, ITEM if path.endswith(".json") else None, "model") for path in paths]
     if wanted.weights is not None and not wanted.weights.startswith(HUB):
         links.append(_derived(str(Path(wanted.weights).resolve()), None, "weights"))
     return links
@@ -199,7 +200,16 @@ def _href(source: str | Path) -> str:
 
 
 def _derived(href: str, media: str | None, title: str) -> dict[str, Any]:
-    return {"rel": "derived_from", "href": href, **({} if media is None else {"type": media}), "title": title}
+    """A link to what was mapped, or by what: ``derived_from`` leads to STAC items alone, ``via`` to others."""
+    rel = "derived_from" if media == ITEM else "via"
+    return {"rel": rel, "href": href, **({} if media is None else {"type": media}), "title": title}
+
+
+def _near(link: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A link whose file of this machine is found from the folder, wherever both are moved to."""
+    if not Path(link["href"]).is_absolute() or link["href"].startswith("/vsi"):
+        return link
+    return {**link, "href": Path(os.path.relpath(link["href"], folder.resolve())).as_posix()}
 
 
 def _is_tiff(path: str) -> bool:
