@@ -155,7 +155,7 @@ def find_imagery(record: RunRecord, imagery: OpenImagery, frame: Frame) -> Image
 
 
 def legend_of(record: RunRecord) -> list[LegendClass]:
-    """Classes of a run as its label raster names and colours them, by value.
+    """Classes of a run as its label raster names and colours them, in the order of `run.json`; others follow by value.
 
     Raises
     ------
@@ -167,7 +167,9 @@ def legend_of(record: RunRecord) -> list[LegendClass]:
     except GeosegError as error:
         raise ReportError(f"{record.labels} cannot be read; run the same command again.") from error
     colors = {value: "#{:02x}{:02x}{:02x}".format(*color) for value, color in legend.colors.items()}
-    return [LegendClass(value, spoken(name), colors.get(value, GREY)) for value, name in sorted(legend.names.items())]
+    places = {item["value"]: place for place, item in enumerate(record.model.get("classes") or [])}
+    shown = sorted(legend.names.items(), key=lambda item: (places.get(item[0], len(places)), item[0]))
+    return [LegendClass(value, spoken(name), colors.get(value, GREY)) for value, name in shown]
 
 
 def _warn(sentence: str) -> None:
