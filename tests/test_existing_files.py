@@ -273,3 +273,27 @@ def test_a_signed_address_enters_the_catalog_without_its_signature(
     assert "host.invalid/scene.tif" in text
     assert "SECRET8" not in text
     assert json.loads((tmp_path / "home" / "imagery" / "signed" / "collection.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["areas", "labels.tif", "--json", "other.tif"],
+        ["areas", "labels.tif", "--csv", "other.tif"],
+        ["evaluate", "labels.tif", "labels.tif", "--json", "other.tif"],
+        ["evaluate", "labels.tif", "labels.tif", "--confusion", "other.tif"],
+        ["compare", "labels.tif", "labels.tif", "--matrix", "other.tif"],
+    ],
+)
+def test_numbers_replace_no_file_of_another_kind(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("labels.tif", "other.tif"):
+        write_raster(tmp_path / name, np.zeros((1, 8, 8), np.uint8))
+    before = (tmp_path / "other.tif").read_bytes()
+    assert main(words) == 2
+    ending = ".json" if "--json" in words else ".csv"
+    sentence = f"{words[-2]} other.tif is there already and no {ending} file; give a name with that ending."
+    assert " ".join(capsys.readouterr().err.split()) == sentence
+    assert (tmp_path / "other.tif").read_bytes() == before

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from geoseg.cli.command import Command, argument, given
 from geoseg.cli.console import console, errors, say
-from geoseg.errors import WorkflowError
+from geoseg.errors import ExistingOutputError, WorkflowError
 from geoseg.files import local_path, refuse_read
 
 if TYPE_CHECKING:
@@ -121,9 +121,19 @@ def _check_paths(*read: str | None, **paths: str | None) -> None:
     for option, path in paths.items():
         if path is not None:
             refuse_read(local_path(path, option), *read)
+            _check_kind(Path(path), option)
             other = taken.setdefault(Path(path).resolve(), option)
             if other != option:
                 raise WorkflowError(f"--{other} and --{option} are both {path}; give each a file of its own")
+
+
+def _check_kind(path: Path, option: str) -> None:
+    """Refuse to replace a file of another kind, such as a raster, by numbers."""
+    ending = ".json" if option == "json" else ".csv"
+    if option != "picture" and path.suffix.lower() != ending and path.exists():
+        raise ExistingOutputError(
+            f"--{option} {path} is there already and no {ending} file; give a name with that ending"
+        )
 
 
 @contextmanager
