@@ -130,7 +130,7 @@ def _check_paths(*read: str | None, **paths: str | None) -> None:
 def _check_kind(path: Path, option: str) -> None:
     """Refuse to replace a file of another kind, such as a raster, by numbers."""
     ending = ".json" if option == "json" else ".csv"
-    if option != "picture" and path.suffix.lower() != ending and path.exists():
+    if option != "picture" and path.suffix.lower() != ending and path.is_file():
         raise ExistingOutputError(
             f"--{option} {path} is there already and no {ending} file; give a name with that ending"
         )
