@@ -45,7 +45,8 @@ def test_integers_are_tempered_as_softmax_of_divided_scores_is(scores: np.ndarra
     wanted = shares ** (1 / temperature) / (shares ** (1 / temperature)).sum(0)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     unrounded = softmax(scores / temperature, axis=0)
-    np.testing.assert_allclose(found.max(0), unrounded.max(0), atol=0.02)
+    exact = integers.min(0) >= 16  # where rounding to integers moves no share by more than a thirtieth
+    np.testing.assert_allclose(found.max(0)[exact], unrounded.max(0)[exact], atol=0.02)
 
 
 @dataclass
