@@ -204,6 +204,18 @@ def test_fill_that_no_file_declares_is_pointed_out(fill: float, dtype: str, mean
     assert (again.note, again.filled) == ("", 0)
 
 
+@pytest.mark.parametrize(("fill", "scale", "offset"), [(65535, 0.0001, -0.1), (0, 0.0001, -0.1), (65535, None, -1000)])
+def test_fill_is_pointed_out_as_it_is_stored(fill: int, scale: float | None, offset: float, tmp_path: Path) -> None:
+    pixels = crop()[:3] + 1000
+    pixels[:, :, :120] = fill
+    write_raster(tmp_path / "a.tif", pixels, descriptions=NAMES[:3])
+    words = {"scale": scale, "offset": offset}
+    with pytest.warns(GeosegWarning, match=rf"are {fill} in every band .*`--nodata {fill}` if"):
+        check_values(open_imagery(str(tmp_path), **words), model(0, 1 if scale else 10_000), is_given=True)
+    again = check_values(open_imagery(str(tmp_path), nodata=fill, **words), model(0, 1 if scale else 10_000))
+    assert (again.note, again.filled) == ("", 0)
+
+
 def test_a_number_that_is_fill_of_bytes_is_only_a_number_elsewhere(tmp_path: Path) -> None:
     pixels = crop()
     pixels[:, :, :120] = 255
@@ -282,13 +294,20 @@ def test_the_terminal_the_manifest_and_the_report_say_it(tmp_path: Path, capsys:
     assert not (tmp_path / "refused").exists()
 
 
+@pytest.mark.parametrize("is_item", [False, True])
 @pytest.mark.parametrize(("is_imagery", "notes"), [(True, 1), (False, 0)])
-def test_an_alpha_band_that_is_imagery_is_pointed_out(is_imagery: bool, notes: int, tmp_path: Path) -> None:
+def test_an_alpha_band_that_is_imagery_is_pointed_out(
+    is_imagery: bool, notes: int, is_item: bool, tmp_path: Path
+) -> None:
     pixels = np.random.default_rng(0).integers(40, 200, (4, 256, 256)).astype("uint8")
     if not is_imagery:
         pixels[3] = 255
     pixels[3, :, 128:] = 0
     raster = opened(tmp_path, pixels, colorinterp=["red", "green", "blue", "alpha"])
+    if is_item:
+        image = {"href": raster.sources[0].path, "type": "image/tiff; application=geotiff", "roles": ["data"]}
+        item = write_scene(tmp_path, "s", {"B04": pixels[0]}) | {"assets": {"image": image}}
+        raster = open_imagery(str(write_json(tmp_path / "item.json", item)))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         check_values(raster, model(0, 255))

@@ -5,7 +5,7 @@ So a plan over thousands of scenes opens none of them. It knows what a descripti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from geoseg.grid import Window
 from geoseg.raster.bands import is_alpha
 from geoseg.raster.calibration import Calibration
 from geoseg.raster.facts import declared_nodata, has_mask, numpy_type, usable_nodata
-from geoseg.raster.handles import is_remote, patiently
+from geoseg.raster.handles import Result, is_remote, patiently
 from geoseg.raster.placing import SAME_GRID, crs_label, definition, lies_at, stated_crs
 from geoseg.raster.source import Source, reason
 
@@ -74,15 +74,18 @@ class Asset(Source):
         RasterReadError
             When the file is gone or damaged, or is not what the catalog says.
         """
+        return self._read(lambda opened: self._as_opened(opened).read_opened(opened, window), f" at {window}")
+
+    def as_opened(self) -> Source:
+        """Return the source as its file describes it."""
+        return self._read(self._as_opened)
+
+    def _read(self, read: Callable[[rasterio.DatasetReader], Result], where: str = "") -> Result:
         try:
-            return patiently(
-                self.path,
-                lambda opened: self._as_opened(opened).read_opened(opened, window),
-                alone=is_remote(self.path),
-            )
+            return patiently(self.path, read, alone=is_remote(self.path))
         except RasterioError as error:
             raise self.refused(
-                f"'{self.given}' cannot be read at {window} ({reason(error)}); the file is gone or damaged, or its "
+                f"'{self.given}' cannot be read{where} ({reason(error)}); the file is gone or damaged, or its "
                 "server did not answer: run the same command again."
             ) from error
 

@@ -95,6 +95,16 @@ class Source:
         """What a catalog says that changes with the file's content; None for a file without a description."""
         return None
 
+    def as_opened(self) -> Source:
+        """Return the file as it describes itself, which is how a header was read.
+
+        Raises
+        ------
+        RasterReadError
+            A file that only a catalog describes is gone, or is not what that says.
+        """
+        return self
+
     @property
     def extent(self) -> Window:
         """Every pixel of the file."""

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 
 from geoseg.errors import AssetMismatchError, RasterReadError
 from geoseg.grid import Window
+from geoseg.raster.calibration import AS_STORED, calibrate
 from geoseg.raster.handles import is_remote
 from geoseg.raster.mosaic import Raster
 from geoseg.raster.placing import ground_resolution
 from geoseg.raster.products import LANDSAT_PIXELS
+from geoseg.raster.source import Source
 
 SIDE = 64
 """Of a window that is read, px."""
@@ -154,7 +156,7 @@ def sample_values(
     """
     found = _read_windows(raster, cores or [Window(0, 0, *raster.shape)])
     pixels = np.concatenate([np.zeros((len(raster.bands), 0), raster.dtype), *found], axis=1)
-    is_fill, fill, filled = _fill(pixels)
+    is_fill, fill, filled = _fill(pixels, raster.sources)
     pixels = pixels[:, ~is_fill]
     if pixels.shape[1] < _LEAST:
         return Values((), pixels.shape[1], fill, filled)
@@ -163,16 +165,28 @@ def sample_values(
     return Values(bands, pixels.shape[1], fill, filled)
 
 
-def _fill(pixels: NDArray[Any]) -> tuple[NDArray[np.bool_], float, float]:
+def _fill(pixels: NDArray[Any], sources: Sequence[Source]) -> tuple[NDArray[np.bool_], float, float]:
     """Pixels (band, n) that have one of `FILLS` in every band, bool (n,); the most frequent such number, its part."""
-    limits = np.iinfo(pixels.dtype) if pixels.dtype.kind in "iu" else np.finfo(pixels.dtype)
-    fills = (0, 255) if pixels.dtype == np.uint8 else FILLS
-    known = {pixels.dtype.type(fill): float(fill) for fill in fills if limits.min <= fill <= limits.max}
+    known = _fills_as_read(pixels.dtype, sources)
     is_fill = (pixels == pixels[:1]).all(axis=0) & np.isin(pixels[0], list(known))
     numbers, counts = np.unique(pixels[0, is_fill], return_counts=True)
     if not numbers.size:
         return is_fill, 0.0, 0.0
     return is_fill, known[numbers[counts.argmax()]], float(counts.max() / pixels.shape[1])
+
+
+def _fills_as_read(dtype: np.dtype[Any], sources: Sequence[Source]) -> dict[Any, float]:
+    """`FILLS` by what they are read as, where all bands of a file are read alike."""
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    fills = [fill for fill in ((0, 255) if dtype == np.uint8 else FILLS) if limits.min <= fill <= limits.max]
+    lines = {line for source in sources for line in source.lines or (AS_STORED,) if len(set(source.lines)) <= 1}
+    known: dict[Any, float] = {}
+    for line in sorted(lines):
+        numbers = np.array([fills], dtype)
+        with np.errstate(over="ignore"):
+            calibrate(numbers, [line])
+        known |= {number: float(fill) for number, fill in zip(numbers[0], fills, strict=True) if number not in known}
+    return known
 
 
 def _read_windows(raster: Raster, cores: Sequence[Window]) -> list[NDArray[Any]]:
@@ -324,7 +338,10 @@ def _doubt_of_fill(values: Values, raster: Raster) -> Doubt | None:
 
 def _doubt_of_alpha(raster: Raster) -> Doubt | None:
     """A band that GDAL takes for alpha, as the fourth of four bytes, and that has as many numbers as imagery has."""
-    source = raster.sources[0]
+    try:
+        source = raster.sources[0].as_opened()
+    except RasterReadError:
+        return None
     if source.alpha is None:
         return None
     layer = replace(source, indexes=(source.alpha,), nodata=(None,), alpha=None, masked=(), units=(), lines=())
