@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# Tests run in as many processes as there are cores: a thread each. More wait for each other and take half as long again.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 hypothesis.settings.register_profile("geoseg", deadline=None, max_examples=60)
 hypothesis.settings.load_profile("geoseg")
