@@ -108,6 +108,27 @@ class Background:
 
 
 @dataclass(frozen=True)
+class Unknown:
+    """What a pixel is whose class is not sure enough, of a model whose classes exclude each other.
+
+    Attributes
+    ----------
+    value : int
+        Its label.
+    min_confidence : float
+        0 to 1; a pixel of a lower confidence is unknown.
+    """
+
+    value: int
+    min_confidence: float
+
+    @property
+    def level(self) -> int:
+        """The least confidence that is sure, of 255, in which confidences are stored."""
+        return ceil(self.min_confidence * LEVELS)
+
+
+@dataclass(frozen=True)
 class Labelling:
     """How labels are read of what is stored: what a run may change without its network.
 
@@ -115,20 +136,32 @@ class Labelling:
     ----------
     background : Background or None
         What a pixel is below a threshold; None where the best class always counts.
+    unknown : Unknown or None
+        What a pixel is of a low confidence; None where each keeps its class.
     groups : tuple of (int, int)
         Labels of the model that are others in the results, and what they are there.
     """
 
     background: Background | None = None
+    unknown: Unknown | None = None
     groups: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(cls, content: Mapping[str, Any] | None) -> Self:
         """Make it of what `dataclasses.asdict` says, as JSON values; nothing is as it is stored."""
         content = content or {}
-        background = content.get("background")
+        background, unknown = content.get("background"), content.get("unknown")
         groups = ((int(model), int(result)) for model, result in content.get("groups") or ())
-        return cls(Background(**background) if background else None, tuple(groups))
+        return cls(
+            Background(**background) if background else None, Unknown(**unknown) if unknown else None, tuple(groups)
+        )
+
+    def sure(self, labels: Labels, confidence: Labels) -> Labels:
+        """Labels as the results have them, of labels and confidence (0 = no data) of the model."""
+        if self.unknown is not None:
+            is_unknown = (confidence > 0) & (confidence < self.unknown.level)
+            labels = np.where(is_unknown, np.uint8(self.unknown.value), labels)
+        return self.results(labels)
 
     def results(self, labels: Labels) -> Labels:
         """Labels as the results have them, of labels of the model."""

@@ -158,6 +158,10 @@ class RunArguments(ResumeArguments, OutlineArguments, ImageryArguments, total=Fa
     """Probability above which a binary or multi-label model assigns its label, 0 to 1; pixels below it are background
     (default: the model's)."""
 
+    min_confidence: float | None
+    """Label pixels of a lower confidence as unknown, 0 to 1, where the model's classes exclude each other (default:
+    every pixel has its best class)."""
+
     min_score: float | None
     """Drop objects with a lower score, 0 to 1 (default: the model's)."""
 

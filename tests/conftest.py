@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# Tests run in as many processes as there are cores: a thread each. More wait for each other and take half as long again.
+# Tests run in as many processes as there are cores, a thread each: more wait for each other, half as long again.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 hypothesis.settings.register_profile("geoseg", deadline=None, max_examples=60)

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -26,7 +27,8 @@ import geoseg
 from geoseg.cli import main
 from geoseg.engine import connect
 from geoseg.errors import WorkflowError
-from geoseg.models.spec import ClassSpec
+from geoseg.models.background import find_unknown, with_background
+from geoseg.models.spec import ClassSpec, ModelSpec
 from geoseg.options import LegendClass
 from geoseg.raster import open_raster, read_legend
 from geoseg.workflow.legend import apply_legend
@@ -39,6 +41,14 @@ LAND = [
     {"name": "quarry", "of": [], "value": 7, "color": "#ff0000"},
 ]
 """Of three classes two become one, of another value, before the third; and one is new."""
+
+SPEC = ModelSpec(
+    name="land",
+    task="semantic-segmentation",
+    bands=(),
+    classes=(ClassSpec(1, "trees"), ClassSpec(2, "crops")),
+    activation="softmax",
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +89,11 @@ def copied(folder: Path, to: Path) -> Path:
 def pixels(path: Path) -> NDArray[Any]:
     with rasterio.open(path) as source:
         return source.read(1)
+
+
+def value_of(name: str, folder: Path) -> int:
+    names = read_legend(open_raster(folder / "labels.tif")).names
+    return next(value for value, called in names.items() if called == name)
 
 
 def table(folder: Path) -> gpd.GeoDataFrame:
@@ -287,3 +302,57 @@ def test_the_value_of_a_class_that_is_a_part_of_another_is_refused(scene: Path, 
     wanted = settings(scene, box, tmp_path, legend=LAND, classes=[1])
     with pytest.raises(WorkflowError, match=re.escape("class 1 is a part of 'Land' in the legend; give 20.")):
         geoseg.plan(wanted)
+
+
+@pytest.mark.parametrize("legend", [None, [{"name": "unsure", "of": ["unknown", "crops"], "color": "#abcdef"}]])
+def test_pixels_of_a_low_confidence_are_unknown_in_every_result_and_nothing_is_predicted(
+    plain: Path, client: Client, tmp_path: Path, legend: Any
+) -> None:
+    out = copied(plain, tmp_path / "out")
+    before, confidence = pixels(plain / "labels.tif"), pixels(plain / "confidence.tif")
+    least = float(np.median(confidence[confidence > 0])) / 255
+    more = {} if legend is None else {"legend": written(tmp_path / "legend.yaml", legend)}
+    assert geoseg.plan(out / "workflow.yaml", min_confidence=least, **more).tiles_to_predict == 0
+    kept = (out / "confidence.tif").stat().st_mtime_ns
+    geoseg.run(out / "workflow.yaml", min_confidence=least, **more, client=client)
+
+    is_unknown = (confidence > 0) & (confidence < np.ceil(least * 255))
+    assert 0.2 < is_unknown.mean() < 0.8
+    is_other = is_unknown if legend is None else is_unknown | (before == value_of("crops", plain))
+    expected = np.where(is_other, 254, before)
+    np.testing.assert_array_equal(pixels(out / "labels.tif"), expected)
+    assert (out / "confidence.tif").stat().st_mtime_ns == kept
+    features = table(out)
+    assert set(features["name"][features["class"] == 254]) == {"unknown" if legend is None else "unsure"}
+    areas = features.geometry.area.groupby(features["class"]).sum().to_dict()
+    assert areas == {value: 100.0 * (expected == value).sum() for value in np.unique(expected) if value != 255}
+
+    wanted = yaml.safe_load((out / "workflow.yaml").read_text())
+    geoseg.run({**wanted, "output": str(tmp_path / "fresh"), "block_tiles": 2}, client=client)
+    assert rows(tmp_path / "fresh") == rows(out)
+    np.testing.assert_array_equal(pixels(tmp_path / "fresh" / "labels.tif"), expected)
+    given = {key: value for key, value in wanted.items() if key not in ("min_confidence", "legend")}
+    geoseg.run({**given, "output": str(out)}, client=client)
+    assert rows(out) == rows(plain)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"activation": "sigmoid"}, "has a threshold, below which pixels are 'background'; leave min_confidence out,"),
+        ({"task": "instance-segmentation"}, "finds objects, and no pixel has a confidence of its class; leave"),
+        ({"classes": tuple(ClassSpec(value, f"c{value}") for value in range(255))}, "has 255 classes, and none is"),
+    ],
+)
+def test_models_that_have_no_use_for_a_least_confidence_are_named(change: dict[str, Any], sentence: str) -> None:
+    spec = with_background(replace(SPEC, **change))
+    with pytest.raises(WorkflowError, match=sentence):
+        find_unknown(spec, 0.5)
+
+
+def test_unknown_is_the_class_of_that_name_or_has_the_largest_value_that_is_free() -> None:
+    for other, value in ((ClassSpec(9, "Unknown"), 9), (ClassSpec(254, "cloud"), 253)):
+        found = find_unknown(replace(SPEC, classes=(*SPEC.classes, other)), 0.4)
+        assert found is not None
+        assert (found[0].value, found[1].value) == (value, value)
+    assert find_unknown(SPEC, None) is None

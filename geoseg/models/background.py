@@ -11,9 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from geoseg.errors import ModelError
+from geoseg.errors import ModelError, WorkflowError
 from geoseg.models.spec import ClassSpec, ModelSpec
-from geoseg.probabilities import Background
+from geoseg.probabilities import Background, Unknown
 
 THRESHOLD = 0.5
 """Unless an entry or a person says otherwise."""
@@ -23,6 +23,9 @@ NAMES = ("background", "nothing", "none", "other")
 
 ADDED = ClassSpec(0, NAMES[0], "#D9D9D9", "Pixels where no class has a probability above the threshold.", implied=True)
 """Background that no entry describes."""
+
+UNKNOWN = ClassSpec(254, "unknown", "#BDBDBD", "Pixels whose class has a lower confidence than was asked for.")
+"""What pixels are that a person wants no class of; its value is the largest that is free."""
 
 
 def with_background(spec: ModelSpec) -> ModelSpec:
@@ -136,6 +139,37 @@ def later_background(spec: ModelSpec) -> Background | None:
     """
     background = None if spec.threshold is None else find_background(spec)
     return None if background is None else Background(background.value, spec.threshold or 0.0)
+
+
+def find_unknown(spec: ModelSpec, min_confidence: float | None) -> tuple[ClassSpec, Unknown] | None:
+    """The class of pixels of a lower confidence, and how they are found; None where none is asked for.
+
+    It is the model's own class of that name, else one more.
+
+    Raises
+    ------
+    WorkflowError
+        The model's classes leave pixels over, it has none of pixels, or no value is free.
+    """
+    if min_confidence is None:
+        return None
+    if not spec.stuff:
+        raise WorkflowError(
+            f"model '{spec.name}' finds objects, and no pixel has a confidence of its class; leave min_confidence out, "
+            "or use min_score."
+        )
+    if (background := find_background(spec)) is not None and spec.threshold is not None:
+        raise WorkflowError(
+            f"model '{spec.name}' has a threshold, below which pixels are '{background.name}'; leave min_confidence "
+            "out, or use threshold."
+        )
+    own = next((item for item in spec.stuff if item.name.casefold() == UNKNOWN.name), None)
+    values = {item.value for item in spec.classes}
+    free = next((value for value in range(UNKNOWN.value, -1, -1) if value not in values), None)
+    if own is None and free is None:
+        raise WorkflowError(f"model '{spec.name}' has 255 classes, and none is free; leave min_confidence out.")
+    found = own or replace(UNKNOWN, value=free or 0)
+    return found, Unknown(found.value, min_confidence)
 
 
 def _has_threshold(spec: ModelSpec) -> bool:

@@ -40,7 +40,7 @@ from geoseg.planning.estimate import (
 from geoseg.planning.memory import MIB
 from geoseg.planning.region import RegionMask
 from geoseg.planning.sharing import ALONE, Crew
-from geoseg.probabilities import Background, Labelling
+from geoseg.probabilities import Background, Labelling, Unknown
 from geoseg.raster import PixelAreas, Raster, content
 from geoseg.raster.readings import parts
 from geoseg.raster.values import Values
@@ -109,6 +109,8 @@ class Plan:
         The classes of the results; those of the model unless given.
     groups : mapping of int to int
         Labels of the model that are others in the results, and what they are there.
+    unknown : Unknown or None
+        What pixels of a low confidence are; None where each has its best class.
     corrections : CorrectionLayer or None
         A person's corrections of the labels.
     connectivity : int
@@ -143,6 +145,7 @@ class Plan:
     keep_probabilities: bool = False
     legend: tuple[ClassSpec, ...] = ()
     groups: Mapping[int, int] = field(default_factory=dict)
+    unknown: Unknown | None = None
     corrections: CorrectionLayer | None = None
     connectivity: int = 4
     predicted: frozenset[tuple[int, int]] = frozenset()
@@ -198,7 +201,7 @@ class Plan:
     @property
     def labelling(self) -> Labelling:
         """How labels are read of what is stored."""
-        return Labelling(self.background, tuple(sorted(self.groups.items())))
+        return Labelling(self.background, self.unknown, tuple(sorted(self.groups.items())))
 
     @property
     def arrays(self) -> tuple[str, ...]:

@@ -146,7 +146,7 @@ class LabelStore:
 
     def read_labels(self, rows: slice, cols: slice) -> Labels:
         """Labels, uint8 (y, x), of a part of the raster; things lie over stuff."""
-        if self._has("best") or self._has("corrected"):
+        if self._has("best") or self._has("corrected") or self.labelling.unknown is not None:
             labels = self.read_stuff(rows, cols)[0]
         else:
             labels = self.labelling.results(self._read("labels", rows, cols))
@@ -182,7 +182,8 @@ class LabelStore:
         """The same without corrections; confidence is that of the model's class, also where that is in a group."""
         labels, labelling = self._read("labels", rows, cols), self.labelling
         if not self._has("best"):
-            return labelling.results(labels), self._read("confidence", rows, cols)
+            confidence = self._read("confidence", rows, cols)
+            return labelling.sure(labels, confidence), confidence
         labels, confidence = apply_threshold(labels, self._read("best", rows, cols), labelling.background)
         return labelling.results(labels), confidence
 

@@ -8,7 +8,7 @@ files; it does not know models, dask or why a block runs.
 ::
 
     out/state/fingerprint.json   what the blocks were made from
-    out/state/labelling.json     the threshold and the legend that labels are read with
+    out/state/labelling.json     the threshold, the least confidence and the legend that labels are read with
     out/state/blocks.zarr        labels and how probable they are, one chunk or shard a block (Zarr v3)
     out/state/strips/R-C-*.npy   sums waiting for their one consumer, and drafts of blocks waiting to be finished
     out/state/objects/           objects of tiles and blocks, and of the whole raster

@@ -79,7 +79,7 @@ class Outputs:
             *(made.raster.crs, source_digest()),
         )
         corrected = None if made.corrections is None else [made.corrections.digest(), made.connectivity]
-        classes = [[asdict(item) for item in made.classes], sorted(made.groups.items()), corrected]
+        classes = [[asdict(item) for item in made.classes], sorted(made.groups.items()), corrected, made.unknown]
         shown = {
             "labels": classes,
             "confidence": corrected and [corrected, sorted(made.groups.items())],

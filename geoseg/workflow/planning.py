@@ -21,7 +21,7 @@ from geoseg.held import value_of
 from geoseg.imagery import open_imagery
 from geoseg.imagery.checking import check_values
 from geoseg.models import is_promptable, needs_words, require_trust
-from geoseg.models.background import with_background
+from geoseg.models.background import find_unknown, with_background
 from geoseg.models.changing import changed
 from geoseg.models.combining import combine
 from geoseg.models.own import OwnModel, SentNetwork
@@ -162,10 +162,12 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
     hardware = hardware_of(wanted.device, wanted.runtime, wanted.precision, spec, wanted.scheduler, client)
     if wanted.compile:
         refuse_compile(hardware.runtime)
-    legend, groups = apply_legend(spec.classes, wanted.legend or {})
+    unknown = find_unknown(spec, wanted.min_confidence)
+    classes = tuple(dict.fromkeys((*spec.classes, *(unknown or ())[:1])))
+    legend, groups = apply_legend(classes, wanted.legend or {})
     names = {item.value: item.name for item in legend}
     unit, areas = mapping_unit(wanted.min_area, wanted.keep_classes, raster.geobox, names)
-    corrections = _open_corrections(wanted, spec, raster, ClassNames(spec.classes, legend, groups))
+    corrections = _open_corrections(wanted, spec, raster, ClassNames(classes, legend, groups))
     made = Plan(
         raster=raster,
         spec=spec,
@@ -177,7 +179,7 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
         runtime=hardware.runtime,
         precision=hardware.precision,
         compile=wanted.compile,
-        unit=unit.ungrouped({item.value: groups.get(item.value, item.value) for item in spec.classes}),
+        unit=unit.ungrouped({item.value: groups.get(item.value, item.value) for item in classes}),
         areas=areas,
         min_score=spec.min_score if wanted.min_score is None else wanted.min_score,
         is_local=wanted.scheduler is None and client is None,
@@ -185,6 +187,7 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
         keep_probabilities=_keeps_probabilities(wanted, spec) or (corrections is not None and corrections.denies),
         legend=legend,
         groups=groups,
+        unknown=unknown and unknown[1],
         corrections=corrections,
         connectivity=wanted.connectivity,
     )
