@@ -68,12 +68,12 @@ def test_a_run_replaces_neither_what_it_reads_nor_what_others_wrote(
     gpd.GeoDataFrame(geometry=[box], crs="EPSG:32618").to_file(region)
     with pytest.raises(ExistingOutputError, match=r"aoi\.fgb is read and would be replaced"):
         run(own, model, tmp_path / "out", client, region=str(region), features=[str(region)], overwrite=True)
-    for name in ("labels.tif", "item.json", "workflow.yaml", "run.json", "a.fgb"):
+    for name in ("labels.tif", "item.json", "workflow.yaml", "run.json", "performance.html", "a.dbf", "a.fgb"):
         folder = tmp_path / f"others-{name}"
         folder.mkdir()
         (folder / name).write_text("of somebody else")
         with pytest.raises(ExistingOutputError, match=rf"{name} is there and is no result of a run in .*--overwrite"):
-            run(own, model, folder, client)
+            run(own, model, folder, client, performance_report=True, features=["a.gpkg", "a.fgb", "a.shp"])
         assert [path.name for path in folder.iterdir()] == [name]
         assert (folder / name).read_text() == "of somebody else"
     run(own, model, folder, client, overwrite=True)
@@ -200,9 +200,12 @@ def test_polygonize_replaces_its_own_polygons_and_no_others(
     else:
         table = gpd.GeoDataFrame({"kind": ["theirs"]}, geometry=[shapely.box(0, 0, 1, 1)], crs=4326)
         table.to_parquet(path) if ending == ".parquet" else table.to_file(path)
+    if ending == ".shp":  # a table of a person's, without a Shapefile
+        path, table = path.with_suffix(".dbf"), path
+        table.unlink()
     before = path.read_bytes()
     with pytest.raises(LayerError, match="is there and geoseg did not write it; choose another name for the file"):
-        geoseg.polygonize(raster, path, client=client)
+        geoseg.polygonize(raster, path.with_suffix(ending), client=client)
     assert path.read_bytes() == before
     if ending == ".fgb":
         assert main(["polygonize", str(raster), str(tmp_path / "b.fgb"), "--region", str(tmp_path / "b.fgb")]) != 0

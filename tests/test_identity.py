@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import geoseg
+from geoseg.errors import RasterError
 from geoseg.models import FAMILIES, FRAMEWORKS, packages_of
 from geoseg.models.spec import Band, ClassSpec, ModelSpec
 from geoseg.raster import content, open_raster, unsigned
@@ -252,6 +253,8 @@ class Storage(BaseHTTPRequestHandler):
         if data is None or "Signature=" not in address.query:
             return self._answer(403 if data else 404, b"")
         first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        if "/locked/" in address.path and self.headers.get("Authorization") != "Basic bWU6YTpi":  # me, a:b
+            return self._answer(401, b"")
         part = data[int(first) : int(last or len(data)) + 1]
         whole = f"bytes {first}-{int(first) + len(part) - 1}/{len(data)}"
         return self._answer(206, part, {"Content-Range": whole, "ETag": f'"{hash(data)}"'})
@@ -295,6 +298,12 @@ def test_a_presigned_file_is_known_by_its_server_whoever_signs_and_wherever_it_l
     assert content(one) == content(again) == content(elsewhere) != content(other)
     assert "Signature" not in json.dumps([one, again, elsewhere, other])
     assert identify([source]) == open_raster(scene).fingerprint()
+    files["/locked/a.tif"] = scene.read_bytes()
+    locked = identity(f"{root.replace('//', '//me:a%3Ab@')}/locked/a.tif?Signature=1")
+    assert content(locked) == content(one)
+    assert "me" not in locked["path"] + locked["absolute"]
+    with pytest.raises(RasterError, match=r"its server refuses to give it: sign its address anew, .*`--input`"):
+        open_raster(f"{root}/a.tif?expired=1")
 
 
 # Models and packages

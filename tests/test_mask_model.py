@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 import geoseg
 from geoseg.cli import main
 from geoseg.engine import Ended, Started, connect
-from geoseg.errors import FingerprintError
+from geoseg.errors import FingerprintError, GridError
 from geoseg.workflow.masking import within
+from tests.networks import Constant, write_model
 from tests.rasters import write_raster
 from tests.stac import collection_of, write_json, write_scene
 from tests.test_packagings import MEAN, NOTE, SEGMENTOR, save_onnx
@@ -196,6 +197,17 @@ def test_a_mask_that_cannot_be_used_is_one_sentence(
         error = capsys.readouterr().err
         assert sentence in error
         assert "Traceback" not in error
+
+
+def test_tiles_of_a_mask_that_cannot_be_laid_out_are_said_to_be_its_own(
+    models: Path, files: dict[str, str], tmp_path: Path
+) -> None:
+    narrow = write_model(tmp_path / "narrow", Constant(), name="narrow", halo=20, tile_size=64)
+    with pytest.raises(GridError, match=r"^of the mask's model 'narrow', tile_size 64 px is too small for halo 20"):
+        geoseg.plan(
+            model=str(models / "land.onnx"), input=files, bands=list(BANDS), output=str(tmp_path / "out"),
+            mask={"model": str(narrow), "exclude": [0], "bands": BANDS[:2]},
+        )  # fmt: skip
 
 
 def test_a_mask_that_is_being_found_tells_of_itself_and_ends_only_by_an_error() -> None:

@@ -117,7 +117,7 @@ def test_what_is_no_region_is_refused_in_a_sentence() -> None:
         read_region(gpd.GeoSeries([POLYGON]))
     with pytest.raises(RegionError, match="features of type Point; give polygons only"):
         read_region(gpd.GeoSeries([shapely.Point(1, 2)], crs=CRS))
-    with pytest.raises(RegionError, match="the region is a list; give a vector file"):
+    with pytest.raises(RegionError, match=r"the region is a list; give a vector file.*bounds as text with their CRS"):
         read_region([1, 2, 3, 4])  # type: ignore[arg-type]
     with pytest.raises(CrsError, match="is a geometry without a CRS"):
         read_region(POLYGON)

@@ -16,7 +16,7 @@ from affine import Affine
 
 import geoseg
 from geoseg.cli import main
-from geoseg.errors import RasterError
+from geoseg.errors import CrsError, RasterError
 from geoseg.grid import Window
 from geoseg.imagery import open_imagery
 from tests.networks import Box, write_model
@@ -196,6 +196,19 @@ def test_a_netcdf_file_is_read_band_by_band_as_the_geotiff(flipped: bool, tmp_pa
     made.to_netcdf(tmp_path / "a.nc", engine="scipy")
     expected = write_raster(tmp_path / "a.tif", PIXELS.astype(np.int16), nodata=NODATA, descriptions=list(NAMES))
     assert_same(str(tmp_path / "a.nc"), expected)
+
+
+@pytest.mark.parametrize("names", [NAMES, NAMES[:1]])
+def test_a_netcdf_file_without_attributes_of_coordinates_is_told_how_to_get_them(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    made = dataset(crs=False)[list(names)].astype("int16")
+    for name in names:
+        made[name].attrs["_FillValue"] = np.int16(NODATA)
+    for number, placed in enumerate((made, made.rio.write_crs("EPSG:32618"))):
+        placed.to_netcdf(tmp_path / f"{number}.nc", engine="scipy")
+        with pytest.raises(CrsError, match=r"which of its variables are .*\.write_coordinate_system\(\)`"):
+            open_imagery(str(tmp_path / f"{number}.nc"))
 
 
 def test_what_is_no_imagery_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ from geoseg.errors import WeightsError
 from geoseg.files import cache_home
 from geoseg.models import Band, ClassSpec, ModelSpec, load_model
 from geoseg.models.safety import clean_exported
+from geoseg.models.spec import Quantized
 from geoseg.models.state_dicts import read_state
 from geoseg.models.weights import (
     UNKNOWN_BYTES,
@@ -33,6 +34,7 @@ from geoseg.models.weights import (
     hub_name,
     is_folder,
     resolve_folder,
+    resolve_quantized,
     resolve_weights,
     weights_digest,
     weights_size,
@@ -105,6 +107,12 @@ def test_weights_that_are_not_there_are_refused_with_the_remedy(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(WeightsError, match=words):
         resolve_weights(replace(SPEC, weights=weights))
+
+
+def test_an_asset_of_8_bits_that_is_not_there_is_told_with_its_own_remedy(tmp_path: Path) -> None:
+    lost = Quantized(1.0, 1.0, str(tmp_path / "int8.onnx"))
+    with pytest.raises(WeightsError, match=r"int8\.onnx' .*exist \(its asset int8\); .*`--precision float32`"):
+        resolve_quantized(replace(SPEC, int8=lost))
 
 
 @pytest.fixture

@@ -116,7 +116,14 @@ def resolve_quantized(spec: ModelSpec) -> Path:
         As `resolve_weights`.
     """
     found = spec.int8
-    return resolve_weights(spec if found is None else replace(spec, weights=found.graph, checksum=found.checksum))
+    if found is None:
+        return resolve_weights(spec)
+    try:
+        return resolve_weights(replace(spec, weights=found.graph, checksum=found.checksum))
+    except WeightsError as error:  # --weights would replace those of the model
+        what = str(error).rpartition("; ")[0]
+        remedy = "put the right file there, or give `--precision float32`"
+        raise WeightsError(f"{what} (its asset int8); {remedy}.") from error
 
 
 def resolve_folder(spec: ModelSpec) -> Path:

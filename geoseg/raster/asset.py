@@ -22,7 +22,7 @@ from geoseg.raster.calibration import Calibration
 from geoseg.raster.facts import declared_nodata, has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import Result, is_remote, patiently
 from geoseg.raster.placing import SAME_GRID, crs_label, definition, lies_at, stated_crs
-from geoseg.raster.source import Source, reason
+from geoseg.raster.source import SIGN, Source, is_denied, reason
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,9 @@ class Asset(Source):
         try:
             return patiently(self.path, read, alone=is_remote(self.path))
         except RasterioError as error:
-            raise self.refused(
-                f"'{self.given}' cannot be read{where} ({reason(error)}); the file is gone or damaged, or its "
-                "server did not answer: run the same command again."
-            ) from error
+            remedy = "the file is gone or damaged, or its server did not answer: run the same command again"
+            remedy = SIGN if is_denied(error) else remedy
+            raise self.refused(f"'{self.given}' cannot be read{where} ({reason(error)}); {remedy}.") from error
 
     def _as_opened(self, opened: rasterio.DatasetReader) -> Source:
         """Return the source as its file describes it.

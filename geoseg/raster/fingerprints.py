@@ -6,6 +6,7 @@ servers; what a run makes of their identity stands elsewhere.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 from xml.etree import ElementTree
 
@@ -151,9 +153,10 @@ def _asked(address: str) -> dict[str, Any]:
     An address may be signed for reading only, and its server then refuses to describe the file: so its first byte is
     read instead.
     """
+    bare, headers = _with_password(address)
     for request in (
-        Request(address, method="HEAD"),  # noqa: S310 - of the schemes that may be given here
-        Request(address, headers={"Range": "bytes=0-0"}),  # noqa: S310
+        Request(bare, method="HEAD", headers=headers),  # noqa: S310 - of the schemes that may be given here
+        Request(bare, headers={**headers, "Range": "bytes=0-0"}),  # noqa: S310
     ):
         try:
             with urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
@@ -163,6 +166,16 @@ def _asked(address: str) -> dict[str, Any]:
         except (OSError, ValueError):
             return {}
     return {}
+
+
+def _with_password(address: str) -> tuple[str, dict[str, str]]:
+    """An address as urllib takes it, and the header that says user and password where they stand in it."""
+    parts = urlsplit(address)
+    user, _, host = parts.netloc.rpartition("@")
+    if not user:
+        return address, {}
+    word = base64.b64encode(unquote(user).encode()).decode()
+    return urlunsplit(parts._replace(netloc=host)), {"Authorization": f"Basic {word}"}
 
 
 def _version(headers: Mapping[str, str]) -> dict[str, Any]:

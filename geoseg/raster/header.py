@@ -36,7 +36,7 @@ from geoseg.raster.handles import open_dataset
 from geoseg.raster.options import configured
 from geoseg.raster.placing import PLAIN_PIXELS, definition, grid_of, ground_resolution, stated_crs
 from geoseg.raster.products import LANDSAT_PIXELS, product_file, sensor_of
-from geoseg.raster.source import Source, reason
+from geoseg.raster.source import SIGN, Source, is_denied, reason
 from geoseg.raster.tags import is_cut_png, lacks_tie_point
 
 _VECTOR_SUFFIXES = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet", ".kml", ".gml", ".csv"}
@@ -212,6 +212,8 @@ def _read_header(path: str, given: str, crs: CRS | None, *, require_crs: bool) -
     except DamageError:
         raise
     except RasterioError as error:
+        if is_denied(error):
+            raise RasterError(f"'{given}' cannot be opened ({reason(error)}); {SIGN}.") from error
         raise RasterError(_unreadable(given, reason(error))) from error
     with opened:
         if opened.driver == "PNG" and is_cut_png(opened.files[0]):
@@ -299,6 +301,13 @@ def _unplaced(opened: rasterio.DatasetReader, given: str) -> CrsError:
         return CrsError(
             f"'{given}' is placed by rational polynomial coefficients instead of a transform; "
             f"orthorectify it first: `gdalwarp -rpc '{given}' warped.tif`."
+        )
+    if opened.driver == "netCDF" and opened.transform.is_identity:
+        crs = '.rio.write_crs("EPSG:32618")' if opened.crs is None else ""
+        return CrsError(
+            f"'{given}' does not say which of its variables are the coordinates of rows and columns, so its place is "
+            f"unknown; write that with rioxarray, `dataset{crs}.rio.write_coordinate_system()`, or give `crs: local` "
+            "for pixel coordinates."
         )
     if opened.crs is None and not opened.transform.is_identity:
         return CrsError(

@@ -5,6 +5,7 @@ It knows nothing of headers, of other files, of the grid a model wants, or of re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -136,10 +137,8 @@ class Source:
         try:
             return patiently(self.path, lambda opened: self.read_opened(opened, window))
         except RasterioError as error:
-            raise self.refused(
-                f"'{self.given}' cannot be read at {window} ({reason(error)}); the file is truncated or damaged: "
-                "copy or download it again."
-            ) from error
+            remedy = SIGN if is_denied(error) else "the file is truncated or damaged: copy or download it again"
+            raise self.refused(f"'{self.given}' cannot be read at {window} ({reason(error)}); {remedy}.") from error
 
     def refused(self, sentence: str, kind: type[RasterReadError] = RasterReadError) -> RasterReadError:
         """The error that this file cannot be read, which knows its name."""
@@ -222,6 +221,15 @@ def _differs(band: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
     margin = 4 * _FLOAT32_STEP * abs(nodata)
     with np.errstate(over="ignore"):  # beyond the smallest float32 lies -inf, which is as good
         return ~((band >= nodata - margin) & (band <= nodata + margin))
+
+
+def is_denied(error: Exception) -> bool:
+    """Say whether a server has refused to give a file: its address is not signed, or not any more."""
+    return re.search(r"HTTP[^:]*: *40[13]\b|HTTP error code *: *40[13]\b|AccessDenied", reason(error)) is not None
+
+
+SIGN = "its server refuses to give it: sign its address anew, and continue a run with `--input`"
+"""What to do about that."""
 
 
 def reason(error: Exception) -> str:

@@ -193,7 +193,8 @@ def region_text(region: RegionLike) -> str:
         united = shapely.union_all(shapely.make_valid(shapely.force_2d(shapes)))
         return shape_text(crs_text(region.crs), _polygons_of(united))
     raise RegionError(
-        f"the region is a {type(region).__name__}; give a vector file, bounds, a GeoDataFrame, a GeoSeries or polygons."
+        f"the region is a {type(region).__name__}; give a vector file, a GeoDataFrame, a GeoSeries or polygons, or "
+        "bounds as text with their CRS, such as '440000,4190000,450000,4200000,EPSG:32618'."
     )
 
 

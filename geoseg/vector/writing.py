@@ -143,8 +143,11 @@ def check_place(path: Path, layer: str, columns: Collection[str] = OWN) -> None:
     """
     if path.suffix.lower() == ".gpkg":
         check_layer(path, layer, columns)
-    elif path.is_file() and not _columns_of(path) >= _KNOWN:
-        raise LayerError(f"'{path}' is there and geoseg did not write it; choose another name for the file")
+        return
+    table = path.with_suffix(".dbf") if path.suffix.lower() == ".shp" else path  # which may lie there alone
+    for file in (path, table):
+        if file.is_file() and not _columns_of(file) >= _KNOWN:
+            raise LayerError(f"'{file}' is there and geoseg did not write it; choose another name for the file")
 
 
 def _columns_of(path: Path) -> set[str]:

@@ -7,7 +7,8 @@ reads their labels as it reads any file of classes, so they decide its fingerpri
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.catalog import find_model, is_name
 from geoseg.engine import Ended, ProgressCallback, ProgressEvent, Started
-from geoseg.errors import ModelError, RasterError, WorkflowError, nearest
+from geoseg.errors import GridError, ModelError, RasterError, WorkflowError, nearest
 from geoseg.grid import Window
 from geoseg.held import Held
 from geoseg.models.spec import ModelSpec
@@ -143,6 +144,14 @@ class ModelMask:
         scenes = f"{len(self.runs):,} scene{'s' * (len(self.runs) != 1)}"
         return f"{names} of {self.spec.name} in {scenes}, {done}{time}"
 
+    @contextmanager
+    def named_in_errors(self) -> Iterator[None]:
+        """Say of tiles that cannot be laid out that they are those of the mask."""
+        try:
+            yield
+        except GridError as error:
+            raise GridError(f"of the mask's model '{self.spec.name}', {error}") from error
+
     def applied(self, made: Plan) -> Plan:
         """The same plan, of imagery without the pixels that the labels exclude."""
         masks = {run.position: self._placed(run.labels, made) for run in self.runs}
@@ -199,8 +208,9 @@ def masked(wanted: Workflow, made: Plan, run: Callable[[Workflow], Any]) -> Plan
     mask = ModelMask.of(wanted, made)
     if mask is None:
         return made
-    for scene in mask.runs:
-        run(scene.workflow)
+    with mask.named_in_errors():
+        for scene in mask.runs:
+            run(scene.workflow)
     return mask.applied(made)
 
 

@@ -223,6 +223,7 @@ def check_places(wanted: Workflow, made: Plan) -> None:
         if Path(name).is_absolute() and not Path(name).parent.is_dir():
             raise OutputError(f"the folder {Path(name).parent} does not exist; create it, or choose another place")
     results = [folder / name for name in (*raster_files(wanted, made), ITEM, *([REPORT] if wanted.report else []))]
+    results += [folder / PERFORMANCE] if wanted.performance_report else []
     _refuse_foreign(RunFolder(folder), [*results, *feature_files(folder, wanted.features)], wanted, made)
     rasters = (folder / name for name in raster_files(wanted, made) if not name.endswith(".zarr"))
     pages = [ITEM, RUN_FILE, RECORD, *([REPORT] if wanted.report else [])]
@@ -241,11 +242,17 @@ def _refuse_foreign(folder: RunFolder, results: Sequence[Path], wanted: Workflow
         return
     pages = {folder.path / ITEM, folder.path / REPORT}  # of a run folder they are the run's, by whichever command
     for path in (*(path for path in results if not (is_run and path in pages)), *(() if is_run else own)):
-        if path.is_file() and path.suffix.lower() != ".gpkg" and _key(folder, path) not in (recorded or {}):
+        there = next((file for file in _with_table(path) if file.is_file()), None)
+        if there is not None and path.suffix.lower() != ".gpkg" and _key(folder, path) not in (recorded or {}):
             raise ExistingOutputError(
-                f"{path} is there and is no result of a run in {folder.path}; choose another output, or give "
+                f"{there} is there and is no result of a run in {folder.path}; choose another output, or give "
                 "--overwrite to replace it."
             )
+
+
+def _with_table(path: Path) -> tuple[Path, ...]:
+    """A result, and the table of a Shapefile, which may be a person's without one."""
+    return (path, path.with_suffix(".dbf")) if path.suffix.lower() == ".shp" else (path,)
 
 
 def _read_by(wanted: Workflow, made: Plan) -> Iterator[str]:

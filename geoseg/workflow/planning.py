@@ -105,7 +105,8 @@ def _behind_mask(wanted: Workflow, made: Plan, client: Client | None) -> Plan:
     mask = ModelMask.of(wanted, made)
     if mask is None:
         return made
-    first = None if mask.is_found else make_plan(mask.runs[0].workflow, client=client).estimated_seconds
+    with mask.named_in_errors():
+        first = None if mask.is_found else make_plan(mask.runs[0].workflow, client=client).estimated_seconds
     return replace(mask.applied(made) if mask.is_found else made, mask=mask.describe(first))
 
 

@@ -309,6 +309,8 @@ def _compute(
     if not work.files:
         return replace(work.unchanged(0.0), is_unchanged=False)
     is_predicting = work.tiles_to_predict > 0
+    if wanted.performance_report:
+        work.outputs.begin([work.folder.path / PERFORMANCE])
     own = connect(wanted.scheduler, work.plan.crew, wanted.dashboard, predicting=is_predicting)
     with (
         sendable(work.plan.raster, work.folder.state.absolute() / "arrays") as raster,
