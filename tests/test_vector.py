@@ -180,6 +180,22 @@ def test_numbers_of_a_shapefile_are_no_wider_than_a_database_takes(tmp_path: Pat
     np.testing.assert_allclose(found, [4e11, 1234567890.1236, np.nan, 0.0], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("ending", [".shp", ".shx", ".dbf"])
+def test_every_cut_of_a_shapefile_is_noticed_and_a_row_less_is_not(tmp_path: Path, ending: str) -> None:
+    table = gpd.GeoDataFrame({"class": [1, 2, 3]}, geometry=[shapely.box(n, 0, n + 1, 1) for n in range(3)], crs=32618)
+    table.to_file(tmp_path / "a.shp")
+    file = tmp_path / f"a{ending}"
+    whole = file.read_bytes()
+    assert shapefile.is_whole(tmp_path / "a.shp")
+    for length in range(len(whole) - 1):  # the last byte of a .dbf is a mark of its end
+        file.write_bytes(whole[:length])
+        assert not shapefile.is_whole(tmp_path / "a.shp")
+    file.unlink()
+    assert not shapefile.is_whole(tmp_path / "a.shp")
+    table[1:].to_file(tmp_path / "a.shp")
+    assert shapefile.is_whole(tmp_path / "a.shp")
+
+
 def test_a_shapefile_says_which_names_and_texts_it_shortened(tmp_path: Path) -> None:
     table = squares(2).assign(confidence_mean=0.5, confidence_most=1.0, remark=["水" * 100, "short"])
     columns = dict.fromkeys(["confidence_mean", "confidence_most"], "float64") | {"remark": "str"}

@@ -6,8 +6,10 @@ file offsets are 16-bit words in 31 bits, of which readers rely on 2 GiB. It kno
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +29,25 @@ PostGIS refuses."""
 
 KNOWN: Mapping[str, str] = {"perimeter_m": "perim_m"}
 """Short names that are agreed, so that nobody has to be warned of them."""
+
+
+def is_whole(path: Path) -> bool:
+    """Say whether the files of a Shapefile are as long as their headers say; GDAL reads what is left of a cut one."""
+    try:
+        for file in (path, path.with_suffix(".shx")):
+            (words,) = struct.unpack(">24xi", _head(file, 28))
+            if file.stat().st_size != 2 * words:
+                return False
+        table = path.with_suffix(".dbf")
+        records, head, width = struct.unpack("<4xIHH", _head(table, 12))
+    except (OSError, struct.error):
+        return False
+    return bool(table.stat().st_size >= head + records * width)
+
+
+def _head(path: Path, length: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(length)
 
 
 class ShapefileFit:

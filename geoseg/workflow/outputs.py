@@ -32,6 +32,7 @@ from geoseg.planning import Plan
 from geoseg.raster import file_digest
 from geoseg.store import RunFolder
 from geoseg.vector import FORMATS, check_format, check_layer
+from geoseg.vector.shapefile import is_whole as is_whole_shapefile
 from geoseg.versions import source_digest
 from geoseg.workflow.manifest import feature_files
 from geoseg.workflow.outlines import fingerprint_of, names_of, objects_of
@@ -315,6 +316,8 @@ def _is_whole(path: Path) -> bool:
         elif path.suffix.lower() == ".parquet":
             with closing(pq.ParquetFile(path)) as file:
                 deque(file.iter_batches(), maxlen=0)
+        elif path.suffix.lower() == ".shp" and not is_whole_shapefile(path):
+            return False
         else:
             with pyogrio.raw.open_arrow(path, use_pyarrow=True) as (_, reader):
                 deque(reader, maxlen=0)
