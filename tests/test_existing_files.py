@@ -217,6 +217,28 @@ def test_polygonize_replaces_its_own_polygons_and_no_others(
         )
 
 
+def test_polygonize_replaces_no_layer_that_somebody_has_edited(tmp_path: Path, client: Client) -> None:
+    labels = np.kron(np.array([[1, 2], [2, 3]], np.uint8), np.ones((8, 8), np.uint8))
+    raster, path = write_raster(tmp_path / "labels.tif", labels[None], transform=TEN_METRES), tmp_path / "a.gpkg"
+    for _ in range(2):
+        geoseg.polygonize(raster, path, layer="land", client=client)
+    gpd.GeoDataFrame(geometry=[shapely.Point(0, 0)], crs=4326).to_file(path, layer="theirs")
+    geoseg.polygonize(raster, path, layer="land", client=client)
+    table = pyogrio.read_dataframe(path, layer="land")
+    shutil.copy(path, tmp_path / "b.gpkg")
+    with sqlite3.connect(tmp_path / "b.gpkg") as connection:
+        connection.execute("DELETE FROM gpkg_extensions")  # whose triggers need functions of GDAL's
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f'DROP TRIGGER "{name}"')
+        connection.execute("DELETE FROM land WHERE fid = 1")
+    table.assign(name="edited").to_file(path, layer="land", engine="pyogrio")
+    for name in ("a.gpkg", "b.gpkg"):
+        with pytest.raises(LayerError, match=r"the layer 'land' of .* has been changed since geoseg wrote it; rename"):
+            geoseg.polygonize(raster, tmp_path / name, layer="land", client=client)
+    assert set(pyogrio.read_dataframe(path, layer="land")["name"]) == {"edited"}
+    assert len(pyogrio.read_dataframe(tmp_path / "b.gpkg", layer="land")) == len(table) - 1
+
+
 def test_what_is_measured_is_not_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raster = write_raster(tmp_path / "labels.tif", np.ones((1, 8, 8), np.uint8), transform=TEN_METRES)
     before = raster.read_bytes()

@@ -4,7 +4,7 @@ Knows tables of polygons; not where they come from, nor anything of rasters but 
 """
 
 from geoseg.vector.clipping import clip_features
-from geoseg.vector.geopackage import check_layer, drop_layer, holds_something
+from geoseg.vector.geopackage import check_layer, drop_layer, holds_something, layer_state
 from geoseg.vector.globe import every_reading, geographic_bounds
 from geoseg.vector.regions import (
     Region,
@@ -37,6 +37,7 @@ __all__ = [
     "geographic_outline",
     "holds_something",
     "is_bare",
+    "layer_state",
     "place_region",
     "read_region",
     "region_text",

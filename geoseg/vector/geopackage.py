@@ -27,6 +27,9 @@ CACHE_KIB = 65_536
 OWN = frozenset({"area_m2", "perimeter_m", "pixels"})
 """Columns by which a layer that geoseg wrote is known; no other layer is ever replaced."""
 
+_SIGNED = "Written by geoseg: "
+"""How the description of a layer begins; what follows tells whether it is as it was written."""
+
 _GDAL = "rtree_", "trigger_insert_feature_count_", "trigger_delete_feature_count_"
 """Names of triggers and tables that come with each layer begin with one of these."""
 RESERVED = "gpkg", "sqlite_", "rtree_", "layer_styles"
@@ -69,6 +72,52 @@ def check_layer(path: Path, layer: str, columns: Collection[str] = OWN) -> None:
     own = OWN & set(columns) or set(columns)
     if present and not present >= own:
         raise LayerError(f"'{path}' has a layer '{layer}' that geoseg did not write; choose another name for the layer")
+
+
+def layer_state(path: Path, layer: str) -> str | None:
+    """When the layer of a GeoPackage was changed, as it says itself, its rows and columns; None where there is none."""
+    if path.suffix.lower() != ".gpkg":
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            found = connection.execute(
+                "SELECT last_change FROM gpkg_contents WHERE table_name = ? COLLATE NOCASE", (layer,)
+            ).fetchone()
+            if found is None:
+                return None
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({_quoted(layer)})")]
+            (rows,) = connection.execute(f"SELECT COUNT(*) FROM {_quoted(layer)}").fetchone()
+    except sqlite3.Error:  # no GeoPackage any more: whatever is there, it is written anew
+        return None
+    return f"{found[0]}, {rows} rows of {', '.join(columns)}"
+
+
+def sign_layer(path: Path, layer: str) -> None:
+    """Write into the description of a layer that is whole what `layer_state` says of it."""
+    described = f"{_SIGNED}{layer_state(path, layer)}"
+    with _opened(path) as connection:
+        connection.execute("UPDATE gpkg_contents SET description = ? WHERE table_name = ?", (described, layer))
+
+
+def refuse_edited(path: Path, layer: str) -> None:
+    """Refuse to replace a layer that somebody has changed since it was signed.
+
+    Raises
+    ------
+    LayerError
+        Somebody has.
+    """
+    if not holds_something(path) or (state := layer_state(path, layer)) is None:
+        return
+    with _opened(path, "?mode=ro") as connection:
+        (described,) = connection.execute(
+            "SELECT description FROM gpkg_contents WHERE table_name = ? COLLATE NOCASE", (layer,)
+        ).fetchone()
+    if described != f"{_SIGNED}{state}":
+        raise LayerError(
+            f"the layer '{layer}' of '{path}' has been changed since geoseg wrote it; rename it to keep the changes, "
+            "delete it, or choose another name for the layer"
+        )
 
 
 def put_layer(path: Path, fresh: Path, layer: str, style: Sequence[StyledClass] | None) -> None:

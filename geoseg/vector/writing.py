@@ -25,7 +25,7 @@ from geoseg.files import move_into_place, refuse_folder, working_folder
 from geoseg.vector import styles
 from geoseg.vector.earth import EARTHLY, earth_transformer
 from geoseg.vector.gdal import write_geojson, write_layer, write_shapefile
-from geoseg.vector.geopackage import OWN, check_layer, holds_something, put_layer
+from geoseg.vector.geopackage import OWN, check_layer, holds_something, put_layer, refuse_edited, sign_layer
 from geoseg.vector.geoparquet import write_geoparquet
 from geoseg.vector.pmtiles import write_pmtiles
 from geoseg.vector.stream import FeatureStream
@@ -125,7 +125,7 @@ _KNOWN = frozenset({"class", "name", "area_m2"})
 
 
 def check_place(path: Path, layer: str, columns: Collection[str] = OWN) -> None:
-    """Refuse to replace polygons that geoseg did not write, and files that hold something else.
+    """Refuse to replace polygons that geoseg did not write, layers that somebody has edited, and other files.
 
     Parameters
     ----------
@@ -143,6 +143,7 @@ def check_place(path: Path, layer: str, columns: Collection[str] = OWN) -> None:
     """
     if path.suffix.lower() == ".gpkg":
         check_layer(path, layer, columns)
+        refuse_edited(path, layer)
         return
     table = path.with_suffix(".dbf") if path.suffix.lower() == ".shp" else path  # which may lie there alone
     for file in (path, table):
@@ -257,6 +258,8 @@ def write_features(
     check_layer(path, layer, columns)
     with _whole_or_not_at_all(path, partial(put_layer, layer=layer, style=style)) as unfinished:
         chosen.write(unfinished, stream, layer)
+        if chosen.name == "GPKG":
+            sign_layer(unfinished, layer)
         if style is not None and chosen.name == "GPKG":
             with closing(sqlite3.connect(unfinished)) as connection, connection:
                 styles.put_style(connection, layer, style)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -31,7 +30,7 @@ from geoseg.options import RECORD, RUN_FILE, Workflow
 from geoseg.planning import Plan
 from geoseg.raster import file_digest
 from geoseg.store import RunFolder
-from geoseg.vector import FORMATS, check_format, check_layer
+from geoseg.vector import FORMATS, check_format, check_layer, layer_state
 from geoseg.vector.shapefile import is_whole as is_whole_shapefile
 from geoseg.versions import source_digest
 from geoseg.workflow.manifest import feature_files
@@ -139,7 +138,8 @@ class Outputs:
         for path in (path for path in written if path.exists()):
             decided = self._deciding.get(path, self.pages[self.folder.path / ITEM])
             entries[_key(self.folder, path)] = {
-                "decided": decided, "files": _files_of(path), "layer": self.layer, "changed": _changed(path, self.layer)
+                "decided": decided, "files": _files_of(path), "layer": self.layer,
+                "changed": layer_state(path, self.layer),
             }  # fmt: skip
         others = [
             key
@@ -298,7 +298,7 @@ def _places_of(path: Path) -> tuple[Path, ...]:
 def _is_edited(path: Path, entry: Mapping[str, Any]) -> bool:
     """Whether somebody has changed a result: what is gone or damaged is not, nor what was only looked at."""
     if path.suffix.lower() == ".gpkg":
-        return path.exists() and _changed(path, entry["layer"]) not in (None, entry.get("changed"))
+        return path.exists() and layer_state(path, entry["layer"]) not in (None, entry.get("changed"))
     kept = {name: digest for name, digest in entry["files"].items() if not name.endswith(_UNTOUCHED)}
     files = [path.with_name(name) for name in kept]
     return any(file.exists() and _content(file) != kept[file.name] for file in files) and _is_whole(path)
@@ -324,25 +324,6 @@ def _is_whole(path: Path) -> bool:
     except (OSError, RasterioError, pa.ArrowInvalid, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError):
         return False
     return True
-
-
-def _changed(path: Path, layer: str) -> str | None:
-    """When the layer of a GeoPackage was changed, as it says itself, its rows and columns; None where there is none."""
-    if path.suffix.lower() != ".gpkg":
-        return None
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            found = connection.execute(
-                "SELECT last_change FROM gpkg_contents WHERE table_name = ? COLLATE NOCASE", (layer,)
-            ).fetchone()
-            if found is None:
-                return None
-            name = '"' + layer.replace('"', '""') + '"'
-            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
-            (rows,) = connection.execute(f"SELECT COUNT(*) FROM {name}").fetchone()
-    except sqlite3.Error:  # no GeoPackage any more: whatever is there, it is written anew
-        return None
-    return f"{found[0]}, {rows} rows of {', '.join(columns)}"
 
 
 def _content(path: Path) -> str:
