@@ -142,8 +142,11 @@ class Stage:
         return self.goes_through_blocks == (len(place) == len(RASTER)) and tree.exists(place)
 
     def count(self, tree: BlockTree) -> int:
-        """How many steps it has."""
-        return sum(1 for _ in self.places(tree))
+        """How many steps it has, without going through all blocks of a raster that is mapped whole."""
+        if tree.mapped is not None or self.over == "raster":
+            return sum(1 for _ in self.places(tree))
+        blocks, *nodes = (down * across for down, across in tree.sizes)
+        return blocks if self.goes_through_blocks else sum(nodes)
 
 
 TABLE = (

@@ -11,7 +11,7 @@ import pytest
 # Tests run in as many processes as there are cores, a thread each: more wait for each other, half as long again.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-hypothesis.settings.register_profile("geoseg", deadline=None, max_examples=60)
+hypothesis.settings.register_profile("geoseg", deadline=None, max_examples=30)
 hypothesis.settings.load_profile("geoseg")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

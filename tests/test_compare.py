@@ -407,7 +407,7 @@ blocky = st.lists(st.integers(0, 4), min_size=12, max_size=12).map(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(label_arrays | blocky, label_arrays | blocky, st.sampled_from([0.5, 0.6, 0.9]))
 @example(np.array([[1] * 10 + [2] * 3]), np.array([[2] * 4 + [1] * 8 + [0]]), 0.5)  # part of a split and of a merger
 def test_relations_are_those_of_the_definitions_and_mirrored_the_other_way(

@@ -354,7 +354,7 @@ def test_blocks_beside_those_with_labels_are_traced_because_they_own_the_corners
     assert plan.tree.exists(plan.tree.root)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 40)), max_size=40), max_size=5),
     st.integers(1, 9),

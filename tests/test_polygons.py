@@ -200,7 +200,7 @@ def test_rings_are_canonical(labels: Labels, shaping: Shaping) -> None:
     assert len(np.unique(faces.key)) == len(faces)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.data(), label_maps(), shapings, st.integers(2, 4))
 def test_blocks_of_any_layout_give_the_faces_of_one_array_vertex_for_vertex(
     data: st.DataObject, labels: Labels, shaping: Shaping, group: int

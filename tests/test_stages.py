@@ -113,3 +113,9 @@ def test_blocks_that_may_hold_polygons_are_those_that_own_a_corner_of_a_mapped_o
         for col in range(tree.shape[1]):
             owns = any((row - y, col - x) in mapped for y in (0, 1) for x in (0, 1))
             assert tree.exists((row, col)) == owns
+
+
+@given(trees(), st.sampled_from(SCOPES))
+def test_steps_are_counted_as_they_are_gone_through(tree: BlockTree, scope: Scope) -> None:
+    for stage in stages_of(scope):
+        assert stage.count(tree) == len(list(stage.places(tree)))
