@@ -233,7 +233,7 @@ def _opened(
     else:
         near = None if region is None or is_bare(region) or imagery["crs"] == LOCAL else read_region(region)
         chosen = {"bands": imagery["bands"] or spec.bands, "resolution": imagery["resolution"] or spec.resolution}
-        opened = open_imagery(raster, units=spec.units, **{**imagery, **chosen, "region": near})
+        opened = open_imagery(raster, units=spec.units, dates=spec.dates, **{**imagery, **chosen, "region": near})
     check_values(opened, spec, is_given=raster is opened or "scale" in imagery or "offset" in imagery)
     return opened
 

@@ -125,8 +125,9 @@ class ResumeArguments(WorkerArguments, total=False):
 
     input: ImageryLike | None
     """Raster, several rasters, folder, glob pattern, name in the catalog, STAC item, collection, catalog or API, or
-    tile service such as https://host/{z}/{x}/{y}.png. In YAML and Python also one file per band: {red: red.tif, nir:
-    nir.tif}; in Python also arrays of xarray."""
+    tile service such as https://host/{z}/{x}/{y}.png. Of several dates NAME=PATH, once for each: before=a.tif. In YAML
+    and Python also one file per band: {red: red.tif, nir: nir.tif}, and dates with options of their own: {before:
+    {input: scenes, datetime: 2024-05}, after: b.tif}; in Python also arrays of xarray."""
 
     attribution: str | None
     """Whose imagery it is, and its terms, for run.json and item.json (default: as a tile service says)."""

@@ -70,8 +70,7 @@ def test_scenes_of_unknown_cloud_cover_come_last_and_the_newest_of_equal_ones_fi
     ]
     path = write_json(tmp_path / "items.json", collection_of(*items))
     raster = open_imagery(path, bands=["red"], mosaic="least_cloudy")
-    assert raster.scenes is not None
-    assert [scene.name for scene in raster.scenes.scenes] == ["c", "b", "a"]
+    assert [scene.name for scene in raster.scenes] == ["c", "b", "a"]
 
 
 def test_files_know_no_dates_but_medians(tmp_path: Path) -> None:
@@ -159,7 +158,6 @@ def test_a_window_of_ten_thousand_scenes_asks_only_those_that_touch_it(
     crowd: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raster = pickle.loads(pickle.dumps(open_imagery(crowd, bands=["red"])))
-    assert raster.scenes is not None
     asked: list[str] = []
     monkeypatch.setattr(
         "geoseg.raster.scenes.Scene.read",
@@ -170,8 +168,8 @@ def test_a_window_of_ten_thousand_scenes_asks_only_those_that_touch_it(
     )
     raster.read(Window(45, 33, 10, 4))
     assert asked == ["s00202"]  # it fills the window, so the one below is not asked
-    index = raster.scenes._overlay
-    assert [part.name for part in index.near(Window(45, 33, 10, 4))] == ["s00202", "s00203"]  # type: ignore[attr-defined]
+    (index,) = raster.layers
+    assert [part.name for part in index.near(Window(45, 33, 10, 4))] == ["s00202", "s00203"]
     started = time.process_time()
     for place in range(200):
         index.near(Window(9 * place, 5 * place, 20, 10))

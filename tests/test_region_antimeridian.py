@@ -90,8 +90,7 @@ def test_scenes_on_both_sides_are_found_and_laid_on_one_grid(tmp_path: Path) -> 
     raster = rasters[0]
     assert raster.geobox == rasters[1].geobox
     assert str(raster.crs) == "EPSG:32760"
-    assert raster.scenes is not None
-    assert {scene.name for scene in raster.scenes.scenes} == {"a", "b", "c", "d", "e"}
+    assert {scene.name for scene in raster.scenes} == {"a", "b", "c", "d", "e"}
     pixels, mask = raster.read(Window(0, 0, *raster.shape))
     wanted = inside(region, "EPSG:32760", raster.transform, raster.shape)
     assert mask[wanted].all()

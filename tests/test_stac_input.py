@@ -115,8 +115,7 @@ def test_a_search_finds_the_same_in_files_and_on_a_server(
     name: str, search: dict[str, Any], found: str, named: dict[str, Any]
 ) -> None:
     raster = open_imagery(named[name], bands=["red"], **{"region": read_region(EVERYWHERE), **search})
-    assert raster.scenes is not None
-    assert "".join(sorted(scene.name for scene in raster.scenes.scenes)) == found
+    assert "".join(sorted(scene.name for scene in raster.scenes)) == found
 
 
 def test_nothing_found_is_an_error_that_says_what_was_wanted(named: dict[str, Any]) -> None:

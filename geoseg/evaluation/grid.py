@@ -16,7 +16,7 @@ from geoseg.errors import CrsError, EvaluationError
 from geoseg.grid import Window
 from geoseg.raster import Raster, ground_resolution
 from geoseg.raster.handles import dataset
-from geoseg.raster.mosaic import Layer, PlacedSource
+from geoseg.raster.layers import Layer, PlacedSource
 from geoseg.raster.placing import is_plain
 from geoseg.raster.source import Source
 from geoseg.vector import Region, place_region

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from odc.geo.geobox import GeoBox
+
 from geoseg.errors import CatalogError, RasterError, WorkflowError
+from geoseg.imagery.dates import Date, Share, check_stacked, read_dates, share, stack, taken
 from geoseg.imagery.qa_mask import QaMaskRule, read_qa_mask_rule
 from geoseg.options import Mosaic
 from geoseg.raster import Raster, open_raster
@@ -16,11 +19,11 @@ from geoseg.raster.bands import BandRequest
 from geoseg.raster.calibration import Calibration, Line, NoData
 from geoseg.raster.given import given_imagery, named, with_stores
 from geoseg.raster.header import read_header
-from geoseg.raster.mosaic import PlacedSource
+from geoseg.raster.layers import Layer, PlacedSource
 from geoseg.raster.opening import list_files
 from geoseg.raster.overlay import Order
 from geoseg.raster.products import quality_of
-from geoseg.raster.scenes import QaMask, Scene, Scenes, scenes_of
+from geoseg.raster.scenes import QaMask, Scene
 from geoseg.vector import Region
 
 if TYPE_CHECKING:
@@ -72,6 +75,8 @@ def open_imagery(
     nodata: NoData = None,
     units: Sequence[Line | None] = (),
     on_error: OnError = "stop",
+    dates: Sequence[str] = (),
+    geobox: GeoBox | None = None,
 ) -> Raster:
     """Open imagery of any kind as one raster.
 
@@ -79,7 +84,8 @@ def open_imagery(
     ----------
     input : path, address, DatasetReader, DataArray, Dataset, list or mapping
         As `geoseg.raster.open_raster` takes it, a name of the catalog, or STAC: a file or address of an item, an item
-        collection, a catalog or a collection, or the address of a STAC API.
+        collection, a catalog or a collection, or the address of a STAC API. Or several dates, which are stacked: a
+        mapping of their names to imagery, or to mappings with ``"input"`` and options of that date's own.
     bands : sequence, optional
         Which bands, in which order: names, common names, keys of assets, numbers, or bands of a model.
     resolution : float, optional
@@ -109,6 +115,11 @@ def open_imagery(
         x 10,000: bands that declare what they mean are brought to them, each file by what it says itself.
     on_error : str
         ``"skip"`` leaves out those of several files or scenes that cannot be opened, and warns.
+    dates : sequence of str
+        Names of the dates that a model takes, in its order; without them dates are in the order in which they are
+        given.
+    geobox : GeoBox, optional
+        Read onto this grid instead, such as the grid of another raster.
 
     Returns
     -------
@@ -124,6 +135,50 @@ def open_imagery(
     GeosegError
         As `geoseg.raster.open_raster`.
     """
+    shared: dict[str, Any] = {
+        "resolution": resolution, "region": region, "zoom": zoom, "crs": crs, "mosaic": mosaic, "mask": mask,
+        "collections": collections, "datetime": datetime, "query": query, "remove_offset": remove_offset,
+        "scale": scale, "offset": offset, "nodata": nodata, "on_error": on_error, "geobox": geobox,
+    }  # fmt: skip
+    if several := read_dates(input, bands, dates, len(units)):
+        return _open_dates(several, share(several, bands, units), shared)
+    if bands is not None and taken(bands, dates) > 1:  # numbers tell dates apart, and names do not
+        return check_stacked(_open_one(input, bands=None, units=units, **shared), input, bands, dates)
+    return _open_one(input, bands=bands, units=units, **shared)
+
+
+def _open_dates(dates: Sequence[Date], shares: Sequence[Share], shared: Mapping[str, Any]) -> Raster:
+    """Open each date as an input of its own, all on the grid of the first, and stack them."""
+    rasters: list[Raster] = []
+    for date, (bands, units) in zip(dates, shares, strict=True):
+        options = {**shared, **date.options, "bands": bands, "units": units}
+        rasters.append(_open_one(date.input, **options))
+        shared = {**shared, "geobox": rasters[0].geobox}
+    return stack(dates, rasters)
+
+
+def _open_one(
+    input: Any,  # noqa: A002 - one word for the option, the key and the argument
+    *,
+    bands: Sequence[BandRequest] | None,
+    units: Sequence[Line | None],
+    resolution: float | None,
+    region: Region | None,
+    zoom: int | None,
+    crs: str | int | None,
+    mosaic: Mosaic,
+    mask: QaMaskRule | str | Mapping[str, Any] | None,
+    collections: Sequence[str] | str | None,
+    datetime: str | None,
+    query: Any,
+    remove_offset: bool,
+    scale: float | None,
+    offset: float | None,
+    nodata: NoData,
+    on_error: OnError,
+    geobox: GeoBox | None,
+) -> Raster:
+    """Open imagery of one date, as `open_imagery` takes it."""
     from geoseg.catalog import resolve_input
     from geoseg.imagery.documents import is_document, is_read_item, load_documents, read_items, well_formed
     from geoseg.imagery.item_reader import ItemReader
@@ -146,12 +201,12 @@ def open_imagery(
     if documents:
         reader = ItemReader(bands, qa_rule, remove_offset, calibration, Attempts(on_error))
         with well_formed(f"an item of '{next(iter(documents))}'"):
-            return _open_items(read_items(documents, search), reader, resolution, region, mosaic)
+            return _open_items(read_items(documents, search), reader, resolution, region, mosaic, geobox)
     if not search.is_empty:
         raise WorkflowError(
             f"'{given}' is not a STAC catalog or API; give STAC, or leave collections, datetime and query out."
         )
-    return _open_files(given, bands, resolution, crs, mosaic, qa_rule, calibration, on_error)
+    return _open_files(given, bands, resolution, crs, mosaic, qa_rule, calibration, on_error, geobox)
 
 
 def _open_items(
@@ -160,12 +215,15 @@ def _open_items(
     resolution: float | None,
     region: Region | None,
     mosaic: Mosaic,
+    geobox: GeoBox | None,
 ) -> Raster:
     """Lay the scenes of many items onto one grid."""
     from geoseg.imagery.gridding import common_grid
 
     item_scenes, qa_rule = reader.read(items), reader.qa_rule
-    geobox = common_grid([file.geobox for item in item_scenes for file in item.files], resolution, region)
+    place = "the region" if geobox is None else "the area of the first date"
+    if geobox is None:
+        geobox = common_grid([file.geobox for item in item_scenes for file in item.files], resolution, region)
     rule = RULES[mosaic]
     if rule.key is not None:
         item_scenes.sort(key=rule.key)
@@ -182,9 +240,9 @@ def _open_items(
 
     scenes = tuple(found for found in map(scene, item_scenes) if found.extent.area)
     if not scenes:
-        raise CatalogError("no scene that was found has pixels in the region; ask for other scenes or another region.")
-    skipped = tuple(reader.attempts.skipped)
-    raster = Raster(geobox, item_scenes[0].names, scenes[0].dtype, (), Scenes(scenes, rule.order), skipped)
+        raise CatalogError(f"no scene that was found has pixels in {place}; ask for other scenes or another region.")
+    names, skipped = item_scenes[0].names, tuple(reader.attempts.skipped)
+    raster = Raster(geobox, names, scenes[0].dtype, (Layer(tuple(range(len(names))), scenes, rule.order),), skipped)
     raster.check_filled()
     return raster
 
@@ -198,6 +256,7 @@ def _open_files(
     qa_rule: QaMaskRule | None,
     calibration: Calibration,
     on_error: OnError,
+    geobox: GeoBox | None,
 ) -> Raster:
     """Open files, which have neither dates nor clouds; a classification only where each band has one file."""
     if RULES[mosaic].key is not None:
@@ -212,13 +271,14 @@ def _open_files(
             files,
             bands=bands,
             resolution=resolution,
+            geobox=geobox,
             crs=crs,
             mosaic=RULES[mosaic].order,
             calibration=calibration,
             on_error=on_error,
         )
     order = RULES[mosaic].order
-    if (of_product := _product_scenes(files, qa_rule, bands, resolution, crs, calibration, order)) is not None:
+    if (of_product := _product_scenes(files, qa_rule, bands, resolution, crs, calibration, order, geobox)) is not None:
         return of_product
     if not isinstance(files, dict) or qa_rule.asset not in files:
         raise WorkflowError(
@@ -226,11 +286,11 @@ def _open_files(
             "its file among the bands: `input: {red: ..., scl: ...}`."
         )
     paths = list_files(files.pop(qa_rule.asset))
-    raster = open_raster(files, bands=bands, resolution=resolution, crs=crs, calibration=calibration)
+    raster = open_raster(files, bands=bands, resolution=resolution, crs=crs, calibration=calibration, geobox=geobox)
     if len(paths) != 1 or any(len(layer.pieces) != 1 for layer in raster.layers):
         raise WorkflowError("mask goes with one file a band; describe several scenes first with `geoseg catalog add`.")
-    scene = replace(scenes_of(raster).scenes[0], qa_mask=_qa_mask(*paths[0], raster, qa_rule))
-    return replace(raster, layers=(), scenes=Scenes((scene,)))
+    scene = replace(raster.by_scene().scenes[0], qa_mask=_qa_mask(*paths[0], raster, qa_rule))
+    return raster.with_scenes([scene])
 
 
 def _qa_mask(given: str, path: str, raster: Raster, qa_rule: QaMaskRule) -> QaMask:
@@ -249,6 +309,7 @@ def _product_scenes(
     crs: str | int | None,
     calibration: Calibration,
     order: Order,
+    geobox: GeoBox | None,
 ) -> Raster | None:
     """Products whose own quality files mask them, each of them a scene; None where some file is of no such product."""
     if isinstance(files, dict) or not (named_files := [pair for pair in list_files(files) if isinstance(pair[1], str)]):
@@ -260,13 +321,13 @@ def _product_scenes(
             return None
         masks[found[0]] = found[1]
         members.setdefault(found[0], []).append(path)
-    whole = open_raster(files, bands=bands, resolution=resolution, crs=crs, calibration=calibration)
+    whole = open_raster(files, bands=bands, resolution=resolution, crs=crs, calibration=calibration, geobox=geobox)
     scenes = []
     for name, paths in members.items():
         one = open_raster(paths, bands=bands, geobox=whole.geobox, crs=crs, calibration=calibration)
         qa_mask = _qa_mask(masks[name], masks[name], whole, qa_rule)
-        scenes.append(replace(scenes_of(one).scenes[0], name=name, dtype=whole.dtype, qa_mask=qa_mask))
-    return replace(whole, layers=(), scenes=Scenes(tuple(scenes), order))
+        scenes.append(replace(one.by_scene().scenes[0], name=name, dtype=whole.dtype, qa_mask=qa_mask))
+    return whole.with_scenes(scenes, order)
 
 
 def _said(taken: Any) -> str:

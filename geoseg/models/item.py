@@ -30,6 +30,7 @@ from geoseg.models.item_signature import (
     read_bands,
     read_channels,
     read_classes,
+    read_dates,
     read_input,
     read_output,
     read_scalings,
@@ -107,6 +108,7 @@ def read_model_item(source: str | Path | Document) -> ModelSpec:
         edge_errors=_edge_errors(document),
         seen_values=read_seen_values(document, len(bands)),
         mask=_mask(document, [item.name for item in classes]),
+        dates=read_dates(document, len(bands)),
     )
     problem = class_problem(spec)
     if problem is not None:

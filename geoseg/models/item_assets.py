@@ -5,6 +5,7 @@ It knows the JSON of assets; it fetches and opens nothing.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from geoseg.models.stac import Json, absolute
 from geoseg.models.weights import file_address, hub_name
 
 MULTIHASH = "1220"
-"""Prefix of a SHA-256 in ``file:checksum``: code 0x12, 0x20 bytes (https://github.com/multiformats/multihash)."""
+"""Prefix of a whole SHA-256 in ``file:checksum``: code 0x12, 0x20 bytes (https://github.com/multiformats/multihash)."""
 
 TORCH = (*LIBRARIES, "smp", "", "pytorch", "torch", "pytorch lightning", "lightning", "hugging face", "timm")
 """Words of ``mlm:framework`` for a network that torch runs, in lower case and before the first dot."""
@@ -148,13 +149,13 @@ def read_weights(document: Document, asset: Json) -> str | None:
 
 
 def read_checksum(document: Document, asset: Json) -> str | None:
-    """``sha256:<hex>`` of a multihash."""
+    """``sha256:<hex>`` of a multihash, which may be that of the first bytes alone: its second byte counts them."""
     found = asset.get("file:checksum") or document.properties.get("file:checksum")
     if found is None:
         return None
     text = str(found).lower()
-    if text.startswith(MULTIHASH) and len(text) == len(MULTIHASH) + 64:
-        return f"sha256:{text.removeprefix(MULTIHASH)}"
+    if (parts := re.fullmatch(r"12([0-9a-f]{2})([0-9a-f]{8,64})", text)) and len(parts[2]) == 2 * int(parts[1], 16):
+        return f"sha256:{parts[2]}"
     raise document.error("file:checksum", f"has the value {found!r}; give a SHA-256 as multihash ({MULTIHASH}...)")
 
 

@@ -141,13 +141,25 @@ def _named(entries: list[Any]) -> list[Any]:
     return [{"name": item} if isinstance(item, str) else item for item in names]
 
 
+def read_dates(document: Document, bands: int) -> tuple[str, ...]:
+    """Names of the dates whose bands a model takes, each as many."""
+    field = "geoseg:dates"
+    names = document.need(document.properties, field, list, [])
+    is_named = all(isinstance(name, str) and name for name in names) and len(set(names)) == len(names)
+    if names and (len(names) < 2 or not is_named or bands % len(names)):
+        raise document.error(
+            field, f"is {names}, and the model has {bands} bands; name two or more dates that share them evenly"
+        )
+    return tuple(names)
+
+
 def _warn_of_dates(document: Document, bands: list[Band]) -> None:
     """Say that bands of several dates cannot be told apart by name."""
     twice = sorted({band.name for band in bands if bands.count(band) > 1})
-    if twice:
+    if twice and "geoseg:dates" not in document.properties:
         warnings.warn(
             f"'{document.source}' names the bands {', '.join(twice)} more than once, as models of several dates do; "
-            "give bands by number, date after date, in the workflow.",
+            "give each date in its order (docs/imagery.md), or one raster and its bands by number, date after date.",
             GeosegWarning,
             stacklevel=4,
         )

@@ -156,6 +156,7 @@ def _extras(spec: ModelSpec) -> dict[str, Any]:
         "edge_errors": {str(distance): error for distance, error in spec.edge_errors} or None,
         "bfloat16": asdict(spec.bfloat16) if spec.bfloat16 else None,
         "metrics": dict(spec.metrics) or None,
+        "dates": list(spec.dates) or None,
         "seen_values": [list(item) for item in spec.seen_values] or None,
     }
     return {f"geoseg:{name}": value for name, value in extras.items() if value is not None}
@@ -233,7 +234,8 @@ def _model_asset(spec: ModelSpec, path: Path) -> dict[str, Any]:
     if weights_bytes := weights_size(spec) or spec.weights_bytes:
         asset["file:size"] = weights_bytes
     if checksum is not None:
-        asset["file:checksum"] = MULTIHASH + checksum.removeprefix("sha256:")
+        digest = checksum.removeprefix("sha256:")
+        asset["file:checksum"] = f"12{len(digest) // 2:02x}{digest}"
     if spec.weights is None:
         asset["geoseg:obtain"] = spec.obtain
     return asset

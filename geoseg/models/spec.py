@@ -230,6 +230,9 @@ class ModelSpec:
         Largest error of a probability at distances from a tile's edge, px, as measured.
     mask : tuple of str
         Classes whose pixels are not used where the model is the mask of an input.
+    dates : tuple of str
+        Names of the dates whose bands are stacked, in that order, each with as many bands; empty where it is one, or
+        where they have no names.
     """
 
     name: str
@@ -271,6 +274,7 @@ class ModelSpec:
     trust_model: bool = field(default=False, compare=False)
     weights_bytes: int | None = field(default=None, compare=False)
     mask: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         values: list[Any] = [item.value for item in self.classes]

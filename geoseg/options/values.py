@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -31,6 +33,7 @@ OTHERS = "*"
 """Stands for the classes that have no key of their own in a mapping of classes."""
 
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_DATE = re.compile(r"([A-Za-z]\w*)=(.+)")
 _WORD = re.compile(r'(?:"(?:[^"]|"")*"|[^,])+')
 
 
@@ -102,6 +105,39 @@ def _area(value: Any) -> float:
     return area
 
 
+def by_date(value: Any) -> Any:
+    """``NAME=PATH`` and ``NAME={input: PATH, ...}`` of two or more dates as a mapping; anything else as it is."""
+    texts = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    found = [_DATE.fullmatch(text) for text in texts if not Path(text).exists()]
+    dates: dict[str, list[Any]] = {}
+    for match in found:
+        if match is not None:
+            dates.setdefault(match[1], []).append(_flow(match[2]))
+    if len(dates) < 2 or None in found or len(found) < len(value):
+        return value
+    return {name: items[0] if len(items) == 1 else items for name, items in dates.items()}
+
+
+def _flow(text: str) -> Any:
+    """A mapping that is written in braces as YAML has it; other text as it is."""
+    if not text.startswith("{"):
+        return text
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"'{text}' is not YAML, such as {{input: scenes, datetime: 2024-06}}") from error
+
+
+def _iso(value: Any) -> Any:
+    """A date of YAML as text; anything else as it is."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+DateText = Annotated[str, BeforeValidator(_iso, json_schema_input_type=str)]
+"""A date or an interval."""
+
 PathText = Annotated[str, Written("str | os.PathLike[str]", "PATH")]
 """A path, which is kept as text."""
 
@@ -111,6 +147,12 @@ PathTexts = Annotated[
     Written("str | os.PathLike[str] | Sequence[str | os.PathLike[str]]", "PATH"),
 ]
 """One path or several."""
+
+InputText = Annotated[
+    str | list[str] | dict[str, str | list[str] | dict[str, Any]],
+    BeforeValidator(by_date, json_schema_input_type=str | list[str] | dict[str, str | list[str] | dict[str, Any]]),
+]
+"""Imagery: a path or several, a file a band, or dates by name."""
 
 RegionText = Annotated[str, Written("RegionLike", "REGION")]
 """A region as text; in Python also what holds polygons."""

@@ -10,7 +10,19 @@ from geoseg.errors import WorkflowError
 from geoseg.held import Held
 from geoseg.options.legend import Legend
 from geoseg.options.table import Options, sentence
-from geoseg.options.values import AreaByClass, Names, PathText, PathTexts, RegionText, Words, Written, whole, words
+from geoseg.options.values import (
+    AreaByClass,
+    DateText,
+    InputText,
+    Names,
+    PathText,
+    PathTexts,
+    RegionText,
+    Words,
+    Written,
+    whole,
+    words,
+)
 
 DASHBOARD = "127.0.0.1:8787"
 """Where the dashboard of local workers is served: local connections only."""
@@ -25,10 +37,11 @@ class ImageryOptions(Options):
 
     panel: ClassVar[str] = "Imagery"
 
-    input: Annotated[str | list[str] | dict[str, str] | Held, Written("ImageryLike", "PATH")] | None = None
+    input: Annotated[InputText | Held, Written("ImageryLike", "PATH")] | None = None
     """Raster, several rasters, folder, glob pattern, name in the catalog, STAC item, collection, catalog or API, or
-    tile service such as https://host/{z}/{x}/{y}.png. In YAML and Python also one file per band: {red: red.tif, nir:
-    nir.tif}; in Python also arrays of xarray."""
+    tile service such as https://host/{z}/{x}/{y}.png. Of several dates NAME=PATH, once for each: before=a.tif. In YAML
+    and Python also one file per band: {red: red.tif, nir: nir.tif}, and dates with options of their own: {before:
+    {input: scenes, datetime: 2024-05}, after: b.tif}; in Python also arrays of xarray."""
 
     bands: Words | None = None
     """Bands in the model's order, by name or 1-based number, such as B04,B03,B02 or 3,2,1 (default: matched by
@@ -61,7 +74,7 @@ class ImageryOptions(Options):
     collections: Names | None = None
     """Ids of the STAC collections to search (default: all)."""
 
-    datetime: str | None = None
+    datetime: DateText | None = None
     """Acquisition date or interval of STAC scenes: 2024-06-15, 2024-06, or 2024-06-01/2024-08-31 (default: any)."""
 
     query: str | list[str] | dict[str, Any] | None = None

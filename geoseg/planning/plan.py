@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 SPEECH = (
     *("name", "weights", "checksum", "obtain", "parts", "description", "license", "metrics", "value_range"),
     *("halo", "ramp", "fixed_size", "edge_errors", "activation_bytes", "seconds_per_mpx", "bfloat16", "int8"),
-    *("trust_model", "weights_bytes", "min_score", "mask", "seen_values"),
+    *("trust_model", "weights_bytes", "min_score", "mask", "seen_values", "dates"),
 )
 """Fields of a spec that do not decide labels, or are decided elsewhere: by the grid, a digest of the weights, and
 the lowest score of the objects that are kept."""

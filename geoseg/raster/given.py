@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 ImageryLike: TypeAlias = (
     "str | os.PathLike[str] | xr.DataArray | xr.Dataset | rasterio.DatasetReader | Sequence[ImageryLike] "
-    "| Mapping[str, ImageryLike]"
+    "| Mapping[str, ImageryLike | Mapping[str, Any]]"
 )
-"""A path, an open dataset, an array or Dataset, several, or those of each band."""
+"""A path, an open dataset, an array or Dataset, several, those of each band, or each date with options of its own."""
+
+INPUT = "input"
+"""Key of the imagery in a mapping of one date with its options."""
 
 NODATA_KEYS = "_FillValue", "missing_value", "nodata", "nodatavals"
 """Attributes of an array that tell its nodata, the first that is there."""
@@ -96,7 +99,8 @@ def given_imagery(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [given_imagery(item) for item in value]
     if isinstance(value, Mapping):
-        return {name: given_imagery(item) for name, item in value.items()}
+        own = {INPUT: given_imagery(value[INPUT])} if INPUT in value else None
+        return {**value, **own} if own else {name: given_imagery(item) for name, item in value.items()}
     if isinstance(value, _DATASETS):
         return _path_of(value)
     remedy = "a path, an open rasterio dataset, an xarray.DataArray or Dataset"

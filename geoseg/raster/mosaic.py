@@ -1,14 +1,15 @@
-"""Many files as one raster: what covers a window, and who wins where files overlap.
+"""Many files as one raster, which is read by window: bands from layers, of one date or of several that are stacked.
 
-It knows sources on a common grid; how a file is opened or resampled stands elsewhere.
+It knows layers on a common grid; what lies in them stands elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -22,98 +23,20 @@ from geoseg.grid import Window
 from geoseg.raster.addresses import unsigned
 from geoseg.raster.fingerprints import identify
 from geoseg.raster.handles import is_remote
+from geoseg.raster.layers import Layer, PlacedSource
 from geoseg.raster.options import configured
-from geoseg.raster.overlay import Order, Overlay, Pixels
-from geoseg.raster.placing import crs_label, footprint, ground_resolution, is_plain, pixel_offset
+from geoseg.raster.overlay import Order
+from geoseg.raster.placing import crs_label, ground_resolution, is_plain
 from geoseg.raster.readings import readings
-from geoseg.raster.resample import Resampled, Resampling
+from geoseg.raster.scenes import QaMask, Scene
 from geoseg.raster.source import Source
 from geoseg.showing import card
-
-if TYPE_CHECKING:
-    from geoseg.raster.scenes import Scenes
 
 LARGE = 1_000_000_000
 """Px from which on a raster that is nearly empty is refused."""
 
 SMALLEST_SHARE = 1e-3
 """Share of such a raster that files must cover."""
-
-
-@dataclass(frozen=True)
-class PlacedSource:
-    """One source where it lies in the raster.
-
-    Attributes
-    ----------
-    source : Source
-        The file.
-    extent : Window
-        The pixels of the raster that it covers.
-    resampled : Resampled or None
-        How it is brought onto the raster's grid; None when it lies on that grid.
-    origin : (int, int)
-        Row and column of the raster at which its pixel (0, 0) lies, when it lies on the grid.
-    """
-
-    source: Source
-    extent: Window
-    resampled: Resampled | None = None
-    origin: tuple[int, int] = (0, 0)
-
-    @classmethod
-    def of(cls, source: Source, geobox: GeoBox, resampling: Resampling = "auto") -> PlacedSource:
-        """Place a source on a grid: as it is where the pixels agree, resampled elsewhere."""
-        whole = Window(0, 0, *geobox.shape)
-        origin = pixel_offset(source.geobox, geobox)
-        if origin is not None:
-            return cls(source, Window(*origin, *source.geobox.shape).intersect(whole), None, origin)
-        extent = footprint(source.geobox, geobox).intersect(whole)
-        return cls(source, extent, Resampled(source, geobox, resampling))
-
-    def with_source(self, change: Callable[[Source], Source]) -> PlacedSource:
-        """Return the same piece with its source changed."""
-        source = change(self.source)
-        resampled = None if self.resampled is None else replace(self.resampled, source=source)
-        return replace(self, source=source, resampled=resampled)
-
-    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Read a window of the raster that lies within ``extent``."""
-        if self.resampled is not None:
-            return self.resampled.read(window)
-        return self.source.read(Window(window.y - self.origin[0], window.x - self.origin[1], *window.shape))
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Bands that come from the same files.
-
-    Attributes
-    ----------
-    positions : tuple of int
-        Which bands of the raster they are, counted from 0.
-    pieces : tuple of PlacedSource
-        The files, the first on top.
-    order : str
-        ``"first"`` or ``"median"``: what a pixel is where several are valid.
-    """
-
-    positions: tuple[int, ...]
-    pieces: tuple[PlacedSource, ...]
-
-    order: Order = "first"
-
-    @cached_property
-    def _overlay(self) -> Overlay:
-        return Overlay(self.pieces, len(self.positions), self.pieces[0].source.dtype, self.order)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Send the recipe, never the index."""
-        return {"positions": self.positions, "pieces": self.pieces, "order": self.order}
-
-    def read(self, window: Window) -> Pixels:
-        """Read a window: pixels (band, y, x), 0 where invalid, and the mask (y, x)."""
-        return self._overlay.read(window)
 
 
 @dataclass(frozen=True)
@@ -132,9 +55,7 @@ class Raster:
     dtype : numpy dtype
         Type of the pixels: the common type of the bands.
     layers : tuple of Layer
-        Where the bands come from; empty when they come from scenes.
-    scenes : Scenes or None
-        Where all bands of a pixel come from together.
+        Where the bands come from; a pixel is valid where it is valid in all of them.
     skipped : tuple of str
         Why each raster that was left out cannot be opened or read; see ``on_error`` of ``open_raster``.
     """
@@ -143,7 +64,6 @@ class Raster:
     bands: tuple[str, ...]
     dtype: np.dtype[Any]
     layers: tuple[Layer, ...] = field(repr=False)
-    scenes: Scenes | None = field(default=None, repr=False)
     skipped: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -198,11 +118,17 @@ class Raster:
     @property
     def pieces(self) -> tuple[PlacedSource, ...]:
         """The files where they lie, in the same order."""
-        scenes = () if self.scenes is None else self.scenes.scenes
-        return (
-            *(piece for layer in self.layers for piece in layer.pieces),
-            *(piece for scene in scenes for piece in scene.all_pieces),
-        )
+        return tuple(piece for layer in self.layers for piece in layer.pieces)
+
+    @property
+    def scenes(self) -> tuple[Scene, ...]:
+        """Of what all bands of a pixel come together; empty where bands come from files alone."""
+        return tuple(part for layer in self.layers for part in layer.parts if isinstance(part, Scene))
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """Names of the dates that are stacked; empty where it is one."""
+        return tuple(dict.fromkeys(layer.date for layer in self.layers if layer.date))
 
     def check_filled(self) -> None:
         """Refuse files that lie so far apart that nearly all of the raster that holds them is empty.
@@ -223,8 +149,8 @@ class Raster:
 
     @property
     def order(self) -> Order:
-        """What a pixel is where several files are valid."""
-        return self.layers[0].order if self.scenes is None else self.scenes.order
+        """What a pixel is where several files are valid; ``"median"`` where it is of some of several dates."""
+        return "median" if any(layer.order == "median" for layer in self.layers) else "first"
 
     @property
     def notes(self) -> list[str]:
@@ -269,13 +195,13 @@ class Raster:
                 f"{window} is empty or leaves the raster of {self.shape[0]} x {self.shape[1]} px; "
                 "read windows within it and pad outside."
             )
-        if self.scenes is not None:
-            return self.scenes.read(window)
         if len(self.layers) == 1:
             return self.layers[0].read(window)
         pixels = np.empty((len(self.bands), *window.shape), self.dtype)
         mask = np.ones(window.shape, np.bool_)
         for layer in self.layers:
+            if not mask.any():
+                break
             found, valid = layer.read(window)
             pixels[list(layer.positions)] = found
             mask &= valid
@@ -285,10 +211,28 @@ class Raster:
 
     def with_sources(self, change: Callable[[Source], Source]) -> Raster:
         """Return the same raster with each source changed; what it is and where it lies must stay."""
-        layers = tuple(
-            replace(layer, pieces=tuple(piece.with_source(change) for piece in layer.pieces)) for layer in self.layers
-        )
-        return replace(self, layers=layers, scenes=None if self.scenes is None else self.scenes.with_sources(change))
+        return replace(self, layers=tuple(layer.with_sources(change) for layer in self.layers))
+
+    def by_scene(self) -> Raster:
+        """Return the same raster of scenes, date by date: those it has, files with all bands, or one of a file a band.
+
+        Raises
+        ------
+        RasterError
+            Bands have several files each, of which nothing says which belong together.
+        """
+        dates = dict.fromkeys(layer.date for layer in self.layers)
+        return replace(self, layers=tuple(_joined([x for x in self.layers if x.date == date], self) for date in dates))
+
+    def with_masks(self, masks: Mapping[int, QaMask]) -> Raster:
+        """Return the same raster with other masks of some of its scenes, by their positions."""
+        scenes = enumerate(self.scenes)
+        masked = iter([replace(scene, qa_mask=masks.get(number, scene.qa_mask)) for number, scene in scenes])
+        return replace(self, layers=tuple(replace(x, parts=tuple(islice(masked, len(x.parts)))) for x in self.layers))
+
+    def with_scenes(self, scenes: Sequence[Scene], order: Order = "first") -> Raster:
+        """Return the same raster, all of whose bands come from scenes over one another."""
+        return replace(self, layers=(Layer(tuple(range(len(self.bands))), tuple(scenes), order),))
 
     def unreadable(self, window: Window) -> dict[str, str]:
         """Files of this machine that cannot be read in a window: their names, and why; each file is tried by itself."""
@@ -315,29 +259,22 @@ class Raster:
         Raster or None
             None when a band has no other file.
         """
-
-        def is_sound(piece: PlacedSource) -> bool:
-            return piece.source.given not in files
-
-        layers = tuple(replace(layer, pieces=tuple(filter(is_sound, layer.pieces))) for layer in self.layers)
-        scenes = self.scenes
-        if scenes is not None:
-            sound = tuple(scene for scene in scenes.scenes if all(map(is_sound, scene.all_pieces)))
-            scenes = replace(scenes, scenes=sound)
-        if not all(layer.pieces for layer in layers) or (scenes is not None and not scenes.scenes):
+        raster = replace(self, layers=tuple(layer.without(files) for layer in self.layers))
+        if not all(layer.parts for layer in raster.layers):
             return None
-        raster = replace(self, layers=layers, scenes=scenes)
         lost = {given: self._lost(given, raster) for given in files}
         told = (f"{unsigned(why.rstrip('.'))}. {_hole(lost[given], self.shape)}" for given, why in files.items())
         return replace(raster, skipped=(*self.skipped, *told))
 
     def _lost(self, given: str, other: Raster) -> float:
-        """Px of a file that none of the files of another raster covers."""
-        own = [_box(piece.extent) for piece in self.pieces if piece.source.given == given]
-        extents = shapely.union_all(own)
-        others = shapely.STRtree([_box(piece.extent) for piece in other.pieces])
-        near = others.geometries[others.query(extents)]
-        return float(shapely.difference(extents, shapely.union_all(near)).area)
+        """Px of a file that in some layer none of the files of another raster covers."""
+        holes = []
+        for layer, rest in zip(self.layers, other.layers, strict=True):
+            extents = shapely.union_all([_box(piece.extent) for piece in layer.pieces if piece.source.given == given])
+            others = shapely.STRtree([_box(piece.extent) for piece in rest.pieces])
+            near = others.geometries[others.query(extents)]
+            holes.append(shapely.difference(extents, shapely.union_all(near)))
+        return float(shapely.union_all(holes).area)
 
     def fingerprint(self) -> list[dict[str, Any]]:
         """Identify the content of every file, sidecars and sources of a VRT included.
@@ -359,19 +296,16 @@ class Raster:
 
         The CRS is part of it only where it decides pixels: where files are brought onto another grid.
         """
-        scenes = () if self.scenes is None else self.scenes.scenes
-        qa_mask = next((scene.qa_mask for scene in scenes if scene.qa_mask is not None), None)
-        return {
-            **({} if self.order == "first" else {"mosaic": self.order}),
-            **({} if qa_mask is None else {"exclude": list(qa_mask.exclude), "bits": qa_mask.bits}),
-            **readings(self.pieces),
-        }
+        layers = [_treatment(layer) for layer in self.layers]
+        is_alike = all(item == layers[0] for item in layers)
+        return {**(layers[0] if is_alike else {"layers": layers}), **readings(self.pieces)}
 
     def summary(self) -> dict[str, Any]:
         """Describe the raster in plain values, for a plan that is printed and for ``run.json``."""
         return {
             "files": len({source.path for source in self.sources}),
-            **({} if self.scenes is None else {"scenes": len(self.scenes.scenes)}),
+            **({"scenes": len(scenes)} if (scenes := self.scenes) else {}),
+            **({"dates": list(dates)} if (dates := self.dates) else {}),
             "mosaic": self.order,
             "bands": list(self.bands),
             "dtype": self.dtype.name,
@@ -385,6 +319,42 @@ class Raster:
             **({"skipped": list(self.skipped)} if self.skipped else {}),
             **({"notes": notes} if (notes := self.notes) else {}),
         }
+
+
+def _joined(layers: Sequence[Layer], raster: Raster) -> Layer:
+    """Layers of one date as one layer of scenes."""
+    if len(layers) == 1 and any(isinstance(part, Scene) for part in layers[0].parts):
+        return layers[0]
+    positions = tuple(position for layer in layers for position in layer.positions)
+    if all(len(layer.parts) == 1 for layer in layers):
+        groups = [[(layer.positions, layer.pieces[0]) for layer in layers]]
+    elif len(layers) == 1:
+        groups = [[(positions, piece)] for piece in layers[0].pieces]
+    else:
+        raise RasterError(
+            "mask goes with one file a band, or a model as mask with files that have all bands; describe several "
+            "scenes first with `geoseg catalog add`."
+        )
+    scenes = (
+        Scene(
+            Path(group[0][1].source.given).stem,
+            tuple(piece for _, piece in group),
+            tuple(tuple(map(positions.index, own)) for own, _ in group),
+            raster.dtype,
+        )
+        for group in groups
+    )
+    return replace(layers[0], positions=positions, parts=tuple(scenes))
+
+
+def _treatment(layer: Layer) -> dict[str, Any]:
+    """What of a layer decides pixels besides its files, as JSON values."""
+    scenes = [part for part in layer.parts if isinstance(part, Scene)]
+    qa_mask = next((scene.qa_mask for scene in scenes if scene.qa_mask is not None), None)
+    return {
+        **({} if layer.order == "first" else {"mosaic": layer.order}),
+        **({} if qa_mask is None else {"exclude": list(qa_mask.exclude), "bits": qa_mask.bits}),
+    }
 
 
 def _box(window: Window) -> shapely.Polygon:

@@ -35,7 +35,8 @@ from geoseg.raster.bands import (
 from geoseg.raster.calibration import Calibration
 from geoseg.raster.given import given_imagery, is_array, named, with_stores
 from geoseg.raster.header import Header, read_header
-from geoseg.raster.mosaic import Layer, PlacedSource, Raster
+from geoseg.raster.layers import Layer, PlacedSource
+from geoseg.raster.mosaic import Raster
 from geoseg.raster.overlay import Order
 from geoseg.raster.placing import UPRIGHT, at_resolution, covering, is_plain, named_crs
 from geoseg.raster.products import bands_of_product, is_product_metadata

@@ -13,11 +13,12 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from geoseg.raster.fingerprints import content
+from geoseg.raster.scenes import Scene
 
 if TYPE_CHECKING:
     from geoseg.grid import Window
-    from geoseg.raster.mosaic import PlacedSource, Raster
-    from geoseg.raster.scenes import Scene
+    from geoseg.raster.layers import PlacedSource
+    from geoseg.raster.mosaic import Raster
 
 _PLACES = "given", "path", "stamp", "units", "geobox", "array", "classes", "matrix", "origin", "attribution"
 """Fields of a source that say where it is, or what its numbers mean; its grid counts where it is resampled."""
@@ -52,17 +53,14 @@ def parts(raster: Raster, inputs: Iterable[Mapping[str, Any]]) -> list[list[list
         for number in item["sources"]:
             files.setdefault(number, []).append(content(item))
     digests = [_digest(files.get(number), _reading(piece), _place(piece)) for number, piece in enumerate(raster.pieces)]
-    layers, begin = [], 0
+    layers: list[list[list[Any]]] = []
+    begin = 0
     for layer in raster.layers:
-        own = digests[begin : (begin := begin + len(layer.pieces))]
-        layers.append(
-            [_part(piece.extent, layer.positions, digest) for piece, digest in zip(layer.pieces, own, strict=True)]
-        )
-    if raster.scenes is not None:
         layers.append([])
-        for scene in raster.scenes.scenes:
-            own = digests[begin : (begin := begin + len(scene.all_pieces))]
-            layers[-1].append(_part(scene.extent, scene.positions, _screen(scene), own))
+        for part in layer.parts:
+            own = digests[begin : (begin := begin + len(part.all_pieces))]
+            facts = (part.positions, _screen(part), own) if isinstance(part, Scene) else (layer.positions, *own)
+            layers[-1].append(_part(part.extent, *facts))
     return layers
 
 

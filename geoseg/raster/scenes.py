@@ -5,23 +5,18 @@ All bands of a pixel come from one scene. It knows files that lie on the raster'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.errors import RasterError
 from geoseg.grid import Window
-from geoseg.raster.mosaic import PlacedSource
-from geoseg.raster.overlay import Order, Overlay, Pixels
+from geoseg.raster.layers import PlacedSource
+from geoseg.raster.overlay import Pixels
 from geoseg.raster.source import Source
-
-if TYPE_CHECKING:
-    from geoseg.raster.mosaic import Raster
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ class Scene:
     pieces : tuple of PlacedSource
         The files.
     positions : tuple of tuple of int
-        Which bands of the raster each file has, counted from 0.
+        Which bands of its layer each file has, counted from 0.
     dtype : numpy dtype
         Type of the pixels.
     qa_mask : QaMask or None
@@ -89,6 +84,10 @@ class Scene:
     taken: str = ""
     item: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Send the recipe, never the item."""
+        return {**vars(self), "item": None}
+
     @property
     def extent(self) -> Window:
         """The pixels of the raster that all files cover."""
@@ -96,8 +95,13 @@ class Scene:
 
     @property
     def all_pieces(self) -> tuple[PlacedSource, ...]:
-        """The files, that of the screen last."""
+        """The files, that of the mask last."""
         return self.pieces if self.qa_mask is None else (*self.pieces, self.qa_mask.piece)
+
+    def with_source(self, change: Callable[[Source], Source]) -> Scene:
+        """Return the same scene with each source changed."""
+        qa_mask = None if self.qa_mask is None else replace(self.qa_mask, piece=self.qa_mask.piece.with_source(change))
+        return replace(self, pieces=tuple(piece.with_source(change) for piece in self.pieces), qa_mask=qa_mask)
 
     def read(self, window: Window) -> Pixels:
         """Read a window that lies within ``extent``; where every pixel is screened, no other file is opened."""
@@ -112,78 +116,3 @@ class Scene:
             mask &= valid
         np.copyto(pixels, 0, where=~mask)
         return pixels, mask
-
-
-@dataclass(frozen=True)
-class Scenes:
-    """Scenes over one another.
-
-    Attributes
-    ----------
-    scenes : tuple of Scene
-        The first on top.
-    order : str
-        ``"first"`` or ``"median"``.
-    """
-
-    scenes: tuple[Scene, ...]
-    order: Order = "first"
-
-    @cached_property
-    def _overlay(self) -> Overlay:
-        first = self.scenes[0]
-        return Overlay(self.scenes, sum(map(len, first.positions)), first.dtype, self.order)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Send the recipe, never the index or the items."""
-        return {"scenes": tuple(replace(scene, item=None) for scene in self.scenes), "order": self.order}
-
-    def with_sources(self, change: Callable[[Source], Source]) -> Scenes:
-        """Return the same scenes with each source changed."""
-
-        def changed(scene: Scene) -> Scene:
-            qa_mask = (
-                None if scene.qa_mask is None else replace(scene.qa_mask, piece=scene.qa_mask.piece.with_source(change))
-            )
-            return replace(scene, pieces=tuple(piece.with_source(change) for piece in scene.pieces), qa_mask=qa_mask)
-
-        return replace(self, scenes=tuple(map(changed, self.scenes)))
-
-    def near(self, window: Window) -> Sequence[Any]:
-        """The scenes that share pixels with a window."""
-        return self._overlay.near(window)
-
-    def read(self, window: Window) -> Pixels:
-        """Read a window of the raster."""
-        return self._overlay.read(window)
-
-
-def scenes_of(raster: Raster) -> Scenes:
-    """The scenes of a raster: those of its items, the files that hold all of its bands, or one of a file a band.
-
-    Raises
-    ------
-    RasterError
-        Bands have several files each, of which nothing says which belong together.
-    """
-    if raster.scenes is not None:
-        return raster.scenes
-    if all(len(layer.pieces) == 1 for layer in raster.layers):
-        groups = [tuple((layer.positions, layer.pieces[0]) for layer in raster.layers)]
-    elif len(raster.layers) == 1:
-        groups = [((raster.layers[0].positions, piece),) for piece in raster.layers[0].pieces]
-    else:
-        raise RasterError(
-            "mask goes with one file a band, or a model as mask with files that have all bands; describe several "
-            "scenes first with `geoseg catalog add`."
-        )
-    scenes = (
-        Scene(
-            Path(group[0][1].source.given).stem,
-            tuple(piece for _, piece in group),
-            tuple(at for at, _ in group),
-            raster.dtype,
-        )
-        for group in groups
-    )
-    return Scenes(tuple(scenes), raster.order)

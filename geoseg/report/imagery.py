@@ -23,7 +23,7 @@ from rasterio.warp import reproject
 from geoseg.errors import DamagedError
 from geoseg.grid import Window
 from geoseg.raster import Raster
-from geoseg.raster.mosaic import PlacedSource
+from geoseg.raster.layers import PlacedSource
 from geoseg.raster.scenes import QaMask, Scene
 from geoseg.report.framing import Frame
 from geoseg.report.record import RunRecord
@@ -146,20 +146,16 @@ def _sheets(raster: Raster, positions: Sequence[int]) -> Iterator[list[_Sheet]]:
     for layer in raster.layers:
         wanted = [(place, layer.positions.index(p)) for place, p in enumerate(positions) if p in layer.positions]
         if wanted:
-            yield [_Sheet(tuple((place, piece, band) for place, band in wanted)) for piece in layer.pieces]
-    if raster.scenes is not None:
-        yield [_sheet_of(scene, positions) for scene in raster.scenes.scenes]
+            yield [_sheet_of(part, wanted) for part in layer.parts]
 
 
-def _sheet_of(scene: Scene, positions: Sequence[int]) -> _Sheet:
-    files = list(zip(scene.positions, scene.pieces, strict=True))
-    bands = [
-        (place, piece, held.index(position))
-        for place, position in enumerate(positions)
-        for held, piece in files
-        if position in held
-    ]
-    return _Sheet(tuple(bands), scene.qa_mask)
+def _sheet_of(part: PlacedSource | Scene, wanted: Sequence[tuple[int, int]]) -> _Sheet:
+    """The files of a part that have bands of the picture: pairs of a band there, and in the layer."""
+    if not isinstance(part, Scene):
+        return _Sheet(tuple((place, part, band) for place, band in wanted))
+    files = list(zip(part.positions, part.pieces, strict=True))
+    bands = [(place, piece, held.index(band)) for place, band in wanted for held, piece in files if band in held]
+    return _Sheet(tuple(bands), part.qa_mask)
 
 
 def _lay_all(sheets: Sequence[_Sheet], frame: Frame, imagery: ImageryPicture) -> None:

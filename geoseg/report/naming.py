@@ -25,7 +25,8 @@ def subject_of(record: RunRecord) -> str:
     if isinstance(given, str):
         return Path(given).stem or given
     paths = list(given.values()) if isinstance(given, dict) else list(given or [])
-    return Path(str(paths[0])).stem if len(paths) == 1 else wording.plural(len(paths), "file")
+    are_files = all(isinstance(path, str) for path in paths)
+    return Path(str(paths[0])).stem if len(paths) == 1 else wording.plural(len(paths), "file" if are_files else "date")
 
 
 def credit_of(record: RunRecord) -> str:

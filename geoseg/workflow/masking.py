@@ -20,13 +20,15 @@ from geoseg.catalog import find_model, is_name
 from geoseg.engine import Ended, ProgressCallback, ProgressEvent, Started
 from geoseg.errors import GridError, ModelError, RasterError, WorkflowError, nearest
 from geoseg.grid import Window
-from geoseg.held import Held
+from geoseg.held import Held, value_of
+from geoseg.imagery.dates import read_dates
 from geoseg.models.spec import ModelSpec
 from geoseg.options import Workflow
 from geoseg.planning import Plan
+from geoseg.raster import Raster
 from geoseg.raster.header import read_header
-from geoseg.raster.mosaic import PlacedSource
-from geoseg.raster.scenes import QaMask, Scenes, scenes_of
+from geoseg.raster.layers import Layer, PlacedSource
+from geoseg.raster.scenes import QaMask, Scene
 from geoseg.workflow.settings import read_workflow
 
 FOLDER, LABELS = "mask", "labels.tif"
@@ -84,15 +86,15 @@ class ModelMask:
         The model.
     exclude : tuple of int
         Labels of the pixels that are not used.
-    scenes : Scenes
-        The scenes of the input.
+    raster : Raster
+        The input, scene by scene.
     runs : tuple of SceneMask
         One for each scene that is read.
     """
 
     spec: ModelSpec
     exclude: tuple[int, ...]
-    scenes: Scenes
+    raster: Raster
     runs: tuple[SceneMask, ...]
 
     @classmethod
@@ -118,18 +120,22 @@ class ModelMask:
             raise ModelError(
                 f"mask names the model '{spec.name}', which does not label every pixel; name one of classes."
             )
-        scenes = scenes_of(made.raster)
+        raster = made.raster.by_scene()
         window = _read_window(made)
-        near = [number for number, scene in enumerate(scenes.scenes) if scene.extent.intersect(window).area]
-        names = _folders([scenes.scenes[number].name for number in near])
+        near = [number for number, scene in enumerate(raster.scenes) if scene.extent.intersect(window).area]
+        owners = [layer for layer in raster.layers for _ in layer.parts]
+        names = _folders(["-".join(filter(None, (owners[at].date, raster.scenes[at].name))) for at in near])
         home = Path(wanted.output) / FOLDER
         shared = {key: getattr(wanted, key) for key in SHARED} | {key: words.get(key) for key in KEYS}
         shared |= {"model": words["model"], "features": [], "report": False, "region": _bounds(made, window)}
         runs = tuple(
-            SceneMask(number, {**shared, "input": _input(wanted, scenes, number), "output": str(home / name)})
+            SceneMask(
+                number,
+                {**shared, **_input(wanted, made, owners[number], raster.scenes[number]), "output": str(home / name)},
+            )
             for number, name in zip(near, names, strict=True)
         )
-        return cls(spec, excluded(spec, words.get("exclude")), scenes, runs)
+        return cls(spec, excluded(spec, words.get("exclude")), raster, runs)
 
     @property
     def is_found(self) -> bool:
@@ -155,8 +161,7 @@ class ModelMask:
     def applied(self, made: Plan) -> Plan:
         """The same plan, of imagery without the pixels that the labels exclude."""
         masks = {run.position: self._placed(run.labels, made) for run in self.runs}
-        scenes = tuple(replace(scene, qa_mask=masks.get(number)) for number, scene in enumerate(self.scenes.scenes))
-        return replace(made, raster=replace(made.raster, layers=(), scenes=replace(self.scenes, scenes=scenes)))
+        return replace(made, raster=self.raster.with_masks(masks))
 
     def _placed(self, labels: Path, made: Plan) -> QaMask:
         source, _ = read_header(str(labels), str(labels)).select([1])
@@ -214,16 +219,21 @@ def masked(wanted: Workflow, made: Plan, run: Callable[[Workflow], Any]) -> Plan
     return mask.applied(made)
 
 
-def _input(wanted: Workflow, scenes: Scenes, position: int) -> Any:
-    """One scene as the input of a run."""
-    scene = scenes.scenes[position]
+def _input(wanted: Workflow, made: Plan, layer: Layer, scene: Scene) -> dict[str, Any]:
+    """One scene as the input of a run, with the options that its date has for itself."""
+    given, own = wanted.input, {}
+    if layer.date:
+        spec = made.spec
+        dates = read_dates(value_of(wanted.input, "input"), spec.bands, spec.dates, len(spec.bands))
+        date = next(date for date in dates if date.name == layer.date)
+        given, own = date.input, {key: value for key, value in date.options.items() if key in SHARED}
     if scene.item is not None:
-        return Held(scene.item, scene.name)
-    if len(scenes.scenes) == 1:
-        return wanted.input
+        return {**own, "input": Held(scene.item, scene.name)}
+    if len(layer.parts) == 1:
+        return {**own, "input": given}
     if isinstance(wanted.input, Held):
         raise RasterError("a model is the mask of one array, and the input has several; write them as files.")
-    return scene.pieces[0].source.given
+    return {**own, "input": scene.pieces[0].source.given}
 
 
 def _folders(names: Sequence[str]) -> list[str]:
@@ -236,7 +246,7 @@ def _folders(names: Sequence[str]) -> list[str]:
 def _read_window(made: Plan) -> Window:
     """The pixels that blocks of the run may see; all of a raster of items, which ends where the region does."""
     height, width = made.raster.shape
-    if made.places is None or made.raster.scenes is not None:
+    if made.places is None or made.raster.scenes:
         return Window(0, 0, height, width)
     cores = [made.grid.block(*place).core for place in made.places]
     reach = made.grid.tiling.size
@@ -248,7 +258,7 @@ def _read_window(made: Plan) -> Window:
 def _bounds(made: Plan, window: Window) -> str | None:
     """Bounds of that window as a region; None where it is the whole raster of files."""
     raster = made.raster
-    if raster.is_plain or (raster.scenes is None and window.shape == raster.shape):
+    if raster.is_plain or (not raster.scenes and window.shape == raster.shape):
         return None
     corner = raster.transform @ Affine.translation(window.x, window.y)
     left, bottom, right, top = GeoBox(window.shape, corner, raster.crs).boundingbox.bbox

@@ -322,11 +322,6 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
     if wanted.input is None:
         raise WorkflowError("the workflow names no input; give --input with a raster, a folder or a catalog name.")
     bands = wanted.bands or spec.bands
-    if len(bands) != len(spec.bands):
-        raise BandError(
-            f"{len(bands)} bands are chosen ({', '.join(map(str, bands))}) and model {spec.name} needs "
-            f"{len(spec.bands)} ({', '.join(spec.band_names)}); name as many, in that order."
-        )
     raster = open_imagery(
         value_of(wanted.input, "input"),
         bands=bands,
@@ -345,7 +340,13 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
         nodata=wanted.nodata,
         units=spec.units,
         on_error=wanted.on_error,
+        dates=spec.dates,
     )
+    if len(raster.bands) != len(spec.bands):
+        raise BandError(
+            f"{len(bands)} bands are chosen ({', '.join(map(str, bands))}) and model {spec.name} needs "
+            f"{len(spec.bands)} ({', '.join(spec.band_names)}); name as many, in that order."
+        )
     if wanted.resolution is not None and raster.is_plain:
         raise WorkflowError("pixel coordinates cannot be resampled to metres; leave resolution out, or give the crs.")
     return raster

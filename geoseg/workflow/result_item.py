@@ -107,8 +107,7 @@ def write_result_item(wanted: Workflow, result: RunResult) -> Path:
 def _times(made: Plan) -> dict[str, Any]:
     """When the imagery was taken, as far as it is known; else when the map was made."""
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    scenes = () if made.raster.scenes is None else made.raster.scenes.scenes
-    taken = sorted(scene.taken for scene in scenes if scene.taken)
+    taken = sorted(scene.taken for scene in made.raster.scenes if scene.taken)
     if not taken:
         return {"datetime": now, "created": now}
     if taken[0] == taken[-1]:
@@ -171,14 +170,15 @@ def _asset(path: Path, media: str, roles: list[str], **more: Any) -> dict[str, A
 
 
 def _sources(made: Plan) -> list[dict[str, Any]]:
-    """What was mapped: items where there are any, else files."""
-    scenes = () if made.raster.scenes is None else made.raster.scenes.scenes
-    described = [scene.href for scene in scenes if scene.href]
-    if described:
-        return [_derived(href, ITEM, "imagery") for href in dict.fromkeys(described)]
-    sources = made.raster.sources
+    """What was mapped: items, and files that none describes."""
+    described = dict.fromkeys(scene.href for scene in made.raster.scenes if scene.href)
+    parts = [part for layer in made.raster.layers for part in layer.parts if getattr(part, "href", "") not in described]
+    sources = [piece.source for part in parts for piece in part.all_pieces]
     files = dict.fromkeys(source.path for source in sources if source.is_file or is_remote(source.path))
-    return [_derived(path, "image/tiff; application=geotiff" if _is_tiff(path) else None, "imagery") for path in files]
+    return [
+        *(_derived(href, ITEM, "imagery") for href in described),
+        *(_derived(path, "image/tiff; application=geotiff" if _is_tiff(path) else None, "imagery") for path in files),
+    ]
 
 
 def _models(wanted: Workflow) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from geoseg.models.spec import ModelSpec
 from geoseg.options import RECORD, LegendClass, LegendFile, Workflow, given_options, read_options
 from geoseg.prompting import prompts_text
 from geoseg.raster import unsigned
-from geoseg.raster.given import ImageryLike, given_imagery, holds_arrays, is_imagery_object, named
+from geoseg.raster.given import INPUT, ImageryLike, given_imagery, holds_arrays, is_imagery_object, named
 from geoseg.signatures import RunArguments
 from geoseg.vector import GEOJSON, region_text
 
@@ -270,8 +270,12 @@ def _absolute(value: Any) -> Any:
     """A path or pattern, or all of a list or a dict, if files are there; names and addresses stay."""
     if isinstance(value, list):
         return [_absolute(item) for item in value]
+    if isinstance(value, dict) and INPUT in value:
+        mask = {"mask": _absolute_mask(value["mask"])} if value.get("mask") is not None else {}
+        given = value[INPUT]
+        return {**value, **mask, INPUT: given if _is_name("input", given) else _absolute(given)}
     if isinstance(value, dict):
-        return {key: _absolute(item) for key, item in value.items()}
+        return {key: item if _is_name("input", item) else _absolute(item) for key, item in value.items()}
     if not isinstance(value, str) or "://" in value or GEOJSON.match(value):
         return value
     path = str(Path(value).expanduser().absolute())
