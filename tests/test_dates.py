@@ -188,11 +188,9 @@ def test_what_does_not_fit_is_one_sentence(
 def test_dates_are_written_alike_on_the_command_line_and_in_yaml(tmp_path: Path) -> None:
     (tmp_path / "c=d.tif").touch()
     listed = ["a=x.tif", "b={input: y, datetime: 2024-06-01, mask: 'scl:3'}", "a=z.tif"]
-    dates = Workflow(model="m", input=listed).input
-    assert isinstance(dates, dict)
-    assert {**dates, "b": {**dates["b"], "datetime": str(dates["b"]["datetime"])}} == {  # type: ignore[dict-item]
-        "a": ["x.tif", "z.tif"], "b": {"input": "y", "datetime": "2024-06-01", "mask": "scl:3"},
-    }  # fmt: skip
+    dates: Any = Workflow(model="m", input=listed).input
+    dates["b"]["datetime"] = str(dates["b"]["datetime"])
+    assert dates == {"a": ["x.tif", "z.tif"], "b": {"input": "y", "datetime": "2024-06-01", "mask": "scl:3"}}
     for plain in (["a=x.tif", "y.tif"], ["a=x.tif", "a=y.tif"], [str(tmp_path / "c=d.tif"), "e=f.tif"], ["a", "b"]):
         assert Workflow(model="m", input=plain).input == plain
     with pytest.raises(WorkflowError, match="is not YAML"):
@@ -232,7 +230,7 @@ def test_a_run_of_two_dates_is_that_of_the_bands_stacked_by_hand(
     model: Path, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = {name: scene(tmp_path / f"{name}.tif", seed) for seed, name in enumerate(NAMES, start=1)}
-    common = {"model": str(model), "ramp": 8, "block_tiles": 1, "report": False, "client": client}
+    common: dict[str, Any] = {"model": str(model), "ramp": 8, "block_tiles": 1, "report": False, "client": client}
 
     def by_hand(output: str) -> NDArray[np.uint8]:
         pixels = np.stack([rasterio.open(path).read(1) for path in files.values()])
@@ -240,15 +238,13 @@ def test_a_run_of_two_dates_is_that_of_the_bands_stacked_by_hand(
         stacked = write_raster(tmp_path / "stacked.tif", pixels, nodata=0)
         return labels_in(geoseg.run(input=str(stacked), output=tmp_path / output, **common).output)
 
-    dates = {"after": files["after"], "before": {"input": str(files["before"])}}
+    dates: dict[str, Any] = {"after": files["after"], "before": {"input": str(files["before"])}}
     out = geoseg.run(input=dates, output=tmp_path / "out", **common).output
     np.testing.assert_array_equal(labels_in(out), by_hand("by-hand"))
     larger = geoseg.run(input=dates, output=tmp_path / "larger", **{**common, "block_tiles": 3}).output
     np.testing.assert_array_equal(labels_in(out), labels_in(larger))
-    segmented = geoseg.segment(dates, model=str(model), ramp=8)
-    np.testing.assert_array_equal(
-        np.asarray(segmented.labels if hasattr(segmented, "labels") else segmented), labels_in(out)
-    )
+    segmented = np.asarray(geoseg.segment(dates, model=str(model), ramp=8))
+    np.testing.assert_array_equal(segmented, labels_in(out))
     recorded = yaml.safe_load((out / "workflow.yaml").read_text())
     assert recorded["input"] == {"after": str(files["after"]), "before": {"input": str(files["before"])}}
     links = {
