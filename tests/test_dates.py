@@ -230,15 +230,23 @@ def test_a_run_of_two_dates_is_that_of_the_bands_stacked_by_hand(
     model: Path, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = {name: scene(tmp_path / f"{name}.tif", seed) for seed, name in enumerate(NAMES, start=1)}
+    corner = tmp_path / "corner.tif"
+
+    def place_corner(value: int) -> None:
+        pixels = np.full((2, 20, 20), value, np.uint16)
+        write_raster(corner, pixels, transform=TEN_METRES @ Affine.translation(70, 70), descriptions=["red", "nir"])
+
+    place_corner(50)
     common: dict[str, Any] = {"model": str(model), "ramp": 8, "block_tiles": 1, "report": False, "client": client}
 
     def by_hand(output: str) -> NDArray[np.uint8]:
         pixels = np.stack([rasterio.open(path).read(1) for path in files.values()])
+        pixels[1, 70:, 70:] = rasterio.open(corner).read(1)
         pixels[:, (pixels == 0).any(0)] = 0
         stacked = write_raster(tmp_path / "stacked.tif", pixels, nodata=0)
         return labels_in(geoseg.run(input=str(stacked), output=tmp_path / output, **common).output)
 
-    dates: dict[str, Any] = {"after": files["after"], "before": {"input": str(files["before"])}}
+    dates: dict[str, Any] = {"after": [corner, files["after"]], "before": {"input": str(files["before"])}}
     out = geoseg.run(input=dates, output=tmp_path / "out", **common).output
     np.testing.assert_array_equal(labels_in(out), by_hand("by-hand"))
     larger = geoseg.run(input=dates, output=tmp_path / "larger", **{**common, "block_tiles": 3}).output
@@ -246,19 +254,19 @@ def test_a_run_of_two_dates_is_that_of_the_bands_stacked_by_hand(
     segmented = np.asarray(geoseg.segment(dates, model=str(model), ramp=8))
     np.testing.assert_array_equal(segmented, labels_in(out))
     recorded = yaml.safe_load((out / "workflow.yaml").read_text())
-    assert recorded["input"] == {"after": str(files["after"]), "before": {"input": str(files["before"])}}
+    assert recorded["input"] == {
+        "after": [str(corner), str(files["after"])], "before": {"input": str(files["before"])},
+    }  # fmt: skip
     links = {
         link["href"] for link in json.loads((out / "item.json").read_text())["links"] if link["title"] == "imagery"
     }
-    assert links == {"../after.tif", "../before.tif"}
+    assert links == {"../after.tif", "../before.tif", "../corner.tif"}
     assert geoseg.resume(out, client=client).is_unchanged
-    command = [f"--input={name}={path}" for name, path in files.items()]
+    command = [f"--input=after={corner}", *(f"--input={name}={path}" for name, path in files.items())]
     main(["plan", "--json", "--model", str(model), "--output", str(out), "--ramp=8", "--block-tiles=1", *command])
     planned = json.loads(capsys.readouterr().out)
     assert planned["raster"]["dates"] == list(NAMES)
-    pixels = rasterio.open(files["after"]).read()
-    pixels[:, 80:, 80:] = 99
-    write_raster(files["after"], pixels, nodata=0, descriptions=["red", "nir"])
+    place_corner(99)
     again = geoseg.run(input=dates, output=out, refresh=True, **common)
     assert 0 < again.outcome.done["predict"] < again.plan.block_count
     np.testing.assert_array_equal(labels_in(out), by_hand("by-hand-again"))
