@@ -237,7 +237,14 @@ def test_a_run_of_two_dates_is_that_of_the_bands_stacked_by_hand(
         write_raster(corner, pixels, transform=TEN_METRES @ Affine.translation(70, 70), descriptions=["red", "nir"])
 
     place_corner(50)
-    common: dict[str, Any] = {"model": str(model), "ramp": 8, "block_tiles": 1, "report": False, "client": client}
+    common: dict[str, Any] = {
+        "model": str(model),
+        "ramp": 8,
+        "block_tiles": 1,
+        "report": False,
+        "client": client,
+        "tile_size": 32,
+    }
 
     def by_hand(output: str) -> NDArray[np.uint8]:
         pixels = np.stack([rasterio.open(path).read(1) for path in files.values()])
@@ -251,7 +258,7 @@ def test_a_run_of_two_dates_is_that_of_the_bands_stacked_by_hand(
     np.testing.assert_array_equal(labels_in(out), by_hand("by-hand"))
     larger = geoseg.run(input=dates, output=tmp_path / "larger", **{**common, "block_tiles": 3}).output
     np.testing.assert_array_equal(labels_in(out), labels_in(larger))
-    segmented = np.asarray(geoseg.segment(dates, model=str(model), ramp=8))
+    segmented = np.asarray(geoseg.segment(dates, model=str(model), ramp=8, tile_size=32))
     np.testing.assert_array_equal(segmented, labels_in(out))
     recorded = yaml.safe_load((out / "workflow.yaml").read_text())
     assert recorded["input"] == {
@@ -263,7 +270,20 @@ def test_a_run_of_two_dates_is_that_of_the_bands_stacked_by_hand(
     assert links == {"../after.tif", "../before.tif", "../corner.tif"}
     assert geoseg.resume(out, client=client).is_unchanged
     command = [f"--input=after={corner}", *(f"--input={name}={path}" for name, path in files.items())]
-    main(["plan", "--json", "--model", str(model), "--output", str(out), "--ramp=8", "--block-tiles=1", *command])
+    main(
+        [
+            "plan",
+            "--json",
+            "--model",
+            str(model),
+            "--output",
+            str(out),
+            "--ramp=8",
+            "--block-tiles=1",
+            "--tile-size=32",
+            *command,
+        ]
+    )
     planned = json.loads(capsys.readouterr().out)
     assert planned["raster"]["dates"] == list(NAMES)
     place_corner(99)
