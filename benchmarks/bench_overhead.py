@@ -27,18 +27,18 @@ REPEATS = 8
 """The shipped scene is laid out this many times down and across."""
 
 
-def write_scene(path: Path) -> Path:
+def write_scene(path: Path, repeats: int = REPEATS) -> Path:
     """Write the shipped scene several times side by side, as a tiled GeoTIFF."""
     with rasterio.open(find_imagery("delmarva").paths[0]) as source:
         pixels, profile, names = source.read(), source.profile, source.descriptions
     height, width = pixels.shape[1:]
     profile.update(
-        driver="GTiff", tiled=True, blockxsize=512, blockysize=512, height=height * REPEATS, width=width * REPEATS
+        driver="GTiff", tiled=True, blockxsize=512, blockysize=512, height=height * repeats, width=width * repeats
     )
     with rasterio.open(path, "w", **profile) as target:
         target.descriptions = names
-        for row in range(REPEATS):
-            for col in range(REPEATS):
+        for row in range(repeats):
+            for col in range(repeats):
                 target.write(pixels, window=Window(col * width, row * height, width, height))
     return path
 

@@ -46,10 +46,9 @@ def write_model(folder: Path) -> Path:
 
 def main(repeats: int = REPEATS) -> None:
     """Print the table."""
-    bench_overhead.REPEATS = repeats
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        scene, model = bench_overhead.write_scene(folder / "scene.tif"), write_model(folder)
+        scene, model = bench_overhead.write_scene(folder / "scene.tif", repeats), write_model(folder)
         command = ["-m", "geoseg", "run", str(scene), "--model", str(model), "--output", str(folder / "out")]
         command += ["--precision", "float32"]
         whole = measure(command, memory=False).seconds

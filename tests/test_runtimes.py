@@ -20,7 +20,7 @@ import geoseg
 from geoseg.catalog import add_model, find_imagery, find_model
 from geoseg.cli import main
 from geoseg.errors import GeosegWarning, ModelError, WeightsError
-from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model, runtimes, wrap
+from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model, precision, runtimes, wrap
 from geoseg.models.item import read_model_item
 from geoseg.models.item_writing import write_model_item
 from geoseg.models.precision import multiplies_halves
@@ -86,24 +86,28 @@ def test_8_bits_are_chosen_where_they_were_seen_to_keep_the_labels(
     asked: Any, int8: float | None, has_openvino: bool, chosen: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtimes, "find_spec", lambda _name: object() if has_openvino else None)
-    monkeypatch.setattr(runtimes, "multiplies_bytes", lambda: True)
+    monkeypatch.setattr(precision, "multiplies_bytes", lambda: True)
     spec = replace(PLAIN, int8=None if int8 is None else measured(int8))
     assert choose_runtime(spec, "cpu", *asked) == chosen
     assert choose_runtime(spec, "cuda", "auto", "auto") == ("torch", "auto")
-    monkeypatch.setattr(runtimes, "multiplies_bytes", lambda: False)
+    monkeypatch.setattr(precision, "multiplies_bytes", lambda: False)
     assert choose_runtime(spec, "cpu", "auto", "auto") == ("torch", "float32")
+    if spec.int8 is not None:
+        spec = replace(spec, int8=replace(spec.int8, half_range=True))
+        assert choose_runtime(spec, "cpu", *asked) == chosen
 
 
 def test_8_bits_that_overflow_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "find_spec", lambda _name: object())
-    spec = replace(PLAIN, int8=measured(0.995))
-    for has_bytes in (True, False):
-        monkeypatch.setattr(hardware, "multiplies_bytes", lambda has_bytes=has_bytes: has_bytes)
+    for has_bytes, half_range in ((True, False), (True, True), (False, True), (False, False)):
+        spec = replace(PLAIN, int8=replace(measured(0.995), half_range=half_range))
+        monkeypatch.setattr(precision, "multiplies_bytes", lambda has_bytes=has_bytes: has_bytes)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = hardware.find_hardware("cpu", "auto", "int8", spec)
         assert (found.runtime, found.precision) == ("openvino", "int8")
-        assert any("sums of 8-bit products overflow" in str(item.message) for item in caught) != has_bytes
+        said = any("so sums of products overflow" in str(item.message) for item in caught)
+        assert said == (not has_bytes and not half_range)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +165,7 @@ def test_a_plan_offers_8_bits_where_an_entry_has_them(
     scene = write_raster(tmp_path / "scene.tif", np.ones((3, 100, 100), np.uint8))
     asked = ["plan", "--input", str(scene), "--model", str(item), "--workers", "1"]
     offers = {}
-    monkeypatch.setattr("geoseg.models.precision.multiplies_bytes", lambda: True)
+    monkeypatch.setattr(precision, "multiplies_bytes", lambda: True)
     for has_openvino in (False, True):
         monkeypatch.setattr(runtimes, "find_spec", lambda _name, has=has_openvino: object() if has else None)
         assert main(asked) == 0
@@ -184,9 +188,11 @@ def test_a_plan_offers_8_bits_where_an_entry_has_them(
 
 def test_a_copied_entry_has_its_8_bit_weights_beside_it(item: Path, tmp_path: Path) -> None:
     (tmp_path / "w.int8.safetensors").write_bytes(b"weights")
-    spec = replace(read_model_item(item), int8=Quantized(0.99, 1.0, str(tmp_path / "w.int8.safetensors")))
+    weights = Quantized(0.99, 1.0, str(tmp_path / "w.int8.safetensors"), half_range=True)
+    spec = replace(read_model_item(item), int8=weights)
     found = find_model(str(add_model(write_model_item(spec, item), tmp_path / "own")))
     assert found.int8 is not None
+    assert found.int8.half_range
     assert Path(found.int8.graph).parent == Path(found.weights or "").parent != tmp_path
     assert Path(found.int8.graph).read_bytes() == b"weights"
     assert found.with_weights("others").int8 is None

@@ -203,6 +203,7 @@ def _quantized(document: Document) -> Quantized | None:
         **numbers,
         graph=absolute(document.need(asset, "href", str), document.path),
         checksum=read_checksum(document, asset),
+        half_range=document.need(asset["geoseg:int8"], "half_range", bool, False),
     )
 
 

@@ -250,7 +250,11 @@ def quantized_asset(weights: Quantized, path: Path) -> dict[str, Any]:
         "type": "application/octet-stream",
         "roles": [f"geoseg:{INT8}"],
         **checksum,
-        f"geoseg:{INT8}": {"agreement": weights.agreement, "seconds_per_mpx": weights.seconds_per_mpx},
+        f"geoseg:{INT8}": {
+            "agreement": weights.agreement,
+            "seconds_per_mpx": weights.seconds_per_mpx,
+            "half_range": weights.half_range,
+        },
     }
 
 

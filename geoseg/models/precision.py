@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
-from geoseg.models.spec import ModelSpec
+from geoseg.models.spec import ModelSpec, Quantized
 
 Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 
@@ -26,6 +26,15 @@ def multiplies_halves() -> bool:
 def multiplies_bytes() -> bool:
     """Whether this CPU has instructions for products of bytes: AVX512-VNNI, AVX-VNNI or AMX."""
     return _has("avx512vnni", "avxvnni", "amx-int8")
+
+
+def overflows(weights: Quantized) -> bool:
+    """Whether sums of products of 8-bit weights overflow on this CPU, so that more labels change than was measured.
+
+    Without instructions for bytes two products of a byte and a weight are added in 16 bits: 2 * 255 * 127 is too much
+    for them, and with weights of half the range 2 * 255 * 64 is not.
+    """
+    return not (weights.half_range or multiplies_bytes())
 
 
 @cache

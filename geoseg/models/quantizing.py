@@ -2,8 +2,9 @@
 
 Strategy. NNCF looks at what flows through the graph of a network on some tiles, and chooses for each layer the range
 that 8 bits span (post-training quantization: Jacob et al. 2018, "Quantization and Training of Neural Networks for
-Efficient Integer-Arithmetic-Only Inference", section 3). It knows graphs and tiles; what the weights do to labels is
-measured by `geoseg.models.probe`.
+Efficient Integer-Arithmetic-Only Inference", section 3). Weights get half of that range, 7 bits: so no sum of products
+overflows on CPUs without instructions for bytes, and one file serves all. It knows graphs and tiles; what the weights
+do to labels is measured by `geoseg.models.probe`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ CALIBRATION_TILES = 30
 """Tiles that are looked at; more of them change little."""
 
 
-def quantize(spec: ModelSpec, tiles: Iterable[Tile], validation: Iterable[Tile], path: Path) -> Quantized:
+def quantize(
+    spec: ModelSpec, tiles: Iterable[Tile], validation: Iterable[Tile], path: Path, *, full_range: bool = False
+) -> Quantized:
     """Make 8-bit weights of a model, and measure what they do.
 
     Parameters
@@ -48,6 +51,8 @@ def quantize(spec: ModelSpec, tiles: Iterable[Tile], validation: Iterable[Tile],
         Imagery that it was not trained on, where labels are compared with those of float32.
     path : Path
         The file that is written, ``.safetensors``.
+    full_range : bool
+        Give weights all 8 bits: finer, and for CPUs that have instructions for bytes.
 
     Raises
     ------
@@ -59,14 +64,14 @@ def quantize(spec: ModelSpec, tiles: Iterable[Tile], validation: Iterable[Tile],
     require_installed("geoseg models quantize", "quantize", "openvino", "nncf")
     from geoseg.models.openvino import write_graph
 
-    graph = _calibrated(spec, list(tiles))
+    graph = _calibrated(spec, list(tiles), full_range)
     write_file(path, lambda unfinished: write_graph(graph, unfinished))
-    made = Quantized(1.0, 0.0, str(path.resolve()), sha256(path))
+    made = Quantized(1.0, 0.0, str(path.resolve()), sha256(path), half_range=not full_range)
     exact, rough = (load_model(replace(spec, int8=made), precision=name) for name in ("float32", "int8"))
     return replace(made, **asdict(measure_half_precision(exact, rough, validation)))
 
 
-def _calibrated(spec: ModelSpec, tiles: list[Tile]) -> Any:
+def _calibrated(spec: ModelSpec, tiles: list[Tile], full_range: bool) -> Any:
     """The graph of a model with ranges of 8 bits; NNCF shows its progress on standard output, where results go."""
     from geoseg.models.openvino import convert, require_same  # first: OpenVINO's reports are off then
 
@@ -87,5 +92,12 @@ def _calibrated(spec: ModelSpec, tiles: list[Tile]) -> Any:
         graph.reshape({0: [*shape[:2], -1, -1]})  # small scenes have one smaller tile
     scaler = Scaler(spec, torch.device("cpu"), torch.contiguous_format)
     data = nncf.Dataset(tiles, lambda tile: scaler(tile[0][None], tile[1][None]).numpy())
+    fix = nncf.OverflowFix.FIRST_LAYER if full_range else nncf.OverflowFix.ENABLE
     with redirect_stdout(sys.stderr):
-        return nncf.quantize(graph, data, subset_size=len(tiles), target_device=nncf.TargetDevice.CPU)
+        return nncf.quantize(
+            graph,
+            data,
+            subset_size=len(tiles),
+            target_device=nncf.TargetDevice.CPU,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=fix),
+        )

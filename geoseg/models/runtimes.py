@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 from geoseg.errors import ModelError
-from geoseg.models.precision import AGREEMENT, Precision, multiplies_bytes, precision_on_cpu
+from geoseg.models.precision import AGREEMENT, Precision, overflows, precision_on_cpu
 from geoseg.models.spec import ModelSpec
 
 Runtime = Literal["auto", "torch", "openvino"]
@@ -115,8 +115,8 @@ def is_installed(runtime: Runtime) -> bool:
 
 
 def _is_proved(spec: ModelSpec) -> bool:
-    """Whether 8-bit weights were seen to keep the labels; without instructions for bytes sums of products overflow."""
-    return spec.int8 is not None and spec.int8.agreement >= AGREEMENT and multiplies_bytes()
+    """Whether 8-bit weights were seen to keep the labels, and do so on this CPU."""
+    return spec.int8 is not None and spec.int8.agreement >= AGREEMENT and not overflows(spec.int8)
 
 
 def _keeps_labels(spec: ModelSpec) -> bool:

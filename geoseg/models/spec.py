@@ -144,10 +144,14 @@ class Quantized(HalfPrecision):
         Path or address of the file.
     checksum : str or None
         ``"sha256:<hex>"`` of it.
+    half_range : bool
+        Whether weights use half of the range of 8 bits: then no sum of products overflows on CPUs without instructions
+        for bytes, and labels stay there as elsewhere.
     """
 
     graph: str
     checksum: str | None = None
+    half_range: bool = False
 
 
 @dataclass(frozen=True)

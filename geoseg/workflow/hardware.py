@@ -11,7 +11,7 @@ from distributed import Client
 
 from geoseg.engine import connect, each_worker
 from geoseg.errors import GeosegWarning, WorkerError
-from geoseg.models.precision import Precision, multiplies_bytes
+from geoseg.models.precision import Precision, overflows
 from geoseg.models.runtimes import Runtime, choose_runtime
 from geoseg.models.spec import ModelSpec
 
@@ -92,7 +92,7 @@ def find_hardware(device: str, runtime: Runtime, precision: Precision, spec: Mod
     if not is_here or device == "cpu":
         device = "cpu" if device == "auto" else device
         runtime, precision = choose_runtime(spec, device, runtime, precision)
-        _warn_of_overflow(precision)
+        _warn_of_overflow(spec, precision)
         return Hardware(device, "float32" if (device, precision) == ("mps", "auto") else precision, runtime=runtime)
     import torch
 
@@ -107,13 +107,13 @@ def find_hardware(device: str, runtime: Runtime, precision: Precision, spec: Mod
     return Hardware(name, precision, memory, torch.cuda.device_count() if name == "cuda" else 1, runtime)
 
 
-def _warn_of_overflow(precision: Precision) -> None:
+def _warn_of_overflow(spec: ModelSpec, precision: Precision) -> None:
     """Say that 8-bit weights keep fewer labels here than their entry says."""
-    if precision == "int8" and not multiplies_bytes():
+    if precision == "int8" and spec.int8 is not None and overflows(spec.int8):
         sentence = (
-            "this CPU has no instructions for bytes (VNNI, AMX), so sums of 8-bit products overflow and more labels "
-            "change than the model's entry says (5 % of those of land-cover-aerial); give --precision float32 for a "
-            "map to rely on."
+            f"the 8-bit weights of model '{spec.name}' have their full range, and this CPU has no instructions for "
+            "bytes (VNNI, AMX), so sums of products overflow and more labels change than the entry says; make weights "
+            "that do not with geoseg models quantize, or give --precision float32."
         )
         warnings.warn(sentence, GeosegWarning, stacklevel=3)
 
