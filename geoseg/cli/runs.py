@@ -151,15 +151,14 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
 
 def _faster(plan: Plan) -> Iterator[tuple[str, str]]:
     """What 8-bit weights of the model would gain where they are not used."""
-    from geoseg.models.precision import multiplies_bytes, overflows
+    from geoseg.models.precision import overflows
     from geoseg.models.runtimes import is_installed
 
     weights, now = plan.spec.int8, plan.measured or plan.spec
     if weights is None or now is weights or plan.device != "cpu" or now.seconds_per_mpx is None or overflows(weights):
         return
     missing = "" if is_installed("openvino") else ", after pip install 'geoseg[openvino]'"
-    most = "" if multiplies_bytes() else "up to "  # entries are measured on CPUs with instructions for bytes
-    gain = f"int8 through OpenVINO is {most}{now.seconds_per_mpx / weights.seconds_per_mpx:.1f} x as fast"
+    gain = f"int8 through OpenVINO is {now.seconds_per_mpx / weights.seconds_per_mpx:.1f} x as fast"
     yield "faster", f"{gain}, {weights.agreement:.1%} of labels as in float32: give --precision int8{missing}"
 
 
