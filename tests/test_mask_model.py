@@ -223,3 +223,20 @@ def test_the_entry_of_cloud_mask_says_what_is_masked() -> None:
     from geoseg.catalog import find_model
 
     assert find_model("cloud-mask").mask == ("cloud", "cloud_shadow")
+
+
+def test_each_of_two_dates_has_its_own_mask(models: Path, client: Client, tmp_path: Path) -> None:
+    seen = {at: patchy(seed) for seed, at in enumerate("ab", start=1)}
+    paths = {
+        at: str(write_raster(tmp_path / f"{at}.tif", pixels, nodata=0, descriptions=BANDS))
+        for at, pixels in seen.items()
+    }
+    found = [labels_in(Path(clouds(models, tmp_path / at, client, input=path)).parent) for at, path in paths.items()]
+    hidden = np.logical_or(*(np.kron(labels, np.ones((2, 2))) == CLOUD for labels in found))
+    stacked = np.concatenate([seen["a"][:2], seen["b"][2:]])
+    stacked[:, hidden[:HEIGHT, :WIDTH]] = 0
+    by_hand = write_raster(tmp_path / "stacked.tif", stacked, nodata=0, descriptions=BANDS)
+    dates = {at: {"input": paths[at], "bands": list(bands)} for at, bands in (("a", BANDS[:2]), ("b", BANDS[2:]))}
+    labels = run(models, tmp_path / "out", client, input=dates, mask=mask(models))
+    np.testing.assert_array_equal(labels, run(models, tmp_path / "by-hand", client, input=str(by_hand)))
+    assert {path.name for path in (tmp_path / "out" / "mask").iterdir()} == {"a-a", "b-b"}
