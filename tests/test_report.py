@@ -943,7 +943,37 @@ def test_a_printed_page_has_the_map_and_the_tables_and_no_buttons(run_folder: Pa
     assert page.locator(".areas").is_visible()
     assert not page.locator(".tools").is_visible()
     assert not page.locator(".units").is_visible()
-    assert page.pdf().startswith(b"%PDF")
+    printed = page.pdf()
+    assert printed.count(b"/Type /Page\n") <= 4, "the page needs more sheets of paper than it has sections for"
+    context.close()
+
+
+def test_the_printed_map_has_the_shape_of_the_map_and_its_scale(run_folder: Path, browser: Browser) -> None:
+    """A canvas that paper stretches would have another scale across than down, and a wrong scale bar."""
+    context = browser.new_context()
+    page = Watched(context.new_page()).open(run_folder / "report.html")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    size = page.locator("#map canvas").evaluate(
+        "item => [item.width / item.height, item.clientWidth / item.clientHeight]"
+    )
+    assert size[0] == pytest.approx(180 / 112, rel=0.01)
+    assert size[1] == pytest.approx(size[0], rel=0.01)
+    names = page.locator(".legend .classes span:not(.swatch)").evaluate_all(
+        "items => items.map(item => item.offsetHeight)"
+    )
+    assert max(names) < 40, "names of classes stand in a line or two"
+    page.emulate_media(media="screen")
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert not page.locator("#map.printed").count()
+    context.close()
+
+
+def test_numbers_of_areas_fit_on_a_phone(run_folder: Path, browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 740})
+    page = Watched(context.new_page()).open(run_folder / "report.html")
+    seen = page.locator(".areas").evaluate("item => item.closest('.scroll').clientWidth - item.scrollWidth")
+    assert seen >= 0
     context.close()
 
 

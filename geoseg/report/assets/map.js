@@ -406,7 +406,15 @@ class GroundMap {
     for (const button of this.element.querySelectorAll(".tools button")) button.addEventListener("click", actions[button.value]);
     for (const box of document.querySelectorAll(".legend input")) box.addEventListener("input", () => this.change(box));
     new ResizeObserver(() => this.resize()).observe(canvas);
-    window.addEventListener("beforeprint", () => this.draw());
+    window.addEventListener("beforeprint", () => this.print());
+    window.addEventListener("afterprint", () => this.element.classList.remove("printed"));
+  }
+
+  /* The size on paper before the page is laid out for it: nothing is drawn once that has begun. */
+  print() {
+    this.element.classList.add("printed");
+    this.resize();
+    this.draw();
   }
 
   resize() {
