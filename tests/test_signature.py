@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+import geoseg
 from geoseg.catalog import find_model
 from geoseg.errors import CatalogError, GeosegWarning, GridError, ModelError
 from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model, wrap
 from geoseg.models.tta import TestTimeAugmentation
 from geoseg.planning import tiling_of
 from tests.networks import write_item
+from tests.rasters import noise, write_raster
 
 SPEC = ModelSpec(
     name="program",
@@ -189,3 +191,13 @@ def test_probabilities_of_several_labels_without_a_threshold_are_warned_of() -> 
         wrap(network, spec).predict(pixels, mask)
     wrap(network, replace(spec, threshold=0.5)).predict(pixels, mask)
     wrap(Changed(same, lambda scores: scores.softmax(1)), spec).predict(pixels, mask)
+
+
+def test_classes_behind_rows_and_columns_are_told_of(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", noise(2, 40, 40))
+    classes = tuple(ClassSpec(value, f"c{value}") for value in range(3))
+    spec = ModelSpec("m", "semantic-segmentation", (Band("1"), Band("2")), classes, tile_size=32, halo=0, multiple=1)
+    with pytest.raises(ModelError, match=r"returned shape \(1, 32, 32, 3\) .*permute\(0, 3, 1, 2\)"):
+        geoseg.segment(
+            path, lambda pixels: pixels[:, [0, 1, 0]].permute(0, 2, 3, 1), spec=spec, bands=[1, 2], ramp=0
+        ).compute()
