@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import BandError, RasterError, WorkflowError
-from geoseg.imagery.documents import is_read_item
 from geoseg.models.spec import Band
 from geoseg.options import ImageryOptions, read_options
 from geoseg.raster import Raster
@@ -72,9 +71,11 @@ def read_dates(given: Any, bands: Sequence[BandRequest] | None, names: Sequence[
     WorkflowError
         There are more or fewer dates than the model takes, others than it names, or an option that no date has.
     """
-    if not isinstance(given, Mapping) or is_dataset(given) or is_read_item(given):
+    if not isinstance(given, Mapping) or is_dataset(given):
         return ()
-    if not _has_dates(given, bands, names, total):
+    from geoseg.imagery.documents import is_read_item
+
+    if is_read_item(given) or not _has_dates(given, bands, names, total):
         return ()
     dates = {str(name): _date(str(name), value) for name, value in given.items()}
     told, wanted = ", ".join(dates), ", ".join(names)
