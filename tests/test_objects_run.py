@@ -157,6 +157,8 @@ def test_instances_of_a_raster_are_the_objects_in_it(client: Client, raster: Pat
     with rasterio.open(result.labels_path) as source:
         drawn = rasterize(shapes, source.shape, transform=source.transform)
     np.testing.assert_array_equal(drawn, truth())
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Area of objects" in page and "<dt>Mapped" not in page
 
 
 def test_panoptic_features_tile_the_plane_and_things_lie_over_stuff(

@@ -143,8 +143,9 @@ def _figures(record: RunRecord, findings: Findings, classes: Sequence[LegendClas
     count = objects if record.instances else sum(item.count for item in findings.features.values())
     seconds = (record.content.get("seconds") or {}).get("total")
     memory = record.content.get("memory")
+    covered = "Area of objects" if record.model.get("task") == "instance-segmentation" else "Mapped"
     return [
-        ("Mapped", wording.own_area(labelled.area) if frame.has_place else f"{labelled.pixels:,} px", ""),
+        (covered, wording.own_area(labelled.area) if frame.has_place else f"{labelled.pixels:,} px", ""),
         ("Raster", f"{width:,} x {height:,}", f"px{pixel}"),
         ("Classes", str(found), f"of {len(classes)} in the model"),
         *([("Objects" if record.instances else "Polygons", f"{count:,}", "")] if findings.features else []),
