@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 import geoseg
 from geoseg.cli import main
 from geoseg.engine import connect
-from geoseg.errors import BandError, CatalogError, GeosegError, RasterError, WorkflowError
+from geoseg.errors import BandError, CatalogError, ExistingOutputError, GeosegError, RasterError, WorkflowError
 from geoseg.grid import Window
 from geoseg.models.item import read_model_item
 from geoseg.models.item_writing import write_model_item
 from geoseg.models.spec import Band
 from geoseg.options import Workflow
 from geoseg.raster import Raster, open_raster
+from geoseg.store import RunFolder, differences
 from tests.networks import Box, write_model
 from tests.rasters import TEN_METRES, noise, write_raster
 from tests.stac import collection_of, write_json, write_scene
@@ -136,6 +137,8 @@ def test_the_model_orders_dates_that_it_names_and_a_person_all_others(places: di
     numbered = [Band(str(number)) for number in range(1, 5)]
     plain = {at: str(scene(tmp_path / f"{at}.tif", 4, descriptions=None)) for at in "ab"}
     np.testing.assert_array_equal(*np.split(whole(opened(plain, bands=numbered))[0], 2))
+    with pytest.raises(BandError, match="does not have the band '1'"):  # one key is a band that is misspelt
+        opened({"a": plain["a"]}, bands=numbered)
     own = {
         "before": {"input": places["before"], "bands": "nir"},
         "after": {"input": places["after"], "bands": [2, 1, 2]},
@@ -162,6 +165,8 @@ def test_arrays_of_xarray_are_dates_too(places: dict[str, Any]) -> None:
         ({"a": {"input": "after"}}, (), "has 1 date .a., and the model takes 2", WorkflowError),
         ({"before": "after"}, NAMES, "has the dates before, and the model takes before, after", WorkflowError),
         ({"spring": "after", "fall": "after"}, NAMES, "dates spring, fall, and the model takes before", WorkflowError),
+        ({"a": {"red": "after", "nodata": 0}, "b": "after"}, (), "'a' has nodata and no input; write", WorkflowError),
+        ({"a": "after"}, (), "has 1 date .a., and the model takes 2; give as many, each by a name", WorkflowError),
         ({"a": {"input": "after", "datetim": 1}, "b": "after"}, (), "unknown key 'datetim'; did you", WorkflowError),
         ({"a": {"input": "after", "region": "x"}, "b": "after"}, (), "'region', which holds for all", WorkflowError),
         ({"a": {"input": "after", "mask": {"model": "m"}}, "b": "after"}, (), "a model as its mask", WorkflowError),
@@ -191,6 +196,10 @@ def test_dates_are_written_alike_on_the_command_line_and_in_yaml(tmp_path: Path)
     dates: Any = Workflow(model="m", input=listed).input
     dates["b"]["datetime"] = str(dates["b"]["datetime"])
     assert dates == {"a": ["x.tif", "z.tif"], "b": {"input": "y", "datetime": "2024-06-01", "mask": "scl:3"}}
+    query = f"eo:cloud_cover<20,{'platform=a,' * 30}"
+    long: Any = Workflow(model="m", input=[f"2024-05={{input: y, query: '{query}'}}", "post-event=z"], datetime=2024)
+    assert long.input == {"2024-05": {"input": "y", "query": query}, "post-event": "z"}
+    assert long.datetime == "2024"
     for plain in (["a=x.tif", "y.tif"], ["a=x.tif", "a=y.tif"], [str(tmp_path / "c=d.tif"), "e=f.tif"], ["a", "b"]):
         assert Workflow(model="m", input=plain).input == plain
     with pytest.raises(WorkflowError, match="is not YAML"):
@@ -290,3 +299,27 @@ def test_a_run_of_two_dates_is_that_of_the_bands_stacked_by_hand(
     again = geoseg.run(input=dates, output=out, refresh=True, **common)
     assert 0 < again.outcome.done["predict"] < again.plan.block_count
     np.testing.assert_array_equal(labels_in(out), by_hand("by-hand-again"))
+
+
+def test_a_file_of_another_date_and_the_rule_of_one_date_make_another_run(model: Path, tmp_path: Path) -> None:
+    a, b, c = (str(scene(tmp_path / f"{name}.tif", 1)) for name in "abc")
+    common: dict[str, Any] = {"model": str(model), "output": tmp_path / "out", "ramp": 8}
+
+    def fingerprint(before: Any, after: Any) -> Any:
+        planned = geoseg.plan(input={"before": before, "after": after}, **common).fingerprint()
+        return json.loads(json.dumps(planned))
+
+    first = fingerprint([a, b], [c])
+    assert differences(first, fingerprint([a, b], [c])) == []
+    assert differences(first, fingerprint([a], [b, c])) == ["inputs belong to other dates or bands"]
+    median = fingerprint({"input": [a, b], "mosaic": "median"}, [c])
+    assert RunFolder.other_differences(first, median)  # so --refresh keeps no block
+
+
+def test_a_catalog_that_a_date_reads_is_not_replaced(model: Path, places: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    item = write_scene(tmp_path, "s", {"B04": noise(1, SIDE, SIDE, "uint16", 1)[0]})
+    catalog = write_json(out / "item.json", collection_of(item))
+    with pytest.raises(ExistingOutputError, match=r"item\.json is read and would be replaced"):
+        geoseg.plan(input={"before": str(catalog), "after": places["after"]}, model=str(model), output=out, ramp=8)

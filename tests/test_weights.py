@@ -109,6 +109,14 @@ def test_weights_that_are_not_there_are_refused_with_the_remedy(
         resolve_weights(replace(SPEC, weights=weights))
 
 
+@pytest.mark.parametrize("checksum", ["", "sha256:", CHECKSUM[:14]])
+def test_a_checksum_of_nothing_accepts_no_weights(tmp_path: Path, checksum: str) -> None:
+    (tmp_path / "w.bin").write_bytes(CONTENT)
+    with pytest.raises(WeightsError, match="has the checksum"):
+        resolve_weights(replace(SPEC, weights=str(tmp_path / "w.bin"), checksum=checksum))
+    assert resolve_weights(replace(SPEC, weights=str(tmp_path / "w.bin"), checksum=CHECKSUM[:15]))
+
+
 def test_an_asset_of_8_bits_that_is_not_there_is_told_with_its_own_remedy(tmp_path: Path) -> None:
     lost = Quantized(1.0, 1.0, str(tmp_path / "int8.onnx"))
     with pytest.raises(WeightsError, match=r"int8\.onnx' .*exist \(its asset int8\); .*`--precision float32`"):

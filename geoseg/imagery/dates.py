@@ -52,8 +52,8 @@ class Date:
 def read_dates(given: Any, bands: Sequence[BandRequest] | None, names: Sequence[str], total: int) -> tuple[Date, ...]:
     """List the dates of an input, in the model's order; none where it is one raster, or one file a band.
 
-    A mapping is of dates when a value is a mapping itself, a key is a name of the model's dates, or no key is a band
-    that is wanted, and the model takes more bands than there are keys.
+    A mapping is of dates when a value is a mapping itself, a key is a name of the model's dates, or it has several
+    keys, none of them a band that is wanted, and the model takes more bands than that.
 
     Parameters
     ----------
@@ -86,9 +86,9 @@ def read_dates(given: Any, bands: Sequence[BandRequest] | None, names: Sequence[
         )
     count = len(names) or taken(bands, names)
     if len(dates) < 2 or (count > 1 and len(dates) != count):
+        needed = f"the model takes {count}; give as many" if count > 1 else "only several are stacked; give others too"
         raise WorkflowError(
-            f"the input has {len(dates)} date{'s' * (len(dates) != 1)} ({told}), and "
-            f"{f'the model takes {count}' if count > 1 else 'several are stacked'}; give as many, each by a name."
+            f"the input has {len(dates)} date{'s' * (len(dates) != 1)} ({told}), and {needed}, each by a name."
         )
     return tuple(dates[name] for name in names or dates)
 
@@ -187,12 +187,19 @@ def _has_dates(given: Mapping[Any, Any], bands: Sequence[BandRequest] | None, na
     keys = [FileBand(index, str(key), "undefined") for index, key in enumerate(given, start=1)]
     wanted = [band for band in bands or () if not isinstance(band, int)]
     is_short = len(keys) < total if total else bool(wanted)
-    return is_short and not any(find_bands(band, keys) for band in wanted)
+    may_be = is_short and (len(keys) > 1 or taken(bands, names) > 1)
+    return may_be and not any(find_bands(band, keys) for band in wanted)
 
 
 def _date(name: str, value: Any) -> Date:
     """A date with its own options, which are checked as those of a run are."""
-    if not isinstance(value, Mapping) or is_dataset(value) or INPUT not in value:
+    if not isinstance(value, Mapping) or is_dataset(value):
+        return Date(name, value, {})
+    if INPUT not in value:
+        if options := [key for key in OWN if key in value]:
+            raise WorkflowError(
+                f"the date '{name}' has {options[0]} and no input; write its imagery as the key input beside it."
+            )
         return Date(name, value, {})
     own = {str(key): item for key, item in value.items() if key != INPUT}
     read = read_options(ImageryOptions, own, f"the date '{name}'")

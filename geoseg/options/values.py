@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -33,7 +33,7 @@ OTHERS = "*"
 """Stands for the classes that have no key of their own in a mapping of classes."""
 
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
-_DATE = re.compile(r"([A-Za-z]\w*)=(.+)")
+_DATE = re.compile(r"([\w-]+)=(.+)")
 _WORD = re.compile(r'(?:"(?:[^"]|"")*"|[^,])+')
 
 
@@ -108,7 +108,8 @@ def _area(value: Any) -> float:
 def by_date(value: Any) -> Any:
     """``NAME=PATH`` and ``NAME={input: PATH, ...}`` of two or more dates as a mapping; anything else as it is."""
     texts = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-    found = [_DATE.fullmatch(text) for text in texts if not Path(text).exists()]
+    # Path.exists raises where a mapping is longer than a name of a file can be
+    found = [_DATE.fullmatch(text) for text in texts if not os.path.exists(text)]  # noqa: PTH110
     dates: dict[str, list[Any]] = {}
     for match in found:
         if match is not None:
@@ -131,8 +132,9 @@ def _flow(text: str) -> Any:
 
 
 def _iso(value: Any) -> Any:
-    """A date of YAML as text; anything else as it is."""
-    return value.isoformat() if isinstance(value, date) else value
+    """A date or a year of YAML as text; anything else as it is."""
+    is_year = isinstance(value, int) and not isinstance(value, bool)
+    return value.isoformat() if isinstance(value, date) else str(value) if is_year else value
 
 
 DateText = Annotated[str, BeforeValidator(_iso, json_schema_input_type=str)]

@@ -25,8 +25,8 @@ def subject_of(record: RunRecord) -> str:
     if isinstance(given, str):
         return Path(given).stem or given
     paths = list(given.values()) if isinstance(given, dict) else list(given or [])
-    are_files = all(isinstance(path, str) for path in paths)
-    return Path(str(paths[0])).stem if len(paths) == 1 else wording.plural(len(paths), "file" if are_files else "date")
+    noun = "date" if record.raster.get("dates") else "file"
+    return Path(str(paths[0])).stem if len(paths) == 1 else wording.plural(len(paths), noun)
 
 
 def credit_of(record: RunRecord) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 _NAMED = 20  # files that a sentence names
 
-GRID = "shape", "transform", "mosaic", "exclude", "bits"
+GRID = "shape", "transform", "mosaic", "exclude", "bits", "layers"
 """What a fingerprint says of a raster besides how each of its files is read."""
 
 
@@ -26,7 +26,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         Nested dicts of JSON values; lists of dicts that have a ``name`` are files, whose names do not count.
     """
     changed: list[str] = []
-    for key in sorted({*before, *now} - {"parts"}):  # inputs say it by name
+    for key in sorted({*before, *now} - {"parts"}):  # inputs say it by name, unless they are the same
         old, new = before.get(key), now.get(key)
         if isinstance(old, list) and isinstance(new, list) and _are_files(old) and _are_files(new):
             changed += _file_differences(old, new)
@@ -38,7 +38,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
             changed += [f"{key} {phrase}" for phrase in differences(old, new)]
         else:
             changed.append(f"{key} ({_short(old)} before, {_short(new)} now)")
-    return changed
+    is_regrouped = not changed and {"parts"} <= before.keys() & now.keys() and before["parts"] != now["parts"]
+    return ["inputs belong to other dates or bands"] if is_regrouped else changed
 
 
 def _are_files(value: list[Any]) -> bool:

@@ -224,7 +224,7 @@ def _input(wanted: Workflow, made: Plan, layer: Layer, scene: Scene) -> dict[str
     given, own = wanted.input, {}
     if layer.date:
         spec = made.spec
-        dates = read_dates(value_of(wanted.input, "input"), spec.bands, spec.dates, len(spec.bands))
+        dates = read_dates(value_of(wanted.input, "input"), wanted.bands or spec.bands, spec.dates, len(spec.bands))
         date = next(date for date in dates if date.name == layer.date)
         given, own = date.input, {key: value for key, value in date.options.items() if key in SHARED}
     if scene.item is not None:

@@ -26,6 +26,7 @@ from rasterio.errors import RasterioError
 from geoseg.errors import ExistingOutputError, OutputError
 from geoseg.export import PRODUCTS
 from geoseg.files import refuse_file, refuse_folder, refuse_read, remove, write_json
+from geoseg.models.stac import texts
 from geoseg.options import RECORD, RUN_FILE, Workflow
 from geoseg.planning import Plan
 from geoseg.raster import file_digest
@@ -258,9 +259,7 @@ def _with_table(path: Path) -> tuple[Path, ...]:
 
 def _read_by(wanted: Workflow, made: Plan) -> Iterator[str]:
     """Local files that a run reads, and texts that are none."""
-    inputs = wanted.input if isinstance(wanted.input, list) else [wanted.input]
-    yield from (text for text in (*inputs, wanted.region, wanted.prompts, wanted.weights) if isinstance(text, str))
-    yield from (text for text in (wanted.model, wanted.things) if isinstance(text, str))
+    yield from texts([wanted.input, wanted.region, wanted.prompts, wanted.weights, wanted.model, wanted.things])
     yield from (source.path for source in made.raster.sources if source.is_file)
 
 
