@@ -249,6 +249,8 @@ class Storage(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer a range."""
         address = urlsplit(self.path)
+        if address.path == "/moved/a.tif":
+            return self._answer(302, b"", {"Location": "/locked/a.tif?Signature=1"})
         data = self.files.get(address.path)
         if data is None or "Signature=" not in address.query:
             return self._answer(403 if data else 404, b"")
@@ -279,7 +281,7 @@ def storage() -> Iterator[tuple[str, dict[str, bytes]]]:
 def test_a_presigned_file_is_known_by_its_server_whoever_signs_and_wherever_it_lies(
     scene: Path, storage: tuple[str, dict[str, bytes]]
 ) -> None:
-    from geoseg.raster.fingerprints import identify
+    from geoseg.raster.fingerprints import _asked, identify
 
     root, files = storage
     files |= {"/a.tif": scene.read_bytes(), "/b/c.tif": scene.read_bytes(), "/d.tif": scene.read_bytes() + b"\0"}
@@ -302,6 +304,7 @@ def test_a_presigned_file_is_known_by_its_server_whoever_signs_and_wherever_it_l
     locked = identity(f"{root.replace('//', '//me:a%3Ab@')}/locked/a.tif?Signature=1")
     assert content(locked) == content(one)
     assert "me" not in locked["path"] + locked["absolute"]
+    assert _asked(f"{root.replace('//', '//me:a%3Ab@')}/moved/a.tif") == {}  # a password is not passed on
     with pytest.raises(RasterError, match=r"its server refuses to give it: sign its address anew, .*`--input`"):
         open_raster(f"{root}/a.tif?expired=1")
 

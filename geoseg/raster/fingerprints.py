@@ -155,9 +155,11 @@ def _asked(address: str) -> dict[str, Any]:
     """
     bare, headers = _with_password(address)
     for request in (
-        Request(bare, method="HEAD", headers=headers),  # noqa: S310 - of the schemes that may be given here
-        Request(bare, headers={**headers, "Range": "bytes=0-0"}),  # noqa: S310
+        Request(bare, method="HEAD"),  # noqa: S310 - of the schemes that may be given here
+        Request(bare, headers={"Range": "bytes=0-0"}),  # noqa: S310
     ):
+        for name, value in headers.items():  # for this server alone, and none that it refers to
+            request.add_unredirected_header(name, value)
         try:
             with urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
                 return _version(answer.headers)
