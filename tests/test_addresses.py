@@ -202,6 +202,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return stored / "snapshots" / COMMIT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["smp", "transformers"])
 def test_a_repository_of_the_hub_labels_as_its_folder_does(tmp_path: Path, hub: Path, kind: str) -> None:
     if kind == "smp":

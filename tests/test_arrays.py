@@ -407,6 +407,7 @@ print(round(share, 3), scene.nbytes // 2**20, (resource.getrusage(resource.RUSAG
 """
 
 
+@pytest.mark.slow
 def test_a_lazy_array_larger_than_what_is_used_is_labelled(tmp_path: Path) -> None:
     share, size, grown = map(float, as_a_file(tmp_path, LARGE).split())
     assert 0.45 < share < 0.55

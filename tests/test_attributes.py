@@ -122,6 +122,7 @@ def polygons_of(table: pa.Table) -> NDArray[np.object_]:
     return polygons
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("shape", [Faces, without_every_third_vertex])
 def test_areas_and_perimeters_are_geodesic_in_any_crs(case: str, shape: Callable[..., Faces]) -> None:
@@ -362,6 +363,7 @@ def test_a_box_around_a_pole_has_the_area_that_proj_says_of_its_scale(crs: str, 
     assert table["area_m2"][0].as_py() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["+R=6371007.181", "+ellps=WGS84"])
 def test_a_polygon_beyond_the_rim_of_the_world_has_its_area_or_none(body: str) -> None:
     """The sinusoidal map is equal-area; on a sphere PROJ turns places beyond its rim round the globe."""

@@ -394,6 +394,7 @@ def test_segment_takes_a_threshold_and_names_background(entry: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_run_writes_background_as_a_class_and_only_what_is_labelled_as_polygons(entry: Path, tmp_path: Path) -> None:
     workflow = {"model": str(entry), "input": str(tmp_path / "image.tif"), "workers": 1, "report": False}
     result = geoseg.run(workflow, output=str(tmp_path / "out"), threshold=0.2, features=["features.geojson"])

@@ -73,6 +73,7 @@ def found(network: torch.nn.Module, **told: Any) -> list[LibraryNetwork]:
     return find_networks(shapes_of(network), told=told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in TRACES if kind != "DPT"])  # whose encoders are timm's
 def test_an_architecture_is_told_by_its_tensors(kind: str) -> None:
     network = getattr(smp, kind)(encoder_name="mobilenet_v2", encoder_weights=None, in_channels=5, classes=2)
@@ -85,6 +86,7 @@ def test_an_architecture_is_told_by_its_tensors(kind: str) -> None:
         assert torch.equal(rebuilt.eval()(pixels), network.eval()(pixels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "arguments"),
     [

@@ -70,6 +70,7 @@ def test_a_run_prints_the_dashboard_and_where_the_results_are(
         assert (tmp_path / "out" / name).is_file()
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_memory_that_was_planned(tmp_path: Path) -> None:
     arguments = ["land_use", "--output", str(tmp_path / "land_use")]
     plan, was_compiled = geoseg.plan("land_use"), is_compiled()

@@ -117,6 +117,7 @@ def start(folder: RunFolder, grid: TileGrid, labels: NDArray[Any], scores: NDArr
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     st.integers(0, 2**32),
@@ -240,6 +241,7 @@ def test_corrections_are_burnt_and_only_what_they_touch_is_traced_again(
     assert rows(tmp_path / "fresh") == rows(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"min_area": 3000, "legend": {"trees": "land", "crops": "land"}}])
 def test_changed_and_removed_corrections_give_what_a_new_run_gives(
     plain: Path, scene: Path, box: Path, client: Client, tmp_path: Path, more: dict[str, Any]

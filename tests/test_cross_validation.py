@@ -163,6 +163,7 @@ def crossed(sites: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return folder, train(parse_recipe(content(sites)), output=folder / "entry")
 
 
+@pytest.mark.slow
 def test_a_fold_is_evaluated_as_if_its_image_were_for_validation(
     sites: Path, crossed: tuple[Path, TrainResult]
 ) -> None:
@@ -216,6 +217,7 @@ def weights(entry: Path) -> bytes:
     return (entry / "strips.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_the_fold_and_epoch_that_are_not_done(
     sites: Path, tmp_path: Path, crossed: tuple[Path, TrainResult]
 ) -> None:
@@ -263,6 +265,7 @@ def test_a_setting_that_ruins_a_fold_is_not_chosen() -> None:
     assert choose_setting([[0.5, 0.4], [0.5, 0.5]]) == 0
 
 
+@pytest.mark.slow
 def test_thresholds_of_objects_are_chosen_by_the_folds(
     town: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

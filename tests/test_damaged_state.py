@@ -97,6 +97,7 @@ def change(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "damage", "repeated"),
     [
@@ -205,6 +206,7 @@ def test_blocks_of_which_nobody_knows_what_they_were_made_from_are_refused_with_
     assert results_of(output) == results_of(whole), "where nothing was done, nothing is lost"
 
 
+@pytest.mark.slow
 def test_after_kill_9_strips_and_drafts_that_the_disk_has_lost_are_made_again(
     wanted: dict[str, Any], whole: Path, client: Client, tmp_path: Path
 ) -> None:

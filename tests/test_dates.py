@@ -72,6 +72,7 @@ def whole(raster: Raster) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     return raster.read(Window(0, 0, *raster.shape))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(top=st.integers(0, 100), left=st.integers(0, 100), height=st.integers(1, 60), width=st.integers(1, 60))
 def test_every_window_is_that_of_the_dates_by_themselves(

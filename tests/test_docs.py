@@ -113,6 +113,7 @@ def run(command: str) -> int:
     return main(shlex.split(command)[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", dict(EXECUTED))
 def test_the_commands_of_the_page_work_as_they_stand(page: str, elsewhere: Path) -> None:
@@ -128,6 +129,7 @@ def test_the_command_can_be_parsed(command: str) -> None:
     app.commands[name].make_context(name, arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PYTHON)
 def test_the_python_works_as_it_stands(page: str, elsewhere: Path) -> None:
     names: dict[str, object] = {}
@@ -139,6 +141,7 @@ def test_the_python_works_as_it_stands(page: str, elsewhere: Path) -> None:
     assert (elsewhere / "scene.tif").is_file()
 
 
+@pytest.mark.slow
 def test_the_readme_maps_as_the_documentation_says(elsewhere: Path) -> None:
     names: dict[str, object] = {}
     exec(blocks("README", "python")[0], names)  # noqa: S102 - our own documentation

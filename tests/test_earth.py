@@ -110,6 +110,7 @@ BESIDE = shapely.box(14.625e5, 84e5, 15.625e5, 87e5) | shapely.box(14.625e5, 86e
 """Beside an interruption of Goode's map: a corner of its bounds is on the globe, and nothing of itself."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "crs"), [(shapely.box(1e9, 1e9, 2e9, 2e9), "EPSG:8857"), (BESIDE, GOODE)])
 def test_what_has_no_place_is_empty(shape: shapely.Geometry, crs: str) -> None:
     degrees, is_whole = _on_earth(shape, crs)

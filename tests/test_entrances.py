@@ -31,6 +31,7 @@ def model(tmp_path: Path) -> Path:
 # What a run begins with
 
 
+@pytest.mark.slow
 def test_imagery_and_a_model_are_enough(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_raster(tmp_path / "scene.tif", PIXELS)

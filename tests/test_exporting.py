@@ -68,6 +68,7 @@ def scores_of(spec: ModelSpec) -> np.ndarray:
     return scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", FORMATS)
 def test_an_exported_file_opens_by_itself_and_gives_the_same_labels(
     ending: str, item: Path, exported: dict[str, Path]

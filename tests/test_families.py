@@ -184,6 +184,7 @@ def everywhere(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.ones((len(pixels), *pixels.shape[2:]), np.bool_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", WIDE, ids=str)
 def test_an_opened_family_predicts_what_its_own_library_predicts(family: Family, tmp_path: Path) -> None:
     network, pixels = family.build(), noise(1, 3, 128, 160)
@@ -445,6 +446,7 @@ def compare(family: Family, tiling: Tiling, shape: tuple[int, int], folder: Path
     return labels, best.indices[0].numpy(), (best.values[0] - best.values[1]).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", NARROW, ids=str)
 def test_tiles_are_labelled_as_the_whole_image_when_the_halo_covers_the_reach(family: Family, tmp_path: Path) -> None:
     labels, whole, lead = compare(family, Tiling(2 * family.halo + 48, family.halo, 16, 8), (40, 88), tmp_path)

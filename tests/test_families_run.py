@@ -143,6 +143,7 @@ def read(path: Path | None) -> NDArray[Any]:
         return source.read(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_gives_the_same_for_every_layout_of_blocks(
     client: Client, photo: Path, tmp_path: Path, family: str

@@ -76,6 +76,7 @@ def rows_of(path: Path) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in frame.assign(geometry=frame.geometry.to_wkb()).itertuples(index=False)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -265,6 +266,7 @@ def test_polygons_that_hold_other_bytes_are_made_again_in_the_same_start(
     assert rows_of(tmp_path / "out.gpkg") == rows_of(tmp_path / "whole.gpkg")
 
 
+@pytest.mark.slow
 def test_after_kill_9_the_same_command_goes_on(raster: Path, client: Client, tmp_path: Path) -> None:
     path = tmp_path / "out.gpkg"
     code = (
@@ -385,6 +387,7 @@ def _keyed(rows: list[tuple[int, int]]) -> pa.Table:
     return pa.table({"key": pa.array(keys, pa.int64()), "geometry": pa.array(geometry, pa.binary())})
 
 
+@pytest.mark.slow
 def test_a_face_that_a_region_cuts_into_more_parts_than_are_sorted_at_once_is_written_whole(
     client: Client, tmp_path: Path
 ) -> None:

@@ -266,6 +266,7 @@ def test_a_model_of_objects_has_no_probabilities_in_the_lazy_result(scene: Path)
         geoseg.segment(scene, lambda pixels: pixels, spec=spec, bands=[1], outputs=["instances", "probabilities"])
 
 
+@pytest.mark.slow
 def test_after_kill_9_probabilities_labels_and_features_are_those_of_a_run_that_never_stopped(
     scene: Path, box: Path, reference: Path, client: Client, tmp_path: Path
 ) -> None:

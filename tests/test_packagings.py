@@ -619,6 +619,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text()
 TABLE = PAGE.partition("| packaging |")[2].partition("\n\n")[0].splitlines()[2:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE)
 def test_the_table_of_packagings_is_true(tmp_path: Path, row: str, capsys: pytest.CaptureFixture[str]) -> None:
     packaging, _, opened = (cell.strip() for cell in row.strip("|").split("|"))

@@ -361,6 +361,7 @@ def test_the_page_loads_nothing_that_a_scheduler_has_no_use_for() -> None:
     assert not {"torch", "rasterio", "numba", "zarr", "geoseg.engine", "geoseg.monitor.state"} & set(loaded)
 
 
+@pytest.mark.slow
 def test_an_external_scheduler_has_the_page_and_keeps_what_it_was_told(tmp_path: Path) -> None:
     classes = np.repeat(np.repeat(np.arange(16).reshape(4, 4) % 3 + 1, 64, 0), 64, 1).astype(np.uint8)
     raster = write_raster(tmp_path / "classes.tif", classes[np.newaxis], nodata=0)
@@ -562,6 +563,7 @@ def test_a_scheduler_that_is_gone_is_said_and_the_last_picture_stays(watched: Wa
     assert numbers(watched.page)["part"] == 1
 
 
+@pytest.mark.slow
 def test_a_real_run_is_seen_from_its_first_block_to_its_end(tmp_path: Path, watched: Watched) -> None:
     model = write_model(tmp_path / "model", Box(1), name="box", halo=1)
     scene = write_raster(tmp_path / "scene.tif", np.random.default_rng(0).integers(1, 200, (2, 700, 900), np.uint8))

@@ -60,6 +60,7 @@ def test_a_terminal_shows_the_same() -> None:
         assert len(printed.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["run", "plan"])
 def test_an_error_is_a_json_object_too(verb: str, tmp_path: Path) -> None:
     command = [*GEOSEG, verb, "land_use", "--input", "no.tif", "--output", str(tmp_path / "out"), "--json"]

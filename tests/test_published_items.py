@@ -156,6 +156,7 @@ PUBLISHED: dict[str, Callable[[Path], tuple[Item, torch.nn.Module]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_item_labels_as_its_library_does(name: str, tmp_path: Path) -> None:
     item, made = PUBLISHED[name](tmp_path)

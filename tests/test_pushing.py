@@ -87,6 +87,7 @@ def push(address: str, *words: str, token: str = TOKEN) -> subprocess.CompletedP
     return subprocess.run(command, env={**os.environ, **hub}, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_what_is_pushed_opens_from_the_hub_as_it_was(
     tmp_path: Path, served: tuple[str, type[Hub]], request: pytest.FixtureRequest
 ) -> None:
@@ -115,6 +116,7 @@ def test_what_is_pushed_opens_from_the_hub_as_it_was(
     assert main(["models", "add", "hub:org/net-b0.5", "--home", str(tmp_path / "own")]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("repository", "token", "sentence"),
     [

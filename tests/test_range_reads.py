@@ -139,6 +139,7 @@ def test_a_remote_file_is_identified_by_its_server(folder: Path, server: Traffic
     assert found["size"] == (folder / "masked.tif").stat().st_size
 
 
+@pytest.mark.slow
 def test_a_run_over_the_network_is_the_run_of_the_files(folder: Path, server: Traffic, tmp_path: Path) -> None:
     model = str(write_model(tmp_path / "model", Box(1), name="box", halo=1, tile_size=512))
     labels = []

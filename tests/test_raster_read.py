@@ -322,6 +322,7 @@ def test_a_resampled_pixel_is_the_same_in_every_window(
     assert part.tobytes() == np.ascontiguousarray(pixels[:, *window.slices()]).tobytes()
 
 
+@pytest.mark.slow
 def test_a_window_too_large_for_memory_is_read_in_parts_with_the_same_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,6 +132,7 @@ def test_only_blocks_near_a_changed_scene_are_made_again(region: Region, monkeyp
     assert region.run(refresh=True).is_unchanged
 
 
+@pytest.mark.slow
 def test_a_region_that_grows_moves_and_goes_gives_what_new_runs_give(region: Region) -> None:
     left, top = TEN_METRES.c, TEN_METRES.f
     boxes = [(0, 0, 150, 120), (0, 0, 210, 120), (60, 30, 210, 170), None, (5, 5, 60, 60)]

@@ -1146,6 +1146,7 @@ def test_peaks_of_workers_count_what_was_used() -> None:
     assert after < used - 200 * 2**20
 
 
+@pytest.mark.slow
 def test_peaks_of_other_processes_are_asked_for() -> None:
     with connect(None, 1) as client:
         before = read_peaks(client)

@@ -219,6 +219,7 @@ def test_a_changed_raster_and_changed_weights_are_noticed(scene: Path, client: C
         geoseg.run(wanted, client=client)
 
 
+@pytest.mark.slow
 def test_after_kill_9_the_second_start_repeats_only_blocks_in_flight_and_the_result_is_the_same(
     scene: Path, box: Path, reference: Path, tmp_path: Path
 ) -> None:

@@ -266,6 +266,7 @@ def natural(pixels: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(pixels).float() / 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("form", forms(64))
 @pytest.mark.parametrize("name", SQUARE)
@@ -355,6 +356,7 @@ def test_where_nothing_is_asked_everything_is_found_that_the_library_generates(f
     np.testing.assert_allclose(np.sort([mask.sum() for mask in found.masks]), expected, atol=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SQUARE)
 def test_what_is_unsure_unstable_or_found_twice_is_left_out_as_the_library_does(folders: Folders, name: str) -> None:
     pixels = tile(SQUARE[name])

@@ -103,6 +103,7 @@ def test_no_more_blocks_are_submitted_than_the_window_holds(model: Path, tmp_pat
     assert peak < 100_000
 
 
+@pytest.mark.slow
 def test_a_region_of_it_is_planned_in_seconds(model: Path, tmp_path: Path) -> None:
     started = time.process_time()
     plan = planned(tmp_path, model, PIXELS, region="210000,4300000,390000,4490000,EPSG:32618")

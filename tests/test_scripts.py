@@ -64,12 +64,14 @@ def on_the_standard_input(_folder: Path, program: str) -> str:
     return execute("-", text=program)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [as_a_file, on_the_command_line, on_the_standard_input])
 def test_a_program_needs_no_main_guard(way: Callable[[Path, str], str], run: str, tmp_path: Path) -> None:
     printed = way(tmp_path, f"import geoseg\nprint('begins')\n{run}\n")
     assert printed.splitlines() == ["begins", "finished 4"]
 
 
+@pytest.mark.slow
 def test_files_of_the_current_directory_are_no_modules_of_workers(run: str, tmp_path: Path) -> None:
     (folder := tmp_path / "here").mkdir()
     for name in ("random", "distributed", "socket", "selectors", "signal"):
@@ -86,12 +88,14 @@ def test_a_directory_that_was_removed_is_told(run: str, tmp_path: Path) -> None:
     assert "the current directory was removed" in execute(str(tmp_path / "script.py"), cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_script_outlines_as_the_readme_says(run: str, tmp_path: Path) -> None:
     outline = f"print(geoseg.polygonize({str(tmp_path / 'out' / 'labels.tif')!r}, {str(tmp_path / 'x.gpkg')!r}).count)"
     printed = as_a_file(tmp_path, f"import geoseg\n{run}\n{outline}\n")
     assert int(printed.splitlines()[1]) > 0
 
 
+@pytest.mark.slow
 def test_a_thread_maps_while_the_main_thread_goes_on(run: str, tmp_path: Path) -> None:
     program = f"""
         import threading
@@ -108,6 +112,7 @@ def test_a_thread_maps_while_the_main_thread_goes_on(run: str, tmp_path: Path) -
     assert as_a_file(tmp_path, textwrap.dedent(program)).splitlines() == ["goes on", "finished 4"]
 
 
+@pytest.mark.slow
 def test_an_event_loop_maps(run: str, tmp_path: Path) -> None:
     program = f"""
         import asyncio
@@ -121,6 +126,7 @@ def test_an_event_loop_maps(run: str, tmp_path: Path) -> None:
     assert as_a_file(tmp_path, textwrap.dedent(program)) == "finished 4\n"
 
 
+@pytest.mark.slow
 def test_a_notebook_maps_and_shows_its_progress_unless_told_not_to(run: str, tmp_path: Path) -> None:
     quiet = run.replace(").outcome", f", output={str(tmp_path / 'second')!r}, progress=False).outcome")
     cells = [nbformat.v4.new_code_cell(source) for source in ("import geoseg", run, quiet)]
@@ -136,6 +142,7 @@ def test_a_notebook_maps_and_shows_its_progress_unless_told_not_to(run: str, tmp
     assert not [item for item in notebook.cells[2].outputs if item["output_type"] == "display_data"]
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_cluster_maps(run: str, tmp_path: Path) -> None:
     program = f"""
         from distributed import Client, LocalCluster
@@ -172,6 +179,7 @@ def test_a_forked_process_of_a_pool_maps(run: str, tmp_path: Path) -> None:
     assert as_a_file(tmp_path, FORKING.format(run=line, first="", output=str(tmp_path / "out"))) == "finished 4\n"
 
 
+@pytest.mark.slow
 def test_a_process_that_was_forked_too_late_is_told_so(run: str, tmp_path: Path) -> None:
     line = run.replace(").outcome", ", output=output).outcome")
     printed = as_a_file(tmp_path, FORKING.format(run=line, first=run, output=str(tmp_path / "second")))
@@ -181,6 +189,7 @@ def test_a_process_that_was_forked_too_late_is_told_so(run: str, tmp_path: Path)
     assert "get_context('spawn')" in second
 
 
+@pytest.mark.slow
 def test_a_process_of_joblib_maps(run: str, tmp_path: Path) -> None:
     pytest.importorskip("joblib")
     (tmp_path / "script.py").write_text(
@@ -190,11 +199,13 @@ def test_a_process_of_joblib_maps(run: str, tmp_path: Path) -> None:
     assert execute(str(tmp_path / "script.py")).endswith("[1, 0]\n")
 
 
+@pytest.mark.slow
 def test_a_test_of_pytest_maps(run: str, tmp_path: Path) -> None:
     (tmp_path / "test_map.py").write_text(f"import geoseg\n\ndef test_map():\n    {run}\n")
     assert "finished 4" in execute("-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", str(tmp_path / "test_map.py"))
 
 
+@pytest.mark.slow
 def test_a_program_keeps_its_own_fork_server_and_environment(run: str, tmp_path: Path) -> None:
     program = f"""
         import multiprocessing
@@ -218,6 +229,7 @@ def test_a_program_keeps_its_own_fork_server_and_environment(run: str, tmp_path:
     assert as_a_file(tmp_path, textwrap.dedent(program)).splitlines() == ["finished 4", "False False", "(False, None)"]
 
 
+@pytest.mark.slow
 def test_python_ends_without_a_word_while_rasters_are_open(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", Box(1), name="box", halo=1)
     write_raster(tmp_path / "scene.tif", np.random.default_rng(7).integers(1, 200, (2, 100, 100), np.uint8))
