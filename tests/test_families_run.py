@@ -221,6 +221,7 @@ def test_two_models_together_are_the_map_of_one_and_the_objects_of_the_other(
     assert set(features["isthing"].astype(bool)) == {True, False}
 
 
+@pytest.mark.slow
 def test_objects_are_the_same_after_kill_9_in_the_middle(client: Client, photo: Path, tmp_path: Path) -> None:
     item = entry(mask_rcnn(tmp_path / "weights"), tmp_path)
     whole = run(client, photo, item, tmp_path / "whole", block_tiles=1)
@@ -250,6 +251,7 @@ def same_objects(one: geoseg.RunResult, other: geoseg.RunResult) -> None:
     assert tables[0].equals(tables[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["Mask2Former", "Mask R-CNN", "U-Net with watershed"])
 def test_another_min_score_of_a_family_gives_what_a_run_with_it_gives(
     client: Client, photo: Path, tmp_path: Path, family: str
@@ -265,6 +267,7 @@ def test_another_min_score_of_a_family_gives_what_a_run_with_it_gives(
     same_objects(later, run(client, photo, item, tmp_path / "fresh", min_score=min_score, block_tiles=2))
 
 
+@pytest.mark.slow
 def test_another_min_score_is_obeyed_after_kill_9_in_the_middle(client: Client, photo: Path, tmp_path: Path) -> None:
     item = entry(mask_rcnn(tmp_path / "weights"), tmp_path)
     first = run(client, photo, item, tmp_path / "out", block_tiles=1)

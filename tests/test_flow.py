@@ -296,6 +296,7 @@ def sleep(_folder: str) -> dict[str, float]:
     return {"predict": 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("returns", [False, True])
 def test_a_scheduler_that_dies_in_the_middle_ends_the_run(tmp_path: Path, returns: bool) -> None:
     def start(port: int) -> tuple[subprocess.Popen[str], int]:

@@ -147,6 +147,7 @@ def test_a_building_gets_its_walls_its_angle_and_right_corners(name: str, angle:
     assert overlap(polygon, building) > 0.93
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_building_whose_edges_waver_gets_the_same(name: str) -> None:
     (shape, count), rng = SHAPES[name], np.random.default_rng(0)

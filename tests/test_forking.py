@@ -49,6 +49,7 @@ def has_torch() -> bool:
     return "torch" in sys.modules
 
 
+@pytest.mark.slow
 @forked
 def test_workers_that_predict_nothing_come_without_torch_unless_a_server_has_it_already() -> None:
     code = textwrap.dedent(
@@ -65,6 +66,7 @@ def test_workers_that_predict_nothing_come_without_torch_unless_a_server_has_it_
     assert done.stdout.split() == ["False", "True", "True"]
 
 
+@pytest.mark.slow
 @forked
 def test_a_server_of_other_variables_is_stopped_once_its_workers_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     def parent_under(client: Client) -> int:
@@ -93,6 +95,7 @@ def test_systems_that_cannot_fork_libraries_load_them_in_each_worker(monkeypatch
     assert (arenas, loaded) == ("1", False)
 
 
+@pytest.mark.slow
 def test_workers_that_do_not_start_are_no_matter_of_the_dashboard(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_nanny: Nanny) -> None:
         raise MemoryError("no memory for another process")

@@ -61,6 +61,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_the_options_of_a_caller_are_after_a_call_what_they_were_before(scene: Path, tmp_path: Path) -> None:
     model = str(write_model(tmp_path / "model", Box(1), name="box", halo=1, tile_size=72))
     (tmp_path / "caller.py").write_text(SCRIPT)

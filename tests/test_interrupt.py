@@ -118,6 +118,7 @@ def interrupt(
     return Ended(process.returncode, output, errors, seconds)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_ends_cleanly_and_goes_on_to_the_same_map(arguments: list[str], tmp_path: Path) -> None:
     ended = interrupt(arguments, lambda: markers(tmp_path / "out", "predict") >= 5)
     assert ended.code == 130
@@ -141,6 +142,7 @@ def test_a_run_that_is_stopped_ends_cleanly_and_goes_on_to_the_same_map(argument
     assert counts["kept"]["predict"] + counts["done"]["predict"] == BLOCKS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "is_alone", "code"),
     [(signal.SIGTERM, False, 143), (signal.SIGTERM, True, 143), (signal.SIGHUP, False, 129)],
@@ -213,6 +215,7 @@ def test_a_terminal_that_is_closed_ends_a_command_that_has_more_to_print() -> No
     assert os.WEXITSTATUS(status) == 129
 
 
+@pytest.mark.slow
 def test_programs_are_told_that_a_run_was_stopped(arguments: list[str], tmp_path: Path) -> None:
     ended = interrupt([*arguments, "--json"], lambda: markers(tmp_path / "out", "predict") >= 30)
     lines = [json.loads(line) for line in ended.output.splitlines()]
@@ -232,6 +235,7 @@ def test_whoever_presses_twice_does_not_wait_and_leaves_nothing_behind(arguments
     assert "goes on from there" in ended.errors
 
 
+@pytest.mark.slow
 def test_a_run_can_be_stopped_before_its_workers_are_there(arguments: list[str], tmp_path: Path) -> None:
     ended = interrupt(arguments, lambda: (tmp_path / "out" / "run.json").exists())
     assert ended.code == 130
@@ -239,6 +243,7 @@ def test_a_run_can_be_stopped_before_its_workers_are_there(arguments: list[str],
     assert "goes on from there" in ended.errors
 
 
+@pytest.mark.slow
 def test_polygons_that_were_stopped_go_on_to_the_same_file(tmp_path: Path) -> None:
     classes = np.random.default_rng(3).integers(1, 4, (1, 128, 128)).repeat(8, 1).repeat(8, 2).astype(np.uint8)
     raster = write_raster(tmp_path / "classes.tif", classes)

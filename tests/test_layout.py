@@ -104,6 +104,7 @@ def test_a_layout_in_svg_keeps_text_and_its_bytes_are_the_same_each_time(tmp_pat
     ), words
 
 
+@pytest.mark.slow
 def test_a_layout_in_png_is_as_large_as_its_paper_and_shows_what_is_asked_for(tmp_path: Path) -> None:
     record = make_folder(tmp_path / "run", smooth_labels((120, 160)))
     shown = {}

@@ -68,6 +68,7 @@ def test_a_network_of_ones_own_is_in_one_task_of_the_graph(scene: Path) -> None:
     assert sizes[-2] < 10_000
 
 
+@pytest.mark.slow
 def test_a_network_of_a_scripts_own_labels_on_workers_of_dask(scene: Path, tmp_path: Path) -> None:
     program = f"""
 import torch

@@ -100,6 +100,7 @@ def test_labels_are_those_of_a_mask_that_was_made_by_hand(
     np.testing.assert_array_equal(run(models, tmp_path / "of-one", client, input=str(one), mask=mask(models)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mosaic", ["first", "median"])
 def test_each_scene_of_a_mosaic_has_its_own_mask(models: Path, client: Client, tmp_path: Path, mosaic: str) -> None:
     corners = (440_000.0, 4_200_000.0), (440_400.0, 4_199_700.0)

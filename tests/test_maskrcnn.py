@@ -142,6 +142,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ModelSpec]:
     return network, written(network, SPEC, tmp_path_factory.mktemp("small"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"])
 def test_a_network_finds_what_the_librarys_own_call_finds(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -231,6 +232,7 @@ def test_an_encoder_must_be_named() -> None:
         maskrcnn.build(replace(COMPACT, hyperparameters=()))
 
 
+@pytest.mark.slow
 def test_boxes_are_no_coarser_in_bfloat16(compact: tuple[Any, ModelSpec]) -> None:
     network = compact[0].eval()
     pixels = torch.from_numpy(np.tile(made_up(4)[0], (1, 3, 3))).float() / 255

@@ -50,6 +50,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     return path, save_maskrcnn(path)
 
 
+@pytest.mark.slow
 def test_objects_are_those_of_the_librarys_own_call(saved: tuple[Path, Any]) -> None:
     path, network = saved
     (found,) = load_model(replace(find_model(path), min_score=0.05)).predict(made_up(), VALID)

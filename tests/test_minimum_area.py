@@ -73,6 +73,7 @@ WIDE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WIDE)
 def test_faces_of_every_map_stay_by_their_area_on_the_ground(client: Client, tmp_path: Path, name: str) -> None:
     crs, transform = WIDE[name]

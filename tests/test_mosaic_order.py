@@ -87,6 +87,7 @@ def test_files_know_no_dates_but_medians(tmp_path: Path) -> None:
 # Medians
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from([np.uint8, np.int16, np.uint16, np.float32]).flatmap(
         lambda dtype: st.tuples(
@@ -145,6 +146,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_json(folder / "crowd.json", collection_of(*items)))
 
 
+@pytest.mark.slow
 def test_ten_thousand_scenes_open_in_seconds_and_travel_small(crowd: str) -> None:
     started = time.process_time()
     raster = open_imagery(crowd, bands=["red"])

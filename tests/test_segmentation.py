@@ -107,6 +107,7 @@ def test_a_box_filter_within_the_halo_gives_the_whole_image_result_bit_for_bit(
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.slow
 @given(tilings(), st.integers(1, 70), st.integers(1, 70), st.data())
 def test_labels_and_confidence_do_not_depend_on_blocks_even_when_the_halo_is_too_small(
     tiling: Tiling, height: int, width: int, data: st.DataObject

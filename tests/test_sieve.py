@@ -185,6 +185,7 @@ def test_each_class_has_its_own_unit_in_every_layout(
     np.testing.assert_array_equal(sieved(labels, unit, rows, cols, fan=fan), naive(labels, unit))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [blobs, noise, salted, stripes])
 @pytest.mark.parametrize("layout", [(1, 97), (61, 1), (7, 5), (16, 16), (1, 1)])
 @pytest.mark.parametrize("min_pixels", [4, 40])

@@ -233,6 +233,7 @@ def test_visvalingam_whyatt_is_the_naive_one_with_the_naive_guard(labels: Labels
     assert simplified(arcs, keep, tolerance, "visvalingam-whyatt") == expected
 
 
+@pytest.mark.slow
 @given(maps("noise coast spiral"), st.integers(0, 2**32 - 1))
 def test_the_guard_finds_any_vertex_in_both_hulls(labels: Labels, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -41,6 +41,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_model_of_a_third_party_s_family_is_mapped_as_its_network_labels(installed: Path) -> None:
     assert run(installed, "make.py").returncode == 0
     for command in commands("families"):

@@ -80,6 +80,7 @@ def run(*words: str | Path) -> int:
 # The whole way
 
 
+@pytest.mark.slow
 def test_a_map_of_tiles_is_that_of_a_file_and_a_second_run_asks_for_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_map_of_tiles_is_that_of_a_file_and_a_second_run_asks_for_nothing(
     assert json.loads((tmp_path / "out" / "item.json").read_text())["properties"]["attribution"] == "© Mappers"
 
 
+@pytest.mark.slow
 def test_a_tile_that_is_a_page_fails_its_block_and_is_asked_for_again_later(
     server: TileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,6 +150,7 @@ def test_a_tile_that_is_a_page_fails_its_block_and_is_asked_for_again_later(
     assert server.asked == [f"/{ZOOM}/{COLUMN}/{ROW}.png"]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_work_on_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with serving_tiles(TileServer(smooth(3), ZOOM - 1, COLUMN // 2, ROW // 2)) as coarse:
@@ -370,6 +373,7 @@ def test_a_kept_tile_that_was_cut_off_is_fetched_anew(server: TileServer, cache:
     assert len(server.asked) == 2
 
 
+@pytest.mark.slow
 def test_a_service_where_files_are_read_is_told_so(server: TileServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["polygonize", server.template, "out.gpkg"]) != 0
     said = " ".join(capsys.readouterr().err.split())

@@ -118,6 +118,7 @@ def recipe_content(folder: Path, **changes: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer",
     [
@@ -205,6 +206,7 @@ def test_a_run_writes_its_model_into_one_file_too(fields: Path) -> None:
     assert not (fields / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_run_leaves_an_entry_that_the_catalog_reads_and_that_maps_the_image(fields: Path) -> None:
     epochs = []
     (fields / "recipe.yaml").write_text(yaml.safe_dump(recipe_content(fields)), encoding="utf-8")
@@ -227,6 +229,7 @@ def test_a_run_leaves_an_entry_that_the_catalog_reads_and_that_maps_the_image(fi
     assert not list(result.folder.glob(".*"))
 
 
+@pytest.mark.slow
 def test_an_embedding_is_imagery_like_any_other(tmp_path: Path) -> None:
     rng, side = np.random.default_rng(0), 96
     labels = np.kron(rng.integers(1, 4, (6, 6)), np.ones((16, 16), int)).astype(np.uint8)
@@ -265,6 +268,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(fields: 
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_training_can_start_from_a_model_of_the_catalog(fields: Path) -> None:
     start = train(parse_recipe(recipe_content(fields)), output=fields / "entry")
     item = next(start.folder.glob("*.json"))

@@ -111,6 +111,7 @@ def entry(village: Path) -> Any:
     return train(parse_recipe(recipe_content(village)), output=village / "entry")
 
 
+@pytest.mark.slow
 def test_a_network_learns_to_tell_roofs_apart(entry: Any) -> None:
     assert entry.evaluation.objects.truths == roofs(1)[1].max()
     assert entry.evaluation.objects.f1 > 0.8
@@ -143,6 +144,7 @@ def test_the_halo_is_measured_where_there_are_roofs(entry: Any) -> None:
     assert entry.spec.edge_errors[0][1] > 0.5
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_weights(village: Path, tmp_path: Path) -> None:
     recipe = parse_recipe(recipe_content(village, steps=4, steps_per_epoch=2, warm_up=1))
 

@@ -117,6 +117,7 @@ def trained(town: Path) -> Any:
     return train(parse_recipe(recipe_content(town)), output=town / "entry")
 
 
+@pytest.mark.slow
 def test_a_network_learns_to_tell_houses_apart(trained: Any) -> None:
     objects = trained.evaluation.objects
     assert objects.truths > 10
@@ -237,6 +238,7 @@ def chessboard(mask: np.ndarray) -> np.ndarray:
     return np.abs(np.stack([rows[..., None] - ys, cols[..., None] - xs])).max(0).min(-1)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_ends_with_the_weights_of_one_that_is_not(town: Path, tmp_path: Path) -> None:
     content = recipe_content(
         town, steps=12, steps_per_epoch=4, augmentation={"angle": 30, "scale": [0.8, 1.2], "noise": 0.02}
@@ -270,6 +272,7 @@ def test_the_state_of_another_recipe_is_refused(town: Path, tmp_path: Path) -> N
     train(parse_recipe({**content, "seed": 5}), output=tmp_path / "entry", overwrite=True)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_there_is_replaced_only_on_request(
     town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

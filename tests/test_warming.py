@@ -11,6 +11,9 @@ from pathlib import Path
 CODE = """
 import json, sys, time
 import numba
+
+import pytest
+
 from geoseg.outlines import is_compiled
 from geoseg.outlines.warming import compile_loops
 from geoseg.vectorize import Shaping, Simplification
@@ -21,6 +24,7 @@ print(json.dumps([before, is_compiled()]))
 """
 
 
+@pytest.mark.slow
 def test_a_new_machine_is_told_from_one_that_has_compiled(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     found = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
