@@ -8,12 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CODE = """
 import json, sys, time
 import numba
-
-import pytest
-
 from geoseg.outlines import is_compiled
 from geoseg.outlines.warming import compile_loops
 from geoseg.vectorize import Shaping, Simplification
