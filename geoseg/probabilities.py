@@ -156,15 +156,11 @@ class Labelling:
             Background(**background) if background else None, Unknown(**unknown) if unknown else None, tuple(groups)
         )
 
-    def sure(self, labels: Labels, confidence: Labels) -> Labels:
-        """Labels as the results have them, of labels and confidence (0 = no data) of the model."""
-        if self.unknown is not None:
+    def results(self, labels: Labels, confidence: Labels | None = None) -> Labels:
+        """Labels as the results have them, of the model's labels and their confidence, 0 = no data."""
+        if self.unknown is not None and confidence is not None:
             is_unknown = (confidence > 0) & (confidence < self.unknown.level)
             labels = np.where(is_unknown, np.uint8(self.unknown.value), labels)
-        return self.results(labels)
-
-    def results(self, labels: Labels) -> Labels:
-        """Labels as the results have them, of labels of the model."""
         return self._table[labels] if self.groups else labels
 
     @cached_property

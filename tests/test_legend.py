@@ -27,7 +27,7 @@ import geoseg
 from geoseg.cli import main
 from geoseg.engine import connect
 from geoseg.errors import WorkflowError
-from geoseg.models.background import find_unknown, with_background
+from geoseg.models.background import with_background, with_unknown
 from geoseg.models.spec import ClassSpec, ModelSpec
 from geoseg.options import LegendClass
 from geoseg.raster import open_raster, read_legend
@@ -347,12 +347,13 @@ def test_pixels_of_a_low_confidence_are_unknown_in_every_result_and_nothing_is_p
 def test_models_that_have_no_use_for_a_least_confidence_are_named(change: dict[str, Any], sentence: str) -> None:
     spec = with_background(replace(SPEC, **change))
     with pytest.raises(WorkflowError, match=sentence):
-        find_unknown(spec, 0.5)
+        with_unknown(spec, 0.5)
 
 
 def test_unknown_is_the_class_of_that_name_or_has_the_largest_value_that_is_free() -> None:
     for other, value in ((ClassSpec(9, "Unknown"), 9), (ClassSpec(254, "cloud"), 253)):
-        found = find_unknown(replace(SPEC, classes=(*SPEC.classes, other)), 0.4)
-        assert found is not None
-        assert (found[0].value, found[1].value) == (value, value)
-    assert find_unknown(SPEC, None) is None
+        classes, unknown = with_unknown(replace(SPEC, classes=(*SPEC.classes, other)), 0.4)
+        assert unknown is not None
+        assert (classes[-1].value, unknown.value) == (value, value)
+        assert [item.name for item in classes][:3] == ["trees", "crops", other.name]
+    assert with_unknown(SPEC, None) == (SPEC.classes, None)

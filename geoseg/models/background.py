@@ -141,10 +141,10 @@ def later_background(spec: ModelSpec) -> Background | None:
     return None if background is None else Background(background.value, spec.threshold or 0.0)
 
 
-def find_unknown(spec: ModelSpec, min_confidence: float | None) -> tuple[ClassSpec, Unknown] | None:
-    """The class of pixels of a lower confidence, and how they are found; None where none is asked for.
+def with_unknown(spec: ModelSpec, min_confidence: float | None) -> tuple[tuple[ClassSpec, ...], Unknown | None]:
+    """The classes that a pixel may have, and how pixels of a lower confidence are found; None where none is asked for.
 
-    It is the model's own class of that name, else one more.
+    Such a pixel has the model's own class that is called unknown, else one more.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def find_unknown(spec: ModelSpec, min_confidence: float | None) -> tuple[ClassSp
         The model's classes leave pixels over, it has none of pixels, or no value is free.
     """
     if min_confidence is None:
-        return None
+        return spec.classes, None
     if not spec.stuff:
         raise WorkflowError(
             f"model '{spec.name}' finds objects, and no pixel has a confidence of its class; leave min_confidence out, "
@@ -164,12 +164,13 @@ def find_unknown(spec: ModelSpec, min_confidence: float | None) -> tuple[ClassSp
             "out, or use threshold."
         )
     own = next((item for item in spec.stuff if item.name.casefold() == UNKNOWN.name), None)
-    values = {item.value for item in spec.classes}
-    free = next((value for value in range(UNKNOWN.value, -1, -1) if value not in values), None)
-    if own is None and free is None:
+    if own is not None:
+        return spec.classes, Unknown(own.value, min_confidence)
+    free = set(range(UNKNOWN.value + 1)) - {item.value for item in spec.classes}
+    if not free:
         raise WorkflowError(f"model '{spec.name}' has 255 classes, and none is free; leave min_confidence out.")
-    found = own or replace(UNKNOWN, value=free or 0)
-    return found, Unknown(found.value, min_confidence)
+    added = replace(UNKNOWN, value=max(free))
+    return (*spec.classes, added), Unknown(added.value, min_confidence)
 
 
 def _has_threshold(spec: ModelSpec) -> bool:

@@ -92,13 +92,16 @@ def _calibrated(spec: ModelSpec, tiles: list[Tile], full_range: bool) -> Any:
         graph.reshape({0: [*shape[:2], -1, -1]})  # small scenes have one smaller tile
     scaler = Scaler(spec, torch.device("cpu"), torch.contiguous_format)
     data = nncf.Dataset(tiles, lambda tile: scaler(tile[0][None], tile[1][None]).numpy())
-    fix = nncf.OverflowFix.FIRST_LAYER if full_range else nncf.OverflowFix.ENABLE
+    if full_range:
+        preset, fix = nncf.QuantizationPreset.PERFORMANCE, nncf.OverflowFix.FIRST_LAYER
+    else:  # activations have a zero of their own: more labels stay
+        preset, fix = nncf.QuantizationPreset.MIXED, nncf.OverflowFix.ENABLE
     with redirect_stdout(sys.stderr):
         return nncf.quantize(
             graph,
             data,
             subset_size=len(tiles),
-            preset=nncf.QuantizationPreset.MIXED,  # activations have a zero of their own: more labels, no more time
+            preset=preset,
             target_device=nncf.TargetDevice.CPU,
             advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=fix),
         )

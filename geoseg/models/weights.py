@@ -124,7 +124,8 @@ def resolve_quantized(spec: ModelSpec) -> Path:
     try:
         return resolve_weights(replace(spec, weights=found.graph, checksum=found.checksum))
     except WeightsError as error:  # --weights would replace those of the model
-        what = str(error).rpartition("; ")[0]
+        text = str(error)
+        what = text.rpartition("; ")[0] or text.removesuffix(".")
         remedy = "put the right file there, or give `--precision float32`"
         raise WeightsError(f"{what} (its asset int8); {remedy}.") from error
 

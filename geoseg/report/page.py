@@ -147,7 +147,7 @@ def _figures(record: RunRecord, findings: Findings, classes: Sequence[LegendClas
     return [
         (covered, wording.own_area(labelled.area) if frame.has_place else f"{labelled.pixels:,} px", ""),
         ("Raster", f"{width:,} x {height:,}", f"px{pixel}"),
-        ("Classes", str(found), f"of {len(classes)} in the model"),
+        ("Classes", str(found), f"of {len(classes)} in the legend"),
         *([("Objects" if record.instances else "Polygons", f"{count:,}", "")] if findings.features else []),
         *([("Time", wording.duration(seconds), wording.plural(record.plan["workers"], "worker"))] if seconds else []),
         *([("Memory", wording.size(_sum_of_peaks(memory)), "of all processes")] if memory else []),

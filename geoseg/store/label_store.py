@@ -183,7 +183,7 @@ class LabelStore:
         labels, labelling = self._read("labels", rows, cols), self.labelling
         if not self._has("best"):
             confidence = self._read("confidence", rows, cols)
-            return labelling.sure(labels, confidence), confidence
+            return labelling.results(labels, confidence), confidence
         labels, confidence = apply_threshold(labels, self._read("best", rows, cols), labelling.background)
         return labelling.results(labels), confidence
 

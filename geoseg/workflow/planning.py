@@ -21,7 +21,7 @@ from geoseg.held import value_of
 from geoseg.imagery import open_imagery
 from geoseg.imagery.checking import check_values
 from geoseg.models import is_promptable, needs_words, require_trust
-from geoseg.models.background import find_unknown, with_background
+from geoseg.models.background import with_background, with_unknown
 from geoseg.models.changing import changed
 from geoseg.models.combining import combine
 from geoseg.models.own import OwnModel, SentNetwork
@@ -163,8 +163,7 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
     hardware = hardware_of(wanted.device, wanted.runtime, wanted.precision, spec, wanted.scheduler, client)
     if wanted.compile:
         refuse_compile(hardware.runtime)
-    unknown = find_unknown(spec, wanted.min_confidence)
-    classes = tuple(dict.fromkeys((*spec.classes, *(unknown or ())[:1])))
+    classes, unknown = with_unknown(spec, wanted.min_confidence)
     legend, groups = apply_legend(classes, wanted.legend or {})
     names = {item.value: item.name for item in legend}
     unit, areas = mapping_unit(wanted.min_area, wanted.keep_classes, raster.geobox, names)
@@ -188,7 +187,7 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
         keep_probabilities=_keeps_probabilities(wanted, spec) or (corrections is not None and corrections.denies),
         legend=legend,
         groups=groups,
-        unknown=unknown and unknown[1],
+        unknown=unknown,
         corrections=corrections,
         connectivity=wanted.connectivity,
     )
