@@ -132,7 +132,7 @@ def write_file(path: Path, write: Callable[[Path], object], *, durable: bool = T
     except OSError as error:
         with suppress(OSError):  # what cannot be removed was never there
             temporary.unlink()
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def cache_home(kind: str) -> Path:
@@ -176,13 +176,14 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path} cannot be written ({error.strerror or error}); choose an output folder with space and permission."
-    )
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """The error of what the disk refuses, with the system's reason."""
+    is_cut = "requested and" in str(error)  # all that numpy says where the system has written less
+    reason = error.strerror or ("no space is left" if is_cut else error)
+    return OutputError(f"{path} cannot be written ({reason}); choose an output folder with space and permission.")
 
 
 def write_json(path: Path, content: object) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
 from affine import Affine
 
 from geoseg import files
+from geoseg.area_estimation.accounting import write_points
 from geoseg.errors import OutputError, RasterReadError
 from geoseg.files import ABANDONED, move_into_place, unfinished, working_folder, write_file
 from geoseg.grid import Window
@@ -65,6 +69,35 @@ def test_a_disk_that_refuses_at_the_last_moment_is_one_sentence(
     monkeypatch.setattr(files.os, "fsync", refuse)
     with pytest.raises(OutputError, match="No space left"):
         write_file(tmp_path / "run.json", lambda path: path.write_text("{}"))
+    assert os.listdir(tmp_path) == []
+
+
+@contextmanager
+def _full_disk(size: int) -> Iterator[None]:
+    """The system writes no more than so many bytes of a file."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_arrays_that_fit_in_part_name_the_full_disk_and_not_their_sizes(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, np.zeros(100_000, np.uint8))
+
+    with _full_disk(50_000), pytest.raises(OutputError, match="no space is left"):
+        write_file(tmp_path / "strip.npy", write, durable=False)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["points.gpkg", "points.geojson"])
+def test_points_of_a_sample_on_a_full_disk_are_one_sentence(tmp_path: Path, name: str) -> None:
+    points = gpd.GeoDataFrame({"id": range(5000)}, geometry=gpd.points_from_xy(range(5000), range(5000)), crs=32618)
+    with _full_disk(8192), pytest.raises(OutputError, match=name):
+        write_points(points, tmp_path / name)
     assert os.listdir(tmp_path) == []
 
 

@@ -35,6 +35,7 @@ KINDS = {
     "north_pole": ("EPSG:3413", Affine(1e4, 0, -1e5, 0, -1e4, 1e5), (20, 20)),
     "south_pole": ("EPSG:3031", Affine(1e4, 0, -1e5, 0, -1e4, 1e5), (20, 20)),
     "polar_over_180": ("EPSG:3413", Affine(1e4, 0, -1.1e6, 0, -1e4, 1.4e6), (60, 60)),
+    "small_over_180": ("EPSG:3413", Affine(2e3, 0, -1.03e6, 0, -2e3, 1.03e6), (60, 60)),
     "longitudes_to_360": ("EPSG:4326", Affine(10, 0, 0, 0, -10, 90), (18, 36)),
 }  # fmt: skip
 

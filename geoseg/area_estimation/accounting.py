@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import shapely
 from numpy.typing import NDArray
+from pyogrio.errors import FeatureError
 
 from geoseg.area_estimation.counting import VALUES, Progress, count_areas, on_grid
 from geoseg.area_estimation.estimation import Estimates, estimate
@@ -281,7 +282,14 @@ def write_points(points: gpd.GeoDataFrame, path: Path) -> None:
         raise FormatError(f"'{path}' is none of the formats that points are written in; give {' or '.join(POINTS)}")
     if path.exists():
         raise ExistingOutputError(f"{path} is there already, and its points may be labelled; give another file")
-    write_file(path, lambda unfinished: points.to_file(unfinished, layer=path.stem, driver=POINTS[path.suffix.lower()]))
+
+    def write(unfinished: Path) -> None:
+        try:
+            points.to_file(unfinished, layer=path.stem, driver=POINTS[path.suffix.lower()])
+        except (RuntimeError, FeatureError) as error:  # of a full disk too, which GDAL does not name
+            raise OSError(str(error)) from error
+
+    write_file(path, write)
 
 
 def _open(given: Any) -> tuple[Raster, str]:

@@ -78,8 +78,9 @@ def _on_globe(geobox: GeoBox, outline: shapely.Polygon, region: Region | None) -
         shape = geographic_bounds(geobox)
     if shape is None:
         return None
-    left, bottom, right, top = shape.bounds
-    simple = shapely.simplify(shape, _FINE * math.hypot(right - left, top - bottom))
+    west, south, east, north = _bbox(shape)
+    width = east - west if west < east else east - west + 360.0  # over the antimeridian
+    simple = shapely.simplify(shape, _FINE * math.hypot(width, north - south))
     return shapely.orient_polygons(shapely.set_precision(simple, 10.0**-_DIGITS))
 
 

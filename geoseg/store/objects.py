@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.errors import DamagedError, OutputError
-from geoseg.files import clear, remove
+from geoseg.errors import DamagedError
+from geoseg.files import clear, remove, unwritable
 from geoseg.files import unfinished as unfinished_name
 from geoseg.grid import Block
 from geoseg.instances import InstanceTable, Meeting, MergedInstances, TileObjects
@@ -164,9 +164,7 @@ class ObjectFolder:
             remove(self.path / "united")
             unfinished.rename(self.path / "united")
         except OSError as error:
-            raise OutputError(
-                f"{self.path} cannot be written ({error.strerror or error}); choose an output folder with space."
-            ) from error
+            raise unwritable(self.path, error) from error
         return [Digest.of(self._column(field.name), self.path.parent) for field in fields(MergedInstances)]
 
     def read_united(self) -> MergedInstances:

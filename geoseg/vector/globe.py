@@ -48,7 +48,7 @@ def repeated(parts: Any) -> shapely.Geometry:
     beyond = [(part, TURN) for part in parts if part.bounds[0] < -HALF_TURN]
     beyond += [(part, -TURN) for part in parts if part.bounds[2] > HALF_TURN]
     copies = [translate(part, turn) for part, turn in beyond]
-    return shapely.union_all(shapely.make_valid(np.array([*parts, *copies])))
+    return shapely.disjoint_subset_union_all(shapely.make_valid(np.array([*parts, *copies])))
 
 
 def unwrap(xy: Floats) -> Floats:

@@ -78,6 +78,7 @@ class Region:
         region = Region(_polygons_of(shapely.make_valid(moved)), target)
         # An outline can turn inside out although each of its points comes back: a hemisphere in UTM does.
         inside = shapely.point_on_surface(shapely.get_parts(self.geometry))
+        shapely.prepare(region.geometry)
         if not shapely.intersects(region.geometry, shapely.points(*_transformed(inside, transformer))).all():
             raise _out_of_place(self, target)
         return region
@@ -190,7 +191,7 @@ def region_text(region: RegionLike) -> str:
             raise CrsError("the region is a table without a CRS; give it one with set_crs.")
         shapes = unwrapped(region.geometry.dropna().to_numpy())
         _check_kinds("the region", {shape.geom_type for shape in shapes})
-        united = shapely.union_all(shapely.make_valid(shapely.force_2d(shapes)))
+        united = shapely.disjoint_subset_union_all(shapely.make_valid(shapely.force_2d(shapes)))
         return shape_text(crs_text(region.crs), _polygons_of(united))
     raise RegionError(
         f"the region is a {type(region).__name__}; give a vector file, a GeoDataFrame, a GeoSeries or polygons, or "
@@ -273,7 +274,7 @@ def _turned(region: Region, raster: shapely.Polygon) -> Region:
         return region
     turns = (translate(region.geometry, turn) for turn in (-TURN, TURN))
     copies = [copy for copy in turns if copy.bounds[0] < right and copy.bounds[2] > left]
-    return Region(shapely.union_all([region.geometry, *copies]), region.crs) if copies else region
+    return Region(shapely.disjoint_subset_union_all([region.geometry, *copies]), region.crs) if copies else region
 
 
 def _from_bounds(text: str, left: str, bottom: str, right: str, top: str, crs: str | None, *, default: Any) -> Region:
@@ -298,7 +299,7 @@ def _from_file(path: Path) -> Region:
     _check_kinds(f"the region '{path}'", set(table.geom_type))
     _check_edges(path, table)
     valid = shapely.make_valid(shapely.force_2d(table.geometry.to_numpy()))
-    return Region(_polygons_of(shapely.union_all(valid)), table.crs)
+    return Region(_polygons_of(shapely.disjoint_subset_union_all(valid)), table.crs)
 
 
 def _check_edges(path: Path, table: Any) -> None:
@@ -323,7 +324,7 @@ def _polygons_of(geometry: shapely.Geometry) -> Shape:
     areal = areal[~shapely.is_empty(areal)]
     if len(areal) == 0:
         raise RegionError("the region covers no area; give polygons that do")
-    united: Shape = shapely.union_all(areal)
+    united: Shape = shapely.disjoint_subset_union_all(areal)
     return united
 
 

@@ -282,7 +282,7 @@ def _whole_or_not_at_all(path: Path, put: Callable[[Path, Path], None]) -> Itera
     except GeosegError:
         raise
     except (OSError, RuntimeError, sqlite3.Error, pa.ArrowException, pyogrio.errors.DataSourceError) as error:
-        raise OutputError(f"'{path}' cannot be written ({error}); free the place or choose another one") from error
+        raise OutputError(f"'{path}' cannot be written ({error}); free some space, or choose another folder") from error
 
 
 def _move_into_place(hidden: Path, path: Path) -> None:
