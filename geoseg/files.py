@@ -214,6 +214,22 @@ def move_into_place(written: Path, path: Path, *, durable: bool = True) -> None:
         _sync(path.parent)
 
 
+def move_folder_into_place(written: Path, path: Path) -> None:
+    """Rename a folder that is whole, with every file on the disk; what is there goes to where it was written.
+
+    Raises
+    ------
+    OSError
+        The disk refuses.
+    """
+    for file in written.rglob("*"):
+        _sync(file)
+    if path.exists():
+        path.rename(written.with_name(f"{path.name}.former"))
+    written.rename(path)
+    _sync(path.parent)
+
+
 def _sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

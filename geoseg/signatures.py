@@ -75,6 +75,10 @@ class OutlineArguments(ShapeArguments, total=False):
     layer: str | None
     """Name of the polygon layer."""
 
+    partition: Literal["class", "quadkey"] | None
+    """Write GeoParquet as a folder of Hive partitions: by value of the class, or by quadkey of the tile of zoom 9 (78
+    km at the equator) that holds the middle of a polygon."""
+
 
 class ImageryArguments(TypedDict, total=False):
     """Of `geoseg.options.ImageryOptions`."""

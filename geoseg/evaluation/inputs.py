@@ -153,7 +153,7 @@ def _in_folder(folder: Path, given: str, role: str) -> EvaluationInput | None:
 def _layers(folder: Path) -> list[Path]:
     """Vector files of a run: those that its manifest names, else those named features."""
     files = [folder / name for name in _results(folder)] or [folder / f"features{ending}" for ending in LAYERS]
-    return [file for file in files if file.suffix.lower() in LAYERS and file.is_file()]
+    return [file for file in files if file.suffix.lower() in LAYERS and file.exists()]
 
 
 def _results(folder: Path) -> list[str]:

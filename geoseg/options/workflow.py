@@ -261,6 +261,10 @@ class OutlineOptions(ShapeOptions):
     layer: str = "land_use"
     """Name of the polygon layer."""
 
+    partition: Literal["class", "quadkey"] | None = None
+    """Write GeoParquet as a folder of Hive partitions: by value of the class, or by quadkey of the tile of zoom 9
+    (78 km at the equator) that holds the middle of a polygon."""
+
 
 class OutputOptions(Options):
     """What is written, and where."""

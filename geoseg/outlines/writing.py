@@ -14,7 +14,7 @@ from geoseg.outlines.merging import merge
 from geoseg.outlines.objects import COLUMNS as OF_OBJECTS
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.outlines.regularizing import regularize
-from geoseg.vector import COLUMNS, StyledClass, write_features
+from geoseg.vector import COLUMNS, Partition, StyledClass, write_features
 from geoseg.vectorize import renamed
 
 
@@ -49,7 +49,13 @@ def read_outlines(plan: OutlinePlan, columns: Sequence[str] | None = None) -> It
     return bands if plan.objects is None else plan.objects.describe(bands, plan.names)
 
 
-def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[StyledClass] | None) -> int:
+def write_outlines(
+    plan: OutlinePlan,
+    path: Path,
+    layer: str,
+    style: Sequence[StyledClass] | None,
+    partition: Partition | None = None,
+) -> int:
     """Write the features of all blocks and nodes.
 
     Parameters
@@ -62,6 +68,8 @@ def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[St
         Name of the layer.
     style : sequence of StyledClass, optional
         Colours and names of the classes.
+    partition : str, optional
+        How GeoParquet is partitioned.
 
     Returns
     -------
@@ -70,7 +78,7 @@ def write_outlines(plan: OutlinePlan, path: Path, layer: str, style: Sequence[St
     """
     bands = read_outlines(plan)
     geometry: Literal["Polygon", "MultiPolygon"] = "Polygon" if plan.shaping.connectivity == 4 else "MultiPolygon"
-    write = partial(write_features, path, layer=layer, crs=plan.crs, style=style)
+    write = partial(write_features, path, layer=layer, crs=plan.crs, style=style, partition=partition)
     if plan.objects is None:
         columns = {name: kind for name, kind in COLUMNS.items() if name != "confidence" or plan.source.has_confidence}
         named = (renamed(band, plan.names) for band in bands)

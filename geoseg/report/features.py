@@ -7,7 +7,6 @@ files as geoseg writes them, and outlines before they are in one; nothing of pic
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -15,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import pyarrow.dataset as ds
 import pyogrio
 from numpy.typing import NDArray
 
@@ -180,7 +179,7 @@ class FeatureFile:
     def columns(self) -> list[str]:
         """Names of the columns but the geometry."""
         if self.path.suffix.lower() == ".parquet":
-            return [name for name in pq.read_schema(self.path).names if name not in ("geometry", "bbox")]
+            return [name for name in self._dataset.schema.names if name not in ("geometry", "bbox")]
         return [str(name) for name in pyogrio.read_info(self.path, layer=self._layer)["fields"]]
 
     def batches(
@@ -189,8 +188,8 @@ class FeatureFile:
         """Read columns, batch by batch; see `FeatureSource`."""
         names = [*columns, *(["geometry"] if geometry else [])]
         if self.path.suffix.lower() == ".parquet":
-            with closing(pq.ParquetFile(self.path)) as file:
-                yield from _large(file.iter_batches(BATCH, columns=names), names, min_area)
+            one_by_one = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
+            yield from _large(self._dataset.to_batches(names, batch_size=BATCH, **one_by_one), names, min_area)
         else:
             yield from _large(self._ogr_batches(columns, min_area, geometry=geometry), names, None)
 
@@ -203,6 +202,11 @@ class FeatureFile:
             name = meta["geometry_name"] or "wkb_geometry"
             for batch in reader:
                 yield batch.rename_columns(["geometry" if item == name else item for item in batch.schema.names])
+
+    @property
+    def _dataset(self) -> ds.Dataset:
+        """GeoParquet, which may be a folder of partitions."""
+        return ds.dataset(self.path, format="parquet", partitioning="hive")
 
     @property
     def _layer(self) -> str | None:

@@ -116,7 +116,7 @@ class RunRecord:
     def features(self) -> Path | None:
         """The polygon file that is read most easily; None when there is none that can be read in parts."""
         files = [self.path / name for name in self.results if Path(name).suffix.lower() in READABLE]
-        found = sorted((path for path in files if path.is_file()), key=lambda path: READABLE.index(path.suffix.lower()))
+        found = sorted((path for path in files if path.exists()), key=lambda path: READABLE.index(path.suffix.lower()))
         return found[0] if found else None
 
     @property

@@ -5,6 +5,7 @@ Knows tables of polygons; not where they come from, nor anything of rasters but 
 
 from geoseg.vector.clipping import clip_features
 from geoseg.vector.geopackage import check_layer, drop_layer, holds_something, layer_state
+from geoseg.vector.geoparquet import check_partition, is_partitioned, parts_of
 from geoseg.vector.globe import every_reading, geographic_bounds
 from geoseg.vector.regions import (
     Region,
@@ -15,6 +16,7 @@ from geoseg.vector.regions import (
     read_region,
     region_text,
 )
+from geoseg.vector.stream import Partition
 from geoseg.vector.styles import StyledClass
 from geoseg.vector.tables import GEOJSON, TableLike
 from geoseg.vector.writing import COLUMNS, FORMATS, check_format, check_place, write_features
@@ -23,12 +25,14 @@ __all__ = [
     "COLUMNS",
     "FORMATS",
     "GEOJSON",
+    "Partition",
     "Region",
     "RegionLike",
     "StyledClass",
     "TableLike",
     "check_format",
     "check_layer",
+    "check_partition",
     "check_place",
     "clip_features",
     "drop_layer",
@@ -37,7 +41,9 @@ __all__ = [
     "geographic_outline",
     "holds_something",
     "is_bare",
+    "is_partitioned",
     "layer_state",
+    "parts_of",
     "place_region",
     "read_region",
     "region_text",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,9 @@ BATCH = 32_768
 BATCH_BYTES = 64 * 2**20
 """WKB written at once; a batch is full with the feature that reaches it, so memory is flat for giant polygons too."""
 
+Partition = Literal["class", "quadkey"]
+"""What the folders of a partitioned file are called after: values of classes, or tiles of the ground."""
+
 
 class FeatureStream:
     """A stream of features as Arrow record batches of one size.
@@ -38,6 +42,8 @@ class FeatureStream:
         Columns to keep and their NumPy types.
     geometry_type : str
         Of the layer.
+    partition : str, optional
+        Of formats that can be partitioned.
 
     Attributes
     ----------
@@ -48,9 +54,14 @@ class FeatureStream:
     """
 
     def __init__(
-        self, tables: Iterable[pa.Table], crs: CRS, columns: Mapping[str, str], geometry_type: GeometryType
+        self,
+        tables: Iterable[pa.Table],
+        crs: CRS,
+        columns: Mapping[str, str],
+        geometry_type: GeometryType,
+        partition: Partition | None = None,
     ) -> None:
-        self.tables, self.crs, self.geometry_type = tables, crs, geometry_type
+        self.tables, self.crs, self.geometry_type, self.partition = tables, crs, geometry_type, partition
         fields = [pa.field(name, _arrow_type(dtype)) for name, dtype in columns.items()]
         wkb = pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"})
         self.schema = pa.schema([*fields, wkb])

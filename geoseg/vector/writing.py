@@ -21,14 +21,14 @@ import pyogrio
 from pyproj import CRS
 
 from geoseg.errors import CrsError, FormatError, GeosegError, LayerError, OutputError, VectorError
-from geoseg.files import move_into_place, refuse_folder, working_folder
+from geoseg.files import move_folder_into_place, move_into_place, refuse_folder, working_folder
 from geoseg.vector import styles
 from geoseg.vector.earth import EARTHLY, earth_transformer
 from geoseg.vector.gdal import write_geojson, write_layer, write_shapefile
 from geoseg.vector.geopackage import OWN, check_layer, holds_something, put_layer, refuse_edited, sign_layer
-from geoseg.vector.geoparquet import write_geoparquet
+from geoseg.vector.geoparquet import check_partition, is_partitioned, parts_of, write_geoparquet
 from geoseg.vector.pmtiles import write_pmtiles
-from geoseg.vector.stream import FeatureStream
+from geoseg.vector.stream import FeatureStream, Partition
 from geoseg.vector.styles import StyledClass
 from geoseg.vector.wkb import GeometryType
 
@@ -90,9 +90,7 @@ FORMATS: Mapping[str, Format] = {
     ".parquet": Format(
         "GeoParquet",
         "application/vnd.apache.parquet",
-        lambda path, stream, _: write_geoparquet(
-            path, stream.schema, stream.record_batches(), stream.crs, stream.geometry_type
-        ),
+        lambda path, stream, _: write_geoparquet(path, stream),
     ),
     ".fgb": Format("FlatGeobuf", "application/vnd.flatgeobuf", by_gdal("FlatGeobuf")),
     ".shp": Format(
@@ -147,7 +145,7 @@ def check_place(path: Path, layer: str, columns: Collection[str] = OWN) -> None:
         return
     table = path.with_suffix(".dbf") if path.suffix.lower() == ".shp" else path  # which may lie there alone
     for file in (path, table):
-        if file.is_file() and not _columns_of(file) >= _KNOWN:
+        if file.exists() and not _columns_of(file) >= _KNOWN:
             raise LayerError(f"'{file}' is there and geoseg did not write it; choose another name for the file")
 
 
@@ -155,7 +153,8 @@ def _columns_of(path: Path) -> set[str]:
     """Columns of a file of polygons; none of what is no such file."""
     try:
         if path.suffix.lower() == ".parquet":
-            return set(pq.read_schema(path).names)
+            part = next(iter(parts_of(path)), path)
+            return {*pq.read_schema(part).names, *([part.parent.name.partition("=")[0]] if path.is_dir() else [])}
         if path.suffix.lower() == ".geojson":  # GDAL reads all of it first
             with path.open("rb") as file:
                 return {name.decode() for name in re.findall(rb'"(\w+)"\s*:', file.read(_HEAD))}
@@ -202,6 +201,7 @@ def write_features(
     columns: Mapping[str, str] = COLUMNS,
     geometry_type: GeometryType = "Polygon",
     style: Sequence[StyledClass] | None = None,
+    partition: Partition | None = None,
 ) -> int:
     """Write features to a file; a file that is there is replaced once the new one is whole.
 
@@ -213,9 +213,9 @@ def write_features(
         Its ending chooses the format: .gpkg, .parquet, .fgb, .shp, .geojson (in WGS 84 degrees) or .pmtiles (vector
         tiles in EPSG:3857, seven zooms up to the one that shows the shortest edges).
     batches : iterable of Table
-        The features as Arrow tables with the columns and a column ``geometry`` of WKB, in the order of the file; none
-        at all gives an empty layer with its columns. A GeoDataFrame becomes one by
-        ``pa.table(frame.to_arrow(index=False))``.
+        The features as Arrow tables with the columns and a column ``geometry`` of WKB, in the order of the file (those
+        of .parquet and .fgb are sorted along a Hilbert curve); none at all gives an empty layer with its columns. A
+        GeoDataFrame becomes one by ``pa.table(frame.to_arrow(index=False))``.
     layer : str
         Name of the layer, where the format has one.
     crs : anything pyproj takes
@@ -226,6 +226,8 @@ def write_features(
         ``"Polygon"``, or ``"MultiPolygon"``, to which polygons are promoted.
     style : sequence of StyledClass, optional
         Colours and names of the classes, for QGIS: within a GeoPackage, beside other files as .qml.
+    partition : str, optional
+        Write GeoParquet as a folder of Hive partitions.
 
     Returns
     -------
@@ -254,8 +256,11 @@ def write_features(
     for item in style or ():
         if item.column not in columns:
             raise VectorError(f"the style of '{path}' needs the column '{item.column}'; write it, or omit the style")
-    stream = FeatureStream(batches, CRS.from_user_input(crs), columns, geometry_type)
+    stream = FeatureStream(batches, CRS.from_user_input(crs), columns, geometry_type, partition)
     check_layer(path, layer, columns)
+    check_partition(path, partition, stream.crs)
+    if not is_partitioned(path, partition):
+        refuse_folder(path)
     with _whole_or_not_at_all(path, partial(put_layer, layer=layer, style=style)) as unfinished:
         chosen.write(unfinished, stream, layer)
         if chosen.name == "GPKG":
@@ -271,7 +276,6 @@ def write_features(
 @contextmanager
 def _whole_or_not_at_all(path: Path, put: Callable[[Path, Path], None]) -> Iterator[Path]:
     """Give a path to write to, in a hidden folder beside the file; when all went well, rename or put what is there."""
-    refuse_folder(path)
     try:
         with working_folder(path) as hidden:
             yield hidden / path.name
@@ -293,4 +297,5 @@ def _move_into_place(hidden: Path, path: Path) -> None:
         if companion.name not in written:
             companion.unlink(missing_ok=True)
     for name in sorted(written, key=lambda name: name == path.name):
-        move_into_place(hidden / name, path.with_name(name))
+        move = move_folder_into_place if (hidden / name).is_dir() else move_into_place
+        move(hidden / name, path.with_name(name))

@@ -134,7 +134,7 @@ def fingerprint_of(wanted: OutlineOptions, raster: Raster, names: Mapping[int, s
     """
     settings = OutlineOptions(**{key: getattr(wanted, key) for key in OutlineOptions.model_fields})
     return {
-        **settings.model_dump(mode="json", exclude={"layer"}),
+        **settings.model_dump(mode="json", exclude={"layer", "partition"}),
         **{key: _sorted(values_of(getattr(wanted, key), names)) for key in ("classes", "keep_classes")},
         "min_area": {str(label): area for label, area in areas_of(wanted.min_area, names).items()},
         "transform": list(raster.transform)[:6],

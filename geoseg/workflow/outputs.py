@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 import pyogrio
 import pyogrio.raw
 import rasterio
+from pyproj import CRS
 from rasterio.errors import RasterioError
 
-from geoseg.errors import ExistingOutputError, OutputError
+from geoseg.errors import ExistingOutputError, OutputError, WorkflowError
 from geoseg.export import PRODUCTS
 from geoseg.files import refuse_file, refuse_folder, refuse_read, remove, write_json
 from geoseg.models.stac import texts
@@ -31,7 +32,7 @@ from geoseg.options import RECORD, RUN_FILE, Workflow
 from geoseg.planning import Plan
 from geoseg.raster import file_digest
 from geoseg.store import RunFolder
-from geoseg.vector import FORMATS, check_format, check_layer, layer_state
+from geoseg.vector import FORMATS, Partition, check_format, check_layer, check_partition, is_partitioned, layer_state
 from geoseg.vector.shapefile import is_whole as is_whole_shapefile
 from geoseg.versions import source_digest
 from geoseg.workflow.manifest import feature_files
@@ -88,7 +89,9 @@ class Outputs:
         }
         decided = {name: _digest(pixels, shown.get(name)) for name in PRODUCTS}
         rasters = {folder.path / name: decided[Path(name).stem] for name in raster_files(wanted, made)}
-        polygons = _digest(pixels, classes, fingerprint_of(wanted, made.raster, names_of(made)), wanted.layer)
+        polygons = _digest(
+            pixels, classes, fingerprint_of(wanted, made.raster, names_of(made)), wanted.layer, wanted.partition
+        )
         features = dict.fromkeys(feature_files(folder.path, wanted.features), polygons)
         keys = [_key(folder, path) for path in (*rasters, *features)]
         pages = (ITEM, REPORT) if wanted.report else (ITEM,)
@@ -222,6 +225,7 @@ def check_places(wanted: Workflow, made: Plan) -> None:
     for name in wanted.features:
         check_format(Path(name), made.raster.crs)
         check_layer(folder / name, wanted.layer)
+        check_partition(folder / name, wanted.partition, CRS.from_user_input(made.raster.crs))
         if Path(name).is_absolute() and not Path(name).parent.is_dir():
             raise OutputError(f"the folder {Path(name).parent} does not exist; create it, or choose another place")
     results = [folder / name for name in (*raster_files(wanted, made), ITEM, *([REPORT] if wanted.report else []))]
@@ -231,7 +235,27 @@ def check_places(wanted: Workflow, made: Plan) -> None:
     pages = [ITEM, RUN_FILE, RECORD, *([REPORT] if wanted.report else [])]
     if wanted.performance_report:
         pages.append(PERFORMANCE)
-    refuse_folders(*rasters, *feature_files(folder, wanted.features), *(folder / name for name in pages))
+    check_partitioned(feature_files(folder, wanted.features), wanted.partition)
+    refuse_folders(*rasters, *(folder / name for name in pages))
+
+
+def check_partitioned(files: Sequence[Path], partition: Partition | None) -> None:
+    """Refuse folders in the place of files, and a partition where no file can have one.
+
+    Raises
+    ------
+    OutputError
+        A folder has the name of a file that is not partitioned.
+    WorkflowError
+        None of the files is GeoParquet.
+    """
+    single = [file for file in files if not is_partitioned(file, partition)]
+    if partition is not None and len(single) == len(files):
+        raise WorkflowError(
+            f"partition: {partition} is of GeoParquet, and '{files[0].name if files else 'features'}' is none; name a "
+            "file with the extension .parquet."
+        )
+    refuse_folders(*single)
 
 
 def _refuse_foreign(folder: RunFolder, results: Sequence[Path], wanted: Workflow, made: Plan) -> None:
@@ -242,9 +266,10 @@ def _refuse_foreign(folder: RunFolder, results: Sequence[Path], wanted: Workflow
     is_run, recorded = folder.state.is_dir(), Outputs.recorded(folder)
     if wanted.overwrite or (is_run and recorded is None):  # the record is lost, or the first run has written nothing
         return
+    partitioned = {path for path in results if is_partitioned(path, wanted.partition) and path.exists()}
     pages = {folder.path / ITEM, folder.path / REPORT}  # of a run folder they are the run's, by whichever command
     for path in (*(path for path in results if not (is_run and path in pages)), *(() if is_run else own)):
-        there = next((file for file in _with_table(path) if file.is_file()), None)
+        there = next((file for file in _with_table(path) if file.is_file() or file in partitioned), None)
         if there is not None and path.suffix.lower() != ".gpkg" and _key(folder, path) not in (recorded or {}):
             raise ExistingOutputError(
                 f"{there} is there and is no result of a run in {folder.path}; choose another output, or give "

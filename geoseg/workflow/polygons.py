@@ -49,7 +49,7 @@ from geoseg.raster.sending import sendable
 from geoseg.signatures import PolygonizeArguments
 from geoseg.stages import totals
 from geoseg.store import RunFolder
-from geoseg.vector import StyledClass, check_format, check_place
+from geoseg.vector import StyledClass, check_format, check_partition, check_place
 from geoseg.workflow.layout import layout_of_labels
 from geoseg.workflow.outlines import (
     check_regularized,
@@ -59,7 +59,7 @@ from geoseg.workflow.outlines import (
     tolerance_of,
     values_of,
 )
-from geoseg.workflow.outputs import refuse_folders
+from geoseg.workflow.outputs import check_partitioned
 from geoseg.workflow.settings import plain_settings
 
 WIDE_NODATA = -(2**63)
@@ -162,18 +162,19 @@ def polygonize(
     check_format(path)
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
-    refuse_folders(path)
+    check_partitioned([path], wanted.partition)
     refuse_read(path, wanted.region)
     given, calibration = value_of(wanted.input, "input"), Calibration(nodata=wanted.nodata)
     raster = open_raster(given, resampling="nearest", crs=wanted.crs, calibration=calibration)
     check_format(path, raster.crs)
+    check_partition(path, wanted.partition, CRS.from_user_input(raster.crs))
     check_place(path, wanted.layer)
     check_labels(raster, f"'{named(given)}'")
     folder = RunFolder(path.with_name(f".{path.name}.geoseg"))
     arrays = sendable(raster, folder.path / "arrays")
     with folder.locked(), kept_while_needed(folder), arrays as sent, shown(progress) as callback:
         plan, style, resumed = plan_outline(wanted, raster, sent, folder)
-        write = partial(write_outlines, path=path, layer=wanted.layer, style=style)
+        write = partial(write_outlines, path=path, layer=wanted.layer, style=style, partition=wanted.partition)
         return run_outline(Outlining(wanted, plan, path, write, style), callback, client, resumed=resumed)
 
 

@@ -408,13 +408,13 @@ def _write(
     """
     submit: Callable[..., Any] = partial(client.submit, attempt, pure=False, retries=wanted.retries)
     run = uuid.uuid4().hex[:8]
-    style, written = styled_classes(made), {}
+    more, written = (wanted.layer, styled_classes(made), wanted.partition), {}
     for path in files:
         key = (f"write-{run}", path.name)
         if path in outputs.rasters:
             written[path] = submit(hear, export.write_raster, made, shared, path.absolute(), key=key)
         else:
-            written[path] = submit(hear, write_outlines, outlines, path.absolute(), wanted.layer, style, key=key)
+            written[path] = submit(hear, write_outlines, outlines, path.absolute(), *more, key=key)
     measured: list[Future[Any]] = []
     if outputs.labels in written and wanted.report:
         measured.append(submit(keep_measures, shared.path, written[outputs.labels], key=f"measure-labels-{run}"))
