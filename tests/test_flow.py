@@ -239,13 +239,23 @@ def test_whatever_fails_because_a_part_of_a_folder_was_removed_is_told_so(tmp_pa
     def fail() -> None:
         raise OutputError("block 0-0 cannot be written (No such file or directory); free some space.")
 
-    with pytest.raises(OutputError, match="free some space"), present(tmp_path):
+    lock = tmp_path / "lock"
+    lock.touch()
+    with pytest.raises(OutputError, match="free some space"), present(tmp_path, lock):
         (tmp_path / ERRORS).rmdir()  # as a run does itself
         fail()
-    with pytest.raises(OutputError, match="or a part of it, was removed or replaced") as caught, present(tmp_path):
+    with (
+        pytest.raises(OutputError, match="or a part of it, was removed or replaced") as caught,
+        present(tmp_path, lock),
+    ):
         (tmp_path / "predict").rmdir()
         fail()
     assert "free some space" in str(caught.value.__context__)
+
+
+def test_a_folder_that_was_removed_while_workers_started_is_told_of_before_a_block_is_predicted(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="was removed or replaced"), present(tmp_path, tmp_path / "lock"):
+        pytest.fail("the run goes on in a folder that is another one")
 
 
 def rasterio_fails() -> None:

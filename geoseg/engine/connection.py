@@ -98,8 +98,15 @@ class Workers:
 
 
 @contextmanager
-def present(folder: Path) -> Iterator[None]:
+def present(folder: Path, lock: Path) -> Iterator[None]:
     """Name the cause of whatever fails because a folder, or a part of it, was removed.
+
+    Parameters
+    ----------
+    folder : Path
+        It.
+    lock : Path
+        The file in it that is held: one that is gone was removed with the folder, before there was somebody to look.
 
     Raises
     ------
@@ -107,6 +114,8 @@ def present(folder: Path) -> Iterator[None]:
         It was.
     """
     presence = Presence(folder)
+    if not lock.exists():
+        raise presence.error()
     try:
         yield
     except GeosegError:
@@ -137,10 +146,14 @@ class Presence:
             It was removed or replaced: what was written before is lost.
         """
         if self._look() != self._number or not all(path.is_dir() for path in self._parts):
-            raise OutputError(
-                f"{self.folder}, or a part of it, was removed or replaced while the run wrote into it; run the same "
-                "command again to start anew, and leave its folder alone until it ends."
-            )
+            raise self.error()
+
+    def error(self) -> OutputError:
+        """That it was removed or replaced."""
+        return OutputError(
+            f"{self.folder}, or a part of it, was removed or replaced while the run wrote into it; run the same "
+            "command again to start anew, and leave its folder alone until it ends."
+        )
 
     def _look(self) -> int | None:
         try:

@@ -339,8 +339,13 @@ class RunFolder:
         OutputError
             Another process runs in the folder, or the folder cannot be written.
         """
-        with locked(self.state / "lock"):
+        with locked(self.lock):
             yield
+
+    @property
+    def lock(self) -> Path:
+        """The file that is held while a process runs in the folder."""
+        return self.state / "lock"
 
     def journal(self, stage: str) -> Journal:
         """Markers of a stage that labels blocks."""

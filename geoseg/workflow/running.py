@@ -324,10 +324,11 @@ def _compute(
 def _run_on(client: Client, wanted: Workflow, work: Work, progress: ProgressCallback, resumed: bool) -> RunResult:
     """Say that a run begins, and run it."""
     shared = RunFolder(work.folder.path.absolute())  # a worker may have another current directory
-    outlines = outlines_of_run(wanted, work.plan, shared) if work.is_outlining else None
-    begun = _started(client, work, shared, outlines, resumed, is_refreshed=resumed and wanted.refresh)
-    with announced(progress, begun), connected(client), present(shared.state):
-        return _map(client, wanted, work, shared, outlines, progress)
+    with present(shared.state, shared.lock):
+        outlines = outlines_of_run(wanted, work.plan, shared) if work.is_outlining else None
+        begun = _started(client, work, shared, outlines, resumed, is_refreshed=resumed and wanted.refresh)
+        with announced(progress, begun), connected(client):
+            return _map(client, wanted, work, shared, outlines, progress)
 
 
 def _started(
