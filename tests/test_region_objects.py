@@ -24,7 +24,7 @@ from geoseg import evaluate
 from geoseg.catalog import find_model
 from geoseg.engine import connect
 from geoseg.errors import CrsError, InputNotFoundError, InputTypeError, RegionError
-from geoseg.grid import TileGrid, Tiling
+from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.planning import Plan, RegionMask
 from geoseg.raster import open_raster
 from geoseg.training import load_recipe, parse_recipe
@@ -157,6 +157,30 @@ def test_small_region_of_a_tile_service_is_planned_at_once() -> None:
     assert time.perf_counter() - begin < 2
     assert places is not None
     assert 1 < len(places) < 100
+
+
+def _far_apart(side: int, size: float) -> tuple[RegionMask, tuple[int, Any]]:
+    """Two squares of some degrees, far apart on the web's square of so many pixels, and its blocks of 2 px."""
+    pixel = 2 * 20_037_508.342789244 / side
+    raster = open_raster_of(side, Affine(pixel, 0, -20_037_508.342789244, 0, -pixel, 20_037_508.342789244))
+    squares = [shapely.box(x, y, x + size, y + size) for x, y in ((-120, 40), (150, -30))]
+    region = RegionMask.of(gpd.GeoSeries(squares, crs=4326), raster)
+    return region, (side // 2, lambda block: (max(0, 2 * block - 1), min(side, 2 * block + 3)))
+
+
+def test_blocks_of_a_region_whose_parts_lie_far_apart_are_those_that_it_touches() -> None:
+    region, spans = _far_apart(1_200, 20)
+    ends = [spans[1](block) for block in range(spans[0])]
+    expected = []
+    for row, (top, bottom) in enumerate(ends):
+        windows = [Window(top, left, bottom - top, right - left) for left, right in ends]
+        expected += [(row, col) for col in np.flatnonzero(region.touches_each(windows)).tolist()]
+    assert list(region.touched_blocks(spans, spans)) == expected
+
+
+def test_blocks_between_far_parts_of_a_region_are_not_gone_through() -> None:
+    region, spans = _far_apart(256 << 20, 1e-5)
+    assert 2 <= len(list(region.touched_blocks(spans, spans))) < 100
 
 
 def open_raster_of(side: int, transform: Affine) -> Any:

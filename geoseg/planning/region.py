@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,9 @@ from geoseg.vector import Region, RegionLike, is_bare, place_region, read_region
 
 Spans = tuple[int, Callable[[int], tuple[int, int]]]
 """The number of blocks along an axis, and where each begins and ends, px."""
+
+AT_ONCE = 256
+"""Windows that are compared with a region at once."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ class RegionMask:
     def touched_blocks(self, rows: Spans, cols: Spans) -> Iterator[tuple[int, int]]:
         """Rows and columns of the blocks that the region may hold a pixel of, in raster order.
 
-        Only those between its bounds are looked at, and found without a walk along the axes.
+        Only those between its bounds are looked at, and of these the ones in larger parts of the raster that it
+        touches: so parts of a region may lie far apart.
 
         Parameters
         ----------
@@ -78,11 +84,30 @@ class RegionMask:
             Where the blocks of each row and column begin and end, px; both ascend.
         """
         near = self.window
-        across = _between(cols, near.x, near.right)
-        for row in _between(rows, near.y, near.bottom) if across else ():
-            top, bottom = rows[1](row)
-            windows = [Window(top, left, bottom - top, right - left) for left, right in map(cols[1], across)]
-            yield from ((row, across[index]) for index in np.flatnonzero(self.touches_each(windows)).tolist())
+        down, across = _between(rows, near.y, near.bottom), _between(cols, near.x, near.right)
+        left, right = _ends(cols, across) if across else (0, 0)
+        for row in self._touched(down if across else range(0), rows, lambda y: _window(y, (left, right))):
+            y = rows[1](row)
+            yield from ((row, col) for col in self._touched(across, cols, partial(_window, y)))
+
+    def _touched(self, among: range, spans: Spans, window: Callable[[tuple[int, int]], Window]) -> Iterator[int]:
+        """Rows, or columns of a row, that the region may hold a pixel of; ``window`` makes one of begin and end."""
+        step = max(1, math.ceil(len(among) / AT_ONCE))
+        parts = [among[start : start + step] for start in range(0, len(among), step)]
+        touched = self.touches_each([window(_ends(spans, part)) for part in parts]) if parts else ()
+        for part in itertools.compress(parts, touched):
+            yield from part if step == 1 else self._touched(part, spans, window)
+
+
+def _window(rows: tuple[int, int], columns: tuple[int, int]) -> Window:
+    """The pixels of rows and columns, each from where it begins to where it ends."""
+    (top, bottom), (left, right) = rows, columns
+    return Window(top, left, bottom - top, right - left)
+
+
+def _ends(spans: Spans, blocks: range) -> tuple[int, int]:
+    """Where the first block begins and the last one ends, px."""
+    return spans[1](blocks[0])[0], spans[1](blocks[-1])[1]
 
 
 def _between(spans: Spans, start: int, end: int) -> range:
