@@ -323,6 +323,8 @@ def array(values: Any, **more: Any) -> xr.DataArray:
             InputTypeError,
             "a int is no imagery; give a path, an open rasterio dataset, an xarray.DataArray or Dataset.",
         ),
+        ({"before": None, "after": "b.tif"}, InputTypeError, "the input's 'before': a NoneType is no imagery; give a"),
+        ({"a": "a.tif", "b": {"input": 3}}, InputTypeError, "the input's 'b': a int is no imagery; give a path"),
         (array(np.zeros((3, 4))), CrsError, "'DataArray' has no coordinates of rows and columns; give coordinates, or"),
         (array(np.zeros((3, 4)), name="ndvi"), CrsError, "'DataArray ndvi' has no coordinates"),
         (

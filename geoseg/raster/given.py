@@ -100,13 +100,21 @@ def given_imagery(value: Any) -> Any:
         return [given_imagery(item) for item in value]
     if isinstance(value, Mapping):
         own = {INPUT: given_imagery(value[INPUT])} if INPUT in value else None
-        return {**value, **own} if own else {name: given_imagery(item) for name, item in value.items()}
+        return {**value, **own} if own else {name: _given_as(name, item) for name, item in value.items()}
     if isinstance(value, _DATASETS):
         return _path_of(value)
     remedy = "a path, an open rasterio dataset, an xarray.DataArray or Dataset"
     if isinstance(value, np.ndarray):
         remedy = 'its place too: xarray.DataArray(array, dims=("band", "y", "x")) with coordinates, or crs="local"'
     raise InputTypeError(f"a {type(value).__name__} is no imagery; give {remedy}.")
+
+
+def _given_as(name: Any, value: Any) -> Any:
+    """What a caller gives as one band or date of several, by whose name it is refused."""
+    try:
+        return given_imagery(value)
+    except InputTypeError as error:
+        raise InputTypeError(f"the input's '{name}': {error}") from error
 
 
 def with_stores(value: Any) -> Any:
