@@ -347,3 +347,15 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def has_machine_code(loop: Any) -> bool:
+    """Say whether an earlier start has left the machine code of one of numba's functions on disk.
+
+    Parameters
+    ----------
+    loop : numba dispatcher
+        Compiled with ``cache=True``.
+    """
+    module = str(loop.__module__).rpartition(".")[2]
+    return any(Path(loop.stats.cache_path or "").glob(f"{module}.{loop.__name__}-*.nbi"))

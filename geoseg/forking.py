@@ -53,11 +53,11 @@ WORKER_ENVIRONMENT = {
 LOADED = ("distributed", "geoseg.tasks", "geoseg.outlines.tasks", "geoseg.outlines.sifting", "geoseg.export")
 """What the server imports before it forks: what workers need, whatever they are asked for."""
 
-PREDICTING = {True: ("torch", "geoseg.models.smp"), False: ("geoseg.outlines.loaded",)}
-"""What it imports besides, by whether workers predict: torch takes so long that nothing is loaded ahead beside it."""
+PREDICTING = ("torch", "geoseg.models.smp")
+"""What it imports besides where workers predict."""
 
-FREEZE = "geoseg.engine.frozen"
-"""What it imports last."""
+LAST = ("geoseg.engine.loaded", "geoseg.engine.frozen")
+"""What it imports last: compiled loops, of those that can be called then, and what tidies up."""
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a run: Ctrl-C, a batch system's or a container's, and that of a terminal that is closed."""
@@ -185,7 +185,7 @@ class _Server(forkserver.ForkServer):
         super().__init__()
         self.pids: set[int] = set()
         self.has_failed = False
-        modules = [*LOADED, *PREDICTING[predicting], FREEZE]
+        modules = [*LOADED, *(PREDICTING if predicting else ()), *LAST]
         self.set_forkserver_preload(modules if IS_FORKING else [])
 
     @property

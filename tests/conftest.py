@@ -10,6 +10,8 @@ import pytest
 
 # Tests run in as many processes as there are cores, a thread each: more wait for each other, half as long again.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests start hundreds of commands: the first one compiles geoseg's modules for all of them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 hypothesis.settings.register_profile("geoseg", deadline=None, max_examples=30)
 hypothesis.settings.load_profile("geoseg")

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from geoseg.blending import ramps
 from geoseg.blending.integers import Mask, label, quantise
 from geoseg.blending.ramps import ONE, BlockSums, Strips, Sums, axis_weights, complete, label_ramp, ramp_weights
 from geoseg.blending.scores import HostScores, TileScores, tile_scores
+from geoseg.files import has_machine_code
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.probabilities import Pixels, apply_threshold
 
@@ -26,12 +28,18 @@ __all__ = [
     "axis_weights",
     "compile_loops",
     "complete",
+    "is_compiled",
     "label",
     "label_ramp",
     "quantise",
     "ramp_weights",
     "tile_scores",
 ]
+
+
+def is_compiled() -> bool:
+    """Say whether an earlier start has left its machine code on disk."""
+    return has_machine_code(ramps._label_sums)
 
 
 def compile_loops() -> None:

@@ -14,12 +14,13 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from geoseg.probabilities import Labels
 
 PIECES = 4
 """Blocks whose pieces are remembered."""
+
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 
 Place = tuple[int, int]
 Numbers = NDArray[np.int32]
@@ -53,7 +54,7 @@ class SegmentMap:
     """
 
     def __init__(self, read: Callable[[Place], Labels | None], connectivity: int) -> None:
-        self._structure = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
+        self._structure = np.ones((3, 3), bool) if connectivity == 8 else _CROSS
         self._reach = int(connectivity == 8)
         self._steps = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if 0 < abs(y) + abs(x) <= 1 + self._reach]
         self._pieces = lru_cache(maxsize=PIECES)(self._find_pieces)
@@ -92,7 +93,8 @@ class SegmentMap:
             if pieces is None:
                 continue
             if self._reach:  # corners count
-                edge = ndimage.binary_dilation(edge, np.ones(3, bool))
+                beyond = np.pad(edge, 1)
+                edge = beyond[:-2] | edge | beyond[2:]
             found = set(np.unique(pieces[_edge(-down), _edge(-across)].ravel()[edge]).tolist()) - {0}
             if found:
                 yield other, found
@@ -108,6 +110,8 @@ class SegmentMap:
         labels = self._read(place)
         if labels is None:
             return None
+        from scipy import ndimage  # where segments are looked for: most runs have none
+
         numbers: Numbers = ndimage.label(labels == label, self._structure)[0]
         return numbers
 

@@ -1,6 +1,7 @@
 """From an address to STAC items: an item, an item collection, a static catalog or collection, or an API that searches.
 
-It fetches JSON, through pystac and pystac-client; what stands in an item is read elsewhere.
+It fetches JSON, through pystac and pystac-client; what stands in an item is read elsewhere. Both are imported where
+something is fetched: that takes a third of a second, and most runs map files.
 """
 
 from __future__ import annotations
@@ -9,19 +10,17 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import pystac
-from pystac.utils import make_absolute_href
-from pystac_client import Client
-from pystac_client.exceptions import APIError
-from pystac_client.stac_api_io import StacApiIO
 from shapely.errors import ShapelyError
 
 from geoseg.errors import CatalogError, GeosegError, WorkflowError
 from geoseg.imagery.searching import Search
 from geoseg.raster.tile_cache import AGENT
+
+if TYPE_CHECKING:
+    from pystac_client.stac_api_io import StacApiIO
 
 TIMEOUT = 30.0
 """Seconds that a server has for an answer; it is asked up to 5 times."""
@@ -181,6 +180,8 @@ def _load(address: str) -> Json:
     path = Path(address).expanduser()
     if path.is_dir():
         return _load(str(_root_of(path)))
+    from pystac_client.exceptions import APIError
+
     try:
         text = _client_io().read_text(address) if "://" in address else path.read_text(encoding="utf-8")
         document = json.loads(text)
@@ -203,6 +204,8 @@ def _load(address: str) -> Json:
 
 
 def _client_io() -> StacApiIO:
+    from pystac_client.stac_api_io import StacApiIO
+
     return StacApiIO(timeout=TIMEOUT, headers={"User-Agent": AGENT})
 
 
@@ -219,6 +222,10 @@ def _searched(root: str, search: Search) -> Iterator[Json]:
     """The items that a server finds."""
     if search.outline is None:
         raise WorkflowError(f"'{root}' would return every item without a region; give --region with the area to map.")
+    import pystac
+    from pystac_client import Client
+    from pystac_client.exceptions import APIError
+
     try:
         client = Client.open(root, stac_io=_client_io())
         asked = search.parameters
@@ -241,6 +248,8 @@ def _api_of(collection: Json) -> str | None:
 
 def _linked(document: Json, address: str, seen: set[str]) -> Iterator[Json]:
     """The items that a static catalog links, and those of the catalogs that it links, each document once."""
+    from pystac.utils import make_absolute_href
+
     base = str(_root_of(Path(address).expanduser())) if Path(address).is_dir() else address
     for link in document.get("links") or []:
         if link.get("rel") in ("item", "child"):
@@ -258,6 +267,8 @@ def _linked(document: Json, address: str, seen: set[str]) -> Iterator[Json]:
 
 def _absolute(item: Json, address: str) -> Json:
     """The item with absolute addresses."""
+    from pystac.utils import make_absolute_href
+
     links = item.get("links") or []
     own = next((str(link.get("href")) for link in links if link.get("rel") == "self"), None)
     home = make_absolute_href(own, address) if own else make_absolute_href(address, None)

@@ -14,7 +14,6 @@ from typing import Any
 
 import shapely
 import shapely.geometry
-from pystac_client.item_search import ItemSearch
 
 from geoseg.errors import WorkflowError
 from geoseg.vector import Region, every_reading, geographic_outline
@@ -98,6 +97,8 @@ class Search:
         """The dates as RFC 3339."""
         if self.datetime is None:
             return None
+        from pystac_client.item_search import ItemSearch  # where it is needed: it takes a third of a second
+
         try:
             return str(ItemSearch("", datetime=self.datetime).get_parameters()["datetime"])
         except Exception as error:

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from geoseg.instances.meeting import LOCAL, Meeting
 from geoseg.mapping_unit import KEEP_ALL, MappingUnit
@@ -164,6 +162,9 @@ def _summed(one: Integers, other: Integers, counts: Integers) -> Counts:
 
 def _groups(table: InstanceTable, pairs: Counts, meeting: Meeting) -> Integers:
     """The number of the group of each object, from 0 on, in any order."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components  # here: most runs have no objects
+
     one, other, shared = pairs
     claims = _summed(meeting.claimants, meeting.rivals, meeting.claimed)
     union = _claim(claims, one, other // LOCAL) + _claim(claims, other, one // LOCAL) - shared

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from affine import Affine
 
 from geoseg.arcs import scanning
+from geoseg.files import has_machine_code
 from geoseg.grid import Window
 from geoseg.mapping_unit import MappingUnit
 from geoseg.outlines.plan import OutlinePlan
@@ -24,8 +24,7 @@ LABELS = np.array([[0, 1, 1, 0, 0, 1, 0, 0], [0, 0, 1, 0, 1, 1, 0, 1]] * 2, np.u
 
 def is_compiled() -> bool:
     """Say whether an earlier start has left its machine code on disk."""
-    module = scanning.__name__.rpartition(".")[2]
-    return any(Path(scanning.scan_rows.stats.cache_path or "").glob(f"{module}.scan_rows-*.nbi"))
+    return has_machine_code(scanning.scan_rows)
 
 
 def compile_loops(shaping: Shaping, is_sifted: bool) -> None:

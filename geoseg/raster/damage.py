@@ -29,15 +29,15 @@ _TAGS = (
 )
 """Tags of a TIFF that decide where it lies or what its pixels are, as libtiff calls them."""
 
-_DAMAGE = re.compile(
+_DAMAGE = (
     rf'"(?:{_TAGS})"[^;]*; (?:tag ignored|value incorrectly truncated)|Null count for "(?:{_TAGS})"'
     r"|tags are not sorted in ascending order|tags apparently corrupt"
     r"|\bcorrupt|\bdamaged|premature end|extraneous bytes|Discarding \d+ bytes|\bCRC error|checksum"
     r"|Invalid SOS|Inconsistent progression"
     r"|segment too long|Failed to read directory"
-    r"|HTTP response code on \S+: (?:0|5\d\d)$",  # a mask beside a file counts as missing when nothing answers
-    re.IGNORECASE,
+    r"|HTTP response code on \S+: (?:0|5\d\d)$"  # a mask beside a file counts as missing when nothing answers
 )
+"""Warnings that mean damage, in capitals or not; compiled where GDAL has said something, as it takes a while."""
 
 _HARMLESS = re.compile(r'"(?:GDALMetadata|GeoASCIIParams)" contains null byte|^PROJ: |HTTP error code')
 """Texts that end at their first null byte are whole; PROJ's and a server's errors concern no file."""
@@ -135,7 +135,7 @@ def heeding() -> Iterator[list[str]]:
 def is_damage(message: str) -> bool:
     """Say whether a message means damage: an error, or one of the warnings that cost pixels or place."""
     text = message.removeprefix(_ERROR)
-    return not _HARMLESS.search(text) and (text != message or _DAMAGE.search(text) is not None)
+    return not _HARMLESS.search(text) and (text != message or re.search(_DAMAGE, text, re.IGNORECASE) is not None)
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -15,17 +15,19 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from scipy.sparse import csr_matrix
 
 from geoseg.grid import Window
 from geoseg.raster.placing import SAME_GRID, SAME_RESOLUTION, pixel_positions
 from geoseg.raster.source import Source
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Resampling = Literal["auto", "nearest"]
 
@@ -218,6 +220,8 @@ def _axis(start: int, count: int, scale: float, offset: float, length: int, resa
 
     Pixel i covers ``[offset + scale * i, offset + scale * (i + 1)]`` px of the source, which has ``length``.
     """
+    from scipy.sparse import csr_matrix  # here: most imagery is on the grid already
+
     position = np.arange(start, start + count, dtype=np.float64)
     ends = offset + scale * position, offset + scale * (position + 1)
     low, high = np.minimum(*ends), np.maximum(*ends)

@@ -49,8 +49,9 @@ def stretched(pixels: Pixels) -> tuple[Colors, NDArray[np.bool_]]:
     shown = np.zeros((*mask.shape, len(pixels)), np.uint8)
     for band, layer in enumerate(pixels):
         if mask.any():
-            low, high = np.percentile(layer[mask], STRETCH)
-            part = ((layer[mask] - low) / max(float(high - low), 1e-9)).clip(0, 1)
+            values = layer[mask]
+            low, high = map(float, np.percentile(values, STRETCH))
+            part = ((values - low) / max(high - low, 1e-9)).clip(0, 1)
             shown[mask, band] = np.rint(255 * part**GAMMA)
     colors: Colors = np.repeat(shown, 3, axis=2) if len(pixels) == 1 else shown
     return colors, mask
