@@ -57,7 +57,7 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
     if _ADDRESS.match(os.fspath(path)):
         raise WorkflowError(
             f"{what} '{os.fspath(path)}' is an address, and results are written to disks of this machine only; give a "
-            "local path, and copy the results from there."
+            "local path, and copy the results from there (geoseg run does with --publish)."
         )
     return Path(path).expanduser()
 

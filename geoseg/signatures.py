@@ -133,6 +133,10 @@ class ResumeArguments(WorkerArguments, total=False):
     and Python also one file per band: {red: red.tif, nir: nir.tif}, and dates with options of their own: {before:
     {input: scenes, datetime: 2024-05}, after: b.tif}; in Python also arrays of xarray."""
 
+    publish: str | None
+    """Address that finished results are copied to, such as s3://bucket/map: whole files, item.json and run.json last,
+    and nothing that is there already. The output folder keeps them and the state of the run."""
+
     attribution: str | None
     """Whose imagery it is, and its terms, for run.json and item.json (default: as a tile service says)."""
 

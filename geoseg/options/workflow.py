@@ -274,6 +274,10 @@ class OutputOptions(Options):
     output: PathText = "out"
     """Folder of the results; the same command continues a run that was interrupted."""
 
+    publish: str | None = None
+    """Address that finished results are copied to, such as s3://bucket/map: whole files, item.json and run.json last,
+    and nothing that is there already. The output folder keeps them and the state of the run."""
+
     features: PathTexts = Field(default=["features.gpkg"])
     """Polygon file to write, by name; the extension is the format: .gpkg, .parquet, .fgb, .geojson, .shp or
     .pmtiles."""
@@ -329,7 +333,10 @@ class Workflow(
 RECORD, RUN_FILE = "workflow.yaml", "run.json"
 """Files of an output folder: the workflow that it was made by, and what ran."""
 
-RESUMABLE = ("input", "workers", "scheduler", "dashboard", "retries", "report", "performance_report", "attribution")
+RESUMABLE = (
+    *("input", "workers", "scheduler", "dashboard", "retries"),
+    *("report", "performance_report", "attribution", "publish"),
+)
 """Keys of a workflow that may be others when a run is continued: they decide no label. Imagery is known by its content,
 wherever it is now."""
 

@@ -60,6 +60,7 @@ from geoseg.workflow.masking import masked, within
 from geoseg.workflow.outlines import objects_of, outlines_of_run, styled_classes
 from geoseg.workflow.outputs import PERFORMANCE, REPORT, Outputs, check_places
 from geoseg.workflow.planning import as_kept, make_plan
+from geoseg.workflow.publishing import check_address, publish
 from geoseg.workflow.refreshing import forget_changed
 from geoseg.workflow.reporting import performance, try_report
 from geoseg.workflow.result_item import try_result_item
@@ -115,12 +116,14 @@ def run(
     if is_own and is_begun:
         made.check_memory()
     check_places(wanted, made)
+    check_address(wanted, made)
     with folder.locked(), shown(progress) as callback:
         started = time.perf_counter()
         made = masked(wanted, made, partial(run, progress=within(callback), client=client))
         work, manifest, resumed = _prepare(wanted, made, folder)
         if not work.missing and _seems_finished(folder) and (folder.path / RECORD).is_file():
-            return work.unchanged(time.perf_counter() - started)
+            count = publish(wanted, folder)
+            return replace(work.unchanged(time.perf_counter() - started), is_unchanged=not count)
         if is_own and not is_begun:
             made.check_memory()
         if not wanted.overwrite:
@@ -130,6 +133,8 @@ def run(
         result, work, manifest = _mended(work, wanted, manifest, callback, client, resumed)
         result.seconds["total"] = time.perf_counter() - started
         result = _conclude(work, wanted, manifest, result)
+        if not result.outcome.failed:
+            publish(wanted, folder)
         result.seconds["total"] = time.perf_counter() - started  # with the report, which tells the time up to itself
     _raise_failures(result)
     return result
