@@ -6,20 +6,22 @@ its own faces, and those of the nodes above it, and writes labels without small 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.arcs.chains import Integers
+from geoseg.grid import Window
 from geoseg.models.spec import NODATA
 from geoseg.outlines.job import OutlineJob
 from geoseg.outlines.objects import THING
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.steps import Step, Written
 from geoseg.tree import Place
-from geoseg.vectorize import reach_of
 from geoseg.vectorize.sieve import Fates, Survey, apply, merge, survey
 
 MOST = 128 * 2**20
@@ -81,25 +83,42 @@ def _settled(plan: OutlinePlan, place: Place) -> Integers:
     return fates.settled(_settled(plan, parent))
 
 
-def read_sifted(plan: OutlinePlan, block: Place, labels: NDArray[Any]) -> NDArray[Any]:
-    """Labels without small faces of a block, one more row above it and one more column to its left.
+def read_final(plan: OutlinePlan, window: Window) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+    """Labels as they are traced, and confidence; small faces are gone where some are to go.
 
     Parameters
     ----------
-    plan, block
-        The block.
-    labels : array
-        The same with small faces; things stay as they are there.
+    plan : OutlinePlan
+        The outline; blocks that the window touches have been sifted.
+    window : Window
+        Of the raster.
+
+    Returns
+    -------
+    labels : integers, shape (y, x)
+        Things stay as they are.
+    confidence : uint8, shape (y, x), or None
+        255 = certain; None when every pixel is.
     """
-    reach = reach_of(plan.window(block))
-    found = _void(plan, reach.shape)
-    for source in plan.tree.around(block):
-        if plan.tree.exists(source):
-            window = plan.window(source)
-            place = window.intersect(reach)
-            part = plan.folder.read_labels(source, window.shape)[place.relative_to(window).slices()]
-            found[place.relative_to(reach).slices()] = part
-    return found if plan.objects is None else np.where(labels > THING, labels, found)
+    labels, confidence = plan.source.read(window)
+    if not plan.is_sifted:
+        return labels, confidence
+    found = _void(plan, window.shape)
+    for source in _blocks(plan, window):
+        block = plan.window(source)
+        place = block.intersect(window)
+        part = plan.folder.read_labels(source, block.shape)[place.relative_to(block).slices()]
+        found[place.relative_to(window).slices()] = part
+    return found if plan.objects is None else np.where(labels > THING, labels, found), confidence
+
+
+def _blocks(plan: OutlinePlan, window: Window) -> Iterator[Place]:
+    """Blocks that a window touches and that may hold labels."""
+    rows, cols = (
+        range(bisect_right(starts, first) - 1, bisect_left(starts, end))
+        for starts, first, end in ((plan.rows, window.y, window.bottom), (plan.cols, window.x, window.right))
+    )
+    return filter(plan.tree.exists, product(rows, cols))
 
 
 def _stuff(plan: OutlinePlan, labels: NDArray[Any]) -> NDArray[Any]:

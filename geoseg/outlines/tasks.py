@@ -7,7 +7,7 @@ from collections.abc import Collection
 from geoseg.outlines.clipping import clip
 from geoseg.outlines.job import OutlineJob
 from geoseg.outlines.plan import OutlinePlan
-from geoseg.outlines.sifting import read_sifted
+from geoseg.outlines.sifting import read_final
 from geoseg.steps import Step, Written
 from geoseg.store.journal import Digest
 from geoseg.tree import Place
@@ -17,9 +17,7 @@ from geoseg.vectorize import Faces, Piece, features, join, reach_of, trace
 def trace_block(job: OutlineJob, place: Place, _: Collection[Step]) -> Written:
     """Trace a block."""
     plan, core = job.plan, job.plan.window(place)
-    labels, confidence = plan.source.read(reach_of(core))
-    if plan.is_sifted:
-        labels = read_sifted(plan, place, labels)
+    labels, confidence = read_final(plan, reach_of(core))
     if plan.objects is not None:
         labels = plan.objects.choose(labels)
     faces, rest = trace(

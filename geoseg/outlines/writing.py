@@ -12,6 +12,7 @@ import pyarrow as pa
 from geoseg.outlines.clipping import clip
 from geoseg.outlines.merging import merge
 from geoseg.outlines.objects import COLUMNS as OF_OBJECTS
+from geoseg.outlines.overviews import overviews_of
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.outlines.regularizing import regularize
 from geoseg.vector import COLUMNS, Partition, StyledClass, write_features
@@ -78,7 +79,15 @@ def write_outlines(
     """
     bands = read_outlines(plan)
     geometry: Literal["Polygon", "MultiPolygon"] = "Polygon" if plan.shaping.connectivity == 4 else "MultiPolygon"
-    write = partial(write_features, path, layer=layer, crs=plan.crs, style=style, partition=partition)
+    write = partial(
+        write_features,
+        path,
+        layer=layer,
+        crs=plan.crs,
+        style=style,
+        partition=partition,
+        overviews=overviews_of(plan),
+    )
     if plan.objects is None:
         columns = {name: kind for name, kind in COLUMNS.items() if name != "confidence" or plan.source.has_confidence}
         named = (renamed(band, plan.names) for band in bands)

@@ -6,7 +6,7 @@ It knows files and grids, nothing of models, tiles or dask.
 from __future__ import annotations
 
 from geoseg.raster.addresses import unsigned
-from geoseg.raster.cog import write_cog
+from geoseg.raster.cog import most_frequent, write_cog
 from geoseg.raster.fingerprints import content, file_digest, is_sampled
 from geoseg.raster.labels import check_labels, common_nodata, read_labels, sample_windows
 from geoseg.raster.legend import Legend, read_legend
@@ -31,6 +31,7 @@ __all__ = [
     "common_nodata",
     "ground_resolution",
     "is_sampled",
+    "most_frequent",
     "nominal_area",
     "open_raster",
     "read_labels",

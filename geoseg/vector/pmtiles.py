@@ -1,7 +1,8 @@
 """PMTiles: one file of vector tiles that a browser reads by ranges, from the zoom where a pixel is seen to an overview.
 
 GDAL projects, cuts and packs the tiles (https://gdal.org/drivers/vector/pmtiles.html); what it cannot know is which
-zooms the features are worth. It knows streams of features, and finds their detail in the first ones.
+zooms the features are worth, and what stands in place of those that are too small to be seen. It knows streams of
+features, and finds their detail in the first ones.
 """
 
 from __future__ import annotations
@@ -9,17 +10,24 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, islice
 from math import ceil, log2, pi
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyogrio
 import shapely
 from numpy.typing import NDArray
+from pmtiles.reader import Reader, all_tiles
+from pmtiles.tile import zxy_to_tileid
+from pmtiles.writer import Writer
 from pyproj import CRS, Transformer
 
 from geoseg.errors import FormatWarning, VectorError
@@ -48,6 +56,18 @@ LARGEST_ZOOM = 22
 
 HEADER = 127
 """Bytes of the header."""
+
+WHOLE = 3
+"""Zooms that show the features themselves: at the smallest of them edges of pixels are a step long, or longer."""
+
+CELL = 8
+"""Steps in a cell of the smaller zooms, at least: with 512 pixels a tile that is one of them."""
+
+ALL = {"MAX_SIZE": "4000000", "MAX_FEATURES": "1000000"}
+"""Limits of a tile, bytes and features, that its cells cannot reach: GDAL would leave features out of a fuller one."""
+
+COARSE = {"class": "int64", "name": "str"}
+"""Columns of the smaller zooms."""
 
 SAMPLE = 1_000
 """Features whose edges are measured."""
@@ -88,17 +108,81 @@ def write_pmtiles(path: Path, stream: FeatureStream, layer: str) -> None:
         path.write_bytes(empty_tiles(layer, stream.schema.names[:-1]))
         return
     smallest, largest = zooms(decode(own[0].column("geometry").slice(0, SAMPLE)), transformer)
-    with _crowded_tiles_in_one_sentence(path.name):
-        write_layer(
-            path,
-            "PMTiles",
-            stream.schema,
-            chain([first], placed),
-            layer=layer,
-            crs=CRS.from_epsg(4326),
-            geometry_type="Unknown",
-            dataset_options={"MINZOOM": str(smallest), "MAXZOOM": str(largest)},
-        )
+    overviews = stream.overviews
+    pixel = np.empty(0) if overviews is None else _edges(np.array([overviews.pixel], object), transformer)
+    middle = max(smallest, largest - WHOLE + 1) if len(pixel) else smallest
+    with (
+        _crowded_tiles_in_one_sentence(path.name),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=".zooms-") as folder,
+    ):
+        parts = [Path(folder) / f"{zoom}.pmtiles" for zoom in range(smallest, middle + 1)]
+        _write_zooms(parts[-1], stream.schema, chain([first], placed), layer, (middle, largest))
+        for zoom, part in zip(range(smallest, middle), parts[:-1], strict=True):
+            factor = 2 ** max(1, ceil(log2(CELL * _step(zoom) / pixel.min())))
+            _write_overview(part, stream, layer, zoom, factor)
+        _unite([part for part in parts if part.exists()], path)
+
+
+def _write_zooms(
+    path: Path,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    layer: str,
+    zooms: tuple[int, int],
+    **limits: str,
+) -> None:
+    """Write features in degrees into the tiles of some zooms, with limits of GDAL's other than it has."""
+    write_layer(
+        path,
+        "PMTiles",
+        schema,
+        batches,
+        layer=layer,
+        crs=CRS.from_epsg(4326),
+        geometry_type="Unknown",
+        dataset_options={"MINZOOM": str(zooms[0]), "MAXZOOM": str(zooms[1]), **limits},
+    )
+
+
+def _write_overview(path: Path, stream: FeatureStream, layer: str, zoom: int, factor: int) -> None:
+    """Write the tiles of a zoom at which features are too small; no file where nothing is left."""
+    tables = () if stream.overviews is None else stream.overviews.tables(factor)
+    coarse = FeatureStream(tables, stream.crs, COARSE, stream.geometry_type)
+    placed = on_earth(coarse.record_batches(), stream.crs, path.name, HIGHEST)
+    first = next(placed, None)
+    if first is not None:
+        _write_zooms(path, coarse.schema, chain([first], placed), layer, (zoom, zoom), **ALL)
+
+
+def _unite(parts: Sequence[Path], path: Path) -> None:
+    """Make one file of the tiles of several, the smallest zooms first; what the last says of them holds for all."""
+    if len(parts) == 1:
+        parts[0].replace(path)
+        return
+    smallest = int(parts[0].stem)
+    with path.open("wb") as file:
+        writer = Writer(file)
+        for part in parts:
+            with part.open("rb") as source, mmap(source.fileno(), 0, access=ACCESS_READ) as content:
+                read = partial(_part_of, content)
+                for place, tile in all_tiles(read):
+                    writer.write_tile(zxy_to_tileid(*place), tile)
+                reader = Reader(read)
+                header, metadata = reader.header(), reader.metadata()
+        for item in (metadata, *metadata["vector_layers"]):
+            if "minzoom" in item:
+                item["minzoom"] = type(item["minzoom"])(smallest)
+        writer.finalize(header, metadata)
+
+
+def _part_of(content: mmap, offset: int, length: int) -> bytes:
+    """Bytes of a file."""
+    return content[offset : offset + length]
+
+
+def _step(zoom: int) -> float:
+    """A step of a tile's coordinates, m of EPSG:3857."""
+    return CIRCUMFERENCE / (EXTENT * 2.0**zoom)
 
 
 def zooms(polygons: NDArray[np.object_], transformer: Transformer) -> tuple[int, int]:
@@ -119,15 +203,20 @@ def zooms(polygons: NDArray[np.object_], transformer: Transformer) -> tuple[int,
     tuple of int
         The smallest and the largest zoom.
     """
-    moved = shapely.transform(polygons, transformer.transform, interleaved=False)
-    xy, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(moved)), return_index=True)
-    with np.errstate(invalid="ignore"):  # a pole lies at infinity
-        lengths = np.hypot(*np.diff(xy, axis=0).T)[ring[1:] == ring[:-1]]
-    lengths = lengths[np.isfinite(lengths) & (lengths > 0)]
+    lengths = _edges(polygons, transformer)
     # The shortest ones of all may be rests of cuts.
     detail = float(np.quantile(lengths, 0.05)) if len(lengths) else CIRCUMFERENCE
     largest = min(max(ceil(log2(FINE * CIRCUMFERENCE / (EXTENT * detail))), 0), LARGEST_ZOOM)
     return max(largest - ZOOMS + 1, 0), largest
+
+
+def _edges(polygons: NDArray[np.object_], transformer: Transformer) -> NDArray[np.float64]:
+    """Lengths of edges in EPSG:3857, m, of those that have one."""
+    moved = shapely.transform(polygons, transformer.transform, interleaved=False)
+    xy, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(moved)), return_index=True)
+    with np.errstate(invalid="ignore"):  # a pole lies at infinity
+        lengths: NDArray[np.float64] = np.hypot(*np.diff(xy, axis=0).T)[ring[1:] == ring[:-1]]
+    return lengths[np.isfinite(lengths) & (lengths > 0)]
 
 
 def empty_tiles(layer: str, columns: list[str]) -> bytes:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import shapely
 from pyproj import CRS
 
 from geoseg.errors import VectorError
@@ -27,6 +28,17 @@ BATCH_BYTES = 64 * 2**20
 
 Partition = Literal["class", "quadkey"]
 """What the folders of a partitioned file are called after: values of classes, or tiles of the ground."""
+
+
+class Overviews(Protocol):
+    """Generalised copies of features that were traced from a raster."""
+
+    @property
+    def pixel(self) -> shapely.Polygon:
+        """A pixel of the raster, in its CRS."""
+
+    def tables(self, factor: int) -> Iterator[pa.Table]:
+        """The copies for cells of so many pixels along each side, a power of two: ``class``, ``name``, ``geometry``."""
 
 
 class FeatureStream:
@@ -44,6 +56,8 @@ class FeatureStream:
         Of the layer.
     partition : str, optional
         Of formats that can be partitioned.
+    overviews : Overviews, optional
+        For formats that show them at small scales.
 
     Attributes
     ----------
@@ -60,8 +74,10 @@ class FeatureStream:
         columns: Mapping[str, str],
         geometry_type: GeometryType,
         partition: Partition | None = None,
+        overviews: Overviews | None = None,
     ) -> None:
-        self.tables, self.crs, self.geometry_type, self.partition = tables, crs, geometry_type, partition
+        self.tables, self.crs, self.geometry_type = tables, crs, geometry_type
+        self.partition, self.overviews = partition, overviews
         fields = [pa.field(name, _arrow_type(dtype)) for name, dtype in columns.items()]
         wkb = pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"})
         self.schema = pa.schema([*fields, wkb])

@@ -28,7 +28,7 @@ from geoseg.vector.gdal import write_geojson, write_layer, write_shapefile
 from geoseg.vector.geopackage import OWN, check_layer, holds_something, put_layer, refuse_edited, sign_layer
 from geoseg.vector.geoparquet import check_partition, is_partitioned, parts_of, write_geoparquet
 from geoseg.vector.pmtiles import write_pmtiles
-from geoseg.vector.stream import FeatureStream, Partition
+from geoseg.vector.stream import FeatureStream, Overviews, Partition
 from geoseg.vector.styles import StyledClass
 from geoseg.vector.wkb import GeometryType
 
@@ -202,6 +202,7 @@ def write_features(
     geometry_type: GeometryType = "Polygon",
     style: Sequence[StyledClass] | None = None,
     partition: Partition | None = None,
+    overviews: Overviews | None = None,
 ) -> int:
     """Write features to a file; a file that is there is replaced once the new one is whole.
 
@@ -228,6 +229,8 @@ def write_features(
         Colours and names of the classes, for QGIS: within a GeoPackage, beside other files as .qml.
     partition : str, optional
         Write GeoParquet as a folder of Hive partitions.
+    overviews : Overviews, optional
+        What small zooms of .pmtiles show; without it that is the features that are large enough.
 
     Returns
     -------
@@ -256,7 +259,7 @@ def write_features(
     for item in style or ():
         if item.column not in columns:
             raise VectorError(f"the style of '{path}' needs the column '{item.column}'; write it, or omit the style")
-    stream = FeatureStream(batches, CRS.from_user_input(crs), columns, geometry_type, partition)
+    stream = FeatureStream(batches, CRS.from_user_input(crs), columns, geometry_type, partition, overviews)
     check_layer(path, layer, columns)
     check_partition(path, partition, stream.crs)
     if not is_partitioned(path, partition):
