@@ -31,8 +31,8 @@ from geoseg.vectorize import Faces, Metric, Piece, Shaping, Simplification, feat
 BLOCK = 512
 """Cells along the sides of blocks that are traced at once."""
 
-SIDE = 4_096
-"""Pixels along the sides of what is read at once, at least a cell."""
+SIDE = 2_048
+"""Pixels along the sides of what is read at once, at most; a power of two."""
 
 STRAY = 0.75
 """Cells by which outlines may stray from the cells' corners: stairs go."""
@@ -136,17 +136,26 @@ class _Cells:
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Labels of cells, integers (y, x)."""
         found = np.empty(window.shape, self.dtype)
-        height, width = self.plan.raster_shape
-        step, factor = max(1, SIDE // self.factor), self.factor
+        step = max(1, SIDE // self.factor)
         for y in range(window.y, window.bottom, step):
             for x in range(window.x, window.right, step):
                 part = Window(y, x, step, step).intersect(window)
-                pixels = Window(part.y * factor, part.x * factor, part.height * factor, part.width * factor)
-                labels = read_final(self.plan, pixels.intersect(Window(0, 0, height, width)))[0]
-                for _ in range(factor.bit_length() - 1):
-                    labels = most_frequent(labels)
-                found[part.relative_to(window).slices()] = labels
+                found[part.relative_to(window).slices()] = self._read_part(part)
         return found, None
+
+    def _read_part(self, part: Window) -> NDArray[Any]:
+        """Labels of a few cells, or of one that is larger than what is read at once."""
+        halved = 2 if self.factor > SIDE else self.factor
+        finer = Window(part.y * halved, part.x * halved, part.height * halved, part.width * halved)
+        height, width = (-(-size * halved // self.factor) for size in self.plan.raster_shape)
+        finer = finer.intersect(Window(0, 0, height, width))
+        if self.factor > SIDE:
+            labels = _Cells(self.plan, self.factor // 2).read(finer)[0]
+        else:
+            labels = read_final(self.plan, finer)[0]
+        for _ in range(halved.bit_length() - 1):
+            labels = most_frequent(labels)
+        return labels
 
 
 def _traced(plan: OutlinePlan, place: Place, rests: list[Piece]) -> Iterator[Faces]:
