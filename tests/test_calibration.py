@@ -20,6 +20,7 @@ from geoseg.cli import main
 from geoseg.errors import BandError, RasterError, WorkflowError
 from geoseg.grid import Window
 from geoseg.imagery.adding import add_imagery
+from geoseg.raster import open_raster
 from geoseg.raster.calibration import Calibration, conversion
 from geoseg.workflow.settings import read_workflow
 from tests.networks import Box, write_model
@@ -110,6 +111,23 @@ def test_each_file_counts_by_its_own_scale(tmp_path: Path) -> None:
     write_declaring(tmp_path / "b.tif", pixels, 0.0001, -0.1, transform=moved)
     found, _ = read(tmp_path, units=[REFLECTANCE])
     assert (np.unique(found[0, :, :10]), np.unique(found[0, :, 10:])) == ([4000], [3000])
+
+
+def test_a_file_without_a_scale_beside_one_that_has_one_is_pointed_out(tmp_path: Path) -> None:
+    pixels = np.full((10, 10), 4000, np.uint16)
+    write_declaring(tmp_path / "a.tif", pixels, 0.0001, -0.1)
+    moved = Affine(10, 0, TEN_METRES.c + 100, 0, -10, TEN_METRES.f)
+    write_raster(tmp_path / "b.tif", pixels, transform=moved)
+    given = {"calibration": Calibration(units=(REFLECTANCE,))}
+    (note,) = open_raster(tmp_path, **given).notes
+    assert note == (
+        f"'{tmp_path / 'b.tif'}': declares no scale and is read as it is stored, unlike '{tmp_path / 'a.tif'}'; give "
+        "files of one kind, or --scale."
+    )
+    assert open_raster(tmp_path, calibration=Calibration(scale=1, units=(REFLECTANCE,))).notes == []
+    assert open_raster(tmp_path).notes == []
+    (tmp_path / "a.tif").unlink()
+    assert open_raster(tmp_path, **given).notes == []
 
 
 def test_each_scene_of_a_catalog_of_ones_own_counts_by_its_own_scale(tmp_path: Path) -> None:

@@ -131,7 +131,8 @@ def open_raster(
         _check_apart(sources)
     if calibration is not None:
         groups = [
-            (places, [source.calibrated(calibration, places) for source in sources]) for places, sources in groups
+            (places, [source.calibrated(calibration, places) for source in _noted(sources, places, calibration)])
+            for places, sources in groups
         ]
     dtype = np.result_type(*(source.dtype for _, sources in groups for source in sources))
     is_own_grid = geobox is None
@@ -340,6 +341,25 @@ def _number_in(stem: str) -> str:
 def _is_picture(header: Header) -> bool:
     """Say whether a file shows a scene and is not its data, as a product has them beside its bands."""
     return len(header.bands) > 1 and not _PICTURES.isdisjoint(re.split(r"[^a-z]+", Path(header.path).stem.lower()))
+
+
+def _noted(sources: list[Source], positions: Sequence[int], calibration: Calibration) -> list[Source]:
+    """Note files that declare no scale beside others of which one is used: their numbers may be in another unit."""
+    wanted = [place < len(calibration.units) and calibration.units[place] is not None for place in positions]
+    if calibration.override is not None or not any(wanted):
+        return sources
+    declaring = [
+        any(unit is not None and is_wanted for unit, is_wanted in zip(source.units, wanted, strict=False))
+        for source in sources
+    ]
+    if all(declaring) or not any(declaring):
+        return sources
+    first = sources[declaring.index(True)].given
+    note = f"declares no scale and is read as it is stored, unlike '{first}'; give files of one kind, or --scale."
+    return [
+        source if declares else replace(source, notes=(*source.notes, note))
+        for source, declares in zip(sources, declaring, strict=True)
+    ]
 
 
 def _check_apart(sources: list[Source]) -> None:
