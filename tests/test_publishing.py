@@ -165,6 +165,17 @@ def test_a_file_gets_its_name_when_it_is_whole(
     assert content(address) == before
 
 
+def test_passwords_are_recorded_nowhere(folder: RunFolder) -> None:
+    place = uuid.uuid4().hex
+    for password in ("secret", "changed"):
+        address = Address.of(f"memory://user:{password}@{place}/map", folder)
+        address.record({**address.recorded(), password: {}})
+    text = (folder.state / "published.json").read_text()
+    assert list(json.loads(text)) == [f"memory://{place}/map"]
+    assert list(address.recorded()) == ["secret", "changed"]
+    assert "user" not in text
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -90,11 +90,11 @@ class Address:
 
     def recorded(self) -> dict[str, Any]:
         """What was put there, by name; without ``there`` what was on its way when a start ended."""
-        return dict((read_json(self._file) or {}).get(self.text, {}))
+        return dict((read_json(self._file) or {}).get(unsigned(self.text), {}))
 
     def record(self, entries: Mapping[str, Any]) -> None:
-        """Record what was put there."""
-        write_json(self._file, {**(read_json(self._file) or {}), self.text: entries})
+        """Record what was put there; an address is told by what is no secret of it."""
+        write_json(self._file, {**(read_json(self._file) or {}), unsigned(self.text): entries})
 
     @property
     def _file(self) -> Path:
