@@ -350,12 +350,12 @@ def is_alive(pid: int) -> bool:
 
 
 def has_machine_code(loop: Any) -> bool:
-    """Say whether an earlier start has left the machine code of one of numba's functions on disk.
+    """Say whether an earlier start has left the machine code of one of numba's functions, as its source is, on disk.
 
     Parameters
     ----------
     loop : numba dispatcher
-        Compiled with ``cache=True``.
+        Compiled with ``cache=True``; a function of Python where numba is told not to compile has none.
     """
-    module = str(loop.__module__).rpartition(".")[2]
-    return any(Path(loop.stats.cache_path or "").glob(f"{module}.{loop.__name__}-*.nbi"))
+    index = getattr(getattr(loop, "_cache", None), "_cache_file", None)
+    return bool(getattr(index, "_load_index", dict)())  # numba looks whether the source has changed since

@@ -233,6 +233,21 @@ def test_what_a_query_says_besides_stays(address: str) -> None:
     assert unsigned(address) == address
 
 
+@pytest.mark.parametrize(
+    ("address", "plain"),
+    [
+        ("ftp://me:se@cret@h.org/x", "ftp://h.org/x"),
+        ("SFTP://me:se@cret@h.org/x", "SFTP://me@h.org/x"),
+        ("sftp://me@h.org/x", "sftp://me@h.org/x"),
+        ("https://token@h.org/x", "https://h.org/x"),
+        ("abfs://maps@account.dfs.core.windows.net/x", "abfs://maps@account.dfs.core.windows.net/x"),
+    ],
+)
+def test_names_that_are_part_of_a_place_stay_and_passwords_go(address: str, plain: str) -> None:
+    assert unsigned(f"'{address}' is there") == f"'{plain}' is there"
+    assert unsigned(plain) == plain
+
+
 class Storage(BaseHTTPRequestHandler):
     """Files that only signed requests may read, and nobody may describe, as presigned addresses are."""
 

@@ -117,6 +117,22 @@ def test_copies_cover_every_cell_once_for_every_size_of_blocks(
     assert {(number, name) for number, name, _ in found[0]} == {(0, "0"), (1, "1"), (2, "water"), (3, "3"), (4, "4")}
 
 
+def test_cells_of_a_region_are_read_where_it_has_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overviews, "BLOCK", 8)
+    labels = np.full((300, 400), 255, np.uint8)
+    labels[96:128, 320:352], labels[128:160, 32:64] = noise((32, 32), 3, 1), noise((32, 32), 3, 2)
+    rows, cols = ((*range(0, size, 32), size) for size in labels.shape)
+    everywhere = replace(plan_of(labels), rows=rows, cols=cols)
+    plan, read = replace(everywhere, places=frozenset({(3, 10), (4, 1)})), []
+    own = Labels.read
+    monkeypatch.setattr(Labels, "read", lambda self, window: (read.append(window), own(self, window))[1])
+    for factor in (2, 4, 16):
+        read.clear()
+        found = gathered(plan, factor)
+        assert factor == 16 or sum(window.area for window in read) < 0.5 * labels.size
+        assert found == gathered(everywhere, factor)
+
+
 def test_objects_walls_and_a_single_class_have_no_boundaries_in_common() -> None:
     plan = plan_of(noise((20, 20)), names={1: "roof"})
     assert overviews_of(plan) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator
@@ -165,21 +166,78 @@ def test_a_file_gets_its_name_when_it_is_whole(
     assert content(address) == before
 
 
+def test_a_folder_holds_the_parts_of_one_map_alone(folder: RunFolder, address: str, tmp_path: Path) -> None:
+    publish(workflow(folder, address), folder)
+    shutil.copytree(folder.path, tmp_path / "other", ignore=shutil.ignore_patterns("class=2", "published.json"))
+    other = RunFolder(tmp_path / "other")
+    with pytest.raises(ExistingOutputError):
+        publish(workflow(other, address), other)
+    publish(workflow(other, address, overwrite=True), other)
+    assert content(address).keys() == RESULTS - {"land.parquet/class=2/part-0.parquet"}
+
+
+def test_parts_that_a_start_which_was_cut_off_has_put_go_when_they_are_no_result_any_more(
+    folder: RunFolder, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Address.put
+
+    def failing(self: Address, path: Path, name: str) -> None:
+        if name == "item.json":
+            raise ConnectionError("the network is gone")
+        put(self, path, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Address, "put", failing)
+        with pytest.raises(OutputError):
+            publish(workflow(folder, address), folder)
+    (folder.path / "land.parquet" / "class=2" / "part-0.parquet").unlink()
+    publish(workflow(folder, address), folder)
+    assert content(address).keys() == RESULTS - {"land.parquet/class=2/part-0.parquet"}
+    assert publish(workflow(folder, address), folder) == 0
+
+
+def test_what_a_start_that_was_killed_has_left_is_removed(folder: RunFolder, tmp_path: Path) -> None:
+    address, part = f"file://{tmp_path}/store", tmp_path / "store" / "land.parquet" / "class=1"
+    publish(workflow(folder, address), folder)
+    for name in ("part-0.parquet.1a2b3c4d.tmp", "theirs.1a2b3c4d.tmp"):
+        (part / name).write_text("half")
+    (folder.path / "run.json").write_text("another")
+    assert publish(workflow(folder, address), folder) == 1
+    assert sorted(path.name for path in part.iterdir()) == ["part-0.parquet", "theirs.1a2b3c4d.tmp"]
+
+
+def test_a_file_that_is_shorter_than_it_was_put_is_told(
+    folder: RunFolder, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Address.put
+    short = folder.path / "notes.txt"
+    short.write_text("")
+    with monkeypatch.context() as patched:
+        patched.setattr(Address, "put", lambda self, _path, name: put(self, short, name))
+        with pytest.raises(OutputError, match=r"does not hold .* as it was put; run the same command again"):
+            publish(workflow(folder, address), folder)
+    assert publish(workflow(folder, address), folder) == len(RESULTS)
+
+
 def test_passwords_are_recorded_nowhere(folder: RunFolder) -> None:
     place = uuid.uuid4().hex
     for password in ("secret", "changed"):
         address = Address.of(f"memory://user:{password}@{place}/map", folder)
         address.record({**address.recorded(), password: {}})
     text = (folder.state / "published.json").read_text()
-    assert list(json.loads(text)) == [f"memory://{place}/map"]
+    assert list(json.loads(text)) == [f"memory://user@{place}/map"]
     assert list(address.recorded()) == ["secret", "changed"]
-    assert "user" not in text
+    assert "secret@" not in text
+    with pytest.raises(WorkflowError) as told:
+        Address.of("SFTP://user:secret@host/x", folder)
+    assert "secret" not in str(told.value)
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("bucket/map", "is no address; give one such as s3://bucket/folder"),
+        ("ftp://127.0.0.1:9/map", "cannot be used .*; check address, credentials and network, or give another"),
         ("nostore://bucket/map", "cannot be used .*nostore.*; install the package of fsspec for it, or give another"),
     ],
 )

@@ -6,12 +6,14 @@ polygons is left to them too: PROJ's database must not be open in a process that
 """
 
 import sys
+from contextlib import suppress
 
 from geoseg import blending, outlines
 from geoseg.outlines.warming import run_loops
 from geoseg.vectorize import Shaping
 
-if outlines.is_compiled():
-    run_loops(Shaping())
-if "torch" in sys.modules and blending.is_compiled():
-    blending.compile_loops()
+with suppress(Exception):  # workers load them too, and tell of what is wrong
+    if outlines.is_compiled():
+        run_loops(Shaping())
+    if "torch" in sys.modules and blending.is_compiled():
+        blending.compile_loops()

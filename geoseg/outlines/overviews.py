@@ -7,9 +7,11 @@ depend on the blocks of the run.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from math import sqrt
 from typing import Any, ClassVar
 
@@ -33,6 +35,9 @@ BLOCK = 512
 
 SIDE = 2_048
 """Pixels along the sides of what is read at once, at most; a power of two."""
+
+PARTS = 5
+"""Rows and columns of pixels whose size is asked for."""
 
 STRAY = 0.75
 """Cells by which outlines may stray from the cells' corners: stairs go."""
@@ -58,10 +63,10 @@ class OutlineOverviews:
     plan: OutlinePlan
 
     @property
-    def pixel(self) -> shapely.Polygon:
-        """A pixel in the middle of the raster, in its CRS."""
-        row, col = (size // 2 for size in self.plan.raster_shape)
-        return self._box(row, col, 1, 1)
+    def pixels(self) -> list[shapely.Polygon]:
+        """Pixels all over the raster, in its CRS."""
+        rows, cols = ([int(size * part / PARTS) for part in range(PARTS)] for size in self.plan.raster_shape)
+        return [self._box(row, col, 1, 1) for row in rows for col in cols]
 
     def tables(self, factor: int) -> Iterator[pa.Table]:
         """Trace cells of so many pixels along each side, a power of two.
@@ -108,8 +113,23 @@ class OutlineOverviews:
             shaping=shaping,
             unit=KEEP_ALL,
             areas=None,
-            places=None,
+            places=self._places(rows, cols, factor),
         )
+
+    def _places(self, rows: tuple[int, ...], cols: tuple[int, ...], factor: int) -> frozenset[tuple[int, int]] | None:
+        """Blocks of cells with labels; None where all blocks of the plan may have some."""
+        if self.plan.places is None:
+            return None
+        found: set[tuple[int, int]] = set()
+        for place in self.plan.places:
+            pixels = self.plan.window(place)
+            ends = ((pixels.y, pixels.bottom, rows), (pixels.x, pixels.right, cols))
+            down, across = (
+                range(bisect_right(starts, first // factor) - 1, bisect_left(starts, -(-end // factor)))
+                for first, end, starts in ends
+            )
+            found.update(product(down, across))
+        return frozenset(found)
 
 
 @dataclass(frozen=True)

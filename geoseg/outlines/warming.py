@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from affine import Affine
 
-from geoseg.arcs import scanning
+from geoseg.arcs import rings, scanning
 from geoseg.files import has_machine_code
 from geoseg.grid import Window
 from geoseg.mapping_unit import MappingUnit
@@ -24,7 +24,7 @@ LABELS = np.array([[0, 1, 1, 0, 0, 1, 0, 0], [0, 0, 1, 0, 1, 1, 0, 1]] * 2, np.u
 
 def is_compiled() -> bool:
     """Say whether an earlier start has left its machine code on disk."""
-    return has_machine_code(scanning.scan_rows)
+    return has_machine_code(scanning.scan_rows) and has_machine_code(rings._gather_rings)
 
 
 def compile_loops(shaping: Shaping, is_sifted: bool) -> None:

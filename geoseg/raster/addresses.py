@@ -9,7 +9,9 @@ import re
 from urllib.parse import unquote
 
 _QUERY = re.compile(r"""\?[^?\s"'<>\\]*""")
-_PASSWORD = re.compile(r"""(?<=://)[^/\s@"'<>?]+@""")
+_LOGIN = re.compile(r"""\b(https?|ftps?)://[^/\s"'<>?]+@""", re.IGNORECASE)
+_PASSWORD = re.compile(r"""(?<=://)([^/\s:@"'<>?]*):[^/\s"'<>?]*@""")
+"""Names without a password stay where they are part of the place: of a container of Azure, or of a user over SSH."""
 
 _SECRETS = frozenset(
     [
@@ -81,7 +83,8 @@ def unsigned(text: str) -> str:
     text : str
         An address, a sentence or a document.
     """
-    return _PASSWORD.sub("", _QUERY.sub(lambda query: _without_secrets(query[0]), text))
+    plain = _QUERY.sub(lambda query: _without_secrets(query[0]), text)
+    return _PASSWORD.sub(r"\1@", _LOGIN.sub(r"\1://", plain))
 
 
 def real_address(path: str) -> str:

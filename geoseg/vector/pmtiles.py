@@ -109,8 +109,8 @@ def write_pmtiles(path: Path, stream: FeatureStream, layer: str) -> None:
         return
     smallest, largest = zooms(decode(own[0].column("geometry").slice(0, SAMPLE)), transformer)
     overviews = stream.overviews
-    pixel = np.empty(0) if overviews is None else _edges(np.array([overviews.pixel], object), transformer)
-    middle = max(smallest, largest - WHOLE + 1) if len(pixel) else smallest
+    edges = np.empty(0) if overviews is None else _edges(np.array(overviews.pixels, object), transformer)
+    middle = max(smallest, largest - WHOLE + 1) if len(edges) else smallest
     with (
         _crowded_tiles_in_one_sentence(path.name),
         tempfile.TemporaryDirectory(dir=path.parent, prefix=".zooms-") as folder,
@@ -118,7 +118,7 @@ def write_pmtiles(path: Path, stream: FeatureStream, layer: str) -> None:
         parts = [Path(folder) / f"{zoom}.pmtiles" for zoom in range(smallest, middle + 1)]
         _write_zooms(parts[-1], stream.schema, chain([first], placed), layer, (middle, largest))
         for zoom, part in zip(range(smallest, middle), parts[:-1], strict=True):
-            factor = 2 ** max(1, ceil(log2(CELL * _step(zoom) / pixel.min())))
+            factor = 2 ** max(1, ceil(log2(CELL * _step(zoom) / float(np.median(edges)))))
             _write_overview(part, stream, layer, zoom, factor)
         _unite([part for part in parts if part.exists()], path)
 
@@ -162,6 +162,8 @@ def _unite(parts: Sequence[Path], path: Path) -> None:
     smallest = int(parts[0].stem)
     with path.open("wb") as file:
         writer = Writer(file)
+        writer.tile_f.close()  # in the system's folder, which may be memory
+        writer.tile_f = tempfile.TemporaryFile(dir=parts[0].parent)  # noqa: SIM115 - the writer closes it
         for part in parts:
             with part.open("rb") as source, mmap(source.fileno(), 0, access=ACCESS_READ) as content:
                 read = partial(_part_of, content)

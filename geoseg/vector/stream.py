@@ -34,8 +34,8 @@ class Overviews(Protocol):
     """Generalised copies of features that were traced from a raster."""
 
     @property
-    def pixel(self) -> shapely.Polygon:
-        """A pixel of the raster, in its CRS."""
+    def pixels(self) -> list[shapely.Polygon]:
+        """Some pixels of the raster, in its CRS."""
 
     def tables(self, factor: int) -> Iterator[pa.Table]:
         """The copies for cells of so many pixels along each side, a power of two: ``class``, ``name``, ``geometry``."""

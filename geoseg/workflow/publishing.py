@@ -35,9 +35,15 @@ OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
 """Protocols of stores in which a file is there whole or not at all; elsewhere it gets its name when it is whole."""
 
 AT_ONCE = 8
-"""Files on their way at the same time."""
+"""Files on their way at the same time to a store that is safe for threads; to others it is one."""
 
-_VERSIONS = "ETag", "etag", "md5Hash", "mtime", "last_modified", "LastModified", "updated", "created"
+_SPARE = re.compile(rf"\.[0-9a-f]{{8}}{re.escape(UNFINISHED)}$")
+"""How names end of files that are not whole yet."""
+
+_VERSIONS = (
+    *("ETag", "etag", "md5Hash", "mtime", "last_modified", "LastModified", "updated", "created"),
+    *("modify", "modified", "modificationTime", "last_write_time"),
+)
 """What stores say of a file that changes with it, the best first."""
 
 
@@ -72,21 +78,42 @@ class Address:
             It is no address, or its store is not known or not installed.
         """
         if not ADDRESS.match(text):
-            raise WorkflowError(f"publish '{text}' is no address; give one such as s3://bucket/folder.")
+            raise WorkflowError(f"publish '{unsigned(text)}' is no address; give one such as s3://bucket/folder.")
         try:
             store, root = url_to_fs(text)
-        except (ImportError, ValueError) as error:
-            remedy = 'pip install "geoseg[s3]"' if text.startswith("s3") else "install the package of fsspec for it"
+        except Exception as error:  # some stores connect here, with exceptions of their own
+            remedy = "check address, credentials and network"
+            if isinstance(error, ImportError) or "not known" in str(error):
+                remedy = 'pip install "geoseg[s3]"' if text.startswith("s3") else "install the package of fsspec for it"
+            reason = unsigned(" ".join(str(error).split()).rstrip(".")) or type(error).__name__
             raise WorkflowError(
-                f"publish '{unsigned(text)}' cannot be used ({str(error).rstrip('.')}); {remedy}, or give another."
+                f"publish '{unsigned(text)}' cannot be used ({reason}); {remedy}, or give another."
             ) from error
         return cls(text, store, root.rstrip("/"), folder)
 
+    @property
+    def is_safe_for_threads(self) -> bool:
+        """Whether several files may be on their way at once; a connection of FTP takes one command after the other."""
+        return self._protocol in OBJECT_STORES or self._protocol == "file"
+
+    @property
+    def _protocol(self) -> str:
+        return self.text.partition("://")[0]
+
     def listing(self) -> dict[str, dict[str, Any]]:
-        """The files there by their names, with what tells one version from another."""
+        """The files there by their names, with what tells one version from another; none that were never whole."""
         self.store.invalidate_cache()
         found = self.store.find(self.root, detail=True)
-        return {name[len(self.root) :].lstrip("/"): _version(info) for name, info in found.items()}
+        names = {name: name[len(self.root) :].lstrip("/") for name in found}
+        return {names[path]: _version(info) for path, info in found.items() if not _SPARE.search(names[path])}
+
+    def remove_spares(self, names: Iterable[str]) -> None:
+        """Remove what a start that was killed has left of some files."""
+        kept = set(names)
+        for path in self.store.find(self.root):
+            spare = path[len(self.root) :].lstrip("/")
+            if _SPARE.search(spare) and _SPARE.sub("", spare) in kept:
+                self.store.rm_file(path)
 
     def recorded(self) -> dict[str, Any]:
         """What was put there, by name; without ``there`` what was on its way when a start ended."""
@@ -103,10 +130,10 @@ class Address:
     def put(self, path: Path, name: str) -> None:
         """Put a file there, whole or not at all."""
         target = f"{self.root}/{name}"
-        if self.text.partition("://")[0] in OBJECT_STORES:
+        if self._protocol in OBJECT_STORES:
             self.store.put_file(str(path), target)
             return
-        spare = f"{target}.{uuid.uuid4().hex[:8]}{UNFINISHED}"
+        spare = f"{target}.{uuid.uuid4().hex[:8]}{UNFINISHED}"  # as in _SPARE
         self.store.makedirs(target.rpartition("/")[0], exist_ok=True)
         try:
             self.store.put_file(str(path), spare)
@@ -135,7 +162,7 @@ class Address:
 
 
 @contextmanager
-def _told(address: Address) -> Iterator[None]:
+def _told(address: Address, *, is_mapped: bool) -> Iterator[None]:
     """Put what a store says into one sentence; each has exceptions of its own."""
     try:
         yield
@@ -143,9 +170,10 @@ def _told(address: Address) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        verb, note = ("written", f"the results are in {address.folder.path}: ") if is_mapped else ("read", "")
         raise OutputError(
-            f"{unsigned(address.text)} cannot be written ({unsigned(reason)}); the results are in "
-            f"{address.folder.path}: check address, credentials and network, and run the same command again."
+            f"{unsigned(address.text)} cannot be {verb} ({unsigned(reason)}); {note}check address, credentials and "
+            "network, and run the same command again."
         ) from error
 
 
@@ -161,9 +189,10 @@ def check_address(wanted: Workflow, made: Plan) -> None:
             f"features '{outside}' lies outside of {folder.path}, and publish copies what is in it; give a name alone."
         )
     if not wanted.overwrite:
-        with _told(address):
-            names = [*raster_files(wanted, made), *wanted.features, REPORT, RECORD, ITEM, RUN_FILE]
-            address.refuse_others(names, address.listing())
+        with _told(address, is_mapped=False):
+            files = [*map(str, raster_files(wanted, made)), *wanted.features]
+            styles = [str(Path(name).with_suffix(ending)) for name in files for ending in (".qml", ".clr")]
+            address.refuse_others([*files, *styles, REPORT, RECORD, ITEM, RUN_FILE], address.listing())
 
 
 def publish(wanted: Workflow, folder: RunFolder) -> int:
@@ -191,7 +220,7 @@ def publish(wanted: Workflow, folder: RunFolder) -> int:
     if wanted.publish is None:
         return 0
     address = Address.of(wanted.publish, folder)
-    with _told(address):
+    with _told(address, is_mapped=True):
         return _publish(address, _files_of(folder), is_replacing=wanted.overwrite)
 
 
@@ -199,22 +228,36 @@ def _publish(address: Address, files: Mapping[str, Path], *, is_replacing: bool)
     there, before = address.listing(), address.recorded()
     entries = {name: _entry(path, before.get(name, {})) for name, path in files.items()}
     pending = [name for name in files if _is_pending(entries[name], before.get(name), there.get(name))]
-    gone = [name for name, old in before.items() if name not in files and name in there and old["there"] == there[name]]
-    if not is_replacing:
-        address.refuse_others(pending, there)
+    own = {name for name, old in before.items() if old["there"] in (None, there.get(name))}
+    folders = {folder for name in files if (folder := _folder_of(name)) is not None}
+    if is_replacing:  # a part of another map would be read as one of this
+        own |= {name for name in there if _folder_of(name) in folders}
+    else:
+        address.refuse_others([*pending, *folders], there)
+    gone = sorted(name for name in own if name not in files and name in there)
     if not pending and not gone:
         return 0
     address.record({**before, **{name: {**entries[name], "there": None} for name in pending}})
     last = [name for name in pending if name in (ITEM, RUN_FILE)]
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    with ThreadPoolExecutor(AT_ONCE if address.is_safe_for_threads else 1) as threads:
         list(threads.map(lambda name: address.put(files[name], name), [name for name in pending if name not in last]))
-    for name in gone:
-        address.store.rm_file(f"{address.root}/{name}")
     for name in last:
         address.put(files[name], name)
+    for name in gone:  # what item.json does not name any more
+        address.store.rm_file(f"{address.root}/{name}")
+    address.remove_spares(files)
     there = address.listing()
-    address.record({name: {**entry, "there": there.get(name)} for name, entry in entries.items()})
+    short = next((name for name in files if there.get(name, {}).get("size") != files[name].stat().st_size), None)
+    if short is not None:
+        raise OutputError(f"{unsigned(address.text)} does not hold {short} as it was put; run the same command again.")
+    address.record({name: {**entry, "there": there[name]} for name, entry in entries.items()})
     return len(pending) + len(gone)
+
+
+def _folder_of(name: str) -> str | None:
+    """The folder that is a result, such as a Zarr store, of which a file is a part; None of a file by itself."""
+    folder, slash, _ = name.partition("/")
+    return folder if slash else None
 
 
 def _files_of(folder: RunFolder) -> dict[str, Path]:
