@@ -205,8 +205,8 @@ class FeatureFile:
 
     @property
     def _dataset(self) -> ds.Dataset:
-        """GeoParquet, which may be a folder of partitions."""
-        return ds.dataset(self.path, format="parquet", partitioning="hive")
+        """GeoParquet, which may be a folder of partitions; what lies above a file are none."""
+        return ds.dataset(self.path, format="parquet", partitioning="hive" if self.path.is_dir() else None)
 
     @property
     def _layer(self) -> str | None:
