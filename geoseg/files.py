@@ -214,19 +214,25 @@ def move_into_place(written: Path, path: Path, *, durable: bool = True) -> None:
         _sync(path.parent)
 
 
-def move_folder_into_place(written: Path, path: Path) -> None:
-    """Rename a folder that is whole, with every file on the disk; what is there goes to where it was written.
+def swap_into_place(written: Path, path: Path) -> None:
+    """Rename what is whole and on the disk where a folder is or will be; what is there goes to where it was written.
 
     Raises
     ------
     OSError
-        The disk refuses.
+        The disk refuses; what was there is there again.
     """
-    for file in written.rglob("*"):
+    for file in (*written.rglob("*"), written):
         _sync(file)
+    former = written.with_name(f"{path.name}.former")
     if path.exists():
-        path.rename(written.with_name(f"{path.name}.former"))
-    written.rename(path)
+        path.rename(former)
+    try:
+        written.rename(path)
+    except OSError:
+        if former.exists():
+            former.rename(path)
+        raise
     _sync(path.parent)
 
 

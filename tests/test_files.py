@@ -20,7 +20,7 @@ from affine import Affine
 from geoseg import files
 from geoseg.area_estimation.accounting import write_points
 from geoseg.errors import OutputError, RasterReadError
-from geoseg.files import ABANDONED, move_into_place, unfinished, working_folder, write_file
+from geoseg.files import ABANDONED, move_into_place, swap_into_place, unfinished, working_folder, write_file
 from geoseg.grid import Window
 from geoseg.raster import write_cog
 
@@ -58,6 +58,41 @@ def test_what_is_durable_is_on_the_disk_before_it_has_its_name_and_its_name_afte
     steps.clear()
     write_file(tmp_path / "strip.npy", lambda path: path.write_text(""), durable=False)
     assert steps == ["rename file"], "nothing waits for the disk where what is lost is known and made again"
+
+
+@pytest.mark.parametrize(("new", "old"), [("folder", "folder"), ("folder", "file"), ("file", "folder")])
+def test_what_is_replaced_by_or_as_a_folder_is_there_until_the_new_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new: str, old: str
+) -> None:
+    def make(path: Path, kind: str) -> Path:
+        if kind == "folder":
+            path.mkdir()
+        (path / "part" if kind == "folder" else path).write_text(f"{kind} of {path.parent.name}")
+        return path
+
+    def content(path: Path) -> str:
+        return (path / "part" if path.is_dir() else path).read_text()
+
+    path, synced, rename = make(tmp_path / "a.parquet", old), set[Path](), Path.rename
+    (tmp_path / "hidden").mkdir()
+    written = make(tmp_path / "hidden" / "a.parquet", new)
+    before = content(path)
+
+    def refuse(source: Path, target: Path) -> Path:
+        if source == written:
+            raise OSError(5, "Input/output error")
+        return rename(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files.Path, "rename", refuse)
+        with pytest.raises(OSError, match="Input/output error"):
+            swap_into_place(written, path)
+    assert content(path) == before, "what was there is back"
+    monkeypatch.setattr(files.os, "fsync", lambda number: synced.add(Path(f"/proc/self/fd/{number}").resolve()))
+    swap_into_place(written, path)
+    assert content(path) == f"{new} of hidden"
+    assert [item.name for item in (tmp_path / "hidden").iterdir()] == ["a.parquet.former"]
+    assert synced == {tmp_path, written, *([written / "part"] if new == "folder" else [])}
 
 
 def test_a_disk_that_refuses_at_the_last_moment_is_one_sentence(

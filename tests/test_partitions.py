@@ -27,6 +27,7 @@ from geoseg.errors import ExistingOutputError, LayerError, OutputError, VectorEr
 from geoseg.report.features import FeatureFile, count_features
 from geoseg.vector import stream, write_features
 from geoseg.vector.hilbert import hilbert_distances
+from geoseg.workflow.results import read_features
 from tests.networks import Box, write_model
 from tests.rasters import TEN_METRES, noise, write_raster
 
@@ -153,6 +154,19 @@ def test_folders_are_read_by_pyarrow_and_geopandas(
     assert sum(item.count for item in count_features(FeatureFile(path, "land")).values()) == len(table)
 
 
+@pytest.mark.parametrize("name", ["class=7", "class=forest", "quadkey=1"])
+def test_folders_above_a_file_are_no_partitions_of_it(tmp_path: Path, name: str) -> None:
+    table, folder = squares(side=4), tmp_path / name / "out"
+    folder.mkdir(parents=True)
+    expected = table["class"].value_counts().to_dict()
+    for file, partition in (("one.parquet", None), ("parts.parquet", "class")):
+        path = write(folder / file, table, partition=partition)
+        assert {value: item.count for value, item in count_features(FeatureFile(path, "land")).items()} == expected
+        found = read_features([path])
+        assert set(found.columns) - {"bbox"} == set(table.columns)
+        assert same(found[table.columns], table)
+
+
 def quadkey(x: float, y: float, zoom: int = 9) -> str:
     """As Bing Maps' tile system defines it, digit by digit."""
     lon, lat = Transformer.from_crs(UTM, 4326, always_xy=True).transform(x, y)
@@ -236,10 +250,27 @@ def test_a_run_writes_folders_shows_them_and_knows_them_again(tmp_path: Path, cl
     result = geoseg.run(**given, partition="class")
     assert len(result.features) == count
     assert geoseg.run(**given, partition="class").is_unchanged
-    assert geoseg.plan(**{key: value for key, value in given.items() if key != "client"}, partition="class") is not None
+    of_plan = {key: value for key, value in given.items() if key != "client"}
+    assert geoseg.plan(**of_plan, partition="class") is not None
+    path = tmp_path / "out" / "a.parquet"
+    part = next(path.glob("class=*/part-0.parquet"))
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-9])
+    assert not geoseg.run(**given, partition="class").is_unchanged
+    assert part.read_bytes() == whole, "what is damaged is no edit, and is written again"
+    pq.write_table(pq.read_table(part).slice(1), part)
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match=r"a\.parquet' is a folder; remove it"):
+            geoseg.plan(**of_plan, overwrite=overwrite)
+    part.write_bytes(whole)
+    result = geoseg.run(**given)
+    assert (path.is_file(), len(result.features)) == (True, count), "a run may go back to a single file"
+    assert not [item.name for item in path.parent.iterdir() if ".tmp" in item.name]
     other = tmp_path / "other"
     write(tmp_path / "land.parquet", squares(side=8), partition="class")
     other.mkdir()
     (tmp_path / "land.parquet").rename(other / "a.parquet")
     with pytest.raises(ExistingOutputError, match=r"a\.parquet is there and is no result of a run in"):
         geoseg.run(**given | {"output": str(other)}, partition="class")
+    with pytest.raises(OutputError, match=r"a\.parquet' is a folder; remove it"):
+        geoseg.plan(**of_plan | {"output": str(other)}, overwrite=True)

@@ -5,7 +5,7 @@ Knows tables of polygons; not where they come from, nor anything of rasters but 
 
 from geoseg.vector.clipping import clip_features
 from geoseg.vector.geopackage import check_layer, drop_layer, holds_something, layer_state
-from geoseg.vector.geoparquet import check_partition, is_partitioned, parts_of
+from geoseg.vector.geoparquet import check_partition, is_partitioned, is_parts_alone, parts_of
 from geoseg.vector.globe import every_reading, geographic_bounds
 from geoseg.vector.regions import (
     Region,
@@ -42,6 +42,7 @@ __all__ = [
     "holds_something",
     "is_bare",
     "is_partitioned",
+    "is_parts_alone",
     "layer_state",
     "parts_of",
     "place_region",

@@ -70,9 +70,14 @@ def check_partition(path: Path, partition: Partition | None, crs: CRS | None) ->
         return
     if partition == "quadkey" and crs is not None:
         earth_transformer(crs, "EPSG:3857", "quadkeys are of places")
-    other = next((file for file in sorted(path.rglob("*")) if file.is_file() and not _is_part(file)), None)
-    if other is not None:
+    if (other := _other_in(path)) is not None:
         raise ExistingOutputError(f"'{path}' is a folder that holds '{other.name}'; remove it, or choose another name")
+
+
+def is_parts_alone(path: Path) -> bool:
+    """Say whether a folder holds the parts of a GeoParquet file, and nothing else."""
+    is_there = path.suffix.lower() == ".parquet" and path.is_dir()
+    return is_there and bool(parts_of(path)) and _other_in(path) is None
 
 
 def is_partitioned(path: Path, partition: Partition | None) -> bool:
@@ -83,6 +88,10 @@ def is_partitioned(path: Path, partition: Partition | None) -> bool:
 def parts_of(path: Path) -> list[Path]:
     """The files of a GeoParquet file, which may be a folder of partitions."""
     return sorted(file for file in path.rglob(PART) if _is_part(file)) if path.is_dir() else [path]
+
+
+def _other_in(folder: Path) -> Path | None:
+    return next((file for file in sorted(folder.rglob("*")) if file.is_file() and not _is_part(file)), None)
 
 
 def _is_part(file: Path) -> bool:

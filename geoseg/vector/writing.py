@@ -21,12 +21,12 @@ import pyogrio
 from pyproj import CRS
 
 from geoseg.errors import CrsError, FormatError, GeosegError, LayerError, OutputError, VectorError
-from geoseg.files import move_folder_into_place, move_into_place, refuse_folder, working_folder
+from geoseg.files import move_into_place, refuse_folder, swap_into_place, working_folder
 from geoseg.vector import styles
 from geoseg.vector.earth import EARTHLY, earth_transformer
 from geoseg.vector.gdal import write_geojson, write_layer, write_shapefile
 from geoseg.vector.geopackage import OWN, check_layer, holds_something, put_layer, refuse_edited, sign_layer
-from geoseg.vector.geoparquet import check_partition, is_partitioned, parts_of, write_geoparquet
+from geoseg.vector.geoparquet import check_partition, is_partitioned, is_parts_alone, parts_of, write_geoparquet
 from geoseg.vector.pmtiles import write_pmtiles
 from geoseg.vector.stream import FeatureStream, Overviews, Partition
 from geoseg.vector.styles import StyledClass
@@ -206,7 +206,8 @@ def write_features(
 ) -> int:
     """Write features to a file; a file that is there is replaced once the new one is whole.
 
-    Of a GeoPackage that is there only the layer is replaced, in one transaction; all else that it holds stays.
+    Of a GeoPackage that is there only the layer is replaced, in one transaction; all else that it holds stays. A
+    folder is replaced where it holds the parts of a GeoParquet file and nothing else.
 
     Parameters
     ----------
@@ -262,7 +263,7 @@ def write_features(
     stream = FeatureStream(batches, CRS.from_user_input(crs), columns, geometry_type, partition, overviews)
     check_layer(path, layer, columns)
     check_partition(path, partition, stream.crs)
-    if not is_partitioned(path, partition):
+    if not (is_partitioned(path, partition) or is_parts_alone(path)):
         refuse_folder(path)
     with _whole_or_not_at_all(path, partial(put_layer, layer=layer, style=style)) as unfinished:
         chosen.write(unfinished, stream, layer)
@@ -300,5 +301,6 @@ def _move_into_place(hidden: Path, path: Path) -> None:
         if companion.name not in written:
             companion.unlink(missing_ok=True)
     for name in sorted(written, key=lambda name: name == path.name):
-        move = move_folder_into_place if (hidden / name).is_dir() else move_into_place
-        move(hidden / name, path.with_name(name))
+        there = path.with_name(name)
+        move = swap_into_place if (hidden / name).is_dir() or there.is_dir() else move_into_place
+        move(hidden / name, there)

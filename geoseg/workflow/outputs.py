@@ -32,7 +32,17 @@ from geoseg.options import RECORD, RUN_FILE, Workflow
 from geoseg.planning import Plan
 from geoseg.raster import file_digest
 from geoseg.store import RunFolder
-from geoseg.vector import FORMATS, Partition, check_format, check_layer, check_partition, is_partitioned, layer_state
+from geoseg.vector import (
+    FORMATS,
+    Partition,
+    check_format,
+    check_layer,
+    check_partition,
+    is_partitioned,
+    is_parts_alone,
+    layer_state,
+    parts_of,
+)
 from geoseg.vector.shapefile import is_whole as is_whole_shapefile
 from geoseg.versions import source_digest
 from geoseg.workflow.manifest import feature_files
@@ -235,12 +245,21 @@ def check_places(wanted: Workflow, made: Plan) -> None:
     pages = [ITEM, RUN_FILE, RECORD, *([REPORT] if wanted.report else [])]
     if wanted.performance_report:
         pages.append(PERFORMANCE)
-    check_partitioned(feature_files(folder, wanted.features), wanted.partition)
+    check_partitioned(feature_files(folder, wanted.features), wanted.partition, RunFolder(folder))
     refuse_folders(*rasters, *(folder / name for name in pages))
 
 
-def check_partitioned(files: Sequence[Path], partition: Partition | None) -> None:
+def check_partitioned(files: Sequence[Path], partition: Partition | None, run: RunFolder | None = None) -> None:
     """Refuse folders in the place of files, and a partition where no file can have one.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        What will be written.
+    partition : str or None
+        Of those that can have one.
+    run : RunFolder, optional
+        Whose partitioned files may become single ones, as long as nobody has changed them.
 
     Raises
     ------
@@ -255,7 +274,15 @@ def check_partitioned(files: Sequence[Path], partition: Partition | None) -> Non
             f"partition: {partition} is of GeoParquet, and '{files[0].name if files else 'features'}' is none; name a "
             "file with the extension .parquet."
         )
-    refuse_folders(*single)
+    refuse_folders(*(file for file in single if run is None or not _is_own_folder(file, run)))
+
+
+def _is_own_folder(path: Path, run: RunFolder) -> bool:
+    """Whether a folder is a partitioned file of a run, as it was written."""
+    if not is_parts_alone(path):
+        return False
+    entry = (Outputs.recorded(run) or {}).get(_key(run, path))
+    return entry is not None and ("begun" in entry or not _is_edited(path, entry))
 
 
 def _refuse_foreign(folder: RunFolder, results: Sequence[Path], wanted: Workflow, made: Plan) -> None:
@@ -329,9 +356,9 @@ def _is_edited(path: Path, entry: Mapping[str, Any]) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether all of a raster or a polygon file can be read."""
+    """Whether all of a raster or a polygon file can be read, and every part of one that is partitioned."""
     if path.is_dir():
-        return True
+        return path.suffix.lower() != ".parquet" or all(map(_is_whole, parts_of(path)))
     try:
         if path.suffix == ".tif":
             with rasterio.open(path) as source:
