@@ -97,7 +97,7 @@ def sort_features(spool: Spool, number_of: NumberOf, path: Path) -> list[RowGrou
     Parameters
     ----------
     spool : Spool
-        The features.
+        The features; its file is removed.
     number_of : callable
         To which partition each feature of a batch belongs.
     path : Path
@@ -124,6 +124,7 @@ def sort_features(spool: Spool, number_of: NumberOf, path: Path) -> list[RowGrou
                 _add_piece(groups[number], piece, count)
                 count += 1
             begin += len(batch)
+    spool.path.unlink()  # all of it is in the pieces
     return groups
 
 
