@@ -1,4 +1,4 @@
-"""GeoParquet for query engines such as DuckDB: row groups that lie together, and Hive folders, read by others' readers."""
+"""GeoParquet for query engines: row groups that lie together, and Hive folders, read by others' readers."""
 
 from __future__ import annotations
 
