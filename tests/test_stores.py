@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -211,13 +212,19 @@ def test_a_netcdf_file_without_attributes_of_coordinates_is_told_how_to_get_them
             open_imagery(str(tmp_path / f"{number}.nc"))
 
 
-def test_what_is_no_imagery_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_imagery_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset().to_zarr(tmp_path / "a.zarr", group="r10m", zarr_format=3, consolidated=False)
     assert main(["plan", str(tmp_path / "a.zarr"), "--model", "sentinel2-land-cover"]) == 3
     said = " ".join(capsys.readouterr().err.split())
     assert "holds no variable with rows and columns, but the groups r10m; name one, such as" in said
     with pytest.raises(RasterError, match=r"is no Zarr store that can be opened \(.*\); correct its address"):
         open_imagery(f"file://{tmp_path}/none.zarr")
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.delitem(sys.modules, "fsspec.implementations.http", raising=False)
+    for protocol in ("http", "https"):
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, protocol, raising=False)
     with pytest.raises(RasterError, match=r"through fsspec, which lacks a package .*install aiohttp"):
         open_imagery("https://127.0.0.1:1/a.zarr")
 
