@@ -176,6 +176,21 @@ def test_a_folder_holds_the_parts_of_one_map_alone(folder: RunFolder, address: s
     assert content(address).keys() == RESULTS - {"land.parquet/class=2/part-0.parquet"}
 
 
+def test_what_lies_beside_results_in_a_folder_stays(folder: RunFolder, address: str) -> None:
+    (folder.path / "sub").mkdir()
+    (folder.path / "sub" / "a.gpkg").write_text("polygons")
+    record = folder.path / "state" / "outputs.json"
+    entry = {"decided": "", "layer": "", "files": {"a.gpkg": ""}}
+    record.write_text(json.dumps({**json.loads(record.read_text()), "sub/a.gpkg": entry}))
+    store, root = fsspec.core.url_to_fs(address)
+    store.makedirs(f"{root}/sub", exist_ok=True)
+    store.pipe_file(f"{root}/sub/theirs.txt", b"theirs")
+    publish(workflow(folder, address), folder)
+    publish(workflow(folder, address, overwrite=True), folder)
+    assert content(address)["sub/theirs.txt"] == "theirs"
+    assert content(address)["sub/a.gpkg"] == "polygons"
+
+
 def test_parts_that_a_start_which_was_cut_off_has_put_go_when_they_are_no_result_any_more(
     folder: RunFolder, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

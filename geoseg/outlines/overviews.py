@@ -165,15 +165,15 @@ class _Cells:
 
     def _read_part(self, part: Window) -> NDArray[Any]:
         """Labels of a few cells, or of one that is larger than what is read at once."""
-        halved = 2 if self.factor > SIDE else self.factor
-        finer = Window(part.y * halved, part.x * halved, part.height * halved, part.width * halved)
-        height, width = (-(-size * halved // self.factor) for size in self.plan.raster_shape)
+        across = 2 if self.factor > SIDE else self.factor  # cells of half the size, or pixels, along a side of a cell
+        finer = Window(part.y * across, part.x * across, part.height * across, part.width * across)
+        height, width = (-(-size * across // self.factor) for size in self.plan.raster_shape)
         finer = finer.intersect(Window(0, 0, height, width))
         if self.factor > SIDE:
             labels = _Cells(self.plan, self.factor // 2).read(finer)[0]
         else:
             labels = read_final(self.plan, finer)[0]
-        for _ in range(halved.bit_length() - 1):
+        for _ in range(across.bit_length() - 1):
             labels = most_frequent(labels)
         return labels
 

@@ -225,13 +225,13 @@ def publish(wanted: Workflow, folder: RunFolder) -> int:
 
 
 def _publish(address: Address, files: Mapping[str, Path], *, is_replacing: bool) -> int:
-    there, before = address.listing(), address.recorded()
+    there, before, home = address.listing(), address.recorded(), address.folder.path
     entries = {name: _entry(path, before.get(name, {})) for name, path in files.items()}
     pending = [name for name in files if _is_pending(entries[name], before.get(name), there.get(name))]
     own = {name for name, old in before.items() if old["there"] in (None, there.get(name))}
-    folders = {folder for name in files if (folder := _folder_of(name)) is not None}
+    folders = [name for name in _result_names(address.folder) if (home / name).is_dir()]
     if is_replacing:  # a part of another map would be read as one of this
-        own |= {name for name in there if _folder_of(name) in folders}
+        own |= {name for name in there if name.startswith(tuple(f"{folder}/" for folder in folders))}
     else:
         address.refuse_others([*pending, *folders], there)
     gone = sorted(name for name in own if name not in files and name in there)
@@ -254,17 +254,21 @@ def _publish(address: Address, files: Mapping[str, Path], *, is_replacing: bool)
     return len(pending) + len(gone)
 
 
-def _folder_of(name: str) -> str | None:
-    """The folder that is a result, such as a Zarr store, of which a file is a part; None of a file by itself."""
-    folder, slash, _ = name.partition("/")
-    return folder if slash else None
+def _result_names(folder: RunFolder) -> dict[str, list[str]]:
+    """Files and folders that belong to a result within the run's folder, by its name."""
+    entries = (Outputs.recorded(folder) or {}).items()
+    return {
+        key: [Path(key).with_name(name).as_posix() for name in entry["files"]]
+        for key, entry in entries
+        if not Path(key).is_absolute()
+    }
 
 
 def _files_of(folder: RunFolder) -> dict[str, Path]:
     """The results of a run by their names, those that describe the others last."""
-    entries = {key: entry for key, entry in (Outputs.recorded(folder) or {}).items() if not Path(key).is_absolute()}
-    paths = [folder.path / Path(key).with_name(name) for key, entry in entries.items() for name in entry["files"]]
-    styled = [folder.path / key for key in entries if Path(key).suffix.lower() in (*FORMATS, ".tif")]
+    results = _result_names(folder)
+    paths = [folder.path / name for names in results.values() for name in names]
+    styled = [folder.path / key for key in results if Path(key).suffix.lower() in (*FORMATS, ".tif")]
     paths += [path.with_suffix(ending) for path in styled for ending in (".qml", ".clr")]
     last = [folder.path / RECORD, folder.path / ITEM, folder.run_file]
     ordered = dict.fromkeys([*(path for path in paths if path not in last), *last])
