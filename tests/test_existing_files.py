@@ -239,6 +239,30 @@ def test_polygonize_replaces_no_layer_that_somebody_has_edited(tmp_path: Path, c
     assert len(pyogrio.read_dataframe(tmp_path / "b.gpkg", layer="land")) == len(table) - 1
 
 
+@pytest.mark.parametrize("name", ["a.geojson", "a.shp", "a.fgb", "a.parquet"])
+def test_polygonize_replaces_no_file_that_somebody_has_edited(
+    name: str, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    labels = np.kron(np.array([[1, 2], [2, 3]], np.uint8), np.ones((8, 8), np.uint8))
+    raster, path = write_raster(tmp_path / "labels.tif", labels[None], transform=TEN_METRES), tmp_path / name
+    for simplify in (0.0, 1.0):
+        geoseg.polygonize(raster, path, simplify=simplify, client=client)
+    read, write = (
+        (gpd.read_parquet, gpd.GeoDataFrame.to_parquet)
+        if name.endswith("parquet")
+        else (gpd.read_file, gpd.GeoDataFrame.to_file)
+    )
+    write(read(path).assign(name="edited"), path)
+    with pytest.raises(LayerError, match=rf"{name}' has been changed since geoseg wrote it; rename it to keep"):
+        geoseg.polygonize(raster, path, client=client)
+    assert set(read(path)["name"]) == {"edited"}
+    for file in path.parent.glob("a.*"):
+        file.unlink()
+    geoseg.polygonize(raster, path, client=client)
+    assert "edited" not in set(read(path)["name"])
+
+
 def test_what_is_measured_is_not_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raster = write_raster(tmp_path / "labels.tif", np.ones((1, 8, 8), np.uint8), transform=TEN_METRES)
     before = raster.read_bytes()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
@@ -21,7 +22,7 @@ from geoseg.imagery.searching import Search
 from geoseg.raster import open_raster
 from geoseg.vector import every_reading, place_region, read_region
 from tests.networks import Constant, write_model
-from tests.rasters import write_raster
+from tests.rasters import TEN_METRES, write_raster
 
 SINUSOIDAL = "+proj=sinu +R=6371007.181 +units=m +no_defs"
 MOON = "+proj=eqc +R=1737400 +units=m +no_defs"
@@ -62,6 +63,17 @@ def test_footprint_holds_every_pixel_that_has_a_place(tmp_path: Path, kind: str)
     assert shapely.intersects(footprint, points).all()
     west, south, east, north = place.bbox or ()
     assert -180 <= west <= 180 and -180 <= east <= 180 and -90 <= south < north <= 90
+
+
+def test_a_region_of_many_parcels_has_the_footprint_of_their_bounds(tmp_path: Path) -> None:
+    raster = write_raster(tmp_path / "a.tif", np.ones((1, 512, 512), np.uint8), transform=TEN_METRES)
+    corners = [(440_000 + 80 * col, 4_199_980 - 80 * row) for row in range(40) for col in range(30)]
+    parcels = shapely.union_all([shapely.box(x, y - 60, x + 60, y) for x, y in corners])
+    geobox, region = open_raster(str(raster)).geobox, read_region(gpd.GeoSeries([parcels], crs=32618))
+    footprint = shapely.geometry.shape(describe(geobox, region).geometry)
+    bounds = gpd.GeoSeries([shapely.box(*parcels.bounds)], crs=32618).to_crs(4326)[0]
+    assert footprint.symmetric_difference(bounds).area < 1e-3 * bounds.area
+    assert shapely.get_num_coordinates(footprint) < 20
 
 
 def test_raster_of_another_planet_has_no_footprint(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 
 _FINE = 1e-4  # of its longer side: how far a footprint may stray
 _DIGITS = 7  # of degrees: a centimetre
+_MOST_VERTICES = 2_000  # of a footprint that many regions make; catalogs index footprints and draw them
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,10 @@ def _crs_fields(geobox: GeoBox) -> dict[str, Any]:
 
 
 def _on_globe(geobox: GeoBox, outline: shapely.Polygon, region: Region | None) -> shapely.Geometry | None:
-    """The footprint in degrees, with as few vertices as it needs; bounds where the outline leaves the globe."""
+    """The footprint in degrees, with as few vertices as it needs.
+
+    It is that of bounds where the outline leaves the globe, and of the region's where it has too many vertices.
+    """
     try:
         if region is not None:
             outline = shapely.intersection(outline, region.to_crs(geobox.crs).geometry)
@@ -81,6 +85,8 @@ def _on_globe(geobox: GeoBox, outline: shapely.Polygon, region: Region | None) -
     west, south, east, north = _bbox(shape)
     width = east - west if west < east else east - west + 360.0  # over the antimeridian
     simple = shapely.simplify(shape, _FINE * math.hypot(width, north - south))
+    if region is not None and shapely.get_num_coordinates(simple) > _MOST_VERTICES:
+        return _on_globe(geobox, shapely.box(*outline.bounds), None)
     return shapely.orient_polygons(shapely.set_precision(simple, 10.0**-_DIGITS))
 
 

@@ -143,7 +143,7 @@ class Outputs:
             if path.suffix.lower() == ".gpkg"
             and entry is not None
             and entry["layer"].casefold() != self.layer.casefold()
-            and entry["files"] == _files_of(path)
+            and entry["files"] == files_of(path)
         }
 
     def record(self, written: Iterable[Path]) -> None:
@@ -152,7 +152,7 @@ class Outputs:
         for path in (path for path in written if path.exists()):
             decided = self._deciding.get(path, self.pages[self.folder.path / ITEM])
             entries[_key(self.folder, path)] = {
-                "decided": decided, "files": _files_of(path), "layer": self.layer,
+                "decided": decided, "files": files_of(path), "layer": self.layer,
                 "changed": layer_state(path, self.layer),
             }  # fmt: skip
         others = [
@@ -175,7 +175,7 @@ class Outputs:
         entries = self._read()
         for path in sorted(paths):
             entry = entries.get(_key(self.folder, path))
-            if entry is not None and "begun" not in entry and path.name != REPORT and _is_edited(path, entry):
+            if entry is not None and "begun" not in entry and path.name != REPORT and is_edited(path, entry):
                 raise ExistingOutputError(
                     f"{path} has been changed since this run wrote it; rename it to keep the changes, or delete it, "
                     "and run the same command again."
@@ -208,7 +208,7 @@ class Outputs:
 
     def _is_current(self, path: Path, decided: str) -> bool:
         entry = self._read().get(_key(self.folder, path))
-        return entry is not None and (entry["decided"], entry["files"]) == (decided, _files_of(path))
+        return entry is not None and (entry["decided"], entry["files"]) == (decided, files_of(path))
 
 
 def raster_files(wanted: Workflow, made: Plan) -> list[str]:
@@ -282,7 +282,7 @@ def _is_own_folder(path: Path, run: RunFolder) -> bool:
     if not is_parts_alone(path):
         return False
     entry = (Outputs.recorded(run) or {}).get(_key(run, path))
-    return entry is not None and ("begun" in entry or not _is_edited(path, entry))
+    return entry is not None and ("begun" in entry or not is_edited(path, entry))
 
 
 def _refuse_foreign(folder: RunFolder, results: Sequence[Path], wanted: Workflow, made: Plan) -> None:
@@ -334,7 +334,7 @@ def _key(folder: RunFolder, path: Path) -> str:
     return place.relative_to(home).as_posix() if place.is_relative_to(home) else str(place)
 
 
-def _files_of(path: Path) -> dict[str, str]:
+def files_of(path: Path) -> dict[str, str]:
     """The files of a result by name, each with the digest of its content."""
     return {file.name: _content(file) for file in _places_of(path) if file.exists()}
 
@@ -346,7 +346,7 @@ def _places_of(path: Path) -> tuple[Path, ...]:
     return path, path.with_name(f"{path.name}.aux.xml"), *companions
 
 
-def _is_edited(path: Path, entry: Mapping[str, Any]) -> bool:
+def is_edited(path: Path, entry: Mapping[str, Any]) -> bool:
     """Whether somebody has changed a result: what is gone or damaged is not, nor what was only looked at."""
     if path.suffix.lower() == ".gpkg":
         return path.exists() and layer_state(path, entry["layer"]) not in (None, entry.get("changed"))
@@ -389,7 +389,7 @@ def _content(path: Path) -> str:
 def _remove(folder: RunFolder, key: str, recorded: Mapping[str, str]) -> None:
     """Remove the files of a result in the run folder, unless somebody has changed one or added to it."""
     path = folder.path / key
-    if Path(key).is_absolute() or _files_of(path) != recorded or _holds_more(path):
+    if Path(key).is_absolute() or files_of(path) != recorded or _holds_more(path):
         return
     for name in recorded:
         with suppress(OSError):

@@ -61,6 +61,7 @@ from geoseg.workflow.outlines import (
 )
 from geoseg.workflow.outputs import check_partitioned
 from geoseg.workflow.settings import plain_settings
+from geoseg.workflow.written import note_written, refuse_edited
 
 WIDE_NODATA = -(2**63)
 """The label of masked pixels where the raster declares none, or its files differ in what they declare."""
@@ -169,13 +170,16 @@ def polygonize(
     check_format(path, raster.crs)
     check_partition(path, wanted.partition, CRS.from_user_input(raster.crs))
     check_place(path, wanted.layer)
+    refuse_edited(path)
     check_labels(raster, f"'{named(given)}'")
     folder = RunFolder(path.with_name(f".{path.name}.geoseg"))
     arrays = sendable(raster, folder.path / "arrays")
     with folder.locked(), kept_while_needed(folder), arrays as sent, shown(progress) as callback:
         plan, style, resumed = plan_outline(wanted, raster, sent, folder)
         write = partial(write_outlines, path=path, layer=wanted.layer, style=style, partition=wanted.partition)
-        return run_outline(Outlining(wanted, plan, path, write, style), callback, client, resumed=resumed)
+        result = run_outline(Outlining(wanted, plan, path, write, style), callback, client, resumed=resumed)
+    note_written(path)
+    return result
 
 
 @contextmanager
