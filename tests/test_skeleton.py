@@ -80,6 +80,7 @@ def test_every_imported_package_is_a_dependency() -> None:
     third_party = used - set(sys.stdlib_module_names) - {"geoseg"}
     optional = {"folium", "lonboard"}  # RunResult.explore() takes the one that is installed, and says so where none is
     optional |= {"IPython"}  # of a notebook's kernel, and used in one alone
+    optional |= {"prometheus_client"}  # /metrics has runs where it is installed, as it has Dask's own
     optional |= {"openvino", "nncf", "matplotlib"}  # extras, of which errors say how to install them
     assert {packages.get(name, name) for name in third_party} <= named | optional
 

@@ -20,6 +20,7 @@ from distributed import Scheduler, SchedulerPlugin
 from tornado import web
 
 from geoseg.monitor.gauge import METRIC
+from geoseg.monitor.metrics import collect
 
 NAME = "geoseg-page"
 """The plugin's name on the scheduler."""
@@ -155,6 +156,7 @@ class PagePlugin(SchedulerPlugin):
         scheduler.http_application.add_application(web.Application(routes, compress_response=True))
         scheduler.handlers[HANDLER] = self.tell
         _add_tab(scheduler)
+        collect(self.views)
 
     def tell(self, message: Message) -> Reply:
         """Take in what a run tells."""

@@ -54,6 +54,8 @@ class Summary:
         What part of the work is done, 0 to 1.
     pace, mean_pace : float
         Mpx/s of late, and since the blocks began.
+    pixels : int
+        Those that were predicted since the blocks began.
     elapsed : float
         Since the run began, s.
     left : float or None
@@ -78,6 +80,7 @@ class Summary:
     share: float
     pace: float
     mean_pace: float
+    pixels: int
     elapsed: float
     left: float | None
     workers: tuple[WorkerMemory, ...]
@@ -151,6 +154,7 @@ class RunState:
                 share=share_done(self.stages),
                 pace=self._pace.now(now) / 1e6 if self.phase == "running" else 0.0,
                 mean_pace=self._pace.mean(now if self._are_pixels_left() else self._pace.last) / 1e6,
+                pixels=self._pace.pixels,
                 elapsed=now - self._begun,
                 left=seconds_left(self.stages, running, estimate) if is_running else None,
                 workers=self.workers,
