@@ -19,7 +19,7 @@ from shapely.geometry import LineString, Point, Polygon, box
 
 from geoseg.errors import CrsError, EvaluationError
 from geoseg.evaluation import evaluate, hausdorff_distances, polis_distances
-from geoseg.evaluation.shapes import count_vertices
+from geoseg.evaluation.shapes import count_vertices, rotations
 from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT
 from tests.rasters import write_raster
 
@@ -146,6 +146,38 @@ def test_pairs_are_those_of_all_pairs(tmp_path: Path) -> None:
     forced = evaluate(prediction, tmp_path / "truth.gpkg", task="instance").summary()
     assert forced["task"] == "instance"
     assert forced["scores"].items() <= (mine | {"pixels": 0, "compared": None}).items()
+
+
+def tightest(shape: Polygon) -> float:
+    """Angle modulo 90 of the smallest enclosing rectangle: one of its sides lies along an edge of the hull."""
+    hull = list(pairwise(shape.convex_hull.exterior.coords))
+    angles = [math.degrees(math.atan2(end[1] - start[1], end[0] - start[0])) for start, end in hull]
+    turned = (rotate(shape, -angle, origin=(0, 0)).bounds for angle in angles)
+    areas = [(right - left) * (top - bottom) for left, bottom, right, top in turned]
+    return angles[int(np.argmin(areas))] % 90
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-180, 180), st.floats(-180, 180))
+def test_rotation_is_that_of_smallest_enclosing_rectangles_modulo_a_right_angle(
+    seed: int, one: float, other: float
+) -> None:
+    width, height, *notch = np.random.default_rng(seed).uniform([4, 4, 1, 1], [20, 20, 3, 3]).tolist()
+    ell = box(0, 0, width, height) - box(0, 0, *notch)
+    pair = rotate(ell, one), rotate(ell, other)
+    (found,) = rotations(*(np.array([shape]) for shape in pair))
+    gap = abs(tightest(pair[0]) - tightest(pair[1]))
+    assert found == pytest.approx(min(gap, 90 - gap), abs=1e-4)
+    assert found == pytest.approx(abs((one - other + 45) % 90 - 45), abs=1e-4)
+
+
+def test_the_rotation_of_a_layer_is_the_mean_of_its_pairs_in_metres(tmp_path: Path) -> None:
+    house = box(0, 0, 20, 10)
+    hall = translate(box(0, 0, 20, 18), 60)
+    truth, found = [house, hall], [rotate(house, 6), rotate(hall, -88)]
+    mine = summary_of(write(tmp_path / "p.gpkg", found, 4326), write(tmp_path / "t.gpkg", truth, 4326))
+    assert mine["rotation"] == pytest.approx((6 + 2) / 2, abs=0.05)
+    assert mine["rotation_median"] == pytest.approx(4, abs=0.05)
+    assert (mine["true_vertices"], mine["predicted_vertices"]) == (4, 4)
 
 
 @pytest.mark.parametrize("crs", [4326, 3857, 2263])

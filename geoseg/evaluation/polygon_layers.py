@@ -23,7 +23,7 @@ from geoseg.evaluation.object_classes import Classed, compare_classes
 from geoseg.evaluation.object_scores import ObjectScores, score_objects
 from geoseg.evaluation.overlaps import Floats, Integers, Overlaps
 from geoseg.evaluation.report import Table
-from geoseg.evaluation.shapes import Shapes, hausdorff_distances, polis_distances
+from geoseg.evaluation.shapes import Shapes, hausdorff_distances, polis_distances, rotations
 from geoseg.options import EvaluationOptions
 from geoseg.vector import Region
 
@@ -43,6 +43,8 @@ class PolygonScores:
         Of lengths, ``"m"`` or ``"px"``.
     polis, hausdorff : NDArray
         float64, shape (pair,): how far the outlines of each pair are apart.
+    rotation : NDArray
+        float64, shape (pair,): degrees from 0 to 45, as `rotations` has them.
     areas : NDArray
         float64, shape (pair, 2): true and predicted area.
     vertices : NDArray
@@ -59,6 +61,7 @@ class PolygonScores:
     unit: str
     polis: Floats
     hausdorff: Floats
+    rotation: Floats
     areas: Floats
     vertices: Integers
     totals: Floats
@@ -75,6 +78,8 @@ class PolygonScores:
             "polis_median": _median(self.polis),
             "hausdorff": _mean(self.hausdorff),
             "hausdorff_median": _median(self.hausdorff),
+            "rotation": _mean(self.rotation),
+            "rotation_median": _median(self.rotation),
             "area_bias": predicted / true - 1 if true else math.nan,
             "area_difference": _mean(self.areas[:, 1] - self.areas[:, 0]),
             "true_area": self.totals[0],
@@ -100,6 +105,8 @@ LABELS = {
     "polis_median": "PoLiS, median, {length}",
     "hausdorff": "Hausdorff, mean, {length}",
     "hausdorff_median": "Hausdorff, median, {length}",
+    "rotation": "rotation, mean, degrees",
+    "rotation_median": "rotation, median, degrees",
     "area_bias": "area, predicted / true - 1",
     "area_difference": "area, mean difference, {area}",
     "true_vertices": "vertices, mean, true",
@@ -154,6 +161,7 @@ def evaluate_layers(
         length,
         polis_distances(*pairs),
         hausdorff_distances(*pairs),
+        rotations(*pairs),
         np.stack([shapely.area(side) for side in pairs], axis=1),
         np.stack([one.vertices[first], other.vertices[second]], axis=1),
         np.array([shapely.area(side).sum() for side in (trues, found)]),

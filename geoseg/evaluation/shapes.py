@@ -1,4 +1,4 @@
-"""How far the outlines of two polygons are apart: PoLiS and Hausdorff's distance, for many pairs at once.
+"""How far two polygons are apart: PoLiS, Hausdorff's distance and rotation, for many pairs at once.
 
 It knows shapes in a plane; which of them are a pair, and what a unit is, is the caller's business.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+
+RIGHT = 90.0
+"""Degrees."""
 
 Shapes = NDArray[np.object_]
 Floats = NDArray[np.float64]
@@ -51,6 +54,30 @@ def hausdorff_distances(first: Shapes, second: Shapes) -> Floats:
     """
     outlines = shapely.boundary(first), shapely.boundary(second)
     result: Floats = shapely.hausdorff_distance(*outlines, densify=DENSITY)
+    return result
+
+
+def rotations(first: Shapes, second: Shapes) -> Floats:
+    """Angles between pairs of polygons, degrees.
+
+    Those between the sides of their smallest enclosing rectangles: modulo a right angle, from 0 to 45.
+
+    Parameters
+    ----------
+    first, second : NDArray
+        As in `polis_distances`.
+    """
+    gap = np.abs(_side_angles(first) - _side_angles(second)) % RIGHT
+    result: Floats = np.minimum(gap, RIGHT - gap)
+    return result
+
+
+def _side_angles(shapes: Shapes) -> Floats:
+    """Angle of a side of the smallest enclosing rectangle of each polygon, degrees."""
+    points, owner = shapely.get_coordinates(shapely.oriented_envelope(shapes), return_index=True)
+    first = np.searchsorted(owner, np.arange(len(shapes)))
+    dx, dy = (points[first + 1] - points[first]).T
+    result: Floats = np.degrees(np.arctan2(dy, dx))
     return result
 
 
