@@ -56,6 +56,31 @@ def test_16_bits_are_used_inside_and_scores_are_float32(monkeypatch: pytest.Monk
     assert torch.equal(SemanticModel(Runner(measured, opener)).score(PIXELS, MASK), rough)
 
 
+class Failing(torch.nn.Module):
+    """A network of a person's own that raises."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, _pixels: torch.Tensor) -> torch.Tensor:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyError("roof\nwall"), r"KeyError: 'roof\\nwall'; check its bands"),
+        (ValueError("two\nlines."), "two; check its bands"),
+        (AssertionError(), "AssertionError; check its bands"),
+    ],
+)
+def test_what_a_network_raises_is_told_in_one_line(error: Exception, told: str) -> None:
+    model = SemanticModel(Runner(SPEC, lambda _spec, _device: Failing(error)))
+    with pytest.raises(ModelError, match=f"cannot be run on pixels of shape .*: {told}"):
+        model.score(PIXELS, MASK)
+
+
 def test_a_precision_that_is_none_is_refused() -> None:
     with pytest.raises(ModelError, match="'int8' is not a precision"):
         Runner(SPEC, opener, "cpu", "int8")  # type: ignore[arg-type]

@@ -169,5 +169,6 @@ def gives_same_scores(network: Network, graph: Network, shape: tuple[int, ...]) 
 
 def first_line(error: Exception) -> str:
     """The first line of another library's message, without its full stop."""
-    lines = str(error).strip().splitlines()
+    text = f"KeyError: {error}" if isinstance(error, KeyError) else str(error)  # a key alone says nothing
+    lines = text.strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
