@@ -150,6 +150,32 @@ def test_every_grid_is_that_of_the_file(transform: Affine, tmp_path: Path) -> No
     assert open_raster(named).transform.almost_equals(geobox.transform, 1e-9)
 
 
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        (lambda array: array[:, 4::2, 9::3], Affine.translation(8, 3.5) @ Affine.scale(3, 2)),
+        (lambda array: array[:, ::-1], Affine.translation(0, 50) @ Affine.scale(1, -1)),
+        (lambda array: array[:, 7:8, 5:6], Affine.translation(5, 7)),
+        (lambda array: array.coarsen(y=5, x=2).mean(), Affine.scale(2, 5)),
+    ],
+    ids=["steps", "flipped", "one pixel", "averaged"],
+)
+def test_what_is_taken_of_a_rotated_grid_lies_where_its_pixels_lie(part: Any, expected: Affine, tmp_path: Path) -> None:
+    """rioxarray leaves it the transform of the whole (findings/rioxarray-slices-of-rotated-keep-their-place.sh)."""
+    turned = TEN_METRES @ Affine.rotation(30)
+    path = write_raster(tmp_path / "a.tif", noise(1, 50, 60), transform=turned)
+    array = part(rioxarray.open_rasterio(path))
+    found = open_raster(array).transform
+    assert found.almost_equals(turned @ expected, 1e-5)
+    assert (found @ (0.5, 0.5)) == pytest.approx((float(array.xc[0, 0]), float(array.yc[0, 0])), abs=1e-5)
+
+
+def test_positions_of_unequal_steps_are_no_grid(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", noise(1, 50, 60), transform=TEN_METRES @ Affine.rotation(30))
+    with pytest.raises(CrsError, match="has a position for each pixel and no grid"):
+        open_raster(rioxarray.open_rasterio(path).isel(x=[0, 1, 4, 9], y=[0, 1, 2, 3]))
+
+
 def test_the_crs_is_the_stated_one_and_not_a_guess(tmp_path: Path) -> None:
     shifted = "+proj=utm +zone=33 +ellps=intl +towgs84=-104.1,-49.1,-9.9,0.971,-2.917,0.714,-11.68 +units=m +type=crs"
     path = write_raster(tmp_path / "a.tif", noise(1, 20, 20), crs=shifted)

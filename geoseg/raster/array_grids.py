@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyproj
 from affine import Affine
+from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from pyproj.exceptions import CRSError
@@ -176,8 +177,28 @@ def _transform(array: xr.DataArray, dims: tuple[Any, Any], stated: Affine | None
     return own if stated is None else _aligned(own, stated, (array.sizes[dims[0]], array.sizes[dims[1]]))
 
 
+def _steps(found: NDArray[Any], pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Where the first pixel of a part of a grid is, px of the grid, and the steps from pixel to pixel; None if unequal.
+
+    Parameters
+    ----------
+    found : ndarray of float, (n, 2)
+        Columns and rows of places, px of the grid; the first is that of the first pixel, the last of the last.
+    pixels : ndarray of int, (n, 2)
+        Columns and rows of the same places in the part.
+    """
+    last = pixels[-1]
+    steps = np.where(last > 0, (found[-1] - found[0]) / np.maximum(last, 1), 1.0)
+    whole = np.round(steps)
+    steps = np.where(np.abs(steps - whole) * np.maximum(last, 1) <= 10 * SAME_GRID, whole, steps)
+    first = np.round(found[0] * 2) / 2  # centres of pixels, or edges between two that were averaged
+    first = np.where(np.abs(found[0] - first) <= 10 * SAME_GRID, first, found[0])
+    off = np.abs(first + pixels * steps - found).max()
+    return (first, steps) if off <= 10 * SAME_GRID and (steps != 0).all() else None
+
+
 def _from_positions(array: xr.DataArray, dims: tuple[Any, Any], stated: Affine | None, given: str) -> Affine:
-    """The stated transform, from the pixel on where an array begins that has a position for each pixel, or none."""
+    """The transform of an array with a position for each pixel: all of the stated grid, a part, every nth pixel."""
     positions = {name: item for name, item in array.coords.items() if set(item.dims) == set(dims)}
     if not positions:
         return stated or Affine.identity()
@@ -188,13 +209,13 @@ def _from_positions(array: xr.DataArray, dims: tuple[Any, Any], stated: Affine |
         for letter in "xy"
     )
     if stated is not None and x is not None and y is not None:
-        last = (array.sizes[dims[0]] - 1, array.sizes[dims[1]] - 1)
-        places = [dict(zip(dims, corner, strict=True)) for corner in ((0, 0), last)]
-        (left, top), (right, bottom) = (~stated @ (float(x[place]), float(y[place])) for place in places)
-        column, row = round(left - 0.5), round(top - 0.5)
-        off = (left - 0.5 - column, top - 0.5 - row, right - left - last[1], bottom - top - last[0])
-        if max(map(abs, off)) <= 10 * SAME_GRID:
-            return stated @ Affine.translation(column, row)
+        rows, cols = (sorted({0, array.sizes[name] // 2, array.sizes[name] - 1}) for name in dims)
+        places = [(row, col, {dims[0]: row, dims[1]: col}) for row in rows for col in cols]
+        found = np.array([~stated @ (float(x[place]), float(y[place])) for *_, place in places])
+        steps = _steps(found, np.array([(col, row) for row, col, _ in places]))
+        if steps is not None:
+            (left, top), (across, down) = steps
+            return stated @ Affine.translation(left, top) @ Affine.scale(across, down) @ Affine.translation(-0.5, -0.5)
     raise CrsError(f"'{given}' has a position for each pixel and no grid; resample it to one of equal steps first.")
 
 
