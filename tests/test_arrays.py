@@ -173,7 +173,7 @@ def test_what_is_taken_of_a_rotated_grid_lies_where_its_pixels_lie(part: Any, ex
 def test_positions_of_unequal_steps_are_no_grid(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", noise(1, 50, 60), transform=TEN_METRES @ Affine.rotation(30))
     with pytest.raises(CrsError, match="has a position for each pixel and no grid"):
-        open_raster(rioxarray.open_rasterio(path).isel(x=[0, 1, 4, 9], y=[0, 1, 2, 3]))
+        open_raster(rioxarray.open_rasterio(path).isel(x=[0, 2, 3, 6, 8], y=[0, 1, 2, 3]))
 
 
 def test_the_crs_is_the_stated_one_and_not_a_guess(tmp_path: Path) -> None:

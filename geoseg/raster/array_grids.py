@@ -183,9 +183,9 @@ def _steps(found: NDArray[Any], pixels: NDArray[Any]) -> tuple[NDArray[Any], NDA
     Parameters
     ----------
     found : ndarray of float, (n, 2)
-        Columns and rows of places, px of the grid; the first is that of the first pixel, the last of the last.
+        Columns and rows of the places of its first row, first column and last pixel, px of the grid.
     pixels : ndarray of int, (n, 2)
-        Columns and rows of the same places in the part.
+        Columns and rows of the same pixels in the part.
     """
     last = pixels[-1]
     steps = np.where(last > 0, (found[-1] - found[0]) / np.maximum(last, 1), 1.0)
@@ -209,13 +209,14 @@ def _from_positions(array: xr.DataArray, dims: tuple[Any, Any], stated: Affine |
         for letter in "xy"
     )
     if stated is not None and x is not None and y is not None:
-        rows, cols = (sorted({0, array.sizes[name] // 2, array.sizes[name] - 1}) for name in dims)
-        places = [(row, col, {dims[0]: row, dims[1]: col}) for row in rows for col in cols]
-        found = np.array([~stated @ (float(x[place]), float(y[place])) for *_, place in places])
-        steps = _steps(found, np.array([(col, row) for row, col, _ in places]))
+        rows, cols = (np.arange(array.sizes[name]) for name in dims)
+        pixels = np.array([*((col, 0) for col in cols), *((0, row) for row in rows), (cols[-1], rows[-1])])
+        parts = ({dims[0]: 0}, {dims[1]: 0}, {dims[0]: [-1], dims[1]: -1})
+        across, down = (np.concatenate([item[part].to_numpy() for part in parts]).astype(float) for item in (x, y))
+        steps = _steps(np.stack(~stated @ (across, down), axis=1), pixels)
         if steps is not None:
-            (left, top), (across, down) = steps
-            return stated @ Affine.translation(left, top) @ Affine.scale(across, down) @ Affine.translation(-0.5, -0.5)
+            first, step = steps
+            return stated @ Affine.translation(*first) @ Affine.scale(*step) @ Affine.translation(-0.5, -0.5)
     raise CrsError(f"'{given}' has a position for each pixel and no grid; resample it to one of equal steps first.")
 
 
