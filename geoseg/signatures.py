@@ -233,6 +233,9 @@ class RunArguments(ResumeArguments, OutlineArguments, ImageryArguments, total=Fa
     compile: bool | None
     """Compile the network with torch.compile first: takes minutes, pays for long runs."""
 
+    price_per_core_hour: float | None
+    """Price of a core for an hour, in any currency; geoseg plan then states what the run costs."""
+
     output: str | os.PathLike[str] | None
     """Folder of the results; the same command continues a run that was interrupted."""
 

@@ -133,12 +133,19 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     kept = "" if plan.measured is None else f", {plan.measured.agreement:.1%} of labels as in float32"
     yield "precision", f"{plan.precision} by {plan.runtime}{kept}"
     yield from _faster(plan)
+    yield from _costs(plan)
+
+
+def _costs(plan: Plan) -> Iterator[tuple[str, str]]:
+    """What the run takes of memory, disk, network and time."""
     yield "memory", f"{plan.total_bytes / MIB:,.0f} MiB at most; a worker's part:"
     for cause, size in plan.worker_bytes.items():
         yield f"  {size / MIB:6,.0f} MiB", cause
     state, results = plan.state_bytes / MIB, plan.result_bytes / MIB
     kept = ", probabilities of all classes among them" if plan.keep_probabilities else ""
     yield "disk", f"about {state:,.0f} MiB of state{kept}, {results:,.0f} MiB of results"
+    if plan.read_bytes is not None:
+        yield "imagery", f"about {plan.read_bytes / MIB:,.0f} MiB to read"
     estimate = plan.estimate
     if estimate is None:
         yield "time", "not known for this model"
@@ -147,6 +154,8 @@ def _plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
             f"{estimate.start:,.0f} s to start, {estimate.blocks:,.0f} s of blocks, {estimate.report:,.0f} s of report"
         )
         yield "time", f"about {estimate.seconds:,.0f} s ({parts}), {estimate.core_hours:,.2f} core hours"
+    if plan.price_per_core_hour is not None:
+        yield "cost", "not known for this model" if plan.cost is None else f"about {plan.cost:,.2f} for core hours"
 
 
 def _faster(plan: Plan) -> Iterator[tuple[str, str]]:

@@ -193,6 +193,9 @@ class DeviceOptions(Options):
     compile: bool = False
     """Compile the network with torch.compile first: takes minutes, pays for long runs."""
 
+    price_per_core_hour: float | None = Field(default=None, ge=0)
+    """Price of a core for an hour, in any currency; geoseg plan then states what the run costs."""
+
 
 class WorkerOptions(Options):
     """Where the work is done."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import product
@@ -123,6 +123,10 @@ class Plan:
         What of inputs and region is another than in the run folder, which is to be refreshed.
     mask : str
         What of the imagery another model removes first, in words; empty when nothing.
+    read_bytes : int or None
+        About the bytes of imagery that blocks still read; None where nobody has asked files how they store pixels.
+    price_per_core_hour : float or None
+        What a core costs an hour, in any currency.
     """
 
     raster: Raster
@@ -152,6 +156,8 @@ class Plan:
     steps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
     mask: str = ""
+    read_bytes: int | None = None
+    price_per_core_hour: float | None = None
 
     def __repr__(self) -> str:
         return f"Plan({'; '.join(text for _, text in self._facts)})"
@@ -236,6 +242,13 @@ class Plan:
             return True
         return any(self.prompts.touches(tile.read) for tile in self.grid.tiles_around(self.grid.block(*place)))
 
+    @property
+    def unpredicted(self) -> Collection[tuple[int, int]] | None:
+        """Rows and columns of the blocks that are still to be predicted; None is all of them."""
+        if not self.predicted:
+            return self.places
+        return {(block.row, block.col) for block in self.blocks()} - self.predicted
+
     def runs(self, place: tuple[int, int]) -> bool:
         """Say whether the block at a row and column runs."""
         return self.places is None or place in self.places
@@ -304,6 +317,13 @@ class Plan:
         )
 
     @property
+    def cost(self) -> float | None:
+        """What the core hours cost; None where they or their price are not known."""
+        if self.estimate is None or self.price_per_core_hour is None:
+            return None
+        return self.estimate.core_hours * self.price_per_core_hour
+
+    @property
     def state_bytes(self) -> int:
         """About the bytes that blocks take on disk until the run folder's ``state`` is deleted."""
         blocks = self.grid.rows.blocks, self.grid.cols.blocks
@@ -361,6 +381,10 @@ class Plan:
             "client_bytes": self.client_bytes,
             "state_bytes": self.state_bytes,
             "result_bytes": self.result_bytes,
+            "read_bytes": self.read_bytes,
+            "written_bytes": self.state_bytes + self.result_bytes,
+            "price_per_core_hour": self.price_per_core_hour,
+            "cost": self.cost,
             "estimated_seconds": self.estimated_seconds,
             "estimate": None if self.estimate is None else self.estimate.summary(),
         }

@@ -32,6 +32,7 @@ from geoseg.models.weights import require_weights
 from geoseg.options import Workflow
 from geoseg.outlines import OutlineFolder
 from geoseg.planning import Plan, RegionMask, core_count, tiling_of
+from geoseg.planning.reading import bytes_read
 from geoseg.planning.sharing import Crew, crew_of
 from geoseg.prompting import PromptLayer, read_prompts
 from geoseg.raster import LOCAL, Raster
@@ -150,7 +151,7 @@ def _with_steps(
         done = done - frozenset(forgotten.get(stage.name) or ())
         count = stage.count(tree)
         steps[stage.name] = (count - len(done) if is_there else count, count)
-    return replace(made, steps=steps)
+    return replace(made, steps=steps, read_bytes=bytes_read(made.raster, made.grid, made.unpredicted, made.workers))
 
 
 def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
@@ -190,6 +191,7 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
         unknown=unknown,
         corrections=corrections,
         connectivity=wanted.connectivity,
+        price_per_core_hour=wanted.price_per_core_hour,
     )
     if not made.block_count:
         raise RegionError("no prompt lies within the region; give prompts inside of it, or another region.")
