@@ -168,17 +168,22 @@ def simplified(case: Case) -> Outlines:
     return found["class"].to_pylist(), geometry(found), 0.0
 
 
-def by_geoseg(case: Case) -> Outlines:
+def by_geoseg(case: Case, **settings: Any) -> Outlines:
     height, width = case.labels.shape
     pixel = math.sqrt(abs(case.transform.determinant))
     faces, source = traced(case, STAIRS), Any
     plan = OutlinePlan(
         source, OutlineFolder(Path()), (0, height), (0, width), case.transform, case.crs, Shaping(),
-        tolerance=TOLERANCE * pixel,
+        tolerance=TOLERANCE * pixel, **settings,
     )  # fmt: skip
     started = time.process_time()
     found = pa.concat_tables(regularize([faces], plan))
     return found["class"].to_pylist(), geometry(found), time.process_time() - started
+
+
+def with_right_angles(case: Case) -> Outlines:
+    """As the preset osm does."""
+    return by_geoseg(case, right_angles=True, shortest_edge=0.5)
 
 
 def by_peer(case: Case, **settings: Any) -> Outlines:
@@ -208,6 +213,7 @@ WAYS: dict[str, Callable[[Case], Outlines]] = {
     "buildingregulariser": peer_as_documented,
     "the same, tuned": peer_at_its_best,
     "geoseg": by_geoseg,
+    "geoseg, right angles": with_right_angles,
 }
 
 

@@ -72,6 +72,16 @@ class OutlineArguments(ShapeArguments, total=False):
     """Regularize outlines of buildings: straight walls, most at right angles, within simplify of the pixels (1.5 pixels
     unless given)."""
 
+    right_angles: bool | None
+    """With regularize: right angles wherever they can be had, and walls of buildings that touch on common lines."""
+
+    shortest_edge: float | None
+    """With regularize: leave out walls that are shorter, in m."""
+
+    preset: Literal["osm"] | None
+    """Polygons as others expect them. osm: buildings for OpenStreetMap as GeoJSON, with regularize, right_angles,
+    shortest_edge 0.5 and fill_holes 4 unless given otherwise, and with tags in place of columns."""
+
     layer: str | None
     """Name of the polygon layer."""
 

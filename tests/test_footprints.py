@@ -16,7 +16,7 @@ from affine import Affine
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pyproj import CRS
+from pyproj import CRS, Geod, Transformer
 from scipy import ndimage
 from scipy.ndimage import gaussian_filter
 
@@ -297,6 +297,82 @@ def meeting(polygons: Geometries, relation: str) -> set[tuple[int, int]]:
     one, other = one[one < other], other[one < other]
     found = shapely.relate_pattern(polygons[one], polygons[other], relation)
     return set(zip(one[found].tolist(), other[found].tolist(), strict=True))
+
+
+def wavering(labels: Labels, noise: float, seed: int) -> Labels:
+    """Labels of many objects whose edges waver, by about so many px, and which still touch."""
+    rng = np.random.default_rng(seed)
+    waves = (gaussian_filter(rng.standard_normal(labels.shape), 3) for _ in range(2))
+    places = [axis + noise * wave / wave.std() for axis, wave in zip(np.indices(labels.shape), waves, strict=True)]
+    found: Labels = ndimage.map_coordinates(labels, places, order=0)
+    return found
+
+
+def edges(polygons: Any, place: tuple[Affine, str] = UTM) -> NDArray[np.float64]:
+    """Lengths of all edges on the ellipsoid, m."""
+    to_degrees = Transformer.from_crs(place[1], "EPSG:4326", always_xy=True).transform
+    found: list[float] = []
+    for ring in shapely.get_rings(shapely.get_parts(polygons)):
+        lon, lat = to_degrees(*shapely.get_coordinates(ring).T)
+        found += list(Geod(ellps="WGS84").line_lengths(lon, lat))
+    return np.array(found)
+
+
+RIGHT = {"right_angles": True, "shortest_edge": 0.5}
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("name", SHAPES)
+def test_with_right_angles_buildings_alone_have_no_other_and_no_short_edge(name: str, seed: int) -> None:
+    labels = rough(drawn([put(SHAPES[name][0], 55, 0.15 * seed, 100, 80)], 200, 200), 0.5, seed)
+    (polygon,), (before,) = geometry(regularized(labels, **RIGHT)), geometry(traced(labels))
+    assert corners(polygon) == pytest.approx(np.full(len(corners(polygon)), 90), abs=1e-5)
+    assert edges(polygon).min() >= 0.5
+    assert polygon.area == pytest.approx(before.area, rel=0.15)
+    assert overlap(polygon, before) >= 0.75
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_shortest_edge_is_in_metres_on_the_ground_everywhere(place: tuple[Affine, str]) -> None:
+    stairs = shapely.union_all([shapely.box(0, 0, 90 - 8 * k, 12 + 9 * k) for k in range(6)])
+    labels = drawn([put(stairs, 1, 0.3, 60, 20)], 160, 160)
+    longest = edges(geometry(regularized(labels, place, right_angles=True)), place).min() * 1.5
+    (polygon,) = geometry(regularized(labels, place, right_angles=True, shortest_edge=longest))
+    assert edges(polygon, place).min() >= longest * 0.995
+    assert shapely.is_valid(polygon)
+
+
+@settings(max_examples=25)
+@given(towns(), st.sampled_from(PLACES), st.sampled_from([0.8, 1.5, 3.0]), st.sampled_from([48, 64, 2048]))
+def test_in_any_town_right_angles_keep_faces_valid_and_apart(
+    labels: Labels, place: tuple[Affine, str], px: float, strip: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regularizing, "STRIP", strip)
+        patch.setattr(regularizing, "REACH", (10, 8.0))
+        table, before = regularized(labels, place, px, **RIGHT), traced(labels, place)
+    was, now = geometry(before), geometry(table)
+    assert shapely.is_valid(now).all()
+    assert shapely.is_ccw(shapely.get_exterior_ring(now)).all()
+    assert (np.abs(shapely.area(now) / shapely.area(was) - 1) <= 0.15 + 1e-9).all()
+    assert (overlap(now, was) >= 0.75).all()
+    assert not meeting(now, "T********")
+    assert shapely.coverage_is_valid(now)
+    for polygon in now:
+        assert (np.diff(shapely.get_coordinates(polygon.exterior), axis=0) != 0).any(axis=1).all()
+
+
+def test_houses_in_a_row_lie_on_common_lines_with_right_angles() -> None:
+    found: dict[bool, list[float]] = {False: [], True: []}
+    for angle, is_right in itertools.product([0.0, 0.2, 0.5], [False, True]):
+        labels = wavering(drawn(terrace(angle), 110, 130), 0.6, 1)
+        polygons = in_pixels(geometry(regularized(labels, right_angles=is_right)))
+        assert shapely.coverage_is_valid(polygons)
+        assert meeting(in_pixels(geometry(traced(labels))), "****1****") == meeting(polygons, "****1****")
+        angles = np.concatenate([corners(polygon) for polygon in polygons])
+        found[is_right] += (np.abs(angles - 90) < 1)[angles < 180 - 1e-4].tolist()
+    assert np.mean(found[True]) >= 0.9
+    assert np.mean(found[True]) > np.mean(found[False]) + 0.2
 
 
 @settings(max_examples=25)

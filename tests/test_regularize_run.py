@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from geoseg.cli import main
 from geoseg.engine import connect
 from geoseg.errors import WorkflowError
 from geoseg.models.spec import ClassSpec
+from geoseg.options import Polygonizing
 from geoseg.workflow.outlines import check_regularized
 from tests.rasters import write_raster
 from tests.test_footprints import RECTANGLE, SHAPES, corners, meeting, overlap, put, terrace
@@ -212,3 +214,49 @@ def test_objects_of_a_panoptic_map_are_regularized_when_they_are_chosen(
     frame = run(inside, ships, "panoptic-segmentation", tmp_path / "out", classes=["house"])
     assert set(frame["name"]) == {"house"}
     assert frame.geometry.is_valid.all()
+
+
+def test_the_preset_of_openstreetmap_writes_tags_and_right_angles_the_same_for_every_layout(
+    raster: Path, client: Client, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{size}.geojson" for size in (512, 23)]
+    for path in paths:
+        geoseg.polygonize(str(raster), path, client=client, block_size=int(path.stem), preset="osm")
+    texts = [path.read_text().replace('"name": "512"', '"name": "23"') for path in paths]
+    assert texts[0] == texts[1]
+    features = json.loads(paths[0].read_text())["features"]
+    assert len(features) >= len(np.unique(town())) - 1
+    assert all(feature["properties"] == {"building": "yes", "source": "geoseg"} for feature in features)
+    assert all("id" not in feature for feature in features)
+    shapes = np.array([shapely.geometry.shape(feature["geometry"]) for feature in features])
+    assert {shape.geom_type for shape in shapes} == {"Polygon"}
+    assert shapely.is_valid(shapes).all()
+    assert shapely.is_ccw(shapely.get_exterior_ring(shapes)).all()
+    degrees = shapely.get_coordinates(shapes)
+    assert degrees == pytest.approx(np.round(degrees, 7), abs=1e-12)
+    assert (np.abs(degrees) <= [180, 90]).all()
+
+
+def test_a_preset_fills_in_what_is_not_said() -> None:
+    known = {"input": "a.tif", "output": "b.geojson"}
+    osm = Polygonizing(**known, preset="osm")
+    assert (osm.regularize, osm.right_angles, osm.shortest_edge, osm.fill_holes) == (True, True, 0.5, 4.0)
+    assert Polygonizing(**known, preset="osm", shortest_edge=1.5).shortest_edge == 1.5
+    again = Polygonizing(**(Polygonizing(**known).model_dump() | {"preset": "osm"}))
+    assert again == osm
+    assert not Polygonizing(**known).regularize
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("out.gpkg", {"preset": "osm"}, r"preset osm is for GeoJSON.*out\.gpkg; name a file such as osm\.geojson\."),
+        ("out.gpkg", {"right_angles": True}, "right_angles is about the walls that regularize makes; add regularize"),
+        ("out.gpkg", {"shortest_edge": 0.5}, "shortest_edge is about the walls that regularize makes"),
+    ],
+)
+def test_options_of_walls_without_walls_are_refused(
+    name: str, settings: dict[str, Any], message: str, raster: Path, client: Client, tmp_path: Path
+) -> None:
+    with pytest.raises(WorkflowError, match=message):
+        geoseg.polygonize(str(raster), tmp_path / name, client=client, **settings)

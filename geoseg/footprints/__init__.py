@@ -4,7 +4,7 @@ Pure geometry: it knows polygons that share vertices, a plane in which right ang
 of rasters, tables, files or tasks. `outlines.regularizing` brings it the features of a raster, strip by strip.
 """
 
-from geoseg.footprints.forms import STAIRS, Decided, Forms
+from geoseg.footprints.forms import RIGHT_ANGLES, STAIRS, Decided, Forms, Rules
 from geoseg.footprints.network import FIXED, LOOSE, ON_EDGE, Network
 from geoseg.footprints.plane import Plane
 from geoseg.footprints.scene import TracedFaces, bounds
@@ -14,11 +14,13 @@ __all__ = [
     "FIXED",
     "LOOSE",
     "ON_EDGE",
+    "RIGHT_ANGLES",
     "STAIRS",
     "Decided",
     "Forms",
     "Network",
     "Plane",
+    "Rules",
     "TracedFaces",
     "Settled",
     "bounds",

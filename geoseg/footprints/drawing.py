@@ -30,7 +30,7 @@ BEND = 4.0
 """How far from a moved node a polyline is as it was, in tolerances, along it."""
 
 SHORT = 0.25
-"""A wall that comes out shorter, in tolerances, is dropped."""
+"""A wall that comes out shorter, in tolerances, is dropped in any case."""
 
 SIDES = 16, 64
 """The fewest and the most sides of a circle, multiples of 4."""
@@ -63,6 +63,7 @@ def draw(
     node_y: Floats,
     plane: Plane,
     tolerance: float,
+    shortest: float,
 ) -> Polylines:
     """Draw every arc from its start to its end.
 
@@ -80,6 +81,8 @@ def draw(
         Where walls that end at a node keep their places and not their directions.
     node_x, node_y : float64, shape (node,)
         Where nodes are now, px.
+    shortest : float
+        In the plane: walls that come out shorter are dropped, as far as an arc has others.
     """
     offsets = np.zeros(form.size + 1, np.int64)
     for arc in range(form.size):
@@ -98,7 +101,7 @@ def draw(
             here = slice(chains.offsets[arc], chains.offsets[arc + 1])
             size = _draw_walls(
                 x[count:], y[count:], _own(walls, arc, here), chains.x[here], chains.y[here], shift[arc], is_bent[arc],
-                is_open, ends, plane, tolerance,
+                is_open, ends, plane, tolerance, max(SHORT * tolerance, shortest),
             )  # fmt: skip
         else:
             here = slice(given.offsets[form[arc]], given.offsets[form[arc] + 1])
@@ -129,6 +132,7 @@ def _draw_walls(
     ends: Floats,
     plane: Plane,
     tolerance: float,
+    shortest: float,
 ) -> int:
     """The corners of an arc's walls, and its nodes; return how many vertices these are."""
     count = int(own.counts[0])
@@ -152,10 +156,10 @@ def _draw_walls(
         if not is_open:
             x[count], y[count] = x[0], y[0]
         forth = np.diff(x[: count + 1]) * np.cos(angle[:count]) + np.diff(y[: count + 1]) * np.sin(angle[:count])
-        shortest = int(np.argmin(forth))
-        if forth[shortest] >= SHORT * tolerance or count <= (1 if is_open else 4):
+        least = int(np.argmin(forth))
+        if forth[least] >= shortest or count <= (1 if is_open else 4):
             break
-        count = _drop(shortest, count, is_open, (px, py, angle, length, at_x, at_y))
+        count = _drop(least, count, is_open, (px, py, angle, length, at_x, at_y))
     for vertex in range(count + 1):
         x[vertex], y[vertex] = to_pixels(plane, x[vertex], y[vertex])
     if is_open:

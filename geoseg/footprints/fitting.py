@@ -18,8 +18,8 @@ from geoseg.footprints.directions import RIGHT, framed
 from geoseg.footprints.moments import Floats, direction, integrate, stretch
 from geoseg.footprints.walls import ACROSS, ALONG, OTHER, box, find_walls
 
-CIRCLE = 24.0
-"""Cost of a circle: as much as six walls, so that only an outline that is round without doubt becomes one."""
+CIRCLE = 2
+"""A circle costs as much as so many walls askew, so that only an outline that is round without doubt becomes one."""
 
 
 class Walls(NamedTuple):
@@ -63,7 +63,9 @@ def fit(
     is_closed: NDArray[np.bool_],
     faces: Coordinates,
     directions: Floats,
+    turns: Floats,
     tolerance: float,
+    askew: float,
 ) -> None:
     """Fit walls to some arcs.
 
@@ -80,8 +82,12 @@ def fit(
         The face on each side; negative where there is none.
     directions : float64, shape (face,)
         Of the faces; NaN where a face has none.
+    turns : float64, shape (face,)
+        By how much the walls of a face are turned then, each about its own middle.
     tolerance : float
         In the units of x and y.
+    askew : float
+        As in `find_walls`.
     """
     for arc in chosen:
         here = slice(offsets[arc], offsets[arc + 1])
@@ -93,12 +99,20 @@ def fit(
             walls.y[here],
             walls.length[here],
         )
-        _fit_arc(own, x[here], y[here], is_closed[arc], faces[arc], directions, tolerance)
+        _fit_arc(own, x[here], y[here], is_closed[arc], faces[arc], directions, turns, tolerance, askew)
 
 
 @njit(cache=True, nogil=True)
 def _fit_arc(
-    own: Walls, x: Floats, y: Floats, is_closed: bool, faces: Coordinates, directions: Floats, tolerance: float
+    own: Walls,
+    x: Floats,
+    y: Floats,
+    is_closed: bool,
+    faces: Coordinates,
+    directions: Floats,
+    turns: Floats,
+    tolerance: float,
+    askew: float,
 ) -> None:
     own.counts[0] = -1
     left, top = x[0], y[0]
@@ -108,15 +122,16 @@ def _fit_arc(
         if face < 0 or np.isnan(directions[face]):
             continue
         u, v, turn = framed(x, y, directions[face], is_closed)
-        cost, first, kind = find_walls(u, v, is_closed, tolerance)
+        cost, first, kind = find_walls(u, v, is_closed, tolerance, askew)
         if is_closed and first.size < 4 and not (first.size == 3 and (kind == OTHER).any()):
             first, kind = box(u, v)  # what is so small is told by fewer walls than enclose it
         if cost < least_cost and first.size:
             least_cost = cost
             _describe(own, u, v, directions[face], first, kind)
+            own.angle[: first.size] += turns[face]
             own.vertex[: first.size] = (first + turn) % (x.size - 1)
     if is_closed and least_cost < np.inf:
-        _try_circle(own, x, y, least_cost, tolerance)
+        _try_circle(own, x, y, least_cost, tolerance, CIRCLE * askew)
     own.x[:], own.y[:] = own.x + left, own.y + top
 
 
@@ -141,7 +156,7 @@ def _describe(own: Walls, u: Floats, v: Floats, angle: float, first: Integers, k
 
 
 @njit(cache=True, nogil=True)
-def _try_circle(own: Walls, x: Floats, y: Floats, cost: float, tolerance: float) -> None:
+def _try_circle(own: Walls, x: Floats, y: Floats, cost: float, tolerance: float, circle: float) -> None:
     """Write the circle with the outline's middle and area where that costs less than its walls."""
     area, mx, my = 0.0, 0.0, 0.0
     for vertex in range(x.size - 1):
@@ -158,7 +173,7 @@ def _try_circle(own: Walls, x: Floats, y: Floats, cost: float, tolerance: float)
         at_a, at_b = math.hypot(ax, ay) - radius, math.hypot(bx, by) - radius
         between = math.hypot((ax + bx) / 2, (ay + by) / 2) - radius
         rest += math.hypot(bx - ax, by - ay) * (at_a * at_a + 4 * between * between + at_b * at_b) / 6
-    if CIRCLE + rest / tolerance**3 < cost:
+    if circle + rest / tolerance**3 < cost:
         own.counts[0] = 0
         own.x[0], own.y[0], own.length[0] = mx, my, radius
         own.angle[0] = math.pi / 2 if area > 0 else -math.pi / 2

@@ -13,6 +13,7 @@ import numpy as np
 import shapely
 
 from geoseg.arcs.chains import Integers, offsets_of
+from geoseg.footprints.aligning import align, group
 from geoseg.footprints.directions import find_directions
 from geoseg.footprints.drawing import BY_WALLS, Polylines, draw
 from geoseg.footprints.fitting import Walls, fit
@@ -20,13 +21,43 @@ from geoseg.footprints.network import FIXED, LOOSE, NOBODY, ON_EDGE, Bytes, Flag
 from geoseg.footprints.nodes import ANY_WAY, BY_COLUMN, BY_ROW, STAY, place_nodes
 from geoseg.footprints.plane import Plane
 from geoseg.footprints.scene import TracedFaces
+from geoseg.footprints.walls import ASKEW
 
 STAIRS = 0.75
 """Px: how far the stairs of pixels stray from a straight wall; they are taken off before walls are fitted."""
 
-RIGHT, BENT, NARROW, SIMPLIFIED, TRACED = range(5)
-"""Levels: walls at right angles; the same, but those that end at a node may lean; walls of half the tolerance, which
-may lean too; simplified; as traced."""
+ALIGNED, RIGHT, BENT, NARROW, SIMPLIFIED, TRACED = range(6)
+"""Levels: walls in the direction of buildings that touch, on common lines; in a face's own direction; the same, but
+those that end at a node may lean; walls of half the tolerance, which may lean too; simplified; as traced."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What walls have to keep.
+
+    Attributes
+    ----------
+    first : int
+        The level that every face begins with.
+    askew : float
+        Cost of a wall that is not at right angles, as `find_walls` takes it.
+    area : float
+        How much of its area a face may gain or lose.
+    overlap : float
+        The least intersection over union with the face as it was traced.
+    shortest : float
+        In the plane: walls that come out shorter are dropped, as far as there are others.
+    """
+
+    first: int = RIGHT
+    askew: float = ASKEW
+    area: float = 0.05
+    overlap: float = 0.85
+    shortest: float = 0.0
+
+
+RIGHT_ANGLES = Rules(ALIGNED, askew=40.0, area=0.15, overlap=0.75)
+"""Rules for right angles wherever they can be had."""
 
 LEAST = 3
 """A ring has more vertices, or it has no area; the last repeats the first."""
@@ -62,6 +93,7 @@ class Forms:
         Where right angles are right.
     tolerance : float
         In the plane.
+    rules : Rules
     smooth : Polylines
         Arcs without stairs.
     given : Polylines
@@ -76,11 +108,16 @@ class Forms:
         How they may move.
     directions : float64, shape (face,)
         Of faces that are not decided; NaN of others.
+    turns : float64, shape (face,)
+        From these to the direction that faces have together with those that they touch.
+    aligned : (bool, float64, float64), shape (node,)
+        Nodes on common lines of walls, and where they are there, px.
     """
 
     network: Network
     plane: Plane
     tolerance: float
+    rules: Rules
     smooth: Polylines
     given: Polylines
     pinned: Integers
@@ -89,9 +126,11 @@ class Forms:
     node_y: Floats
     way: Bytes
     directions: Floats
+    turns: Floats
+    aligned: tuple[Flags, Floats, Floats]
 
     @classmethod
-    def of(cls, scene: TracedFaces, decided: Decided, plane: Plane, tolerance: float) -> Forms:
+    def of(cls, scene: TracedFaces, decided: Decided, plane: Plane, tolerance: float, rules: Rules) -> Forms:
         """Find the forms of arcs.
 
         Parameters
@@ -100,7 +139,7 @@ class Forms:
             What is decided stays where it is.
         decided : Decided
             Where that is, if not as it was traced.
-        plane, tolerance
+        plane, tolerance, rules
             As above.
         """
         network, is_still = scene.network, scene.is_still
@@ -112,26 +151,50 @@ class Forms:
         given = _joined([raw, simplified(smooth, plane, min(tolerance, 2 * STAIRS * pixel)), extra])
         node_x, node_y = _node_places(network, decided)
         directions = _directions(network, smooth, ~is_still, plane, tolerance)
-        walls = Walls.empty(len(pinned), len(smooth.x))
-        forms = cls(
-            network, plane, tolerance, smooth, given, pinned, walls, node_x, node_y, _ways(network, stays), directions
+        pairs, around = scene.neighbours, _perimeters(network, smooth, plane)
+        groups, turns = group(*pairs, directions, around)
+        if rules.first != ALIGNED:
+            turns = np.zeros_like(turns)
+        walls, way = Walls.empty(len(pinned), len(smooth.x)), _ways(network, stays)
+        x, y = plane.to(smooth.x, smooth.y)
+        fit(
+            walls, np.flatnonzero(pinned < 0), smooth.offsets, x, y, network.is_closed, network.faces, directions,
+            turns, tolerance, rules.askew,
+        )  # fmt: skip
+        aligned = align(
+            walls, pinned < 0, network.nodes, network.faces, smooth.offsets, groups, directions + turns,
+            node_x, node_y, way, plane, tolerance, rules.shortest,
+        )  # fmt: skip
+        return cls(
+            network,
+            plane,
+            tolerance,
+            rules,
+            smooth,
+            given,
+            pinned,
+            walls,
+            node_x,
+            node_y,
+            way,
+            directions,
+            turns,
+            aligned,
         )
-        forms.fit(np.flatnonzero(pinned < 0), tolerance)
-        return forms
 
     def fit(self, arcs: Integers, tolerance: float) -> None:
-        """Fit walls to some arcs, anew where they have any."""
+        """Fit walls to some arcs anew, in the directions of their own faces."""
         smooth, network = self.smooth, self.network
         x, y = self.plane.to(smooth.x, smooth.y)
-        fit(self.walls, arcs, smooth.offsets, x, y, network.is_closed, network.faces, self.directions, tolerance)
+        fit(
+            self.walls, arcs, smooth.offsets, x, y, network.is_closed, network.faces, self.directions,
+            np.zeros_like(self.turns), tolerance, self.rules.askew,
+        )  # fmt: skip
 
     @cached_property
     def length(self) -> Floats:
         """Of the arcs, in the plane."""
-        x, y = self.plane.to(self.smooth.x, self.smooth.y)
-        steps = np.append(np.hypot(np.diff(x), np.diff(y)), 0.0)
-        length: Floats = np.add.reduceat(steps, self.smooth.offsets[:-1]) - steps[self.smooth.offsets[1:] - 1]
-        return length
+        return _lengths(self.smooth, self.plane)
 
     @cached_property
     def outer(self) -> Floats:
@@ -140,15 +203,15 @@ class Forms:
         is_alone = (faces[:, 1] == NOBODY) & (self.network.hold == LOOSE)
         return np.bincount(faces[is_alone, 0], self.length[is_alone], minlength=len(self.network)).astype(np.float64)
 
-    def draw(self, arc_level: Integers, is_movable: Flags, shift: Floats) -> tuple[Polylines, Floats]:
+    def draw(self, arc_level: Integers, node_level: Integers, shift: Floats) -> tuple[Polylines, Floats]:
         """Draw the network.
 
         Parameters
         ----------
         arc_level : int64, shape (arc,)
             Level of each arc; what is pinned is drawn as it is.
-        is_movable : bool, shape (node,)
-            Which nodes follow their walls.
+        node_level : int64, shape (node,)
+            Level of each node: which ones follow their walls, and which ones common lines.
         shift : float64, shape (arc,)
             How far the walls of each arc are moved to their left, in the plane.
 
@@ -167,15 +230,20 @@ class Forms:
             arcs,
         )
         network = self.network
-        way = np.where(is_movable, self.way, STAY).astype(np.uint8)
+        follows = (node_level >= ALIGNED) & (node_level <= NARROW)
+        way = np.where(follows, self.way, STAY).astype(np.uint8)
         x, y = place_nodes(
             self.walls, has_walls & (self.pinned < 0), network.nodes, self.smooth.offsets, self.length, shift,
             self.node_x, self.node_y, way, self.plane, self.tolerance,
         )  # fmt: skip
+        is_aligned, aligned_x, aligned_y = self.aligned
+        is_aligned = is_aligned & (node_level == ALIGNED)
+        x, y = np.where(is_aligned, aligned_x, x), np.where(is_aligned, aligned_y, y)
         is_bent = arc_level > RIGHT
         drawn = draw(
-            self.walls, form, network.nodes, self.smooth, self.given, shift, is_bent, x, y, self.plane, self.tolerance
-        )
+            self.walls, form, network.nodes, self.smooth, self.given, shift, is_bent, x, y, self.plane, self.tolerance,
+            self.rules.shortest,
+        )  # fmt: skip
         return drawn, np.stack([x, y], axis=1)
 
 
@@ -233,6 +301,21 @@ def _pinned(network: Network, stays: Flags, decided: Decided) -> tuple[Polylines
             found.append(line)
     xy = np.concatenate([np.empty((0, 2)), *found])
     return Polylines(offsets_of(np.array([len(line) for line in found], np.int64)), xy[:, 0], xy[:, 1]), pinned
+
+
+def _perimeters(network: Network, smooth: Polylines, plane: Plane) -> Floats:
+    """Length of the outline of each face, in the plane."""
+    length = _lengths(smooth, plane)
+    sides = network.faces.T
+    found = sum(np.bincount(side[side >= 0], length[side >= 0], minlength=len(network)) for side in sides)
+    return np.asarray(found, np.float64)
+
+
+def _lengths(lines: Polylines, plane: Plane) -> Floats:
+    x, y = plane.to(lines.x, lines.y)
+    steps = np.append(np.hypot(np.diff(x), np.diff(y)), 0.0)
+    length: Floats = np.add.reduceat(steps, lines.offsets[:-1]) - steps[lines.offsets[1:] - 1]
+    return length
 
 
 def _node_places(network: Network, decided: Decided) -> tuple[Floats, Floats]:

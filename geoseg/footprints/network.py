@@ -218,7 +218,7 @@ class _Steps:
 
 @njit(cache=True, nogil=True)
 def _assembled(half_arcs: Integers, rings: Integers, offsets: Integers, xy: Floats) -> tuple[Floats, Integers]:
-    """The vertices of each ring, closed, and where the rings begin."""
+    """The vertices of each ring, closed and without repetitions, and where the rings begin."""
     count = rings.size - 1
     begins = np.zeros(count + 1, np.int64)
     for ring in range(count):
@@ -227,14 +227,20 @@ def _assembled(half_arcs: Integers, rings: Integers, offsets: Integers, xy: Floa
             total += offsets[(half_arc >> 1) + 1] - offsets[half_arc >> 1] - 1
         begins[ring + 1] = begins[ring] + total
     found = np.empty((begins[count], 2), np.float64)
+    place = 0
     for ring in range(count):
-        place = begins[ring]
+        begins[ring] = place
         for half_arc in half_arcs[rings[ring] : rings[ring + 1]]:
             first, last, step = offsets[half_arc >> 1], offsets[(half_arc >> 1) + 1] - 1, 1
             if half_arc & 1:
                 first, last, step = last, first, -1
             for vertex in range(first, last, step):
-                found[place] = xy[vertex]
-                place += 1
+                if place == begins[ring] or (found[place - 1] != xy[vertex]).any():
+                    found[place] = xy[vertex]
+                    place += 1
+        if place > begins[ring] + 1 and (found[place - 1] == found[begins[ring]]).all():
+            place -= 1
         found[place] = found[begins[ring]]
-    return found, begins
+        place += 1
+    begins[count] = place
+    return found[:place].copy(), begins

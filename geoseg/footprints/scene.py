@@ -78,6 +78,12 @@ class TracedFaces:
         return found
 
     @cached_property
+    def neighbours(self) -> tuple[Integers, Integers]:
+        """Pairs of faces that share an arc or a node, the earlier one first."""
+        one, other = np.divmod(self._neighbours, max(len(self.network), 1))
+        return one[one != other], other[one != other]
+
+    @cached_property
     def _neighbours(self) -> Integers:
         node, face = self.meetings
         sides = self.network.faces[(self.network.faces != NOBODY).all(axis=1)].astype(np.int64)

@@ -20,19 +20,13 @@ import shapely
 
 from geoseg.arcs.chains import Integers
 from geoseg.footprints.drawing import Polylines
-from geoseg.footprints.forms import BENT, LEAST, NARROW, RIGHT, TRACED, Decided, Forms
+from geoseg.footprints.forms import ALIGNED, BENT, LEAST, NARROW, RIGHT, TRACED, Decided, Forms
 from geoseg.footprints.network import NOBODY, Flags, Floats
 from geoseg.footprints.overlap import common_areas
 from geoseg.footprints.scene import Geometries, TracedFaces, bounds
 
-AREA = 0.05
-"""How much of its area a face may gain or lose."""
-
-WITHIN = 0.03
-"""How much it still differs when its walls are shifted for the sake of its area."""
-
-OVERLAP = 0.85
-"""The least intersection over union with the face as it was traced."""
+WITHIN = 0.6
+"""How much of the area that a face may gain or lose it still does when its walls are shifted for its sake."""
 
 UNSURE = 0.04
 """So near to that, it is calculated exactly."""
@@ -83,8 +77,8 @@ class _State:
     def __init__(self, scene: TracedFaces, forms: Forms) -> None:
         self.scene, self.forms = scene, forms
         count = len(scene.network)
-        self.level = np.where(scene.is_free, RIGHT, NOBODY)
-        self.least = np.full(len(scene.network.nodes), RIGHT)  # of each arc, whatever its faces' levels
+        self.level = np.where(scene.is_free, forms.rules.first, NOBODY)
+        self.least = np.full(len(scene.network.nodes), ALIGNED)  # of each arc, whatever its faces' levels
         self.push, self.is_pushed = np.zeros(count), np.zeros(count, bool)
         self.polygons, self.area = scene.polygons.copy(), shapely.area(scene.polygons)
         self.gain, self.overlap = np.zeros(count), np.ones(count)
@@ -96,13 +90,12 @@ class _State:
         """Draw the network, and compare some faces with what was traced."""
         network, (node, face) = self.scene.network, self.scene.meetings
         arc_level = np.where(network.faces == NOBODY, NOBODY, self.level[network.faces]).max(axis=1)
-        arc_level = np.where(arc_level < RIGHT, TRACED, np.maximum(arc_level, self.least))
+        arc_level = np.where(arc_level < ALIGNED, TRACED, np.maximum(arc_level, self.least))
         node_level = np.full(len(network.node_xy), NOBODY)
         np.maximum.at(node_level, node, self.level[face])
-        is_movable = (node_level >= RIGHT) & (node_level <= NARROW)
         # Faces lie on the left of their arcs. Only unshared walls are pushed.
         shift = np.where(network.faces[:, 1] == NOBODY, -self.push[network.faces[:, 0]], 0.0)
-        self.lines, self.nodes = self.forms.draw(arc_level, is_movable, shift)
+        self.lines, self.nodes = self.forms.draw(arc_level, node_level, shift)
         self._compare(faces)
 
     def _compare(self, faces: Integers) -> None:
@@ -127,7 +120,9 @@ class _State:
             traced.polygons,
         )
         both = shapely.area(self.polygons[faces]) + self.area[faces]
-        unsure = np.flatnonzero((np.abs(common / (both - common) - OVERLAP) < UNSURE) & self.is_sound[faces])
+        unsure = np.flatnonzero(
+            (np.abs(common / (both - common) - self.forms.rules.overlap) < UNSURE) & self.is_sound[faces]
+        )
         pairs = self.polygons[faces[unsure]], scene.polygons[faces[unsure]]
         common[unsure] = shapely.area(shapely.intersection(*pairs))
         self.gain[faces], self.overlap[faces] = both / self.area[faces] - 2, common / (both - common)
@@ -143,9 +138,9 @@ class _State:
 
     def step_back(self, drawn: Flags) -> Flags:
         """Make faces give way where some are not good; return those that are another form now."""
-        is_misplaced = np.abs(self.gain) > AREA
-        is_good = self.is_sound & ~is_misplaced & (self.overlap >= OVERLAP)
-        has_walls = (self.level >= RIGHT) & (self.level <= NARROW)
+        is_misplaced = np.abs(self.gain) > self.forms.rules.area
+        is_good = self.is_sound & ~is_misplaced & (self.overlap >= self.forms.rules.overlap)
+        has_walls = (self.level >= ALIGNED) & (self.level <= NARROW)
         again = self.is_waiting.copy()
         pushed = drawn & self.is_sound & is_misplaced & has_walls & ~self.is_pushed & ~again
         self._push(np.flatnonzero(pushed))
@@ -156,7 +151,7 @@ class _State:
 
     def _push(self, faces: Integers) -> None:
         """Shift unshared walls of faces, outwards or inwards, so that areas are within bounds."""
-        excess = self.gain[faces] - np.sign(self.gain[faces]) * WITHIN
+        excess = self.gain[faces] - np.sign(self.gain[faces]) * WITHIN * self.forms.rules.area
         self.push[faces] = -excess * self.area[faces] / np.maximum(self.forms.outer[faces], self.forms.tolerance)
         self.is_pushed[faces] = True
 
@@ -204,10 +199,13 @@ class _State:
 
     def _go_back(self, faces: Flags) -> None:
         self.level[faces] += 1
-        self.level[faces & (self.level == BENT) & ~self.scene.has_nodes] = NARROW
+        self.level[faces & (self.level <= BENT) & ~self.scene.has_nodes] = NARROW
         self.push[faces], self.is_pushed[faces] = 0.0, False
-        arcs = self.scene.network.of_faces(faces & (self.level == NARROW)) & (self.forms.pinned == NOBODY)
-        self.forms.fit(np.flatnonzero(arcs), self.forms.tolerance / 2)
+        network, level = self.scene.network, self.level
+        farthest = np.where(network.faces == NOBODY, NOBODY, level[network.faces]).max(axis=1)
+        for reached, tolerance in ((RIGHT, self.forms.tolerance), (NARROW, self.forms.tolerance / 2)):
+            arcs = network.of_faces(faces & (level == reached)) & (farthest == reached) & (self.forms.pinned == NOBODY)
+            self.forms.fit(np.flatnonzero(arcs), tolerance)
 
     def settled(self) -> Settled:
         """What there is in the end."""

@@ -26,7 +26,7 @@ WALL = 4.0
 """Cost of a wall at right angles: a step of an outline stays from about two tolerances' depth and four's width."""
 
 ASKEW = 12.0
-"""Cost of any other wall."""
+"""Cost of any other wall, unless right angles are asked for."""
 
 SLANT = math.radians(6)
 """A wall askew is at least so far from right angles; one that is nearer is made right."""
@@ -34,15 +34,17 @@ SLANT = math.radians(6)
 STEEP = math.tan(2 * SLANT)
 """Twice the angle of the best line has the tangent ``2 xy / (xx - yy)``."""
 
-LOST = 4 * ASKEW
-"""A wall that leaves more of the outline is not considered."""
+LOST = 4
+"""A wall that leaves more of the outline than so many walls askew cost is not considered."""
 
 ALONG, ACROSS, OTHER = range(3)
 """Kinds of walls: in the direction of the building, at a right angle to it, askew."""
 
 
 @njit(cache=True, nogil=True)
-def find_walls(x: Floats, y: Floats, is_closed: bool, tolerance: float) -> tuple[float, Integers, Bytes]:
+def find_walls(
+    x: Floats, y: Floats, is_closed: bool, tolerance: float, askew: float = ASKEW
+) -> tuple[float, Integers, Bytes]:
     """Divide an outline into walls.
 
     Parameters
@@ -53,6 +55,8 @@ def find_walls(x: Floats, y: Floats, is_closed: bool, tolerance: float) -> tuple
     is_closed : bool
     tolerance : float
         In the units of x and y.
+    askew : float
+        Cost of a wall that is not at right angles.
 
     Returns
     -------
@@ -62,14 +66,14 @@ def find_walls(x: Floats, y: Floats, is_closed: bool, tolerance: float) -> tuple
     kind : uint8, shape (wall,)
     """
     sums = integrate(x, y)
-    cost, first, kind = _cheapest(sums, 1, tolerance)
+    cost, first, kind = _cheapest(sums, 1, tolerance, askew)
     if is_closed and first.size and kind[0] == kind[-1] != OTHER:  # the last wall is the first one's beginning
-        return _cheapest(sums, 3, tolerance)
+        return _cheapest(sums, 3, tolerance, askew)
     return cost, first, kind
 
 
 @njit(cache=True, nogil=True)
-def _cheapest(sums: Floats, firsts: int, tolerance: float) -> tuple[float, Integers, Bytes]:
+def _cheapest(sums: Floats, firsts: int, tolerance: float, askew: float) -> tuple[float, Integers, Bytes]:
     """The cheapest walls; with 3 firsts of those whose last wall is of another kind than the first, unless askew."""
     count, unit = len(sums), tolerance**3
     # What the best walls from the start to each vertex cost, by the first wall's kind, where that counts, and the last
@@ -80,12 +84,12 @@ def _cheapest(sums: Floats, firsts: int, tolerance: float) -> tuple[float, Integ
         for start in range(end - 1, -1, -1):
             part = stretch(sums, start, end)
             rest = least(part.xx, part.xy, part.yy) / unit
-            if rest > LOST:
+            if rest > LOST * askew:
                 break
             _lengthen(cost, begin, before, start, end, ALONG, WALL + part.yy / unit)
             _lengthen(cost, begin, before, start, end, ACROSS, WALL + part.xx / unit)
             if abs(2 * part.xy) >= STEEP * abs(part.xx - part.yy):
-                _lengthen(cost, begin, before, start, end, OTHER, ASKEW + rest)
+                _lengthen(cost, begin, before, start, end, OTHER, askew + rest)
     return _traced_back(cost, begin, before)
 
 

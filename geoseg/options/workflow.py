@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, FiniteFloat, PositiveInt, ValidationError
+from pydantic import BeforeValidator, Field, FiniteFloat, PositiveInt, ValidationError, model_validator
 
 from geoseg.errors import WorkflowError
 from geoseg.held import Held
@@ -261,12 +262,41 @@ class OutlineOptions(ShapeOptions):
     """Regularize outlines of buildings: straight walls, most at right angles, within simplify of the pixels (1.5
     pixels unless given)."""
 
+    right_angles: bool = False
+    """With regularize: right angles wherever they can be had, and walls of buildings that touch on common lines."""
+
+    shortest_edge: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """With regularize: leave out walls that are shorter, in m."""
+
+    preset: Literal["osm"] | None = None
+    """Polygons as others expect them. osm: buildings for OpenStreetMap as GeoJSON, with regularize, right_angles,
+    shortest_edge 0.5 and fill_holes 4 unless given otherwise, and with tags in place of columns."""
+
     layer: str = "land_use"
     """Name of the polygon layer."""
 
     partition: Literal["class", "quadkey"] | None = None
     """Write GeoParquet as a folder of Hive partitions: by value of the class, or by quadkey of the tile of zoom 9
     (78 km at the equator) that holds the middle of a polygon."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: Any) -> Any:
+        """Let a preset say what is as it is by default."""
+        preset = values.get("preset") if isinstance(values, dict) else None
+        if not isinstance(preset, str) or preset not in PRESETS:
+            return values
+        fields = OutlineOptions.model_fields
+        missing = {
+            key: value for key, value in PRESETS[preset].items() if values.get(key) in (None, fields[key].default)
+        }
+        return values | missing
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "osm": {"regularize": True, "right_angles": True, "shortest_edge": 0.5, "fill_holes": 4.0},
+}
+"""What presets set unless another value is given."""
 
 
 class OutputOptions(Options):

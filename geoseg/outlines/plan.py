@@ -78,6 +78,12 @@ class OutlinePlan:
     tolerance : float, optional
         CRS units: outlines become straight walls, which stray from what was traced by about so much; without it they
         do not.
+    right_angles : bool
+        Walls are at right angles wherever they can be, and those of objects that touch lie on common lines.
+    shortest_edge : float
+        Metres: shorter walls are left out.
+    tags : mapping of str to str
+        What every feature is told to be in GeoJSON, in place of columns.
     places : frozenset, optional
         Rows and columns of the blocks that may hold labels; all of them unless given.
     """
@@ -96,6 +102,9 @@ class OutlinePlan:
     nodata: int | None = 255
     region: Region | None = None
     tolerance: float | None = None
+    right_angles: bool = False
+    shortest_edge: float = 0.0
+    tags: Mapping[str, str] = field(default_factory=dict)
     places: frozenset[tuple[int, int]] | None = None
 
     @property

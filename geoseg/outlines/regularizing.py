@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -25,7 +25,20 @@ from numpy.typing import NDArray
 from geoseg.arcs.chains import Integers
 from geoseg.arcs.metric import Metric
 from geoseg.arcs.rings import Rings
-from geoseg.footprints import FIXED, LOOSE, ON_EDGE, Decided, Forms, Network, Plane, TracedFaces, bounds, settle
+from geoseg.footprints import (
+    FIXED,
+    LOOSE,
+    ON_EDGE,
+    RIGHT_ANGLES,
+    Decided,
+    Forms,
+    Network,
+    Plane,
+    Rules,
+    TracedFaces,
+    bounds,
+    settle,
+)
 from geoseg.outlines.clipping import replaced
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.vector.wkb import decode, encode
@@ -36,6 +49,12 @@ STRIP = 2_048
 
 REACH = 16, 8.0
 """An outline may stray from what was traced by so many px, or tolerances if that is more."""
+
+SQUARE = 16
+"""Px: the side of a square that is measured to know the length of a metre."""
+
+ROUNDING = 0.02
+"""Metres by which an edge may become shorter when its ends are rounded to seven decimals of a degree."""
 
 Geometries = NDArray[np.object_]
 Flags = NDArray[np.bool_]
@@ -148,7 +167,9 @@ class _Sweep:
         if is_free.any():
             later = following.faces if following and following.number == strip.number + 1 else _Faces.concatenate([])
             scene, place = self._scene(faces, is_free, later, end + STRIP)
-            settled = settle(scene, Forms.of(scene, self.decided, self._plane(strip.number), self.tolerance))
+            plane = self._plane(strip.number)
+            rules = self._rules(strip.number, plane)
+            settled = settle(scene, Forms.of(scene, self.decided, plane, self.tolerance, rules))
             faces = _Faces(faces.traced, settled.polygons[place])
             is_changed, decided = settled.is_changed[place], settled.decided
         self._remember(faces, (following or strip).number * STRIP, decided)
@@ -195,6 +216,19 @@ class _Sweep:
         sine = math.sin(math.radians(latitude))
         round_ = (1 - eccentricity * sine**2) / (1 - eccentricity)
         return Plane.of(metric, max(math.sqrt(max(1 - sine**2, 0.0)), 0.01) * round_)
+
+    def _rules(self, strip: int, plane: Plane) -> Rules:
+        """What walls have to keep; the shortest one is known in metres, and as long as it is on the strip's middle."""
+        rules = RIGHT_ANGLES if self.plan.right_angles else Rules()
+        if not self.plan.shortest_edge:
+            return rules
+        height, width = self.plan.raster_shape
+        x, y = width // 2, min((strip * STRIP + STRIP // 2), height)
+        square = np.array([[x, y], [x + SQUARE, y], [x + SQUARE, y + SQUARE], [x, y + SQUARE], [x, y]])
+        pixels = Rings(square.astype(np.float64), np.array([0, 5]), np.array([0, 1]))
+        metres = math.sqrt(measure(pixels, self.plan.transform, self.plan.crs).area[0]) / SQUARE
+        pixel = math.sqrt(abs(plane.a * plane.e - plane.b * plane.d))
+        return replace(rules, shortest=(self.plan.shortest_edge + ROUNDING) * pixel / metres)
 
     def _remember(self, faces: _Faces, top: int, decided: Decided) -> None:
         """Keep what features below a row may come near."""

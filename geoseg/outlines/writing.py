@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+import shapely
 
 from geoseg.outlines.clipping import clip
 from geoseg.outlines.merging import merge
@@ -16,7 +17,11 @@ from geoseg.outlines.overviews import overviews_of
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.outlines.regularizing import regularize
 from geoseg.vector import COLUMNS, Partition, StyledClass, write_features
+from geoseg.vector.wkb import decode, encode
 from geoseg.vectorize import renamed
+
+TAGGED = ".geojson"
+"""The format that takes tags: what editors of OpenStreetMap read."""
 
 
 def read_outlines(plan: OutlinePlan, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -79,17 +84,28 @@ def write_outlines(
     """
     bands = read_outlines(plan)
     geometry: Literal["Polygon", "MultiPolygon"] = "Polygon" if plan.shaping.connectivity == 4 else "MultiPolygon"
+    is_tagged = bool(plan.tags) and path.suffix.lower() == TAGGED
     write = partial(
         write_features,
         path,
         layer=layer,
         crs=plan.crs,
-        style=style,
+        style=None if is_tagged else style,
         partition=partition,
         overviews=overviews_of(plan),
     )
+    if is_tagged:
+        tagged = (_tagged(band, plan.tags) for band in bands)
+        return write(batches=tagged, geometry_type="Polygon", columns=dict.fromkeys(plan.tags, "str"))
     if plan.objects is None:
         columns = {name: kind for name, kind in COLUMNS.items() if name != "confidence" or plan.source.has_confidence}
         named = (renamed(band, plan.names) for band in bands)
         return write(batches=named, geometry_type=geometry, columns=columns)
     return write(batches=bands, geometry_type="MultiPolygon", columns=OF_OBJECTS)
+
+
+def _tagged(table: pa.Table, tags: Mapping[str, str]) -> pa.Table:
+    """Each part as a feature with tags alone."""
+    parts = shapely.get_parts(decode(table.column("geometry")))
+    columns = {key: pa.array([value] * len(parts), pa.string()) for key, value in tags.items()}
+    return pa.table(columns | {"geometry": encode(parts)})

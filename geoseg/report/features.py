@@ -168,8 +168,13 @@ class FeatureFile:
 
     @property
     def is_readable(self) -> bool:
-        """Whether it can be read in flat memory."""
-        return self.path.suffix.lower() != ".geojson" or self.path.stat().st_size <= MAX_GEOJSON
+        """Whether it can be read in flat memory, and has columns rather than tags."""
+        return self.path.suffix.lower() != ".geojson" or not (self.is_large or "class" not in self.columns())
+
+    @property
+    def is_large(self) -> bool:
+        """Whether GDAL would need too much memory to read it, as it does at once."""
+        return self.path.stat().st_size > MAX_GEOJSON
 
     @property
     def is_in_degrees(self) -> bool:

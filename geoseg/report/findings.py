@@ -135,7 +135,8 @@ def find_features(record: RunRecord, frame: Frame, limits: Limits) -> tuple[dict
         return {}, None
     file = FeatureFile(record.features, str(record.workflow.get("layer")))
     if not file.is_readable:
-        _warn(f"{file.path} is too large to be read in parts, so the report has no polygons; add a .gpkg to features.")
+        why = "is too large to be read in parts" if file.is_large else "has tags in place of columns"
+        _warn(f"{file.path} {why}, so the report has no polygons; add a .gpkg to features.")
         return {}, None
     return kept_features(record, frame, limits) or measure_features(file, frame, limits)
 

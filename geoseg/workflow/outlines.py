@@ -17,7 +17,7 @@ from geoseg.footprints import STAIRS
 from geoseg.mapping_unit import MappingUnit
 from geoseg.models.spec import NODATA
 from geoseg.options import OTHERS, OutlineOptions
-from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels, RunObjects
+from geoseg.outlines import TAGGED, OutlineFolder, OutlinePlan, RunLabels, RunObjects
 from geoseg.planning import Plan
 from geoseg.raster import PixelAreas, Raster, nominal_area, pixel_areas
 from geoseg.store import RunFolder
@@ -59,6 +59,7 @@ def plan_outlines(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> tupl
     """
     _check_grouped(wanted, made)
     _check_classes(wanted, made)
+    check_walls(wanted)
     names = names_of(made)
     wanted_classes = _written_values(wanted, made)
     axes = made.grid.rows, made.grid.cols
@@ -80,10 +81,13 @@ def plan_outlines(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> tupl
         nodata=NODATA,
         region=made.region.region if made.region else None,
         tolerance=tolerance_of(wanted, made.raster.transform),
+        right_angles=wanted.right_angles,
+        shortest_edge=wanted.shortest_edge,
+        tags=tags_of(wanted, made.raster, getattr(wanted, "attribution", None)),
         places=made.places,
     )
     decided = {"labelling": asdict(made.labelling), "min_score": objects_of(made).get("min_score")}
-    return plan, fingerprint_of(wanted, made.raster, names) | decided
+    return plan, fingerprint_of(wanted, made.raster, names) | decided | {"tags": dict(plan.tags)}
 
 
 def names_of(made: Plan) -> dict[int, str]:
@@ -227,6 +231,42 @@ def check_regularized(stuff: Collection[str], things: Collection[str]) -> None:
         raise WorkflowError(
             f"regularize makes straight walls of all that is written, and that would be {', '.join(names)}; choose "
             f"what is a building, such as classes: [{wanted}]."
+        )
+
+
+def check_walls(wanted: OutlineOptions) -> None:
+    """Refuse options of walls where there are none.
+
+    Raises
+    ------
+    WorkflowError
+        Regularization is off.
+    """
+    given = [key for key in ("right_angles", "shortest_edge") if getattr(wanted, key)]
+    if given and not wanted.regularize:
+        raise WorkflowError(f"{given[0]} is about the walls that regularize makes; add regularize, or omit {given[0]}.")
+
+
+def tags_of(wanted: OutlineOptions, raster: Raster, attribution: str | None = None) -> dict[str, str]:
+    """Tags of features in GeoJSON, in place of columns; none without a preset."""
+    if wanted.preset is None:
+        return {}
+    declared = dict.fromkeys(source.attribution for source in raster.sources if source.attribution)
+    return {"building": "yes", "source": attribution or "; ".join(declared) or "geoseg"}
+
+
+def check_preset(wanted: OutlineOptions, files: Sequence[str]) -> None:
+    """Refuse a preset without a file that takes its tags.
+
+    Raises
+    ------
+    WorkflowError
+        No file is GeoJSON.
+    """
+    if wanted.preset is not None and not any(name.lower().endswith(TAGGED) for name in files):
+        raise WorkflowError(
+            f"preset {wanted.preset} is for GeoJSON, and the polygons go to {', '.join(files) or 'no file'}; name a "
+            f"file such as {wanted.preset}{TAGGED}."
         )
 
 

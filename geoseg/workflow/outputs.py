@@ -46,7 +46,7 @@ from geoseg.vector import (
 from geoseg.vector.shapefile import is_whole as is_whole_shapefile
 from geoseg.versions import source_digest
 from geoseg.workflow.manifest import feature_files
-from geoseg.workflow.outlines import fingerprint_of, names_of, objects_of
+from geoseg.workflow.outlines import check_preset, fingerprint_of, names_of, objects_of
 from geoseg.workflow.result_item import NAME as ITEM
 from geoseg.workflow.settings import output_file
 
@@ -232,6 +232,7 @@ def check_places(wanted: Workflow, made: Plan) -> None:
     """
     folder = Path(wanted.output)
     refuse_file(folder)
+    check_preset(wanted, wanted.features)
     for name in wanted.features:
         check_format(Path(name), made.raster.crs)
         check_layer(folder / name, wanted.layer)

@@ -52,10 +52,13 @@ from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_partition, check_place
 from geoseg.workflow.layout import layout_of_labels
 from geoseg.workflow.outlines import (
+    check_preset,
     check_regularized,
+    check_walls,
     fingerprint_of,
     mapping_unit,
     shaping_of,
+    tags_of,
     tolerance_of,
     values_of,
 )
@@ -163,6 +166,7 @@ def polygonize(
     check_format(path)
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
+    check_preset(wanted, [path.name])
     check_partitioned([path], wanted.partition)
     refuse_read(path, wanted.region)
     given, calibration = value_of(wanted.input, "input"), Calibration(nodata=wanted.nodata)
@@ -208,6 +212,7 @@ def plan_outline(
     ``sent`` is the raster as workers read it; ``classes`` are outlined in place of those that are wanted.
     """
     names, style = _legend(raster)
+    check_walls(wanted)
     if wanted.regularize:
         _check_buildings(wanted, raster, names)
     declared = common_nodata(raster)
@@ -230,6 +235,9 @@ def plan_outline(
         nodata=nodata,
         region=region.region if region else None,
         tolerance=tolerance_of(wanted, raster.transform),
+        right_angles=wanted.right_angles,
+        shortest_edge=wanted.shortest_edge,
+        tags=tags_of(wanted, raster),
     )
     if region is not None:
         rows, cols = [*pairwise(plan.rows)], [*pairwise(plan.cols)]
@@ -242,6 +250,7 @@ def plan_outline(
             "region": region and sha256(region.region.geometry.wkb).hexdigest(),
             "block_size": wanted.block_size,
             "nodata": nodata,
+            "tags": dict(plan.tags),
         }
     )
     return plan, style, resumed
