@@ -7,7 +7,11 @@ instead of a traceback and exits with the error's ``exit_code``.
 
 from __future__ import annotations
 
+import re
 import traceback
+
+_WANT_OF_MEMORY = re.compile(r"OutOfMemoryError|can't allocate memory|out of memory|bad_alloc|Cannot allocate memory")
+"""What libraries say that have no class for it."""
 
 PART_FAILED = 1
 """Exit code: some blocks or scenes failed; the rest is finished and written."""
@@ -248,3 +252,8 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     listed = [f'"{item}"' if "," in item else item for item in known]
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(listed) or 'none'}"
+
+
+def is_want_of_memory(error: BaseException) -> bool:
+    """Say whether memory has run out, by the class of an exception or by the words of libraries without a class."""
+    return isinstance(error, MemoryError) or bool(_WANT_OF_MEMORY.search(f"{type(error).__name__}: {error}"))

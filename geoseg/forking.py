@@ -13,6 +13,7 @@ would start its run again in each of them, and a notebook or a program on the st
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import signal
 import sys
@@ -30,6 +31,7 @@ from multiprocessing import (
 )
 from multiprocessing.context import set_spawning_popen
 from threading import Lock
+from typing import Any
 
 import psutil
 
@@ -77,7 +79,7 @@ SAFE = {"PYTHONSAFEPATH": "1"}
 """So that the server imports no ``random.py`` of the current directory; workers search where this process does."""
 
 _lock = Lock()
-_killed_by: list[int] = []
+_ended_by: list[int] = []
 _servers: dict[tuple[int, frozenset[tuple[str, str]], bool], _Server] = {}
 """Servers by the process that has started them, as a process that was forked since has none, by the variables that
 their libraries have read, and by whether their workers can predict."""
@@ -105,7 +107,8 @@ def prepare_workers(*, predicting: bool = True) -> dict[str, str]:
     wanted = {name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()}
     with _lock, interrupts_wait(), _environment({**wanted, **SAFE}):
         server = _server(predicting=predicting)
-        server.ensure_running()
+        with start_method_kept():
+            server.ensure_running()
         server.has_failed = False
         _stop_others(server)
     return {METHOD: NAME}
@@ -134,9 +137,20 @@ def server_failed() -> bool:
     return any(server.has_failed for (owner, *_), server in _servers.items() if owner == os.getpid())
 
 
-def killed_by() -> list[int]:
-    """The signals that have ended processes of this program's servers, the last one last."""
-    return list(_killed_by)
+@contextmanager
+def start_method_kept() -> Iterator[None]:
+    """Let the caller choose how its own processes start, also afterwards: asking for the method decides on it."""
+    method: Any = multiprocessing.get_start_method(allow_none=True)
+    try:
+        yield
+    finally:
+        if method is None:
+            multiprocessing.set_start_method(None, force=True)
+
+
+def ended_by() -> list[int]:
+    """What has ended processes of this program's servers, the last one last: exit codes, and signals as below zero."""
+    return list(_ended_by)
 
 
 def stop_loading() -> None:
@@ -215,7 +229,8 @@ class _Popen(popen_forkserver.Popen):
     """A process of our own server; as the base class launches it, but for the main module and the server."""
 
     def _launch(self, process_obj: process.BaseProcess) -> None:
-        description = spawn.get_preparation_data(process_obj.name)
+        with start_method_kept():
+            description = spawn.get_preparation_data(process_obj.name)
         content = io.BytesIO()
         set_spawning_popen(self)
         try:
@@ -237,11 +252,11 @@ class _Popen(popen_forkserver.Popen):
         server.pids.add(self.pid)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
-        """As the base class; a signal that has ended the process is remembered."""
+        """As the base class; what has ended the process is remembered, unless all went well."""
         is_news = self.returncode is None
         code: int | None = super().poll(flag)
-        if is_news and code is not None and code < 0:
-            _killed_by.append(-code)
+        if is_news and code:
+            _ended_by.append(code)
         return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from distributed import Client
 import geoseg
 from geoseg.cli import main
 from geoseg.engine import attempt, connect, results_of
+from geoseg.engine.deaths import _last_end, note_kills
 from geoseg.errors import BlockError, FingerprintError, WorkerError
 from geoseg.workflow import running
 from tests.networks import Box, write_model
@@ -204,15 +206,21 @@ def why(client: Client, function: Any, *arguments: Any) -> str:
 
 def test_want_of_memory_a_fault_and_a_stranger_are_told_apart(mortal: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     said = why(mortal, bytearray, 1 << 60)
-    assert "there was not enough memory for it (MemoryError: " in said
+    assert "there was not enough memory for it (MemoryError); give fewer" in said
     assert "; give fewer --workers, a smaller --tile-size" in said
     said = why(mortal, signal.raise_signal, signal.SIGSEGV)
     assert "crashed each time (SIGSEGV), which is a fault of a library and no want of memory; another" in said
+    said = why(mortal, os._exit, 3)
+    assert "the process that worked on it ended itself each time (exit code 3); no model may call exit" in said
     said = why(mortal, signal.raise_signal, signal.SIGKILL)
     assert "was killed each time from outside (SIGKILL), as systems and batch jobs do for want of memory; give" in said
     monkeypatch.setattr("geoseg.engine.deaths._kills", lambda: 10**9)
     said = why(mortal, signal.raise_signal, signal.SIGKILL)
     assert "the system killed the process that worked on it each time for want of memory; give fewer" in said
+    note_kills()  # as another run does: what has ended workers of this one is nothing to it
+    monkeypatch.setattr("geoseg.engine.deaths.PATIENCE", 0.1)
+    assert _last_end() is None
+    monkeypatch.undo()
     mortal.wait_for_workers(1)
     address = next(iter(mortal.scheduler_info()["workers"]))
     mortal.log_event("worker-restart-memory", {"worker": address, "pid": 1, "rss": 1})  # as Dask's nannies do

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import gc
 import pickle
+import threading
+import warnings
 import weakref
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rasterio.errors import NotGeoreferencedWarning
 
 import geoseg
 from geoseg import lazy
 from geoseg.errors import WorkflowError
 from geoseg.models import Band, ClassSpec, Model, ModelSpec, wrap
 from geoseg.models.changing import changed
+from geoseg.raster.handles import unplaced_allowed
 from tests.rasters import write_raster
 from tests.test_scripts import as_a_file
 
@@ -122,3 +128,38 @@ def test_what_is_no_argument_is_told_by_its_name(scene: Path) -> None:
         geoseg.segment(geoseg.open_raster(scene), Own(), spec=SPEC, bands=[2, 1])
     with pytest.raises(WorkflowError, match="scale cannot change a raster that is opened already"):
         geoseg.segment(geoseg.open_raster(scene), Own(), spec=SPEC, scale=2)
+
+
+def test_a_network_that_is_trained_stays_as_it_is(scene: Path) -> None:
+    """Mode, type and weights are those of the training that goes on afterwards, and labels those of evaluation."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3, padding=1), torch.nn.BatchNorm2d(2), torch.nn.Dropout(0.9))
+    network.double().train()
+    network[0].eval()  # as who fine-tunes freezes layers
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    options: dict[str, Any] = {"spec": SPEC, "bands": [1, 2], "halo": 0, "ramp": 32, "block_tiles": 1}
+    labels = geoseg.segment(scene, network, **options).compute()
+    assert [module.training for module in network] == [False, True, True]
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert {value.dtype for value in network.parameters()} == {torch.float64}
+    expected = geoseg.segment(scene, network.float().eval(), **options).compute()
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_threads_leave_no_filter_of_warnings() -> None:
+    """Rasters without a place are opened by several threads at once."""
+    before = list(warnings.filters)
+    barrier = threading.Barrier(4)
+
+    def read(number: int) -> None:
+        barrier.wait()
+        for turn in range(50):
+            with unplaced_allowed():
+                warnings.warn(NotGeoreferencedWarning(f"{number} {turn}"), stacklevel=1)
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(4) as pool:
+        warnings.simplefilter("error", NotGeoreferencedWarning)
+        deque(pool.map(read, range(4)), maxlen=0)
+        with pytest.raises(NotGeoreferencedWarning):
+            warnings.warn(NotGeoreferencedWarning("after"), stacklevel=1)
+    assert list(warnings.filters) == before

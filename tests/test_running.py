@@ -81,6 +81,22 @@ def test_what_a_network_raises_is_told_in_one_line(error: Exception, told: str) 
         model.score(PIXELS, MASK)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError(),
+    ],
+)
+def test_memory_that_runs_out_is_no_fault_of_the_model(error: Exception) -> None:
+    """So that the block is tried again, and the remedy is memory."""
+    model = SemanticModel(Runner(SPEC, lambda _spec, _device: Failing(error)))
+    with pytest.raises(type(error)) as caught:
+        model.score(PIXELS, MASK)
+    assert caught.value is error
+
+
 def test_a_precision_that_is_none_is_refused() -> None:
     with pytest.raises(ModelError, match="'int8' is not a precision"):
         Runner(SPEC, opener, "cpu", "int8")  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,15 +18,19 @@ from typing import Any
 from distributed import Client, KilledWorker, Worker
 
 from geoseg.engine.deaths import LESS, cause_of_death
-from geoseg.errors import ENVIRONMENT_FAILED, GeosegError, GeosegWarning, RasterReadError, WorkerError
+from geoseg.errors import (
+    ENVIRONMENT_FAILED,
+    GeosegError,
+    GeosegWarning,
+    RasterReadError,
+    WorkerError,
+    is_want_of_memory,
+)
 from geoseg.raster import unsigned
 
 _LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 """What a system refuses as often as it is asked: no space, a quota, no permission."""
 
-
-_WANT_OF_MEMORY = re.compile(r"OutOfMemoryError|can't allocate memory|out of memory|bad_alloc|Cannot allocate memory")
-"""What libraries say that have no class for it."""
 
 _WORKERS_TIMEOUT = 60
 """Seconds to wait for the first worker."""
@@ -62,10 +65,9 @@ class Failure:
         """What is to be known of an exception."""
         trace, sentence = unsigned("".join(traceback.format_exception(error))), unsigned(str(error))
         if not isinstance(error, GeosegError):
-            name = type(error).__name__
-            is_memory = isinstance(error, MemoryError) or _WANT_OF_MEMORY.search(f"{name}: {sentence}")
-            sentence = f"{name}: {sentence}"
-            return cls(f"there was not enough memory for it ({sentence}); {LESS}" if is_memory else sentence, trace)
+            sentence = f"{type(error).__name__}: {sentence}" if sentence else type(error).__name__
+            told = f"there was not enough memory for it ({sentence}); {LESS}"
+            return cls(told if is_want_of_memory(error) else sentence, trace)
         lasts = any(isinstance(item, OSError) and item.errno in _LASTING for item in causes_of(error))
         files = dict(error.files) if isinstance(error, RasterReadError) else {}
         return cls(sentence, trace, type(error), error.may_pass and not lasts, files)

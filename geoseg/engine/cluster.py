@@ -17,7 +17,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 from geoseg.engine.deaths import note_kills
 from geoseg.errors import WorkerError
-from geoseg.forking import interrupts_wait, prepare_workers, server_failed
+from geoseg.forking import interrupts_wait, prepare_workers, server_failed, start_method_kept
 from geoseg.options import DASHBOARD
 from geoseg.planning.sharing import ASSISTING, PREDICTING, Crew
 
@@ -178,10 +178,11 @@ def _why(error: BaseException, dashboard: str) -> str:
 
 @contextmanager
 def _same_environment() -> Iterator[None]:
-    """Take out of this process's environment what Dask puts into it for the processes that it starts."""
+    """Leave this process's environment and way of starting processes as they were before Dask started some."""
     before = dict(os.environ)
     try:
-        yield
+        with start_method_kept():
+            yield
     finally:
-        for name in {"PYTHONHASHSEED"} - before.keys():
+        for name in {"PYTHONHASHSEED", "__DASK_PARENT_PID"} - before.keys():
             os.environ.pop(name, None)

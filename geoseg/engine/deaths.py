@@ -13,7 +13,7 @@ from pathlib import Path
 
 from distributed import Client, KilledWorker
 
-from geoseg.forking import killed_by
+from geoseg.forking import ended_by
 
 LESS = "give fewer --workers, a smaller --tile-size or --batch-size, --block-tiles 1, or more memory"
 """What helps where memory does not suffice."""
@@ -27,13 +27,14 @@ COUNTERS = "/proc/vmstat", "/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memor
 PATIENCE = 2.0
 """Seconds until the end of a process is known here that the scheduler knows of."""
 
-_killed_before = _told = 0
+_killed_before = _ended_before = _told = 0
 
 
 def note_kills() -> None:
-    """Remember how often the system has killed processes so far: workers are about to start."""
-    global _killed_before
+    """Remember which processes have ended so far, and how many the system has killed: workers are about to start."""
+    global _killed_before, _ended_before, _told
     _killed_before = _kills()
+    _ended_before = _told = len(ended_by())
 
 
 def cause_of_death(client: Client, error: KilledWorker) -> str:
@@ -44,9 +45,12 @@ def cause_of_death(client: Client, error: KilledWorker) -> str:
             "the process that worked on it exceeded the memory limit of its Dask worker each time; start workers with "
             "a higher --memory-limit, or give a smaller --tile-size or --batch-size, or --block-tiles 1"
         )
-    number = _last_signal()
-    if number is None:
+    code = _last_end()
+    if code is None:
         return f"the process that worked on it died each time; the log of worker {address} says why, or that of its job"
+    if code > 0:
+        return f"the process that worked on it ended itself each time (exit code {code}); no model may call exit"
+    number = -code
     name = signal.Signals(number).name
     if number != signal.SIGKILL:
         return (
@@ -61,15 +65,15 @@ def cause_of_death(client: Client, error: KilledWorker) -> str:
     )
 
 
-def _last_signal() -> int | None:
-    """The signal that has ended a worker of this machine last; None where there is none."""
+def _last_end() -> int | None:
+    """What has ended a worker of this machine last since workers were started; None where nothing is known of one."""
     global _told
     end = time.monotonic() + PATIENCE
-    while len(killed_by()) <= _told and time.monotonic() < end:
+    while len(ended_by()) <= _told and time.monotonic() < end:
         time.sleep(0.05)
-    signals = killed_by()
-    _told = len(signals)
-    return signals[-1] if signals else None
+    codes = ended_by()
+    _told = len(codes)
+    return codes[-1] if len(codes) > _ended_before else None
 
 
 def _kills() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from geoseg.errors import ModelError
@@ -24,6 +26,17 @@ def opener(network: Network) -> Opener:
         )
 
     def open_network(_spec: ModelSpec, device: torch.device) -> Network:
-        return settle(network, device) if isinstance(network, torch.nn.Module) else network
+        if not isinstance(network, torch.nn.Module):
+            return network
+        return settle(network if _is_settled(network, device) else copy.deepcopy(network), device)
 
     return open_network
+
+
+def _is_settled(network: torch.nn.Module, device: torch.device) -> bool:
+    """Whether labelling would leave a network as its owner has it, who may go on training it."""
+    numbers = [*network.parameters(), *network.buffers()]
+    is_still = not any(module.training for module in network.modules())
+    return is_still and all(
+        item.device == device and (item.dtype is torch.float32 or not item.is_floating_point()) for item in numbers
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from geoseg.errors import GeosegError, ModelError
+from geoseg.errors import GeosegError, ModelError, is_want_of_memory
 from geoseg.models.precision import Precision, multiplies_halves, precision_on_cpu
 from geoseg.models.runtimes import RUNTIMES
 from geoseg.models.scaling import Scaler
@@ -79,9 +79,11 @@ class Runner:
         try:
             with self._autocast():
                 return self._network(scaled, *more)
-        except (GeosegError, torch.OutOfMemoryError):
+        except GeosegError:
             raise
         except Exception as error:
+            if is_want_of_memory(error):
+                raise
             if type(error).__module__.startswith(_COMPILING):
                 raise ModelError(
                     f"model '{self.spec.name}' cannot be compiled: {first_line(error)}; install a C++ compiler such "

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
@@ -44,6 +44,13 @@ _REMOTE = re.compile(r"(/vsi(curl|s3|gs|az|adls|oss|swift)\b|[a-z][a-z0-9+.-]+:/
 
 _PART = re.compile(r'\w+:"?(/.+?)"?:[^:/]+$')
 """A subdataset by GDAL's name, such as ``netcdf:/data/a.nc:b1``."""
+
+_UNPLACED = re.compile("(?#of geoseg)", re.IGNORECASE)
+"""What marks the filter of warnings that is ours; it matches all texts."""
+
+_opening = threading.Lock()
+_openings: list[str] = []
+"""Names of threads that open rasters now, which the filter is for."""
 
 _Key = tuple[str, int, int]
 
@@ -106,10 +113,22 @@ def _open_whole(path: str) -> rasterio.DatasetReader:
 
 @contextmanager
 def unplaced_allowed() -> Iterator[None]:
-    """Keep rasterio from warning of rasters without a place: whether that is a fault is decided elsewhere."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    """Keep rasterio from warning of rasters without a place: whether that is a fault is decided elsewhere.
+
+    Threads read at once, and `warnings.catch_warnings` of one would bring back the filters of another for good.
+    """
+    with _opening:
+        _openings.append(threading.current_thread().name)
+        if len(_openings) == 1:
+            warnings.filterwarnings("ignore", _UNPLACED.pattern, NotGeoreferencedWarning)
+    try:
         yield
+    finally:
+        with _opening:
+            _openings.pop()
+            if not _openings:
+                filters: Any = warnings.filters
+                filters[:] = [item for item in filters if item[1] != _UNPLACED]
 
 
 @contextmanager
