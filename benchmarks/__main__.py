@@ -7,6 +7,7 @@ NAMES = [
     "bench_overhead",
     "bench_relabel",
     "bench_refresh",
+    "bench_nights",
     "bench_null_model",
     "bench_polygonize",
     "bench_generalize",
