@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import dask.array as da
 import numpy as np
@@ -41,7 +41,7 @@ from geoseg.models.own import ModelLike, OwnModel, own_model
 from geoseg.models.precision import Precision
 from geoseg.models.runtimes import Runtime
 from geoseg.models.spec import NODATA, ModelSpec, class_attributes
-from geoseg.options import ImageryOptions, read_options
+from geoseg.options import ImageryOptions, TilingOptions, read_options
 from geoseg.planning import RegionMask, tiling_of
 from geoseg.probabilities import as_floats
 from geoseg.raster import LOCAL, Raster
@@ -87,6 +87,9 @@ class Output:
     of: str
 
 
+MOST_BLOCKS = 100_000
+"""Chunks of a lazy result: a graph holds all of them, a kilobyte and more each."""
+
 OUTPUTS: Mapping[str, Output] = {
     "labels": Output("uint8", NODATA, "any"),
     "confidence": Output("uint8", 0, "any"),
@@ -108,8 +111,8 @@ def segment(
     tile_size: int | None = None,
     halo: int | None = None,
     ramp: int | None = None,
-    block_tiles: int = 2,
-    batch_size: int = 1,
+    block_tiles: int | tuple[int, int] = 2,
+    batch_size: int | Literal["auto"] = 1,
     device: str = "cpu",
     trust_model: bool = False,
     precision: Precision = "auto",
@@ -143,10 +146,10 @@ def segment(
         Metres on the ground per pixel at which the model looks; its own unless given.
     tile_size, halo, ramp : int, optional
         Px; the model's own unless given.
-    block_tiles : int
+    block_tiles : int or tuple of int
         Tiles of a block, down and across; a block is a chunk of the result.
     batch_size : int
-        Tiles per forward pass.
+        Tiles per forward pass; ``"auto"`` is one.
     device : str
         ``"cpu"``, ``"cuda"`` or ``"mps"``.
     trust_model : bool
@@ -173,7 +176,7 @@ def segment(
     ModelError
         A network without a spec, or an output that the model does not have.
     PlanError
-        Objects are wanted of a raster larger than `LARGEST`.
+        Objects are wanted of a raster larger than `LARGEST`, or the result has more than `MOST_BLOCKS` chunks.
     WorkflowError
         An argument that is none of these, or has nothing to act on.
     GeosegError
@@ -182,17 +185,40 @@ def segment(
     imagery_given = read_options(ImageryOptions, dict(imagery), "segment").model_dump(exclude_unset=True)
     imagery_given |= {"bands": bands, "crs": crs, "resolution": resolution}
     changes = {"refine": refine, "tta": tta, "threshold": threshold, "trust_model": trust_model}
+    tiled = {"tile_size": tile_size, "halo": halo, "ramp": ramp, "block_tiles": block_tiles, "batch_size": batch_size}
+    division = read_options(TilingOptions, tiled, "segment")
     network, promised = _described(own_model(model, spec), weights, changes)
     wanted = _wanted(outputs, promised)
     opened = _opened(raster, promised, imagery_given, region)
     place = None if region is None else RegionMask.of(region, opened)
-    tiling = tiling_of(promised, opened.shape, tile_size=tile_size, halo=halo, ramp=ramp)
-    grid = TileGrid(opened.shape, tiling, (block_tiles, block_tiles))
+    grid = _grid(opened, promised, division)
+    batch = 1 if division.batch_size == "auto" else division.batch_size
     settings = device, precision, compile, runtime
     key = tokenize(promised, *settings) if network is None else uuid.uuid4().hex
     keep = "probabilities" in wanted
-    arrays = _arrays(_Recipe(opened, grid, batch_size, place, promised, settings, network, key, keep), wanted)
+    arrays = _arrays(_Recipe(opened, grid, batch, place, promised, settings, network, key, keep), wanted)
     return arrays[wanted[0]] if len(wanted) == 1 else xr.Dataset(arrays)
+
+
+def _grid(raster: Raster, spec: ModelSpec, division: TilingOptions) -> TileGrid:
+    """Divide a raster into tiles and chunks.
+
+    Raises
+    ------
+    PlanError
+        It has more chunks than a graph of Dask's can hold.
+    """
+    tiling = tiling_of(spec, raster.shape, tile_size=division.tile_size, halo=division.halo, ramp=division.ramp)
+    tiles = division.block_tiles or 2
+    grid = TileGrid(raster.shape, tiling, (tiles, tiles) if isinstance(tiles, int) else tiles)
+    count = grid.rows.blocks * grid.cols.blocks
+    if count > MOST_BLOCKS:
+        height, width = raster.shape
+        raise PlanError(
+            f"the map of {width:,} x {height:,} px has {count:,} chunks, more than {MOST_BLOCKS:,}; check "
+            "resolution, give a larger block_tiles, or use geoseg.run."
+        )
+    return grid
 
 
 def _described(

@@ -9,19 +9,22 @@ import warnings
 import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from rasterio.errors import NotGeoreferencedWarning
 
 import geoseg
 from geoseg import lazy
-from geoseg.errors import WorkflowError
+from geoseg.errors import BandError, GeosegWarning, PlanError, WorkflowError
 from geoseg.models import Band, ClassSpec, Model, ModelSpec, wrap
 from geoseg.models.changing import changed
+from geoseg.raster import open_raster
 from geoseg.raster.handles import unplaced_allowed
 from tests.rasters import write_raster
 from tests.test_scripts import as_a_file
@@ -163,3 +166,43 @@ def test_threads_leave_no_filter_of_warnings() -> None:
         with pytest.raises(NotGeoreferencedWarning):
             warnings.warn(NotGeoreferencedWarning("after"), stacklevel=1)
     assert list(warnings.filters) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "told"),
+    [
+        ({"batch_size": 0}, WorkflowError, "batch_size: 0, which cannot be used"),
+        ({"batch_size": 2.5}, WorkflowError, "batch_size: 2.5, which cannot be used"),
+        ({"tile_size": 0}, WorkflowError, "tile_size: 0, which cannot be used"),
+        ({"halo": -1}, WorkflowError, "halo: -1, which cannot be used"),
+        ({"bands": [1]}, BandError, r"1 bands are chosen \(1\) and model own needs 2 \(a, b\); name as many"),
+        ({"resolution": 1e-9}, PlanError, "chunks, more than 100,000; check resolution, give a larger block_tiles"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+@pytest.mark.filterwarnings("ignore:imagery of 10 m is read at")
+def test_what_cannot_be_used_is_refused_before_anything_is_computed(
+    scene: Path, given: dict[str, Any], kind: type[Exception], told: str
+) -> None:
+    options: dict[str, Any] = {"spec": SPEC, "bands": [1, 2], "halo": 0, "ramp": 32, "block_tiles": 1, **given}
+    with pytest.raises(kind, match=told):
+        geoseg.segment(scene, Own(), **options)
+
+
+def test_a_batch_of_auto_is_one_and_blocks_may_be_oblong(scene: Path) -> None:
+    options: dict[str, Any] = {"spec": SPEC, "bands": [1, 2], "halo": 0, "ramp": 32}
+    labels = geoseg.segment(scene, Own(), block_tiles=(1, 2), batch_size="auto", **options)
+    assert [chunks[0] for chunks in labels.chunks] == [32, 64]
+    assert (labels.values == geoseg.segment(scene, Own(), **options).values).all()
+
+
+def test_the_numbers_of_a_colour_table_are_pointed_out(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(7).integers(0, 200, (1, 64, 64), np.uint8)
+    path = write_raster(tmp_path / "colours.tif", pixels, photometric="palette")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write_colormap(1, {value: (255 - value, value, 7, 255) for value in range(256)})
+    one = replace(SPEC, bands=(Band("a"),))
+    with pytest.warns(GeosegWarning, match=r"colours.tif' has a colour table, and model 'own' is given the numbers of"):
+        geoseg.segment(path, lambda pixels: torch.cat([pixels, -pixels], 1), spec=one, bands=[1], halo=0, ramp=32)
+    with pytest.raises(BandError, match=r"1 band.*and 3 .* are needed; its numbers are those of colours: give gdal_tr"):
+        open_raster(str(path), bands=[1, 2, 3])

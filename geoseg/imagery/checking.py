@@ -6,11 +6,15 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
-from geoseg.errors import GeosegWarning, RasterError
+from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioError
+
+from geoseg.errors import BandError, GeosegWarning, RasterError
 from geoseg.grid import Window
 from geoseg.models.spec import ModelSpec
 from geoseg.models.value_ranges import expected_ranges
 from geoseg.raster import Raster, ground_resolution
+from geoseg.raster.handles import patiently
 from geoseg.raster.values import Values, find_doubt, sample_values
 
 MAGNIFIED = 2.0
@@ -46,6 +50,8 @@ def check_values(
 
     Raises
     ------
+    BandError
+        The raster has more or fewer bands than the model.
     RasterError
         The numbers cannot be meant for the model.
 
@@ -54,11 +60,20 @@ def check_values(
     GeosegWarning
         They may not be, or the imagery is much coarser than the model's resolution.
     """
+    if len(raster.bands) != len(spec.bands):
+        raise BandError(
+            f"{len(raster.bands)} bands are chosen ({', '.join(map(str, raster.bands))}) and model {spec.name} needs "
+            f"{len(spec.bands)} ({', '.join(spec.band_names)}); name as many, in that order."
+        )
     values = sample_values(raster, expected_ranges(spec), cores)
     doubt = find_doubt(values, raster, spec.name, is_given=is_given)
     if doubt is not None and doubt.is_certain:
         raise RasterError(doubt.sentence)
-    sentences = [*_coarse(raster, spec.name), *([] if doubt is None else [doubt.sentence])]
+    sentences = [
+        *_coarse(raster, spec.name),
+        *_palette(raster, spec.name),
+        *([] if doubt is None else [doubt.sentence]),
+    ]
     if doubt is None:  # numbers of another kind are unlike the training data anyway
         sentences += unlike(values, spec)
     for sentence in sentences:
@@ -84,6 +99,23 @@ def unlike(values: Values, spec: ModelSpec) -> list[str]:
     return [
         f"the imagery is unlike the training data of model '{spec.name}': {shown}{more}; expect less of the map, and "
         "look at it before you use it."
+    ]
+
+
+def _palette(raster: Raster, name: str) -> list[str]:
+    """What there is to say of one band whose numbers are those of a colour table."""
+    source = raster.sources[0]
+    if len(raster.bands) > 1 or not source.is_file:
+        return []
+    try:
+        color = patiently(source.path, lambda opened: opened.colorinterp[source.indexes[0] - 1])
+    except RasterioError:  # for the block to say that needs the file
+        return []
+    if color is not ColorInterp.palette:
+        return []
+    return [
+        f"'{source.given}' has a colour table, and model '{name}' is given the numbers of its colours; if it looks at "
+        "brightness, write the colours as bands first, with gdal_translate -expand rgb or -expand gray."
     ]
 
 

@@ -189,11 +189,17 @@ def _find(item: BandRequest, wanted: Sequence[BandRequest], bands: Sequence[File
         found = _named(item, [band for band in bands if band.color != "alpha"])
     if len(found) == 1:
         return found[0]
+    if len(wanted) > len(bands):
+        remedy = f"give imagery with {len(wanted)} bands, or the number of one several times"
+        if len(bands) == 1 and bands[0].color == "palette":
+            remedy = f"its numbers are those of colours: give gdal_translate -expand rgb '{file}' rgb.tif, and rgb.tif"
+    else:
+        numbers = [band.index for band in bands if band.color != "alpha"]
+        remedy = f"give their numbers in this order, such as `bands: {numbers[::-1][: len(wanted)]}`"
     problem = "does not have" if not found else f"has {len(found)} bands called"
     raise BandError(
         f"'{file}' {problem} the band {spoken(item)}: it has {_listing(bands)}, and {len(wanted)} "
-        f"({', '.join(spoken(each) for each in wanted)}) are needed; give their numbers in this order, "
-        "such as `bands: [3, 2, 1, 4]`."
+        f"({', '.join(spoken(each) for each in wanted)}) are needed; {remedy}."
     )
 
 

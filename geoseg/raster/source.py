@@ -138,6 +138,8 @@ class Source:
             return patiently(self.path, lambda opened: self.read_opened(opened, window))
         except RasterioError as error:
             remedy = SIGN if is_denied(error) else "the file is truncated or damaged: copy or download it again"
+            if "No such file" in reason(error):  # of a VRT, say
+                remedy = "it names a file that is not there: put that one back, or correct the name"
             raise self.refused(f"'{self.given}' cannot be read at {window} ({reason(error)}); {remedy}.") from error
 
     def refused(self, sentence: str, kind: type[RasterReadError] = RasterReadError) -> RasterReadError:

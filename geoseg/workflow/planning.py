@@ -15,7 +15,7 @@ from geoseg.catalog import find_model
 from geoseg.corrections import CorrectionLayer, read_corrections
 from geoseg.engine import stages_of_run
 from geoseg.engine.kept import predicted_blocks
-from geoseg.errors import BandError, ModelError, RegionError, WorkflowError
+from geoseg.errors import ModelError, RegionError, WorkflowError
 from geoseg.grid import TileGrid, Tiling, Window
 from geoseg.held import value_of
 from geoseg.imagery import open_imagery
@@ -343,11 +343,6 @@ def _open_input(wanted: Workflow, spec: ModelSpec) -> Raster:
         on_error=wanted.on_error,
         dates=spec.dates,
     )
-    if len(raster.bands) != len(spec.bands):
-        raise BandError(
-            f"{len(bands)} bands are chosen ({', '.join(map(str, bands))}) and model {spec.name} needs "
-            f"{len(spec.bands)} ({', '.join(spec.band_names)}); name as many, in that order."
-        )
     if wanted.resolution is not None and raster.is_plain:
         raise WorkflowError("pixel coordinates cannot be resampled to metres; leave resolution out, or give the crs.")
     return raster
