@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from geoseg import steps
 from geoseg.blending import Strips, compile_loops
-from geoseg.errors import GeosegWarning, RasterReadError, WorkerError
-from geoseg.grid import Block
+from geoseg.errors import GeosegError, GeosegWarning, ModelError, RasterReadError, WorkerError
+from geoseg.grid import Block, Window
 from geoseg.instances import TileObjects, meet, paint_core
 from geoseg.instances import unite as unite_objects
 from geoseg.models import AnyModel, load_model, trial_prompts, wrap
@@ -115,7 +115,8 @@ class Job(steps.Job):
             warnings.simplefilter("always", GeosegWarning)
             model = self._load()
             _try_model(model, self.plan)
-        sentences = [str(item.message) for item in caught if issubclass(item.category, GeosegWarning)]
+        told = (str(item.message) for item in caught if issubclass(item.category, GeosegWarning))
+        sentences = list(dict.fromkeys(told))
         if sentences:
             self._tell(sentences)
         return model, sentences
@@ -190,7 +191,7 @@ def is_assistant(worker: Worker) -> bool:
 
 
 def _try_model(model: Any, plan: Plan) -> None:
-    """Have a model predict a tile of zeros."""
+    """Have a model predict a tile of zeros, and one of the raster where it scores pixels."""
     import torch
 
     compile_loops()
@@ -200,6 +201,31 @@ def _try_model(model: Any, plan: Plan) -> None:
     prompts = () if asked is None else ([asked] * plan.batch_size,)
     with torch.inference_mode():
         model.predict(pixels, np.ones((plan.batch_size, size, size), np.bool_), *prompts)
+        if plan.spec.stuff:
+            _try_scores(model, plan)
+
+
+def _try_scores(model: Any, plan: Plan) -> None:
+    """Have a model score the middle of the raster: of zeros all scores may be alike, which tells nothing of their kind.
+
+    Raises
+    ------
+    ModelError
+        The scores are not what the spec promises.
+    """
+    size, (height, width) = plan.grid.tiling.size, plan.raster.shape
+    top, left = max(0, (height - size) // 2), max(0, (width - size) // 2)
+    window = Window(top, left, min(size, height), min(size, width))
+    pixels = np.zeros((1, len(plan.spec.bands), size, size), plan.raster.dtype)
+    mask = np.zeros((1, size, size), np.bool_)
+    try:
+        pixels[0, :, : window.height, : window.width], mask[0, : window.height, : window.width] = plan.raster.read(
+            window
+        )
+        getattr(model, "score", model.predict)(pixels, mask)
+    except GeosegError as error:  # what cannot be read or run is for its block to say
+        if isinstance(error, ModelError) and error.__cause__ is None:
+            raise
 
 
 def instructions(job_name: str, dask_worker: Worker) -> str | None:

@@ -138,12 +138,13 @@ def test_a_module_and_a_callable_predict_what_the_network_predicts(
     torch.testing.assert_close(wrap(lambda pixels: network(pixels), SPEC).predict(*batch), wanted, atol=1e-5, rtol=0)
 
 
-def test_a_wrapped_module_is_left_in_evaluation_mode_and_records_no_gradients(
+def test_a_wrapped_module_predicts_in_evaluation_mode_and_is_left_in_its_own(
     network: Network, batch: tuple[np.ndarray, np.ndarray]
 ) -> None:
     result = wrap(network.train(), SPEC).predict(*batch)
-    assert not network.training
+    assert network.training
     assert not result.requires_grad
+    assert torch.equal(result, wrap(network.eval(), SPEC).predict(*batch))
 
 
 def test_predicting_twice_gives_the_same_bits(network: Network, batch: tuple[np.ndarray, np.ndarray]) -> None:

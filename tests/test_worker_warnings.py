@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from distributed import Client, LocalCluster, get_worker
 
 import geoseg
 from geoseg.engine.execution import _heard
+from geoseg.errors import GeosegWarning, ModelError
+from geoseg.models import Band, ClassSpec, ModelSpec
 from geoseg.store import RunFolder
 from geoseg.tasks import Job
 from tests.networks import Box, write_item
@@ -77,3 +80,37 @@ def test_a_worker_that_comes_late_is_heard(model: str, tmp_path: Path) -> None:
         client.submit(open_at_its_first_block).result()
         assert len(heard) == 1
         assert SENTENCE in heard[0]
+
+
+class Probable(torch.nn.Module):
+    """A network that takes the sigmoid itself; of zeros it gives nothing but halves."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(pixels - pixels.mean())
+
+
+class Logits(torch.nn.Module):
+    """A network whose scores are probabilities of zeros, and of nothing else."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels / 10
+
+
+def test_scores_of_another_kind_are_noticed_by_pixels_of_the_raster(tmp_path: Path) -> None:
+    scene = write_raster(tmp_path / "scene.tif", noise(2, 150, 150))
+    spec = ModelSpec(
+        "own",
+        "semantic-segmentation",
+        (Band("b1"), Band("b2")),
+        (ClassSpec(1, "x"), ClassSpec(2, "y")),
+        activation="sigmoid",
+        tile_size=64,
+        multiple=1,
+    )
+    settings = {"input": str(scene), "bands": [1, 2], "halo": 0, "ramp": 8, "workers": 1}
+    with pytest.warns(GeosegWarning, match="as probabilities are, and its activation sigmoid is meant for"):
+        geoseg.run(settings, model=Probable(), spec=spec, output=str(tmp_path / "one"))
+    kept = json.loads((tmp_path / "one" / "run.json").read_text())["warnings"]
+    assert [("as probabilities are" in sentence) for sentence in kept] == [True]
+    with pytest.raises(ModelError, match="has the activation 'none' but gave values from 0"):
+        geoseg.run(settings, model=Logits(), spec=replace(spec, activation="none"), output=str(tmp_path / "two"))

@@ -24,7 +24,7 @@ from geoseg.raster.opening import list_files
 from geoseg.raster.overlay import Order
 from geoseg.raster.products import quality_of
 from geoseg.raster.scenes import QaMask, Scene
-from geoseg.vector import Region
+from geoseg.vector import Region, RegionLike, read_region
 
 if TYPE_CHECKING:
     from geoseg.imagery.item_reader import ItemReader, ItemScene
@@ -61,7 +61,7 @@ def open_imagery(
     *,
     bands: Sequence[BandRequest] | None = None,
     resolution: float | None = None,
-    region: Region | None = None,
+    region: RegionLike | None = None,
     zoom: int | None = None,
     crs: str | int | None = None,
     mosaic: Mosaic = "first",
@@ -90,7 +90,7 @@ def open_imagery(
         Which bands, in which order: names, common names, keys of assets, numbers, or bands of a model.
     resolution : float, optional
         Metres on the ground per pixel; that of the imagery when None.
-    region : Region, optional
+    region : Region, str, path, GeoDataFrame, GeoSeries or shapely geometry, optional
         With STAC only scenes that touch it are read, and the raster ends where it ends; as that of tiles does, which
         need one.
     zoom : int, optional
@@ -135,8 +135,9 @@ def open_imagery(
     GeosegError
         As `geoseg.raster.open_raster`.
     """
+    near = region if region is None or isinstance(region, Region) else read_region(region)
     shared: dict[str, Any] = {
-        "resolution": resolution, "region": region, "zoom": zoom, "crs": crs, "mosaic": mosaic, "mask": mask,
+        "resolution": resolution, "region": near, "zoom": zoom, "crs": crs, "mosaic": mosaic, "mask": mask,
         "collections": collections, "datetime": datetime, "query": query, "remove_offset": remove_offset,
         "scale": scale, "offset": offset, "nodata": nodata, "on_error": on_error, "geobox": geobox,
     }  # fmt: skip
