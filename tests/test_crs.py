@@ -118,3 +118,11 @@ def test_geocentric_crs_is_refused_in_a_sentence(tmp_path: Path) -> None:
 def test_crs_with_heights_is_one_of_a_map(tmp_path: Path, code: str) -> None:
     raster = open_raster(str(_raster(tmp_path / "a.tif", code)))
     assert raster.crs.proj == pyproj.CRS(code)
+
+
+def test_a_crs_beside_a_declared_one_is_pointed_out(tmp_path: Path) -> None:
+    path = str(_raster(tmp_path / "a.tif", ED50))
+    (note,) = open_raster(path, crs="EPSG:32617").notes
+    assert "and keeps it: crs is for files that declare none; correct what the file declares." in note
+    assert not open_raster(path).notes
+    assert open_raster(path, crs="EPSG:32617").crs == open_raster(path).crs

@@ -231,6 +231,8 @@ def test_classes_are_alike_by_name_where_both_sides_have_names(tmp_path: Path) -
     assert chosen["pixels"] == np.count_nonzero(truth)
     with pytest.raises(EvaluationError, match="no class is called 'build'; did you mean 'built'"):
         evaluate(other, one, classes=["build"])
+    with pytest.raises(EvaluationError, match=r"nor .* has a pixel of the classes that are evaluated \(77, 78\); give"):
+        evaluate(other, one, classes=[77, 78])
 
 
 def test_names_can_be_given_to_values_that_have_none(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
@@ -20,6 +22,11 @@ from geoseg.errors import WorkerError
 from geoseg.forking import interrupts_wait, prepare_workers, server_failed, start_method_kept
 from geoseg.options import DASHBOARD
 from geoseg.planning.sharing import ASSISTING, PREDICTING, Crew
+
+_starting = threading.Lock()
+_settings: list[dask.config.set] = []
+_runs: list[int] = []
+"""Threads of this process whose runs have workers of their own."""
 
 
 @contextmanager
@@ -66,7 +73,7 @@ def connect(
     with (
         _same_environment(),
         _only_news(),
-        dask.config.set(configuration),
+        _configured(configuration),
         _local_cluster(Crew(workers) if isinstance(workers, int) else workers, dashboard) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
@@ -132,7 +139,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def _local_cluster(crew: Crew, dashboard: str) -> LocalCluster:
     """Start workers that leave Ctrl-C to this process."""
-    with interrupts_wait(), warnings.catch_warnings():
+    with _starting, interrupts_wait(), warnings.catch_warnings():  # one thread at a time: filters are of all threads
         warnings.filterwarnings("ignore", r"\s*Port \d+ is already in use")  # the address that it has is printed
         try:
             cluster = LocalCluster(
@@ -174,6 +181,22 @@ def _why(error: BaseException, dashboard: str) -> str:
         f"workers of this machine do not start ({type(first).__name__}: {reason}); see whether the machine has memory "
         "and processes left, give fewer --workers, or the --scheduler of workers that run already."
     )
+
+
+@contextmanager
+def _configured(configuration: Mapping[str, Any]) -> Iterator[None]:
+    """Configure Dask while runs last; where several of this process overlap, the last one brings back what was."""
+    with _starting:
+        if not _settings:
+            _settings.append(dask.config.set(configuration))
+        _runs.append(threading.get_ident())
+    try:
+        yield
+    finally:
+        with _starting:
+            _runs.pop()
+            if not _runs:
+                _settings.pop().__exit__(None, None, None)
 
 
 @contextmanager

@@ -224,6 +224,12 @@ def evaluate_semantic(
             f"{prediction.name} has no labels where {truth.name} has classes; give two inputs of the same area"
         )
     order, naming = pair.naming.in_order(), pair.naming
+    chosen = [index for index in order if not naming.is_other(index)]
+    if settings.classes is not None and not counts[chosen].sum() + counts[:, chosen].sum():
+        raise EvaluationError(
+            f"neither {truth.name} nor {prediction.name} has a pixel of the classes that are evaluated "
+            f"({', '.join(map(str, settings.classes))}); give others, or leave classes out"
+        )
     pair.check_classes([naming.value(index) for index in order])
     names = unique_names(naming, order)
     return SemanticScores(

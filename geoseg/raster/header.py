@@ -34,7 +34,7 @@ from geoseg.raster.damage import DamageError, heeding
 from geoseg.raster.facts import declared_nodata, has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import open_dataset
 from geoseg.raster.options import configured
-from geoseg.raster.placing import PLAIN_PIXELS, definition, grid_of, ground_resolution, stated_crs
+from geoseg.raster.placing import PLAIN_PIXELS, crs_label, definition, grid_of, ground_resolution, stated_crs
 from geoseg.raster.products import LANDSAT_PIXELS, product_file, sensor_of
 from geoseg.raster.source import SIGN, Source, is_denied, reason
 from geoseg.raster.tags import is_cut_png, lacks_tie_point
@@ -202,7 +202,13 @@ def read_header(path: str, given: str, *, crs: CRS | None = None, require_crs: b
             f"'{given}' is damaged: GDAL reports \"{reason(error)}\"; copy or download it again, or, where its place "
             "and pixels are known to be right, write it anew with gdal_translate."
         ) from error
-    return replace(header, notes=tuple(f"GDAL reports {message}" for message in dict.fromkeys(messages)))
+    notes = [f"GDAL reports {message}" for message in dict.fromkeys(messages)]
+    if crs is not None and header.geobox.crs is not None and header.geobox.crs != crs:
+        own = crs_label(header.geobox.crs)
+        notes.append(
+            f"declares {own} and keeps it: crs is for files that declare none; correct what the file declares."
+        )
+    return replace(header, notes=tuple(notes))
 
 
 @configured()
