@@ -170,6 +170,21 @@ def test_of_several_assets_with_one_band_the_finest_geotiff_is_taken_and_picture
     assert np.unique(whole(open_imagery(path, bands=["b04_20m"]))[0]).tolist() == [7]
 
 
+@pytest.mark.parametrize(("key", "role"), [("visual", "data"), ("image", "visual"), ("visual", "visual")])
+def test_an_item_of_nothing_but_a_picture_in_colours_is_that_picture(key: str, role: str, tmp_path: Path) -> None:
+    write_raster(tmp_path / "s.tif", np.stack([flat(value) for value in (1, 2, 3)]))
+    item = write_scene(tmp_path, "t", {"B04": flat(5)})
+    names = [{"name": name, "eo:common_name": name} for name in ("red", "green", "blue")]
+    gone = {"href": "gone.png", "type": "image/png"}
+    item["assets"] = {
+        "thumbnail": {**gone, "roles": ["thumbnail"]},
+        "overview": {**gone, "roles": ["overview", "visual"]},
+        key: {"href": "./s.tif", "type": "image/tiff; application=geotiff", "roles": [role], "bands": names},
+    }
+    raster = open_imagery(write_item(tmp_path, item), bands=["blue", "red"])
+    assert [np.unique(band).tolist() for band in whole(raster)[0]] == [[3], [1]]
+
+
 def test_a_name_that_fits_different_bands_is_refused(tmp_path: Path) -> None:
     item = write_scene(tmp_path, "s", {"B05": flat(5), "B06": flat(6)})
     for asset in item["assets"].values():

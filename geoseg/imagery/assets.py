@@ -27,6 +27,9 @@ Json = Mapping[str, Any]
 PICTURES = ("visual", "overview", "thumbnail", "preview", "rendered_preview", "tilejson", "tki", "tci", "true-color")
 """Keys and roles of assets that show an item and are not its data."""
 
+IN_COLOURS = frozenset({"visual", "tci", "true-color"})
+"""Those of them that show all of the item's pixels."""
+
 REMOVED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 """Properties of items that say that the offset is taken off the pixels already."""
 
@@ -76,9 +79,13 @@ class BandAsset:
 
 
 def list_band_assets(item: Json) -> list[BandAsset]:
-    """List the bands of an item's data, of each asset in the order of its file."""
+    """List the bands of an item's data, of each asset in the order of its file.
+
+    Items of drones, and of satellites that sell pictures, have nothing but a picture in colours: then it is the data.
+    """
     assets: Json = item["assets"]
     data = {key: asset for key, asset in assets.items() if _is_data(key, asset)}
+    data = data or {key: asset for key, asset in assets.items() if _is_data(key, asset, but=IN_COLOURS)}
     chosen = {key: asset for key, asset in data.items() if "data" in (asset.get("roles") or [])} or data
     return [
         entry for number, (key, asset) in enumerate(chosen.items()) for entry in _band_assets(item, key, asset, number)
@@ -148,8 +155,8 @@ def grid_of(item: Json, key: str) -> GeoBox | None:
     return GeoBox(tuple(shape), Affine(*transform[:6]), crs)
 
 
-def _is_data(key: str, asset: Json) -> bool:
-    words = {key.lower(), *(str(role).lower() for role in asset.get("roles") or [])}
+def _is_data(key: str, asset: Json, but: frozenset[str] = frozenset()) -> bool:
+    words = {key.lower(), *(str(role).lower() for role in asset.get("roles") or [])} - but
     kind = str(asset.get("type") or "")
     return not words & set(PICTURES) and not words & {"metadata"} and (not kind or kind.startswith(_RASTERS))
 
