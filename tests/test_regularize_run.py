@@ -224,6 +224,7 @@ def test_the_preset_of_openstreetmap_writes_tags_and_right_angles_the_same_for_e
         geoseg.polygonize(str(raster), path, client=client, block_size=int(path.stem), preset="osm")
     texts = [path.read_text().replace('"name": "512"', '"name": "23"') for path in paths]
     assert texts[0] == texts[1]
+    geoseg.polygonize(str(raster), paths[1], client=client, preset="osm")  # nobody has edited it
     features = json.loads(paths[0].read_text())["features"]
     assert len(features) >= len(np.unique(town())) - 1
     assert all(feature["properties"] == {"building": "yes", "source": "geoseg"} for feature in features)

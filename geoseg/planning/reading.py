@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,8 @@ def bytes_read(raster: Raster, grid: TileGrid, places: Collection[tuple[int, int
     another a pixel is read from one, unless it is the median of all. Where GDAL's cache holds all that is read, each
     worker reads it once at most.
     """
+    if places is not None and not places:
+        return 0
     blocks = _Blocks.of(grid, places)
     stored = _StoredKinds()
     total = sum(_layer_bytes(layer, blocks, stored) for layer in raster.layers)
@@ -71,7 +73,7 @@ def _shared(spans: NDArray[np.int64], start: int, end: int, step: int = 1) -> Co
 
 @dataclass(frozen=True)
 class _Blocks:
-    """Start and end of what blocks read by row and column, px (2, n), and which of them run; None is all of them."""
+    """Start and end of what blocks read by row and column, px (2, n), and the pairs of them that run; None is all."""
 
     rows: NDArray[np.int64]
     cols: NDArray[np.int64]
@@ -79,16 +81,19 @@ class _Blocks:
 
     @classmethod
     def of(cls, grid: TileGrid, places: Collection[tuple[int, int]] | None) -> _Blocks:
-        chosen = None if places is None else np.array(sorted(places), np.int64).reshape(-1, 2)
-        return cls(_spans(grid.rows), _spans(grid.cols), chosen)
+        if places is None:
+            return cls(_spans(grid.rows, range(grid.rows.blocks)), _spans(grid.cols, range(grid.cols.blocks)), None)
+        chosen = np.array(sorted(places), np.int64).reshape(-1, 2)
+        (rows, row), (cols, col) = (np.unique(numbers, return_inverse=True) for numbers in chosen.T)
+        return cls(_spans(grid.rows, rows), _spans(grid.cols, cols), np.stack([row, col], axis=1))
 
     def joined(self) -> _Blocks:
         """One block that reads all that these do, and what lies between them."""
         rows, cols = self.rows, self.cols
-        if self.places is not None and len(self.places):
+        if self.places is not None:
             rows, cols = rows[:, self.places[:, 0]], cols[:, self.places[:, 1]]
         row, col = (np.array([[axis[0].min()], [axis[1].max()]]) for axis in (rows, cols))
-        return _Blocks(row, col, None if self.places is None or len(self.places) else self.places)
+        return _Blocks(row, col, None)
 
     def sum(self, rows: Counts, cols: Counts) -> float:
         """Px of all blocks, from those along each axis."""
@@ -102,10 +107,11 @@ class _Blocks:
         return float(rows[near[:, 0]] @ cols[near[:, 1]])
 
 
-def _spans(axis: Axis) -> NDArray[np.int64]:
-    ranges = map(axis.block_range, range(axis.blocks))
-    spans = np.array([(axis.read(first)[0], axis.read(stop - 1)[1]) for first, stop in ranges], np.int64)
-    return spans.clip(0, axis.length).T
+def _spans(axis: Axis, blocks: Iterable[int]) -> NDArray[np.int64]:
+    """Start and end of what each block of an axis reads: of a small region of a huge raster, of a few."""
+    ranges = (axis.block_range(int(block)) for block in blocks)
+    spans = [(axis.read(first)[0], axis.read(stop - 1)[1]) for first, stop in ranges]
+    return np.array(spans, np.int64).reshape(-1, 2).clip(0, axis.length).T
 
 
 class _StoredKinds:

@@ -64,7 +64,7 @@ from geoseg.workflow.outlines import (
 )
 from geoseg.workflow.outputs import check_partitioned
 from geoseg.workflow.settings import plain_settings
-from geoseg.workflow.written import note_written, refuse_edited
+from geoseg.workflow.written import note_written, refuse_edited, was_written
 
 WIDE_NODATA = -(2**63)
 """The label of masked pixels where the raster declares none, or its files differ in what they declare."""
@@ -173,8 +173,9 @@ def polygonize(
     raster = open_raster(given, resampling="nearest", crs=wanted.crs, calibration=calibration)
     check_format(path, raster.crs)
     check_partition(path, wanted.partition, CRS.from_user_input(raster.crs))
-    check_place(path, wanted.layer)
     refuse_edited(path)
+    if not was_written(path):
+        check_place(path, wanted.layer)
     check_labels(raster, f"'{named(given)}'")
     folder = RunFolder(path.with_name(f".{path.name}.geoseg"))
     arrays = sendable(raster, folder.path / "arrays")

@@ -31,6 +31,12 @@ def refuse_edited(path: Path) -> None:
         )
 
 
+def was_written(path: Path) -> bool:
+    """Whether a file is as `note_written` has seen it, whatever its columns: those of OpenStreetMap are not known."""
+    entry = read_json(_record(path))
+    return entry is not None and path.exists() and files_of(path) == entry["files"]
+
+
 def note_written(path: Path) -> None:
     """Remember the content of polygons that are whole; where the cache cannot be written nothing is remembered."""
     if path.suffix.lower() != ".gpkg":
