@@ -179,12 +179,12 @@ def test_answers_that_break_off_are_asked_for_again_and_counted(
     near = geoseg.run(settings, input=str(tmp_path / "a.tif"), output=str(tmp_path / "near"), client=client)
     with serving(tmp_path) as server:
         geoseg.plan(settings, input=f"{server.url}/a.tif", client=client)  # asks for the header
-        server.cut(2)
+        server.cut(4)  # GDAL itself reads anew what the trial on a tile lacks
         far = geoseg.run(settings, input=f"{server.url}/a.tif", output=str(tmp_path / "far"), client=client)
     with rasterio.open(near.labels_path) as first, rasterio.open(far.labels_path) as second:
         np.testing.assert_array_equal(first.read(), second.read())
     told = [str(item.message) for item in recwarn if "requests repeated" in str(item.message)]
-    assert re.fullmatch(r"127\.0\.0\.1:\d+ was busy or failed; requests repeated: [12]\.", told[0])
+    assert re.fullmatch(r"127\.0\.0\.1:\d+ was busy or failed; requests repeated: [1-4]\.", told[0])
     assert told[0] in json.loads((tmp_path / "far" / "run.json").read_text())["warnings"]
 
 
