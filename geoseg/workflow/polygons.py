@@ -173,9 +173,9 @@ def polygonize(
     raster = open_raster(given, resampling="nearest", crs=wanted.crs, calibration=calibration)
     check_format(path, raster.crs)
     check_partition(path, wanted.partition, CRS.from_user_input(raster.crs))
-    refuse_edited(path)
     if not was_written(path):
         check_place(path, wanted.layer)
+        refuse_edited(path)
     check_labels(raster, f"'{named(given)}'")
     folder = RunFolder(path.with_name(f".{path.name}.geoseg"))
     arrays = sendable(raster, folder.path / "arrays")
