@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 import rasterio
@@ -21,6 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 import geoseg
 from geoseg import lazy
+from geoseg.engine.cluster import _configured
 from geoseg.errors import BandError, GeosegWarning, PlanError, WorkflowError
 from geoseg.models import Band, ClassSpec, Model, ModelSpec, wrap
 from geoseg.models.changing import changed
@@ -204,5 +206,17 @@ def test_the_numbers_of_a_colour_table_are_pointed_out(tmp_path: Path) -> None:
     one = replace(SPEC, bands=(Band("a"),))
     with pytest.warns(GeosegWarning, match=r"colours.tif' has a colour table, and model 'own' is given the numbers of"):
         geoseg.segment(path, lambda pixels: torch.cat([pixels, -pixels], 1), spec=one, bands=[1], halo=0, ramp=32)
-    with pytest.raises(BandError, match=r"1 band.*and 3 .* are needed; its numbers are those of colours: give gdal_tr"):
+    with pytest.raises(BandError, match=r"1 band.*and 3 .* are needed; its numbers are of a colour table: gdal_tr"):
         open_raster(str(path), bands=[1, 2, 3])
+
+
+def test_of_overlapping_runs_the_last_one_brings_dasks_configuration_back() -> None:
+    name = "distributed.worker.profile.interval"
+    first, second = _configured({name: "1s"}), _configured({name: "1s"})
+    before = dask.config.get(name)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert dask.config.get(name) == "1s"
+    second.__exit__(None, None, None)
+    assert dask.config.get(name) == before

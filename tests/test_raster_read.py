@@ -466,3 +466,17 @@ def test_a_sentinel_scene_comes_together_from_its_files(shared_data: Path) -> No
         shift = ~dataset.transform @ by_name.transform
         at = rasterio.windows.Window(300 + round(shift.c), 700 + round(shift.f), 130, 120)
         assert np.array_equal(dataset.read(1, window=at), pixels[2])
+
+
+def test_what_is_gone_is_told_apart_from_what_is_damaged(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", np.ones((1, 8, 8), np.uint8))
+    (tmp_path / "b.vrt").write_text(
+        '<VRTDataset rasterXSize="8" rasterYSize="8"><SRS>EPSG:32618</SRS><GeoTransform>0,1,0,0,0,-1</GeoTransform>'
+        '<VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename relativeToVRT="1">gone.tif'
+        "</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    whole, stacked, window = open_raster(str(path)), open_raster(str(tmp_path / "b.vrt")), Window(0, 0, 8, 8)
+    path.unlink()
+    for raster, told in ((whole, "; the file is not"), (stacked, "; a file that it names is not")):
+        with pytest.raises(RasterReadError, match=f"No such file or directory.*{told} there any more: put it back"):
+            raster.read(window)

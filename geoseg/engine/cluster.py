@@ -25,8 +25,7 @@ from geoseg.planning.sharing import ASSISTING, PREDICTING, Crew
 
 _starting = threading.Lock()
 _settings: list[dask.config.set] = []
-_runs: list[int] = []
-"""Threads of this process whose runs have workers of their own."""
+"""What is set for each run of this process that has workers of its own; the first setting stays until the last ends."""
 
 
 @contextmanager
@@ -187,16 +186,14 @@ def _why(error: BaseException, dashboard: str) -> str:
 def _configured(configuration: Mapping[str, Any]) -> Iterator[None]:
     """Configure Dask while runs last; where several of this process overlap, the last one brings back what was."""
     with _starting:
-        if not _settings:
-            _settings.append(dask.config.set(configuration))
-        _runs.append(threading.get_ident())
+        _settings.append(dask.config.set({} if _settings else configuration))
     try:
         yield
     finally:
         with _starting:
-            _runs.pop()
-            if not _runs:
-                _settings.pop().__exit__(None, None, None)
+            last = _settings.pop()  # the first one when it is the only one
+            if not _settings:
+                last.__exit__(None, None, None)
 
 
 @contextmanager

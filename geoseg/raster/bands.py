@@ -190,9 +190,9 @@ def _find(item: BandRequest, wanted: Sequence[BandRequest], bands: Sequence[File
     if len(found) == 1:
         return found[0]
     if len(wanted) > len(bands):
-        remedy = f"give imagery with {len(wanted)} bands, or the number of one several times"
+        remedy = f"give imagery with {len(wanted)} bands, or a model of fewer"
         if len(bands) == 1 and bands[0].color == "palette":
-            remedy = f"its numbers are those of colours: give gdal_translate -expand rgb '{file}' rgb.tif, and rgb.tif"
+            remedy = f"its numbers are of a colour table: gdal_translate -expand rgb '{file}' rgb.tif writes bands"
     else:
         numbers = [band.index for band in bands if band.color != "alpha"]
         remedy = f"give their numbers in this order, such as `bands: {numbers[::-1][: len(wanted)]}`"

@@ -49,8 +49,8 @@ _UNPLACED = re.compile("(?#of geoseg)", re.IGNORECASE)
 """What marks the filter of warnings that is ours; it matches all texts."""
 
 _opening = threading.Lock()
-_openings: list[str] = []
-"""Names of threads that open rasters now, which the filter is for."""
+_opening_now = 0
+"""Threads that open rasters now, which the filter is for."""
 
 _Key = tuple[str, int, int]
 
@@ -117,16 +117,17 @@ def unplaced_allowed() -> Iterator[None]:
 
     Threads read at once, and `warnings.catch_warnings` of one would bring back the filters of another for good.
     """
+    global _opening_now
     with _opening:
-        _openings.append(threading.current_thread().name)
-        if len(_openings) == 1:
+        _opening_now += 1
+        if _opening_now == 1:
             warnings.filterwarnings("ignore", _UNPLACED.pattern, NotGeoreferencedWarning)
     try:
         yield
     finally:
         with _opening:
-            _openings.pop()
-            if not _openings:
+            _opening_now -= 1
+            if not _opening_now:
                 filters: Any = warnings.filters
                 filters[:] = [item for item in filters if item[1] != _UNPLACED]
 

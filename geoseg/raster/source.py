@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -138,8 +139,9 @@ class Source:
             return patiently(self.path, lambda opened: self.read_opened(opened, window))
         except RasterioError as error:
             remedy = SIGN if is_denied(error) else "the file is truncated or damaged: copy or download it again"
-            if "No such file" in reason(error):  # of a VRT, say
-                remedy = "it names a file that is not there: put that one back, or correct the name"
+            if "No such file" in reason(error):
+                gone = "a file that it names" if Path(self.path).is_file() else "the file"  # a VRT names others
+                remedy = f"{gone} is not there any more: put it back"
             raise self.refused(f"'{self.given}' cannot be read at {window} ({reason(error)}); {remedy}.") from error
 
     def refused(self, sentence: str, kind: type[RasterReadError] = RasterReadError) -> RasterReadError:
