@@ -12,6 +12,7 @@ from affine import Affine
 from distributed import Client
 from odc.geo.geobox import GeoBox
 from pyproj import Geod
+from scipy.ndimage import gaussian_filter
 from shapely import box
 
 from geoseg import polygonize
@@ -114,6 +115,20 @@ def test_faces_of_a_small_map_stay_by_their_area_on_the_ground(client: Client, t
         polygonize(scene, tmp_path / "some.gpkg", min_area=float(least), client=client)
         kept = gpd.read_file(tmp_path / "some.gpkg", layer="polygons")
         np.testing.assert_allclose(np.sort(kept[kept["class"] == 1]["area_m2"]), sizes[sizes >= least], rtol=1e-9)
+
+
+def test_simplified_polygons_keep_their_area_on_the_ground(client: Client, tmp_path: Path) -> None:
+    fields = gaussian_filter(np.random.default_rng(3).random((3, 300, 200)), (0, 2, 2))
+    transform = Affine(0.01, 0, 10, 0, -0.01, 80)
+    scene = write_raster(
+        tmp_path / "labels.tif", fields.argmax(0).astype(np.uint8), crs="EPSG:4326", transform=transform
+    )
+    options = {"client": client, "block_size": 100, "simplify": 0.02, "smooth": "chaikin"}
+    polygonize(scene, tmp_path / "all.gpkg", **options)
+    polygonize(scene, tmp_path / "out.gpkg", min_area=4e6, **options)
+    before, after = (gpd.read_file(tmp_path / name, layer="polygons")["area_m2"] for name in ("all.gpkg", "out.gpkg"))
+    assert before.min() < 2e6
+    assert 4e6 * (1 - 1e-3) < after.min() < 4.4e6
 
 
 def test_a_face_beyond_the_edge_of_the_world_has_no_area_and_stays(client: Client, tmp_path: Path) -> None:

@@ -164,6 +164,22 @@ def test_only_faces_of_the_minimum_area_are_left(raster: Path, client: Client, t
         assert frame["pixels"].sum() == (source.read(1) != 255).sum()
 
 
+def test_polygons_of_the_minimum_area_keep_it_when_they_are_simplified(
+    raster: Path, client: Client, tmp_path: Path
+) -> None:
+    frames = []
+    for least in (0, 2_500):
+        path = tmp_path / f"{least}.parquet"
+        geoseg.polygonize(
+            str(raster), path, client=client, block_size=64, min_area=least, simplify=20, smooth="chaikin"
+        )
+        frames.append(gpd.read_parquet(path))
+    free, kept = frames
+    assert (free.area < 100 * np.minimum(free["pixels"], 25) - 1e-6).any()
+    assert kept.area.min() >= 2_500 - 1e-6
+    assert shapely.coverage_is_valid(kept.geometry.to_numpy())
+
+
 def test_small_faces_of_a_class_that_is_kept_stay(raster: Path, client: Client, tmp_path: Path) -> None:
     geoseg.polygonize(str(raster), tmp_path / "a.gpkg", client=client, block_size=64)
     options = {"min_area": 2_500, "keep_classes": [2], "block_size": 64}

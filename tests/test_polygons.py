@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,10 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from geoseg.arcs.parts import number_parts, sheltered_pixels
+from geoseg.arcs.scanning import scan
+from geoseg.arcs.sieving import lengths_of
 from geoseg.grid import Window
+from geoseg.mapping_unit import MappingUnit
 from geoseg.vectorize import (
     Faces,
     Holes,
+    Least,
     Metric,
     Piece,
     Shaping,
@@ -123,6 +129,7 @@ shapings = st.builds(
     max_vertices=st.sampled_from([None, None, 60, 12]),
     connectivity=st.sampled_from([4, 4, 8]),
     holes=st.sampled_from([None, None, Holes(3.0), Holes(40.0)]),
+    least=st.sampled_from([None, Least(MappingUnit(6)), Least(MappingUnit(25, ((1, 1), (2, 60))))]),
 )
 
 
@@ -168,6 +175,62 @@ def test_a_raster_without_nodata_keeps_its_area_whatever_is_removed(labels: Labe
     faces = polygonize(labels, shaping=shaping)
     assert faces.pixels.sum() == labels.size
     assert shapely.area(faces.geometry).sum() == pytest.approx(labels.size, rel=1e-12)
+
+
+@settings(max_examples=200)
+@given(label_maps(), shapings, st.sampled_from([2, 9, 40]))
+def test_no_polygon_falls_below_the_minimum_by_simplification(labels: Labels, shaping: Shaping, least: int) -> None:
+    unit = MappingUnit(least, ((2, 2 * least),))
+    faces = polygonize(labels, shaping=replace(shaping, max_vertices=None, least=Least(unit)))
+    expected = np.minimum(unit.of(faces.label), faces.pixels)
+    assert (shapely.area(faces.geometry) >= expected * (1 - 1e-9)).all()
+
+
+def test_an_island_waits_for_ground_that_may_be_too_small_and_not_for_ground_that_is_large() -> None:
+    """A notch in each side of a square is filled, so the ground loses."""
+    y, x = np.abs(np.mgrid[-32:32, -32:32])
+    square, frame = (np.maximum(x, y) <= 3) & (np.abs(x - y) != 3), np.maximum(x, y) > 9
+    shaping = Shaping(simplification=Simplification(1.5), least=Least(MappingUnit(40)))
+    labels = np.zeros((128, 64), np.uint8)
+    labels[:64][square] = 1
+    core = Window(0, 0, 64, 64)
+    faces, _ = trace(labels[:64], None, core, labels.shape, shaping)
+    assert faces.label.tolist() == [1]
+    assert shapely.area(faces.geometry)[0] > faces.pixels[0]
+    labels[:64][frame] = 2
+    labels[40:68, 31] = 0  # so the ground goes on below
+    faces, piece = trace(labels[:64], None, core, labels.shape, shaping)
+    assert len(faces) == 0
+    assert piece.arcs.is_waiting.any()
+
+
+def test_large_faces_that_are_known_early_change_nothing() -> None:
+    fields = np.random.default_rng(5).random((3, 130, 150))
+    fields = scipy.ndimage.gaussian_filter(fields, (0, 8, 8)) + 0.004 * fields
+    labels = fields.argmax(0).astype(np.uint8)
+    shaping = Shaping(simplification=Simplification(1.5, smoothing="chaikin"), least=Least(MappingUnit(30)))
+    whole = polygonize(labels, confidence=confidence_of(labels), shaping=shaping)
+    one, _ = trace(labels[:90], None, Window(0, 0, 90, 150), labels.shape, shaping)
+    assert len(one) > 0
+    assert_same(blocked(labels, (0, 20, 90, 130), (0, 75, 150), shaping), whole)
+
+
+@given(label_maps(), st.integers(1, 3))
+def test_pixels_out_of_reach_are_at_least_as_far_from_other_labels_and_from_the_outside(
+    labels: Labels, margin: int
+) -> None:
+    labels = labels.repeat(4, 0).repeat(4, 1)
+    runs, _ = scan(labels, NODATA, *(np.zeros(size, np.uint8) for size in labels.shape))
+    part, face = number_parts(runs, labels, NODATA, np.zeros(len(labels), np.uint8))
+    found = sheltered_pixels(runs.start, runs.rows, runs.width, part, len(face), margin)
+    padded = np.pad(labels.astype(int), 1, constant_values=NODATA)
+    distance = np.zeros(padded.shape)
+    for label in np.unique(labels[labels != NODATA]):
+        inside = padded == label
+        distance[inside] = scipy.ndimage.distance_transform_cdt(inside)[inside]
+    of_pixel = np.repeat(part, lengths_of(runs)).reshape(labels.shape)
+    far = np.bincount(of_pixel[(distance[1:-1, 1:-1] > margin) & (of_pixel >= 0)], minlength=len(face))
+    assert (found <= far).all()
 
 
 @given(label_maps())

@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 Corners = NDArray[np.uint16]
 
 NO_CORNERS = np.empty((0, 3), np.uint16)
+NONE_SPARE = np.empty(0, np.bool_)
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,16 @@ class Chains:
     corners : uint16, shape (vertex, 3)
         How corners are rounded, as `smoothing` says: from which part of the edge before to which part of the edge
         after, in 1 / 1024, and by how many chords; 0 where a vertex stays. Shape (0, 3) where all do.
+    spare : bool, shape (vertex,)
+        Vertices that go, and take the place of rounded corners until then, if the chain may be simplified. Shape (0,)
+        where none is.
     """
 
     offsets: Integers
     x: Coordinates
     y: Coordinates
     corners: Corners = field(default_factory=NO_CORNERS.copy)
+    spare: NDArray[np.bool_] = field(default_factory=NONE_SPARE.copy)
 
     def __len__(self) -> int:
         """Count the chains."""
@@ -46,21 +51,32 @@ class Chains:
     def take(self, index: Integers) -> Chains:
         """Return some of the chains."""
         place, offsets = gather(self.offsets, index)
-        return Chains(offsets, self.x[place], self.y[place], self.corners[place] if len(self.corners) else self.corners)
+        return self._at(offsets, place)
+
+    def keep(self, kept: NDArray[np.bool_]) -> Chains:
+        """Return all chains with some of their vertices."""
+        return self._at(np.append(0, np.cumsum(kept))[self.offsets], kept)
+
+    def _at(self, offsets: Integers, vertex: Integers | NDArray[np.bool_]) -> Chains:
+        corners = self.corners[vertex] if len(self.corners) else self.corners
+        spare = self.spare[vertex] if len(self.spare) else self.spare
+        return Chains(offsets, self.x[vertex], self.y[vertex], corners, spare)
 
     @classmethod
     def concatenate(cls, parts: list[Chains]) -> Chains:
         """Put chains one after another."""
         lengths = [np.diff(part.offsets) for part in parts]
+        corners, spare = [NO_CORNERS], [NONE_SPARE]
         if any(len(part.corners) for part in parts):
             corners = [part.corners if len(part.corners) else np.zeros((len(part.x), 3), np.uint16) for part in parts]
-        else:
-            corners = [NO_CORNERS]
+        if any(len(part.spare) for part in parts):
+            spare = [part.spare if len(part.spare) else np.zeros(len(part.x), np.bool_) for part in parts]
         return cls(
             offsets_of(np.concatenate([np.empty(0, np.int64), *lengths])),
             np.concatenate([np.empty(0, np.int32), *(part.x for part in parts)]),
             np.concatenate([np.empty(0, np.int32), *(part.y for part in parts)]),
             np.concatenate(corners),
+            np.concatenate(spare),
         )
 
 

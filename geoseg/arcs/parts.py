@@ -33,6 +33,10 @@ class Parts:
         Row times the raster's width plus column of the first pixel.
     vertices : int64, shape (part,)
         Vertices of the boundary before any is removed, each arc counted on both of its sides.
+    lost : int64, shape (part,)
+        What simplification of complete arcs takes from the part, as `taken_area` counts it, without what it gives.
+    sheltered : int64, shape (part,)
+        Pixels from which surely nothing is taken.
     face : int32, shape (part,)
         One of the parts that are one face with this one, the same for all of them.
     group : int32, shape (part,)
@@ -46,6 +50,8 @@ class Parts:
     confidence_sum: Integers
     key: Integers
     vertices: Integers
+    lost: Integers
+    sheltered: Integers
     face: Coordinates
     group: Coordinates
     is_giant: NDArray[np.bool_]
@@ -230,6 +236,45 @@ def sum_parts(
                 for j in range(first, end):
                     total[part[run]] += confidence[i, j]
     return pixels, total, key
+
+
+@njit(cache=True, nogil=True)
+def sheltered_pixels(
+    start: Coordinates, rows: Integers, width: int, part: Coordinates, count: int, margin: int
+) -> Integers:
+    """Count pixels of each part that are far from its boundary, in squares of a fixed grid that lie within one part.
+
+    Parameters
+    ----------
+    start, rows, width, part, count
+        As of `sum_parts`.
+    margin : int
+        Px: those nearer to the sides of a square do not count.
+
+    Returns
+    -------
+    int64, shape (part,)
+        Not all such pixels: the sides of a square are four times the margin, and at least 16 px.
+    """
+    side = max(16, 4 * margin)
+    found, held = np.zeros(count, np.int64), np.empty(width // side + 1, np.int32)
+    for i in range((rows.size - 1) // side * side):
+        if i % side == 0:
+            held[:] = VOID
+        for run in range(rows[i], rows[i + 1]):
+            end = start[run + 1] if run + 1 < rows[i + 1] else width
+            first, last = -(-start[run] // side), end // side
+            for square in range(first, last):
+                held[square] = part[run] if i % side == 0 or held[square] == part[run] else VOID
+            if start[run] % side:
+                held[start[run] // side] = VOID
+            if end % side:
+                held[end // side] = VOID
+        if i % side == side - 1:
+            for square in range(width // side):
+                if held[square] >= 0:
+                    found[held[square]] += (side - 2 * margin) ** 2
+    return found
 
 
 @njit(cache=True, nogil=True)

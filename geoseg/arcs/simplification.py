@@ -64,7 +64,20 @@ def simplify(
     metric: Metric,
     how: Simplification,
 ) -> Chains:
-    """Remove vertices from arcs; first and last vertices, and arcs that are not chosen, stay as they are.
+    """Remove vertices from arcs: the same arcs in the same order, with those that `kept_vertices` finds."""
+    kept = kept_vertices(chains, chosen, keep, index, metric, how)
+    return chains if kept.all() else chains.keep(kept)
+
+
+def kept_vertices(
+    chains: Chains,
+    chosen: NDArray[np.bool_],
+    keep: NDArray[np.uint8],
+    index: VertexIndex,
+    metric: Metric,
+    how: Simplification,
+) -> NDArray[np.bool_]:
+    """Find the vertices that stay; first and last vertices, and all of arcs that are not chosen, do.
 
     Parameters
     ----------
@@ -83,8 +96,7 @@ def simplify(
 
     Returns
     -------
-    Chains
-        The same arcs in the same order, with some of their vertices.
+    bool, shape (vertex,)
 
     Raises
     ------
@@ -93,7 +105,7 @@ def simplify(
     """
     numbers = np.flatnonzero(chosen)
     if how.tolerance == 0 or not numbers.size:
-        return chains
+        return np.ones(len(chains.x), np.bool_)
     subject = np.repeat(chosen, np.diff(chains.offsets))
     if not index.spans(chains.x, chains.y, subject):
         raise ValueError("arcs lie outside the extent of the vertex index; index their own vertices too")
@@ -105,5 +117,4 @@ def simplify(
         kept[:] = True
         area = 2 * how.tolerance**2 * (1 + ROUNDING) / metric.gram.area
         remove_smallest(guard, chains.offsets, chains.x, chains.y, numbers, keep, area, kept)
-    corners = chains.corners[kept] if len(chains.corners) else chains.corners
-    return Chains(np.append(0, np.cumsum(kept))[chains.offsets], chains.x[kept], chains.y[kept], corners)
+    return kept

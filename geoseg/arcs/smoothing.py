@@ -23,6 +23,7 @@ wherever the arc lies.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numba import njit
@@ -91,7 +92,7 @@ def round_corners(
         _round_all(
             guard, tolerance, raw.offsets, raw.x, raw.y, simple.offsets, simple.x, simple.y, numbers, is_closed, corners
         )
-    return Chains(simple.offsets, simple.x, simple.y, corners)
+    return replace(simple, corners=corners)
 
 
 @njit(cache=True, nogil=True)

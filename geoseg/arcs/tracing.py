@@ -59,6 +59,10 @@ class Arcs:
         `FREE`, `TWIN` or `CLOSED`.
     is_settled : bool, shape (arc,)
         Complete, and simplified.
+    taken : int64, shape (arc,)
+        What that takes from the left side and gives to the right one, as `taken_area` counts it.
+    is_waiting : bool, shape (arc,)
+        Settled, but it is not decided yet whether it may be simplified; `Chains.spare` says how.
     """
 
     chains: Chains
@@ -70,6 +74,8 @@ class Arcs:
     right: Coordinates
     keep: NDArray[np.uint8]
     is_settled: NDArray[np.bool_]
+    taken: Integers
+    is_waiting: NDArray[np.bool_]
 
     def __len__(self) -> int:
         """Count the arcs."""
@@ -149,6 +155,8 @@ def trace_arcs(
         left,
         right,
         np.zeros(len(start), np.uint8),
+        np.zeros(len(start), bool),
+        np.zeros(len(start), np.int64),
         np.zeros(len(start), bool),
     )
     stub = _stub_keys(x[node], y[node], corners.code[node], width)

@@ -31,6 +31,7 @@ from geoseg.options import CompareOptions, OutlineOptions, ShapeOptions
 from geoseg.outlines import LabelRaster, LabelSource, OutlineFolder, OutlinePlan, write_outlines
 from geoseg.raster.sending import sendable
 from geoseg.store import RunFolder
+from geoseg.vectorize import Least
 from geoseg.workflow.outlines import mapping_unit, shaping_of
 from geoseg.workflow.polygons import Outlining, run_outline
 
@@ -63,8 +64,7 @@ class Outliner:
             chosen: dict[str, Any] = {} if source.keeps else {"classes": changes.changed_labels}
             if isinstance(self.wanted.min_area, dict):
                 raise WorkflowError("a change is of two classes, so compare takes one min_area for all; give a number.")
-            unit, areas = mapping_unit(self.wanted.min_area, None, changes.frame.raster, {})
-            chosen |= {"unit": unit, "areas": areas}
+            chosen["least"] = Least(*mapping_unit(self.wanted.min_area, None, changes.frame.raster, {}))
             write = partial(pixels.write_changes, path=path, classes=changes.classes)
             self._outline(source, changes.frame.raster, path, write, nodata=pixels.NODATA, **chosen)
 
@@ -80,7 +80,13 @@ class Outliner:
         return _gathered(table["class"].to_numpy(), table.geometry.to_numpy(), item), CRS.from_user_input(geobox.crs)
 
     def _outline(
-        self, source: LabelSource, geobox: GeoBox, path: Path, write: Callable[[OutlinePlan], int], **more: Any
+        self,
+        source: LabelSource,
+        geobox: GeoBox,
+        path: Path,
+        write: Callable[[OutlinePlan], int],
+        least: Least = Least(),  # noqa: B008 - frozen
+        **more: Any,
     ) -> None:
         """Outline labels on a grid."""
         height, width = geobox.shape
@@ -92,7 +98,9 @@ class Outliner:
             cols=(*range(0, width, self.wanted.block_size), width),
             transform=geobox.transform,
             crs=CRS.from_user_input(geobox.crs),
-            shaping=shaping_of(shapes, geobox, is_clipped=False),
+            shaping=shaping_of(shapes, geobox, least, is_clipped=False),
+            unit=least.unit,
+            areas=least.areas,
             **more,
         )
         plan.folder.prepare({"compared": time.time_ns()})  # nothing of an earlier start is taken on

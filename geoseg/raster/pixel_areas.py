@@ -60,6 +60,11 @@ class PixelAreas:
         lattice = _lattice(self.geobox)
         return bool((np.ptp(lattice, axis=1) <= 1e-7 * lattice.max()).all())
 
+    @property
+    def smallest(self) -> float:
+        """No more units than any pixel has."""
+        return float(np.rint(_lattice(self.geobox).min() / self.unit - 1))
+
     def of_window(self, window: Window) -> NDArray[np.int64]:
         """Units of each pixel of a window, int64 (y, x); they depend on the pixel's place and on nothing else."""
         lattice = _lattice(self.geobox) / self.unit

@@ -8,12 +8,14 @@ from geoseg.arcs.metric import Metric
 from geoseg.arcs.simplification import Simplification
 from geoseg.vectorize.attributes import features, renamed
 from geoseg.vectorize.joining import join
+from geoseg.vectorize.least import Least
 from geoseg.vectorize.pieces import Holes, Piece, Shaping
 from geoseg.vectorize.tracing import polygonize, reach_of, trace
 
 __all__ = [
     "Faces",
     "Holes",
+    "Least",
     "Metric",
     "Piece",
     "Shaping",

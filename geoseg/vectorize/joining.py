@@ -193,13 +193,13 @@ def _united(parts: Parts, pairs: Coordinates) -> tuple[Parts, Coordinates]:
     is_giant[group[parts.is_giant]] = True
     key = np.full(len(first), np.iinfo(np.int64).max)
     np.minimum.at(key, number, parts.key)
-    pixels, confidence_sum, vertices = (
+    pixels, confidence_sum, vertices, lost, sheltered = (
         np.bincount(number, weights=values, minlength=len(first)).astype(np.int64)
-        for values in (parts.pixels, parts.confidence_sum, parts.vertices)
+        for values in (parts.pixels, parts.confidence_sum, parts.vertices, parts.lost, parts.sheltered)
     )
     label, face, group = parts.label[first], face[first], group[first]
-    united = Parts(label, pixels, confidence_sum, key, vertices, number[face], number[group], is_giant[group])
-    return united, number
+    names, is_giant = (number[face], number[group]), is_giant[group]
+    return Parts(label, pixels, confidence_sum, key, vertices, lost, sheltered, *names, is_giant), number
 
 
 def _named(part: Coordinates, number: Coordinates) -> Coordinates:
@@ -255,6 +255,8 @@ def _chained(arcs: Arcs, nodes: Nodes, mate: Coordinates, is_chained: NDArray[np
         np.where(is_mirrored, right, left),
         np.where(is_mirrored, left, right),
         np.where(is_closed, CLOSED, FREE).astype(np.uint8),
+        np.zeros(len(start), bool),
+        np.zeros(len(start), np.int64),
         np.zeros(len(start), bool),
     )
 

@@ -28,11 +28,13 @@ from geoseg.arcs.guard import VertexIndex, vertices_near
 from geoseg.arcs.metric import Metric
 from geoseg.arcs.parts import VOID, Parts
 from geoseg.arcs.rings import chain_rings
-from geoseg.arcs.simplification import Simplification, simplify
+from geoseg.arcs.simplification import Simplification, kept_vertices
 from geoseg.arcs.smoothing import round_corners
+from geoseg.arcs.taking import taken_area, waiting
 from geoseg.arcs.tracing import CLOSED, FREE, TWIN, Arcs, Nodes
 from geoseg.grid import Window
 from geoseg.raster import PixelAreas
+from geoseg.vectorize.least import Least, charge, decide
 
 CELL = 2_048
 """Distance of the cutting lines, px, counted from the raster's first pixel."""
@@ -81,6 +83,8 @@ class Shaping:
         4: faces that touch at a corner are two features; 8: they are one.
     holes : Holes, optional
         Which holes without a face in them are filled; none unless given.
+    least : Least, optional
+        What simplification must leave of polygons; nothing unless given.
     keeps_outer : bool
         Boundaries to where there is no label stay as they are: a region that polygons are clipped to needs all of the
         pixels it touches.
@@ -91,7 +95,15 @@ class Shaping:
     max_vertices: int | None = None
     connectivity: Literal[4, 8] = 4
     holes: Holes | None = None
+    least: Least | None = None
     keeps_outer: bool = False
+
+    @property
+    def margin(self) -> int | None:
+        """How far simplification reaches, px; None where it may take as much as it likes."""
+        if self.least is None or self.simplification.tolerance == 0:
+            return None
+        return max(self.metric.reach(self.simplification.reach))
 
 
 @dataclass(frozen=True)
@@ -189,10 +201,16 @@ def resolve(piece: Piece, shaping: Shaping) -> tuple[Faces, Piece]:
     is_unsure = _at_both_ends(arcs, is_held, np.logical_and) & (arcs.start != arcs.end) & ~is_cut & ~arcs.is_settled
     is_open = is_cut | is_unsure
     keep = np.maximum(arcs.keep, _keep(arcs.start, arcs.end, nodes.half_edges))
+    known = arcs.is_settled
     arcs = _settled(replace(arcs, keep=keep), is_open, piece, shaping)
 
     parts = _with_giants(piece.parts, shaping.max_vertices)
     is_open_part = _touched(len(parts), [arcs.left[is_open], arcs.right[is_open], piece.side_ends])
+    if shaping.least is not None:
+        parts = charge(parts, arcs, arcs.is_settled & ~known)
+        is_open_group = _touched(len(parts), [parts.group[is_open_part]])[parts.group]
+        arcs = decide(arcs, parts, is_open_group, shaping.least, piece.raster_shape[1])
+        is_open_part |= _touched(len(parts), [arcs.left[arcs.is_waiting], arcs.right[arcs.is_waiting]])
     is_open_group = _touched(len(parts), [parts.group[is_open_part]])
     is_kept = np.where(parts.is_giant, is_open_part, is_open_group[parts.group])
     faces = _emit(arcs, nodes, parts, ~is_kept, shaping)
@@ -237,9 +255,14 @@ def _settled(arcs: Arcs, is_open: Flags, piece: Piece, shaping: Shaping) -> Arcs
         index = VertexIndex.of(piece.guard_x, piece.guard_y)
         removed = chosen & (arcs.left != VOID) & (arcs.right != VOID) if shaping.keeps_outer else chosen
         how, metric = shaping.simplification, shaping.metric
-        chains = simplify(arcs.chains, removed, arcs.keep, index, metric, how)
+        kept = kept_vertices(arcs.chains, removed, arcs.keep, index, metric, how)
+        chains = arcs.chains.keep(kept)
         if how.smoothing is not None:
             chains = round_corners(arcs.chains, chains, removed, arcs.start < 0, index, metric, how.tolerance)
+        if shaping.least is not None:
+            taken = np.where(removed, taken_area(arcs.chains, chains, removed, arcs.start < 0), arcs.taken)
+            chains = waiting(arcs.chains, chains, kept)
+            arcs = replace(arcs, taken=taken, is_waiting=arcs.is_waiting | removed)
         arcs = replace(arcs, chains=chains)
     return replace(arcs, is_settled=arcs.is_settled | chosen)
 
@@ -362,6 +385,8 @@ def _take_parts(parts: Parts, index: Integers) -> Parts:
         parts.confidence_sum[index],
         parts.key[index],
         parts.vertices[index],
+        parts.lost[index],
+        parts.sheltered[index],
         _first(parts.face[index], len(parts)),
         _first(parts.group[index], len(parts)),
         parts.is_giant[index],

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from geoseg.arcs.chains import Coordinates, Integers
 from geoseg.arcs.faces import CERTAIN, Faces
-from geoseg.arcs.parts import VOID, Parts, number_parts, run_at, sum_parts, unite_pairs
+from geoseg.arcs.parts import VOID, Parts, number_parts, run_at, sheltered_pixels, sum_parts, unite_pairs
 from geoseg.arcs.scanning import Corners, Flags, Runs, scan
 from geoseg.arcs.tracing import CROSSING, Arcs, Nodes, trace_arcs
 from geoseg.grid import Window
@@ -131,7 +131,7 @@ def trace(
         raster_shape,
         arcs,
         nodes,
-        _parts(runs, part, face, framed, weights, arcs, nodes.stub, origin, raster_shape[1]),
+        _parts(runs, part, face, framed, weights, arcs, nodes.stub, origin, raster_shape[1], shaping.margin),
         _side_ends(runs, part, core, raster_shape),
         *_own_corners(corners, core, raster_shape),
     )
@@ -207,9 +207,11 @@ def _parts(
     stub: Integers,
     origin: tuple[int, int],
     raster_width: int,
+    margin: int | None,
 ) -> Parts:
     """What is counted in each part of a block; pixels above and left of it belong to others."""
     count = len(face)
+    none = np.zeros(count, np.int64)
     pixels, total, key = sum_parts(runs.start, runs.rows, runs.width, part, count, weights, origin, raster_width)
     row, col = np.divmod(key, raster_width)
     label = labels[row - origin[0], col - origin[1]].astype(np.int64)
@@ -219,6 +221,8 @@ def _parts(
         total if weights.size else CERTAIN * pixels,
         key,
         _vertices(arcs, stub, label),
+        none,
+        none if margin is None else sheltered_pixels(runs.start, runs.rows, runs.width, part, count, margin),
         face,
         face,
         np.zeros(count, bool),

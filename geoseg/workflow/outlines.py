@@ -22,7 +22,7 @@ from geoseg.planning import Plan
 from geoseg.raster import PixelAreas, Raster, nominal_area, pixel_areas
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass
-from geoseg.vectorize import Holes, Metric, Shaping, Simplification
+from geoseg.vectorize import Holes, Least, Metric, Shaping, Simplification
 from geoseg.versions import OUTLINING, source_digest
 
 BUILDINGS = "build", "house", "roof"
@@ -73,7 +73,7 @@ def plan_outlines(wanted: OutlineOptions, made: Plan, folder: RunFolder) -> tupl
         cols=cols,
         transform=made.raster.transform,
         crs=CRS.from_user_input(made.raster.crs),
-        shaping=shaping_of(wanted, made.raster.geobox, is_clipped=made.region is not None),
+        shaping=shaping_of(wanted, made.raster.geobox, Least(unit, areas), is_clipped=made.region is not None),
         unit=unit,
         areas=areas,
         names=names,
@@ -160,7 +160,7 @@ def objects_of(made: Plan) -> dict[str, Any]:
     return settings | place
 
 
-def shaping_of(wanted: OutlineOptions, geobox: GeoBox, *, is_clipped: bool) -> Shaping:
+def shaping_of(wanted: OutlineOptions, geobox: GeoBox, least: Least, *, is_clipped: bool) -> Shaping:
     """What polygons are to look like on a grid, when a region clips them and when none does."""
     transform = geobox.transform
     tolerance = _tolerance(wanted.simplify, transform)
@@ -179,6 +179,7 @@ def shaping_of(wanted: OutlineOptions, geobox: GeoBox, *, is_clipped: bool) -> S
         max_vertices=wanted.max_vertices,
         connectivity=wanted.connectivity,
         holes=_holes(wanted.fill_holes, geobox),
+        least=None if wanted.regularize or least.unit.keeps_all else least,
         keeps_outer=is_clipped,
     )
 

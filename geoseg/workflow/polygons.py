@@ -50,6 +50,7 @@ from geoseg.signatures import PolygonizeArguments
 from geoseg.stages import totals
 from geoseg.store import RunFolder
 from geoseg.vector import StyledClass, check_format, check_partition, check_place
+from geoseg.vectorize import Least
 from geoseg.workflow.layout import layout_of_labels
 from geoseg.workflow.outlines import (
     check_preset,
@@ -228,7 +229,7 @@ def plan_outline(
         cols=(*range(0, width, wanted.block_size), width),
         transform=raster.transform,
         crs=CRS.from_user_input(raster.crs),
-        shaping=shaping_of(wanted, raster.geobox, is_clipped=region is not None),
+        shaping=shaping_of(wanted, raster.geobox, Least(unit, areas), is_clipped=region is not None),
         unit=unit,
         areas=areas,
         names=names,
