@@ -260,6 +260,52 @@ def test_bands_have_the_names_of_their_coordinate(scene: Path) -> None:
     assert open_raster(array.expand_dims("time")).bands == ("red", "green", "blue")
 
 
+@pytest.fixture
+def scaled(tmp_path: Path) -> Path:
+    """Four bands of names and scales of their own."""
+    path = write_raster(tmp_path / "s.tif", noise(4, 20, 30, "uint16"), descriptions=["blue", "green", "red", "nir"])
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales, dataset.offsets = (0.5, 0.25, 0.125, 1.0), (0, 1, 2, 3)
+    return path
+
+
+@pytest.mark.parametrize("chosen", [[1, 2, 3], [3, 1], [4, 2, 1], [3], 3])
+def test_chosen_bands_keep_the_names_and_scales_of_their_numbers(scaled: Path, chosen: Any) -> None:
+    """rioxarray leaves the lists of all of a file's bands to the few that were chosen."""
+    units = [(0.01, 0.0)] * np.size(chosen)
+    names = [["blue", "green", "red", "nir"][number - 1] for number in np.atleast_1d(chosen)]
+    wanted = open_imagery(scaled, bands=np.atleast_1d(chosen).tolist(), units=units)
+    array = rioxarray.open_rasterio(scaled).sel(band=chosen)
+    for raster in (open_imagery(array, units=units), open_imagery(array, bands=names, units=units)):
+        assert raster.bands == tuple(names)
+        assert_same(raster, wanted)
+
+
+def test_chosen_bands_whose_names_may_be_of_either_order_are_refused(scaled: Path) -> None:
+    array = rioxarray.open_rasterio(scaled).sel(band=[4, 3, 2, 1])
+    with pytest.raises(BandError) as error:
+        open_raster(array)
+    assert str(error.value) == (
+        "'DataArray' has the bands 4, 3, 2, 1 of a file and long_name (blue, green, red, nir), which may be in the "
+        "order of the file or of the array; write it in the order of the array, and number its bands anew: "
+        "array.assign_attrs(long_name=[...]).assign_coords(band=range(1, 5))."
+    )
+    numbered = array.assign_attrs(long_name=["nir", "red", "green", "blue"]).assign_coords(band=range(1, 5))
+    assert open_raster(numbered).bands == ("nir", "red", "green", "blue")
+    del array.attrs["long_name"]
+    with pytest.raises(BandError, match="and scales "):
+        open_raster(array)
+
+
+def test_a_dataset_of_a_files_bands_has_their_names_and_scales(scaled: Path) -> None:
+    units = [(0.01, 0.0)] * 2
+    dataset = rioxarray.open_rasterio(scaled).to_dataset("band")
+    assert open_raster(dataset).bands == ("blue", "green", "red", "nir")
+    wanted = ["nir", "green"]
+    for given_ in (dataset, dataset[[1, 2, 4]]):
+        assert_same(open_imagery(given_, bands=wanted, units=units), open_imagery(scaled, bands=wanted, units=units))
+
+
 @pytest.mark.parametrize("times", [np.array(["2020-01-01", "2020-02-01", "2020-03-01"], "M8[ns]"), [2019, 2020, 2021]])
 def test_times_are_no_colours(scene: Path, tmp_path: Path, times: Any) -> None:
     array = rioxarray.open_rasterio(scene).load().drop_attrs(deep=False).rename(band="time").assign_coords(time=times)

@@ -130,6 +130,25 @@ def test_a_file_without_a_scale_beside_one_that_has_one_is_pointed_out(tmp_path:
     assert open_raster(tmp_path, **given).notes == []
 
 
+def test_files_of_two_scales_are_pointed_out_where_the_model_declares_none(tmp_path: Path) -> None:
+    pixels = np.full((10, 10), 4000, np.uint16)
+    write_declaring(tmp_path / "a.tif", pixels, 0.0001, 0.0)
+    for number, scale in enumerate((0.0001, 0.001, None), start=1):
+        moved = Affine(10, 0, TEN_METRES.c + 100 * number, 0, -10, TEN_METRES.f)
+        if scale is None:
+            write_raster(tmp_path / f"{number}.tif", pixels, transform=moved)
+        else:
+            write_declaring(tmp_path / f"{number}.tif", pixels, scale, 0.0, transform=moved)
+    files = [tmp_path / f"{name}.tif" for name in "a123"]
+    notes = open_raster(files, calibration=Calibration()).notes
+    assert [note.split(":")[0] for note in notes] == [f"'{files[2]}'", f"'{files[3]}'"]
+    assert notes[0].endswith(
+        f": declares another scale than '{files[0]}', and the model declares none, so that both are read as they are "
+        "stored; give files of one scale, or scale: 1 where it is meant so."
+    )
+    assert open_raster(files, calibration=Calibration(scale=1)).notes == []
+
+
 def test_each_scene_of_a_catalog_of_ones_own_counts_by_its_own_scale(tmp_path: Path) -> None:
     folder = tmp_path / "scenes"
     folder.mkdir()

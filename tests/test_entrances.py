@@ -260,6 +260,39 @@ def test_rasters_that_lie_far_apart_are_no_map(model: Path, tmp_path: Path) -> N
         geoseg.plan([tmp_path / "0.tif", tmp_path / "1.tif"], model=str(model), resolution=1, ramp=8)
 
 
+def test_bands_that_share_no_pixel_are_no_map(tmp_path: Path) -> None:
+    """Every pixel would be nodata: files of two UTM zones, and two files that touch along an edge."""
+    shape = PIXELS[0].shape
+    write_raster(tmp_path / "red.tif", PIXELS[0])
+    write_raster(tmp_path / "west.tif", PIXELS[0], crs="EPSG:32617")
+    beside = rasterio.Affine(10, 0, 440_000 + 10 * shape[1], 0, -10, 4_200_000)
+    write_raster(tmp_path / "beside.tif", PIXELS[0], transform=beside)
+    for other, crs in (("west", "EPSG:32617"), ("beside", "EPSG:32618")):
+        files = {"red": tmp_path / "red.tif", "nir": tmp_path / f"{other}.tif"}
+        sentence = (
+            f"band 'nir' ('{files['nir']}', {crs}) shares no pixel with those before it ('{files['red']}', "
+            "EPSG:32618), so that no pixel has all bands; give bands of one place."
+        )
+        with pytest.raises(RasterError, match=re.escape(sentence)):
+            open_imagery(files)
+    between = rasterio.Affine(10, 0, 440_000 + 10 * shape[1] - 10, 0, -10, 4_200_000)
+    write_raster(tmp_path / "beside.tif", PIXELS[0], transform=between)
+    assert open_imagery(files).shape == (shape[0], 2 * shape[1] - 1)
+
+
+def test_an_item_whose_files_lie_apart_is_named(tmp_path: Path) -> None:
+    write_raster(tmp_path / "red.tif", PIXELS[0])
+    write_raster(tmp_path / "nir.tif", PIXELS[0], crs="EPSG:32617")
+    item = {
+        "type": "Feature", "stac_version": "1.0.0", "id": "two zones", "geometry": None, "links": [],
+        "properties": {"datetime": "2024-06-01T00:00:00Z"},
+        "assets": {name: {"href": str(tmp_path / f"{name}.tif"), "roles": ["data"]} for name in ("red", "nir")},
+    }  # fmt: skip
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    with pytest.raises(RasterError, match=r"the files of 'two zones' share no pixel \('.*nir.tif' in EPSG:32617\)"):
+        open_imagery(tmp_path / "item.json")
+
+
 def test_an_onnx_file_of_one_size_is_asked_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shape = [1, 2, 64, 64]
     pixels = onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, shape)

@@ -11,6 +11,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 import shapely
 import xarray as xr
 import yaml
@@ -18,6 +19,7 @@ from affine import Affine
 from distributed import Client
 from hypothesis import given
 from hypothesis import strategies as st
+from odc.geo.geom import BoundingBox
 
 import geoseg
 from geoseg import evaluate
@@ -112,13 +114,34 @@ def test_text_of_a_region_keeps_every_digit(points: list[tuple[float, float]], c
     assert shapely.equals(again.geometry, shapely.make_valid(shape))
 
 
+@given(st.lists(st.floats(-170, 170), min_size=2, max_size=2, unique=True), st.floats(-80, 70))
+def test_four_numbers_are_bounds_with_every_digit(sides: list[float], south: float) -> None:
+    left, right = sorted(sides)
+    bounds = (left, south, right, south + 10)
+    for form in (bounds, list(bounds), np.array(bounds), rasterio.coords.BoundingBox(*bounds)):
+        assert read_region(form) == Region(shapely.box(*bounds), read_region("0,0,1,1").crs)
+    of_odc = BoundingBox(*bounds, crs="EPSG:32618")
+    for placed in (of_odc, (*bounds, "EPSG:32618"), (*bounds, 32618), (*bounds, gpd.GeoSeries(crs=CRS).crs)):
+        assert read_region(placed) == Region(shapely.box(*bounds), gpd.GeoSeries(crs="EPSG:32618").crs)
+
+
+def test_a_workflow_file_takes_bounds_as_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "workflow.yaml"
+    path.write_text("input: a.tif\nmodel: buildings\nregion: [440000, 4190000.5, 450000, 4200000, EPSG:32618]\n")
+    region = read_workflow(path).region
+    assert region is not None
+    assert read_region(region).geometry.bounds == (440000, 4190000.5, 450000, 4200000)
+
+
 def test_what_is_no_region_is_refused_in_a_sentence() -> None:
     with pytest.raises(CrsError, match="is a table without a CRS; give it one with set_crs"):
         read_region(gpd.GeoSeries([POLYGON]))
     with pytest.raises(RegionError, match="features of type Point; give polygons only"):
         read_region(gpd.GeoSeries([shapely.Point(1, 2)], crs=CRS))
-    with pytest.raises(RegionError, match=r"the region is a list; give a vector file.*bounds as text with their CRS"):
-        read_region([1, 2, 3, 4])  # type: ignore[arg-type]
+    with pytest.raises(RegionError, match=r"the region is a list; give a vector file.*bounds with their CRS, such as"):
+        read_region([1, 2, 3])
+    with pytest.raises(RegionError, match=r"the region '1,2,3' has 3 numbers; write minx,miny,maxx,maxy, or with"):
+        read_region("1,2,3")
     with pytest.raises(CrsError, match="is a geometry without a CRS"):
         read_region(POLYGON)
 

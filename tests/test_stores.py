@@ -17,7 +17,7 @@ from affine import Affine
 
 import geoseg
 from geoseg.cli import main
-from geoseg.errors import CrsError, RasterError
+from geoseg.errors import BandError, CrsError, RasterError
 from geoseg.grid import Window
 from geoseg.imagery import open_imagery
 from tests.networks import Box, write_model
@@ -210,6 +210,71 @@ def test_a_netcdf_file_without_attributes_of_coordinates_is_told_how_to_get_them
         placed.to_netcdf(tmp_path / f"{number}.nc", engine="scipy")
         with pytest.raises(CrsError, match=r"which of its variables are .*\.write_coordinate_system\(\)`"):
             open_imagery(str(tmp_path / f"{number}.nc"))
+
+
+def variable(labels: Any, listed: Any = None) -> xr.Dataset:
+    """One variable whose bands are numbered or named by a coordinate, and listed by an attribute."""
+    pixels = xr.Variable(("band", "y", "x"), np.stack([np.full((20, 30), value, np.int16) for value in (1, 2, 3)]))
+    place = {"band": labels, "y": 4_200_000 - 10.0 * np.arange(20), "x": 440_000 + 10.0 * np.arange(30)}
+    array = xr.DataArray(pixels, place, attrs={} if listed is None else {"long_name": listed})
+    return array.to_dataset(name="img").rio.write_crs("EPSG:32618").rio.write_coordinate_system()
+
+
+@pytest.mark.parametrize(
+    ("labels", "listed"),
+    [
+        ([1, 2, 3], "{blue,green,red}"),  # as rioxarray 0.19 writes its list
+        ([1, 2, 3], None),
+        ([2, 3, 4], "{coastal,blue,green,red,nir}"),
+    ],
+)
+def test_a_netcdf_variable_names_its_bands(labels: Any, listed: str | None, tmp_path: Path) -> None:
+    variable(labels, listed).to_netcdf(tmp_path / "a.nc", engine="scipy")
+    raster = open_imagery(str(tmp_path / "a.nc"), bands=["red", "green"] if labels != [1, 2, 3] or listed else [3, 2])
+    pixels, _ = raster.read(Window(0, 0, *raster.shape))
+    assert [np.unique(band).tolist() for band in pixels] == [[3], [2]]
+
+
+def test_names_of_a_netcdf_variable_that_gdal_cannot_read_are_no_order(tmp_path: Path) -> None:
+    variable(["blue", "green", "red"]).to_netcdf(tmp_path / "a.nc", engine="scipy")
+    with pytest.raises(BandError, match=r"'red': it has 3 bands: 1 \(unread name\).*such as `bands: \[3, 2, 1\]`"):
+        open_imagery(str(tmp_path / "a.nc"), bands=["red", "green", "blue"])
+    raster = open_imagery(str(tmp_path / "a.nc"), bands=[3, 1])
+    assert [np.unique(band).tolist() for band in raster.read(Window(0, 0, *raster.shape))[0]] == [[3], [1]]
+
+
+def test_words_of_a_netcdf_dimension_are_names_of_its_bands(tmp_path: Path) -> None:
+    variable(["blue", "green", "red"]).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    raster = open_imagery(str(tmp_path / "a.nc"), bands=["red", "green"])
+    assert [np.unique(band).tolist() for band in raster.read(Window(0, 0, *raster.shape))[0]] == [[3], [2]]
+
+
+def test_one_time_of_a_netcdf_variable_is_no_name_of_its_bands(tmp_path: Path) -> None:
+    variable([1, 2, 3]).expand_dims(time=[5]).to_netcdf(tmp_path / "a.nc", engine="scipy")
+    assert open_imagery(str(tmp_path / "a.nc"), bands=["red", "green", "blue"]).bands == ("red", "green", "blue")
+
+
+@pytest.mark.parametrize("left", [5.0, 200.0])
+def test_degrees_of_a_netcdf_file_without_a_crs_are_those_of_wgs_84(left: float, tmp_path: Path) -> None:
+    latitude = xr.Variable("lat", 40 - 0.001 * np.arange(90), {"units": "degrees_north", "standard_name": "latitude"})
+    longitude = xr.Variable("lon", left + 0.001 * np.arange(110), {"units": "degrees_east"})
+    array = xr.DataArray(noise(1, 90, 110, "int16")[0], {"lat": latitude, "lon": longitude}, ("lat", "lon"))
+    array.to_dataset(name="red").to_netcdf(tmp_path / "a.nc", engine="scipy")
+    raster = open_imagery(str(tmp_path / "a.nc"))
+    assert raster.crs == "EPSG:4326"
+    np.testing.assert_allclose(raster.transform.c % 360, left - 0.0005, atol=1e-9)
+    if left < 180:
+        return
+    single = array.assign_coords(lat=latitude.astype("float32"), lon=longitude.astype("float32"))
+    for name in ("lat", "lon"):
+        single[name].attrs = array[name].attrs
+    single.to_dataset(name="red").to_netcdf(tmp_path / "single.nc", engine="scipy")
+    with pytest.raises(
+        CrsError, match=r"takes for unevenly spaced.* geoseg\.run\(xarray\.open_dataset\('.*single\.nc'\)"
+    ):
+        open_imagery(str(tmp_path / "single.nc"))
+    with xr.open_dataset(tmp_path / "single.nc") as opened:
+        assert open_imagery(opened).crs == "EPSG:4326"
 
 
 def test_what_is_no_imagery_is_told(

@@ -222,6 +222,7 @@ def _open_items(
     from geoseg.imagery.gridding import common_grid
 
     item_scenes, qa_rule = reader.read(items), reader.qa_rule
+    is_whole = geobox is None and region is None
     place = "the region" if geobox is None else "the area of the first date"
     if geobox is None:
         geobox = common_grid([file.geobox for item in item_scenes for file in item.files], resolution, region)
@@ -234,12 +235,14 @@ def _open_items(
         if item.qa_mask is not None and qa_rule is not None:
             qa_mask = QaMask(PlacedSource.of(item.qa_mask, geobox, "nearest"), qa_rule.exclude, qa_rule.bit_mask)
         pieces = tuple(PlacedSource.of(file, geobox) for file in item.files)
-        taken = _said(item.taken)
-        return Scene(
-            item.name, pieces, item.positions, item.files[0].dtype, qa_mask, item.href, taken, dict(item.document)
-        )
+        taken, document = _said(item.taken), dict(item.document)
+        scene = Scene(item.name, pieces, item.positions, item.files[0].dtype, qa_mask, item.href, taken, document)
+        if is_whole:
+            scene.check_overlap()
+        return scene
 
-    scenes = tuple(found for found in map(scene, item_scenes) if found.extent.area)
+    placed = reader.attempts.each(item_scenes, scene, lambda item: item.name)
+    scenes = tuple(found for found in placed if found.extent.area)
     if not scenes:
         raise CatalogError(f"no scene that was found has pixels in {place}; ask for other scenes or another region.")
     names, skipped = item_scenes[0].names, tuple(reader.attempts.skipped)

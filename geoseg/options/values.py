@@ -137,6 +137,11 @@ def _iso(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else str(value) if is_year else value
 
 
+def _joined(value: Any) -> Any:
+    """The parts of a list as text with commas between them; anything else as it is."""
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
 DateText = Annotated[str, BeforeValidator(_iso, json_schema_input_type=str)]
 """A date or an interval."""
 
@@ -156,8 +161,12 @@ InputText = Annotated[
 ]
 """Imagery: a path or several, a file a band, or dates by name."""
 
-RegionText = Annotated[str, Written("RegionLike", "REGION")]
-"""A region as text; in Python also what holds polygons."""
+RegionText = Annotated[
+    str,
+    BeforeValidator(_joined, json_schema_input_type=str | list[float | str]),
+    Written("RegionLike", "REGION"),
+]
+"""A region as text, bounds as a list too; in Python also what holds polygons."""
 
 Words = Annotated[
     list[int | str], BeforeValidator(_listed, json_schema_input_type=str | list[int | str]), Written(metavar="LIST")

@@ -540,5 +540,5 @@ def _model_facts(spec: ModelSpec, network: SentNetwork | None = None) -> dict[st
         "classes": [[item.value, item.isthing] for item in spec.classes],
         "threshold": spec.threshold if later_background(spec) is None or spec.refine else "applied later",
         "parts": [_model_facts(part) for part in spec.parts],
-        "weights": network.digest if network else None if spec.parts else weights_digest(spec),
+        **({"network": network.digest} if network else {"weights": None if spec.parts else weights_digest(spec)}),
     }

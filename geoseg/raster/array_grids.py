@@ -31,7 +31,9 @@ SPATIAL = (
 
 _WKT = "crs_wkt", "spatial_ref"
 _UNEVEN = 0.1  # px that a coordinate of single precision may be off its place
-_DEGREES = "degrees_north", "degree_north", "degrees_east", "degree_east"
+DEGREES = "degrees_north", "degree_north", "degrees_east", "degree_east"
+"""Units of coordinates in degrees, which are those of WGS 84 where nothing says of what."""
+
 _METRES = dict.fromkeys(("m", "metre", "metres", "meter", "meters"), 1.0)
 _METRES |= dict.fromkeys(("km", "kilometre", "kilometres", "kilometer", "kilometers"), 1000.0)
 _METRES |= dict.fromkeys(("rad", "radian", "radians"), float("nan"))  # angles of a satellite's scan: no length
@@ -125,7 +127,7 @@ def _crs(array: xr.DataArray, dims: tuple[Any, Any], mapping: Mapping[str, Any],
     except (CrsError, CRSError, KeyError) as error:
         raise CrsError(f"'{given}': {error}") from error
     units = [array.coords[name].attrs.get("units") for name in dims if name in array.coords]
-    return named_crs("EPSG:4326") if len(units) == 2 and all(unit in _DEGREES for unit in units) else None
+    return named_crs("EPSG:4326") if len(units) == 2 and all(unit in DEGREES for unit in units) else None
 
 
 def _described_crs(mapping: Mapping[str, Any]) -> CRS:

@@ -20,10 +20,10 @@ from odc.geo.crs import CRS
 from geoseg.errors import BandError, RasterError
 from geoseg.grid import Window
 from geoseg.raster.array_grids import grid_of_array, spatial_dims
-from geoseg.raster.bands import BandRequest, FileBand
+from geoseg.raster.bands import BandList, BandRequest, FileBand
 from geoseg.raster.calibration import AS_STORED, Line
 from geoseg.raster.facts import usable_nodata
-from geoseg.raster.given import NODATA_KEYS, UNIT_KEYS, named, own_name
+from geoseg.raster.given import LINE_KEYS, NODATA_KEYS, named, own_name
 from geoseg.raster.header import Header
 from geoseg.raster.source import Source
 
@@ -35,7 +35,6 @@ SIDE, ALONG = 64, 4
 
 _STRIP_BYTES = 64 * 2**20  # of an array in memory that are written or digested at once
 _TIMES = "time", "times", "date", "dates", "year", "month"
-_UNIT_NAMES = ("scales", "scale_factor"), ("offsets", "add_offset")
 
 
 class Pixels(Protocol):
@@ -204,15 +203,16 @@ def read_array_header(array: xr.DataArray, *, crs: CRS | None = None, require_cr
             f"'{given}' has the axes {', '.join(map(str, array.dims))}, and one of them is for bands; choose one of "
             f"each other first: array.isel({example})."
         )
-    bands = long[0] if long else next((name for name in others if name in ("band", "bands")), None)
+    bands = long[0] if long else next((name for name in (*others, *array.coords) if name in ("band", "bands")), None)
     array = array.isel({name: 0 for name in others if name != bands})
+    listed = _listed(array, bands, given)
     variable = array.variable.transpose(..., rows, columns)
     bare: Any = type(variable)  # without attributes, and an index that xarray keeps beside a coordinate
     stored = array.encoding.get("chunks") or array.encoding.get("chunksizes")
     pixels = LazyPixels(bare(variable.dims, variable._data), math.prod(stored or ()) * variable.dtype.itemsize)
     dtype = _pixel_type(variable.dtype, given)
-    names = _band_names(array, bands, pixels.shape[0])
-    nodata = [usable_nodata(value, dtype) for value in _nodata(array, dtype, len(names))]
+    names = _band_names(array, bands, listed)
+    nodata = [usable_nodata(value, dtype) for value in _nodata(array, dtype, listed)]
     return ArrayHeader(
         given=given,
         path=f"memory:{given}",
@@ -221,7 +221,7 @@ def read_array_header(array: xr.DataArray, *, crs: CRS | None = None, require_cr
         dtypes=(dtype,) * len(names),
         nodata=tuple(nodata),
         masked=(False,) * len(names),
-        units=_units(array, len(names)),
+        units=_units(array, listed),
         array=pixels,
         classes=_classes(array),
     )
@@ -238,7 +238,15 @@ def _pixel_type(dtype: np.dtype[Any], given: str) -> np.dtype[Any]:
     return dtype.newbyteorder("=")
 
 
-def _band_names(array: xr.DataArray, bands: Any, count: int) -> list[str]:
+def _listed(array: xr.DataArray, bands: Any, given: str) -> BandList:
+    """The numbers that the coordinate of bands has, of one band too that was chosen by its number."""
+    labels = array.coords[bands].to_numpy().ravel() if bands in array.coords else np.empty(0)
+    count = array.sizes.get(bands, 1)
+    is_numbered = labels.dtype.kind in "iu" and len(labels) == count
+    return BandList(count, tuple(map(int, labels)) if is_numbered else (), given)
+
+
+def _band_names(array: xr.DataArray, bands: Any, listed: BandList) -> list[str]:
     """Names of bands: words of their coordinate, descriptions of files as rioxarray keeps them, or the array's name.
 
     Times that have coordinates are names too: what was seen at three times is not red, green and blue.
@@ -250,33 +258,38 @@ def _band_names(array: xr.DataArray, bands: Any, count: int) -> list[str]:
         if labels.dtype.kind in "Mm" or str(bands).lower() in _TIMES:
             return [f"{bands} {label}" for label in labels]
     described = array.attrs.get("long_name")
-    if isinstance(described, list | tuple) and len(described) == count:
-        return [str(text or "") for text in described]
-    if count > 1:
-        return [""] * count
+    names = listed.entries("long_name", described) if isinstance(described, list | tuple) else None
+    if names is not None:
+        return [str(text or "") for text in names]
+    if listed.count > 1:
+        return [""] * listed.count
     return [own_name(array) or (described if isinstance(described, str) else "")]
 
 
-def _nodata(array: xr.DataArray, dtype: np.dtype[Any], count: int) -> list[float | None]:
+def _nodata(array: xr.DataArray, dtype: np.dtype[Any], listed: BandList) -> list[float | None]:
     """Declared nodata of each band; what xarray has decoded to NaN is declared no more."""
     said = array.attrs if dtype.kind == "f" else {**array.encoding, **array.attrs}
-    return [None if item is None else np.asarray(item).item() for item in _each(said, NODATA_KEYS, None, count)]
+    return [None if item is None else np.asarray(item).item() for item in _each(said, NODATA_KEYS, None, listed)]
 
 
-def _units(array: xr.DataArray, count: int) -> tuple[Line | None, ...]:
+def _units(array: xr.DataArray, listed: BandList) -> tuple[Line | None, ...]:
     """What the numbers of each band mean: as attributes declare; physical values where xarray has decoded them."""
-    if any(name in array.encoding for name in UNIT_KEYS):
-        return (AS_STORED,) * count
-    numbers = [_each(array.attrs, names, default, count) for names, default in zip(_UNIT_NAMES, AS_STORED, strict=True)]
-    lines = [(float(scale), float(offset)) for scale, offset in zip(*numbers, strict=True)]
+    if any(name in array.encoding for name in LINE_KEYS):
+        return (AS_STORED,) * listed.count
+    scales = _each(array.attrs, LINE_KEYS[:2], AS_STORED[0], listed)
+    offsets = _each(array.attrs, LINE_KEYS[2:], AS_STORED[1], listed)
+    lines = [(float(scale), float(offset)) for scale, offset in zip(scales, offsets, strict=True)]
     return tuple(None if line == AS_STORED else line for line in lines)
 
 
-def _each(said: Mapping[str, Any], names: Sequence[str], default: Any, count: int) -> list[Any]:
+def _each(said: Mapping[str, Any], names: Sequence[str], default: Any, listed: BandList) -> list[Any]:
     """A number of each band: what the first of some attributes says of each, or of all."""
-    value = next((said[name] for name in names if said.get(name) is not None), default)
-    values = list(value) if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) else [value] * count
-    return values if len(values) == count else [default] * count
+    name = next((name for name in names if said.get(name) is not None), "")
+    value = said.get(name, default)
+    if not (isinstance(value, list | tuple | np.ndarray) and np.ndim(value)):
+        return [value] * listed.count
+    found = listed.entries(name, list(value))
+    return [default] * listed.count if found is None else found
 
 
 def _classes(array: xr.DataArray) -> tuple[tuple[int, str, str], ...]:

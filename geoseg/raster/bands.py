@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from geoseg.errors import BandError
 from geoseg.raster.products import SENSORS, SENTINEL_2
@@ -61,6 +61,47 @@ class FileBand:
         if not _is_number(self.description):
             return self.description.strip()
         return self.color if self.color in _COLORS else str(self.index)
+
+
+@dataclass(frozen=True)
+class BandList:
+    """Bands of an array or a netCDF variable, of which attributes list what was said of each band of a file.
+
+    Attributes
+    ----------
+    count : int
+        How many they are.
+    numbers : tuple of int
+        Their numbers in the file, from 1, as rioxarray's coordinate keeps them when bands are chosen; or empty.
+    given : str
+        The array's name.
+    """
+
+    count: int
+    numbers: tuple[int, ...]
+    given: str
+
+    def entries(self, name: str, values: Sequence[Any]) -> list[Any] | None:
+        """What a list says of each band: of the band of its number in a longer list, else of its place.
+
+        None where the list is of something else.
+
+        Raises
+        ------
+        BandError
+            Bands are in another order than their numbers: rioxarray 0.19 leaves such a list in the order of the file.
+        """
+        by_place = list(values) if len(values) == self.count else None
+        is_of_file = bool(self.numbers) and 1 <= min(self.numbers) and max(self.numbers) <= len(values)
+        by_number = [values[number - 1] for number in self.numbers] if is_of_file else None
+        if by_place is not None and by_number is not None and list(map(str, by_place)) != list(map(str, by_number)):
+            said, numbers = ", ".join(map(str, values)), ", ".join(map(str, self.numbers))
+            raise BandError(
+                f"'{self.given}' has the bands {numbers} of a file and {name} ({said}), which may be in the order of "
+                "the file or of the array; write it in the order of the array, and number its bands anew: "
+                f"array.assign_attrs({name}=[...]).assign_coords(band=range(1, {self.count + 1}))."
+            )
+        return by_number if by_place is None else by_place
 
 
 def is_alpha(color: str, description: str) -> bool:

@@ -33,8 +33,8 @@ INPUT = "input"
 NODATA_KEYS = "_FillValue", "missing_value", "nodata", "nodatavals"
 """Attributes of an array that tell its nodata, the first that is there."""
 
-UNIT_KEYS = "scale_factor", "add_offset"
-"""Attributes of an array whose values are scaled."""
+LINE_KEYS = "scales", "scale_factor", "offsets", "add_offset"
+"""Attributes of an array whose values are scaled: a list of its bands, as rioxarray has it, before what is of all."""
 
 _DATASETS = rasterio.DatasetReader, WarpedVRT
 
@@ -154,15 +154,23 @@ def _bands_of(dataset: xr.Dataset) -> xr.DataArray | dict[str, xr.DataArray]:
     """The variables of a Dataset that have pixels, by name; one alone is a raster of as many bands as it has."""
     mappings = [name for name, item in dataset.data_vars.items() if not item.ndim]
     dataset = dataset.set_coords(mappings)
-    shared = {key: dataset.attrs[key] for key in (*NODATA_KEYS, *UNIT_KEYS) if key in dataset.attrs}
-    bands = {
-        str(name): item.assign_attrs({**shared, **item.attrs})  # where array.to_dataset("band") leaves them
-        for name, item in dataset.data_vars.items()
-        if item.ndim >= 2
-    }
+    shared = {key: dataset.attrs[key] for key in (*NODATA_KEYS, *LINE_KEYS, "long_name") if key in dataset.attrs}
+    bands: dict[str, xr.DataArray] = {}
+    for name, item in dataset.data_vars.items():
+        if item.ndim >= 2:  # array.to_dataset("band") leaves attributes of the array to the Dataset
+            own = {key: entry for key, value in shared.items() if (entry := _of_number(value, name)) is not None}
+            label = str(own.pop("long_name", "") if isinstance(name, int) else "") or str(name)
+            bands[str(name) if label in bands else label] = item.assign_attrs({**own, **item.attrs})
     if not bands:
         raise RasterError("the Dataset has no variable with rows and columns; give one with imagery.")
     return next(iter(bands.values())) if len(bands) == 1 else bands
+
+
+def _of_number(value: Any, name: Any) -> Any:
+    """What a list of a file's bands says of the band of a number; what is said of all as it is."""
+    if not isinstance(value, list | tuple):
+        return value
+    return value[name - 1] if isinstance(name, int) and 1 <= name <= len(value) else None
 
 
 def _path_of(dataset: rasterio.DatasetReader) -> str:

@@ -18,7 +18,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from geoseg.errors import BandError, CrsError, RasterError
+from geoseg.raster.array_grids import DEGREES
 from geoseg.raster.bands import (
+    BandList,
     BandRequest,
     FileBand,
     band_name,
@@ -34,14 +36,14 @@ from geoseg.raster.damage import DamageError, heeding
 from geoseg.raster.facts import declared_nodata, has_mask, numpy_type, usable_nodata
 from geoseg.raster.handles import open_dataset
 from geoseg.raster.options import configured
-from geoseg.raster.placing import PLAIN_PIXELS, crs_label, definition, grid_of, ground_resolution, stated_crs
+from geoseg.raster.placing import PLAIN_PIXELS, crs_label, definition, grid_of, ground_resolution, named_crs, stated_crs
 from geoseg.raster.products import LANDSAT_PIXELS, product_file, sensor_of
 from geoseg.raster.source import SIGN, Source, is_denied, reason
 from geoseg.raster.tags import is_cut_png, lacks_tie_point
 
 _VECTOR_SUFFIXES = {".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet", ".kml", ".gml", ".csv"}
 _SHORT_NUMBER = re.compile(r"(?:^|[^A-Za-z0-9])(SR_|TOA_)?B[1-9]\d?(?![A-Za-z0-9])")
-_STEP = "NETCDF_DIM_"
+_STEP, _UNITS = "NETCDF_DIM_", "#units"
 _SPECTRAL = {"band", "bands", "channel", "channels", "wavelength", "wavelengths"}
 _SENSOR_TAGS = ("SPACECRAFT_ID", "SPACECRAFT_NAME", "SATELLITE", "PLATFORM", "platform")
 
@@ -247,9 +249,8 @@ def _read_header(path: str, given: str, crs: CRS | None, *, require_crs: bool) -
 
 def _bands(opened: rasterio.DatasetReader, path: str, said: Sequence[str]) -> tuple[FileBand, ...]:
     """The bands with all that name, metadata, product and the file's own words say of them."""
-    descriptions = [
-        text or _step(opened.tags(index)) for index, text in zip(opened.indexes, opened.descriptions, strict=True)
-    ]
+    named = _named_in_netcdf(opened, path) if opened.driver == "netCDF" else [""] * opened.count
+    descriptions = [text or name for text, name in zip(opened.descriptions, named, strict=True)]
     if len(said) == opened.count and not any(descriptions):
         descriptions = list(said)
     tags = opened.tags()
@@ -266,10 +267,33 @@ def _bands(opened: rasterio.DatasetReader, path: str, said: Sequence[str]) -> tu
     )
 
 
-def _step(tags: dict[str, str]) -> str:
-    """Name a band of a netCDF variable by its step along dimensions, such as time, that are not spectral."""
-    steps = {key.removeprefix(_STEP): value for key, value in tags.items() if key.startswith(_STEP)}
-    return ", ".join(f"{name} {value}" for name, value in steps.items() if name.lower() not in _SPECTRAL)
+def _named_in_netcdf(opened: rasterio.DatasetReader, given: str) -> list[str]:
+    """Names of the bands of a variable: words of a spectral dimension, or a list of rioxarray's, or other steps."""
+    tags, of_bands = opened.tags(), [opened.tags(index) for index in opened.indexes]
+    if any(name.endswith("#_Encoding") and name.partition("#")[0].lower() in _SPECTRAL for name in tags):
+        return ["unread name"] * opened.count  # of letters, which netCDF 3 has for words and GDAL 3.12 cannot read
+    for name, value in tags.items():
+        dimension = name.removeprefix(_STEP).removesuffix("_VALUES")
+        words = _list_of(value) if name == f"{_STEP}{dimension}_VALUES" and dimension.lower() in _SPECTRAL else []
+        if len(words) == opened.count and not any(band.get(f"{_STEP}{dimension}") for band in of_bands):
+            return words
+    numbers = [next((v for k, v in band.items() if _is_spectral(k)), "") for band in of_bands]
+    listed = BandList(opened.count, tuple(map(int, numbers)) if all(map(str.isdecimal, numbers)) else (), given)
+    listing = listed.entries("long_name", _list_of(of_bands[0].get("long_name", "")))
+    if listing:
+        return listing
+    steps = [{k: v for k, v in band.items() if k.startswith(_STEP) and not _is_spectral(k)} for band in of_bands]
+    is_one_step = len(steps) > 1 and all(step == steps[0] for step in steps)
+    return ["" if is_one_step else ", ".join(f"{k.removeprefix(_STEP)} {v}" for k, v in step.items()) for step in steps]
+
+
+def _is_spectral(tag: str) -> bool:
+    return tag.startswith(_STEP) and tag.removeprefix(_STEP).lower() in _SPECTRAL
+
+
+def _list_of(text: str) -> list[str]:
+    """The words of a list as GDAL writes it: ``{blue,green,red}``."""
+    return text[1:-1].split(",") if text.startswith("{") and text.endswith("}") else []
 
 
 def _check_bands(opened: rasterio.DatasetReader, given: str) -> None:
@@ -290,10 +314,19 @@ def _geobox(opened: rasterio.DatasetReader, given: str, default: CRS | None, *, 
     if transform.is_degenerate:
         raise RasterError(f"'{given}' has pixels of size 0 ({tuple(transform)[:6]}); correct its transform.")
     stated = None if crs is None or (default == PLAIN_PIXELS and not has_place) else _crs(definition(crs), given)
+    if crs is None and default is None and has_place and _counts_in_degrees(opened):
+        stated = named_crs("EPSG:4326")
     geobox = grid_of(opened.shape, transform, stated, default, require_crs=require_crs)
     if geobox is None:
         raise _unplaced(opened, given)
     return geobox
+
+
+def _counts_in_degrees(opened: rasterio.DatasetReader) -> bool:
+    """Say whether the coordinates of a netCDF variable are degrees north and east, all of them."""
+    tags = opened.tags() if opened.driver == "netCDF" else {}
+    units = [value for name, value in tags.items() if name.endswith(_UNITS) and " since " not in value]
+    return len(units) == 2 and all(unit in DEGREES for unit in units)
 
 
 def _unplaced(opened: rasterio.DatasetReader, given: str) -> CrsError:
@@ -307,6 +340,11 @@ def _unplaced(opened: rasterio.DatasetReader, given: str) -> CrsError:
         return CrsError(
             f"'{given}' is placed by rational polynomial coefficients instead of a transform; "
             f"orthorectify it first: `gdalwarp -rpc '{given}' warped.tif`."
+        )
+    if opened.transform.is_identity and _counts_in_degrees(opened):
+        return CrsError(
+            f"'{given}' has coordinates that GDAL takes for unevenly spaced, as float32 ones of small pixels are; give "
+            f"it as xarray opens it, such as geoseg.run(xarray.open_dataset('{given}'), ...), or write them as float64."
         )
     if opened.driver == "netCDF" and opened.transform.is_identity:
         crs = '.rio.write_crs("EPSG:32618")' if opened.crs is None else ""

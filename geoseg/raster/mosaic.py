@@ -147,6 +147,27 @@ class Raster:
                 "px around them; process each area in its own run."
             )
 
+    def check_overlap(self) -> None:
+        """Refuse bands of which no pixel is covered by all, as files of two places or of two UTM zones are.
+
+        Raises
+        ------
+        RasterError
+            Names a band that lies apart from those before it, and its file.
+        """
+        shared = shapely.box(0, 0, *reversed(self.shape))
+        for layer in self.layers if len(self.layers) > 1 else ():
+            shared = shapely.intersection(shared, shapely.union_all([_box(part.extent) for part in layer.parts]))
+            if not shared.area:
+                first, apart = (
+                    f"('{source.given}', {crs_label(source.geobox.crs)})"
+                    for source in (self.sources[0], layer.pieces[0].source)
+                )
+                raise RasterError(
+                    f"band '{self.bands[layer.positions[0]]}' {apart} shares no pixel with those before it {first}, so "
+                    "that no pixel has all bands; give bands of one place."
+                )
+
     @property
     def order(self) -> Order:
         """What a pixel is where several files are valid; ``"median"`` where it is of some of several dates."""

@@ -32,7 +32,7 @@ from geoseg.raster.bands import (
     match_bands,
     spoken,
 )
-from geoseg.raster.calibration import Calibration
+from geoseg.raster.calibration import AS_STORED, Calibration
 from geoseg.raster.given import given_imagery, is_array, named, with_stores
 from geoseg.raster.header import Header, read_header
 from geoseg.raster.layers import Layer, PlacedSource
@@ -145,6 +145,7 @@ def open_raster(
     raster = Raster(geobox, names, dtype, tuple(layers), skipped=tuple(attempts.skipped))
     if is_own_grid:
         raster.check_filled()
+        raster.check_overlap()
     return raster
 
 
@@ -344,10 +345,12 @@ def _is_picture(header: Header) -> bool:
 
 
 def _noted(sources: list[Source], positions: Sequence[int], calibration: Calibration) -> list[Source]:
-    """Note files that declare no scale beside others of which one is used: their numbers may be in another unit."""
+    """Note files whose numbers may be in another unit than those of the first file that declares one."""
     wanted = [place < len(calibration.units) and calibration.units[place] is not None for place in positions]
-    if calibration.override is not None or not any(wanted):
+    if calibration.override is not None:
         return sources
+    if not any(wanted):
+        return _noted_unlike(sources)
     declaring = [
         any(unit is not None and is_wanted for unit, is_wanted in zip(source.units, wanted, strict=False))
         for source in sources
@@ -359,6 +362,19 @@ def _noted(sources: list[Source], positions: Sequence[int], calibration: Calibra
     return [
         source if declares else replace(source, notes=(*source.notes, note))
         for source, declares in zip(sources, declaring, strict=True)
+    ]
+
+
+def _noted_unlike(sources: list[Source]) -> list[Source]:
+    """Note files that declare another scale than the first one, where all are read as they are stored."""
+    lines = [tuple(unit or AS_STORED for unit in source.units) or (AS_STORED,) for source in sources]
+    note = (
+        f"declares another scale than '{sources[0].given}', and the model declares none, so that both are read as they "
+        "are stored; give files of one scale, or scale: 1 where it is meant so."
+    )
+    return [
+        source if set(line) == set(lines[0]) else replace(source, notes=(*source.notes, note))
+        for source, line in zip(sources, lines, strict=True)
     ]
 
 

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.errors import RasterError
 from geoseg.grid import Window
 from geoseg.raster.layers import PlacedSource
 from geoseg.raster.overlay import Pixels
+from geoseg.raster.placing import crs_label
 from geoseg.raster.source import Source
 
 
@@ -92,6 +94,23 @@ class Scene:
     def extent(self) -> Window:
         """The pixels of the raster that all files cover."""
         return reduce(Window.intersect, (piece.extent for piece in self.pieces))
+
+    def check_overlap(self) -> None:
+        """Refuse files that lie apart, so that no pixel has all bands.
+
+        Raises
+        ------
+        RasterError
+            Names the scene and its files.
+        """
+        if not self.extent.area:
+            files = ", ".join(
+                f"'{piece.source.given}' in {crs_label(piece.source.geobox.crs)}" for piece in self.pieces
+            )
+            raise RasterError(
+                f"the files of '{self.name}' share no pixel ({files}), so that none has all bands; correct the item, "
+                "or give the files of one place by band: `input: {red: ..., nir: ...}`."
+            )
 
     @property
     def all_pieces(self) -> tuple[PlacedSource, ...]:

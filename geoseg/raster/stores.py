@@ -98,6 +98,7 @@ def variables_of(given: str) -> str | dict[str, str]:
     if path.suffix.lower() not in _NETCDF or not path.is_file():
         return given
     shapes: dict[str, tuple[int, int]] = {}
+    counts: dict[str, int] = {}
     close_former(str(path.absolute()))
     try:
         with unplaced_allowed():
@@ -107,12 +108,15 @@ def variables_of(given: str) -> str | dict[str, str]:
                     _check_axes(path, whole)
             for name in names:
                 with rasterio.open(name) as variable:
-                    shapes[name] = variable.shape
+                    shapes[name], counts[name] = variable.shape, variable.count
                     _check_axes(path, variable)
     except RasterioError:
         return given  # opening it says why
     largest = max(shapes.values(), key=lambda shape: shape[0] * shape[1], default=(0, 0))
-    return {name.rpartition(":")[2]: name for name, shape in shapes.items() if shape == largest} or given
+    chosen = [name for name, shape in shapes.items() if shape == largest]
+    if len(chosen) == 1 and counts[chosen[0]] > 1:  # beside it are small ones, such as letters of its bands' names
+        return chosen[0]
+    return {name.rpartition(":")[2]: name for name in chosen} or given
 
 
 def _check_axes(path: Path, opened: rasterio.DatasetReader) -> None:

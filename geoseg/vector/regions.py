@@ -9,6 +9,8 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,6 +36,7 @@ PIECES = 4_000
 
 _NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
 _BOUNDS = re.compile(rf"^{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}(?:,\s*(\S.*?)\s*)?$")
+_NUMBERS = re.compile(rf"^{_NUMBER}(?:,{_NUMBER})+$")
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,9 @@ class Region:
         return touched
 
 
-RegionLike: TypeAlias = "str | os.PathLike[str] | Region | gpd.GeoDataFrame | gpd.GeoSeries | shapely.Geometry"
+RegionLike: TypeAlias = (
+    "str | os.PathLike[str] | Sequence[float] | Region | gpd.GeoDataFrame | gpd.GeoSeries | shapely.Geometry"
+)
 """What `read_region` takes."""
 
 
@@ -137,11 +142,11 @@ def read_region(region: RegionLike, *, crs: Any = None) -> Region:
 
     Parameters
     ----------
-    region : str, path, GeoDataFrame, GeoSeries, shapely geometry or Region
-        A vector file of polygons; bounds ``"minx,miny,maxx,maxy"``, with a CRS as fifth part or without; or polygons:
-        a table, a geometry, or a GeoJSON geometry as text, with a CRS before it or without:
-        ``EPSG:32618;{"type": "Polygon", "coordinates": [...]}``. In degrees minx may be larger than maxx: such bounds
-        reach over the antimeridian.
+    region : str, path, sequence of float, GeoDataFrame, GeoSeries, shapely geometry or Region
+        A vector file of polygons; bounds ``"minx,miny,maxx,maxy"``, with a CRS as fifth part or without, or as a
+        sequence of these, or as bounds of odc-geo, which have a CRS; or polygons: a table, a geometry, or a GeoJSON
+        geometry as text, with a CRS before it or without: ``EPSG:32618;{"type": "Polygon", "coordinates": [...]}``. In
+        degrees minx may be larger than maxx: such bounds reach over the antimeridian.
     crs : anything pyproj takes, optional
         CRS of bounds and geometries that do not say: that of the raster. Degrees of WGS 84 for bounds and GeoJSON
         unless given.
@@ -167,6 +172,11 @@ def read_region(region: RegionLike, *, crs: Any = None) -> Region:
         return _from_bounds(text, *bounds.groups(), default=crs or "EPSG:4326")
     if shape := GEOJSON.match(text):
         return _from_text(shape["crs"], shape["shape"], crs)
+    if _NUMBERS.match(text) and not Path(text).exists():
+        raise RegionError(
+            f"the region '{text}' has {text.count(',') + 1} numbers; write minx,miny,maxx,maxy, or with their CRS "
+            "minx,miny,maxx,maxy,EPSG:32618"
+        )
     return _from_file(Path(text))
 
 
@@ -193,10 +203,23 @@ def region_text(region: RegionLike) -> str:
         _check_kinds("the region", {shape.geom_type for shape in shapes})
         united = shapely.disjoint_subset_union_all(shapely.make_valid(shapely.force_2d(shapes)))
         return shape_text(crs_text(region.crs), _polygons_of(united))
+    if (bounds := _bounds_text_of(region)) is not None:
+        return bounds
     raise RegionError(
         f"the region is a {type(region).__name__}; give a vector file, a GeoDataFrame, a GeoSeries or polygons, or "
-        "bounds as text with their CRS, such as '440000,4190000,450000,4200000,EPSG:32618'."
+        "bounds with their CRS, such as '440000,4190000,450000,4200000,EPSG:32618'."
     )
+
+
+def _bounds_text_of(region: Any) -> str | None:
+    """Four numbers, with a CRS as fifth part or attribute, as text with every digit; None for anything else."""
+    parts = list(region) if isinstance(region, Sequence | np.ndarray) else []
+    numbers, crs = parts[:4], [*parts[4:], *([] if (own := getattr(region, "crs", None)) is None else [own])]
+    is_number = len(numbers) == 4 and all(isinstance(number, Real) and isfinite(number) for number in numbers)
+    if not is_number or len(crs) > 1:
+        return None
+    named = [f"EPSG:{code}" if isinstance(code, int) else str(code) for code in crs]
+    return ",".join([*(repr(float(number)) for number in numbers), *named])
 
 
 def is_bare(region: RegionLike) -> bool:
