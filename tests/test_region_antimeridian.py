@@ -11,6 +11,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from pyproj import Transformer
 
 import geoseg
 from geoseg.errors import RegionError
@@ -59,6 +60,24 @@ def test_they_hold_the_same_places_of_a_raster_in_degrees_wherever_it_begins(lef
     mask = region.mask(Window(0, 0, *shape), transform)
     np.testing.assert_array_equal(mask, inside("179.2,-17,-179.1,-16.5", "EPSG:4326", transform, shape))
     assert mask.sum() == 4
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3857", "ESRI:54009", "ESRI:54030", "EPSG:8857", "EPSG:3832"])
+def test_on_a_map_of_the_world_they_lie_at_both_of_its_ends(crs: str, tmp_path: Path) -> None:
+    """Projections whose middle is Greenwich end at the antimeridian; that of the Pacific goes on over it."""
+    path = tmp_path / "region.geojson"
+    gpd.GeoDataFrame(geometry=[shapely.box(175, 25, 180, 40), shapely.box(-180, 25, -175, 40)], crs=4326).to_file(path)
+    half, shape = 20_100_000, (402, 402)
+    transform = Affine(100_000, 0, -half, 0, -100_000, half)
+    longitude, latitude = ground(crs, transform, shape)
+    wanted = ((longitude - 175) % 360 < 10) & (latitude > 25) & (latitude < 40)
+    x, y = transform @ tuple(reversed(np.mgrid[:402, :402] + 0.5))
+    back = Transformer.from_crs(4326, crs, always_xy=True).transform(longitude, latitude)
+    wanted &= np.isfinite(longitude) & (np.hypot(back[0] - x, back[1] - y) < 1)  # beyond the rim pixels have no place
+    assert wanted.sum() > 100
+    for given in ("175,25,-175,40", "175,25,185,40", str(path)):
+        mask = read_region(given).to_crs(crs).mask(Window(0, 0, *shape), transform)
+        assert (mask != wanted).sum() <= (4 if crs != "EPSG:3857" else 0)  # curved edges, densely drawn
 
 
 def test_an_outline_for_a_search_is_cut_at_the_antimeridian(cut_polygons: str) -> None:

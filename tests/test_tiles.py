@@ -7,7 +7,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from geoseg.cli import main
 from geoseg.errors import CatalogError, GeosegError, RasterReadError, RegionError, WorkflowError
 from geoseg.grid import Window
 from geoseg.imagery import open_imagery
-from geoseg.imagery.tile_services import of_template
+from geoseg.imagery.tile_services import DEEPEST, TileRequest, _of_wmts, of_template, of_tilejson
 from geoseg.raster import Raster, tile_cache
 from geoseg.report.naming import subject_of
 from geoseg.report.record import read_record
@@ -315,6 +315,39 @@ def test_tilejson_counts_rows_from_below_where_it_says_so(server: TileServer) ->
 
 
 # What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("zooms", "known", "sentence"),
+    [
+        ({"minzoom": None, "maxzoom": "16.0"}, range(17), ""),
+        ({"minzoom": 2, "maxzoom": None}, range(2, DEEPEST + 1), ""),
+        ({"minzoom": 9, "maxzoom": 3}, (), "whose minzoom is above its maxzoom; correct it"),
+        ({"maxzoom": "all"}, (), "whose maxzoom is 'all'; it must be a number up to 30"),
+        ({"maxzoom": 1e9}, (), "whose maxzoom is 1000000000.0; it must be a number up to 30"),
+    ],
+)
+def test_zooms_of_tilejson_may_be_text_or_null(zooms: dict[str, Any], known: Sequence[int], sentence: str) -> None:
+    document = {"tilejson": "3.0.0", "tiles": ["https://tiles.example/{z}/{x}/{y}.png"], **zooms}
+    if sentence:
+        with pytest.raises(CatalogError, match=sentence):
+            of_tilejson("https://tiles.example/t.json", document)
+    else:
+        matrices = of_tilejson("https://tiles.example/t.json", document).matrices
+        assert [int(matrix.name) for matrix in matrices] == list(known)
+
+
+def test_zooms_may_be_written_with_zeros_and_go_deeper_where_they_are_asked_for(server: TileServer) -> None:
+    written = capabilities(server).replace(f"<ows:Identifier>{ZOOM}<", f"<ows:Identifier>0{ZOOM}<")
+    server.documents["/WMTSCapabilities.xml"] = written
+    region = read_region(bounds(server))
+    service = _of_wmts(f"{server.url}/WMTSCapabilities.xml")
+    assert TileRequest(region, ZOOM, None)._choose(service, region).name == f"0{ZOOM}"
+    assert TileRequest(region, ZOOM - 1, None)._choose(service, region).name == str(ZOOM - 1)
+    server.zoom, server.column, server.row = ZOOM + 5, COLUMN * 32, ROW * 32  # drones have 23
+    assert opened(server, zoom=ZOOM + 5).geobox.crs == "EPSG:3857"
+    with pytest.raises(WorkflowError, match="has no zoom 31; give one of 0, 1, "):
+        opened(server, zoom=31)
 
 
 def test_what_a_person_can_do_wrong_is_said_in_a_sentence(server: TileServer) -> None:

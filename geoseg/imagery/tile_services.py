@@ -36,6 +36,9 @@ from geoseg.vector import Region
 DEEPEST = 22
 """Zoom up to which one is chosen where a service does not say how far its zooms go."""
 
+MOST_ZOOMS = 30
+"""The largest zoom that TileJSON 3.0 knows; more is asked for by mistake."""
+
 _SIDE = 256  # px of a tile, unless its pictures are larger
 _PIXEL = 0.28e-3  # m, of a WMTS's scale denominators
 _RADIUS = 6_378_137.0  # m, of EPSG:3857; also what a WMTS counts degrees by
@@ -111,7 +114,7 @@ class TileRequest:
     def _choose(self, service: TileService, region: Region) -> TileMatrix:
         """The zoom that is asked for; else the coarsest that is as fine as the resolution, or the finest there is."""
         if self.zoom is not None:
-            named = [item for item in service.matrices if re.fullmatch(rf"(.*\D)?{self.zoom}", item.name)]
+            named = [item for item in service.matrices if re.fullmatch(rf"(.*\D)?0*{self.zoom}", item.name)]
             if not named:
                 names = ", ".join(matrix.name for matrix in service.matrices)
                 raise WorkflowError(f"'{service.given}' has no zoom {self.zoom}; give one of {names}.")
@@ -134,7 +137,8 @@ def with_tiles(given: Any, request: TileRequest) -> Any:
     if isinstance(given, Mapping):
         return {name: with_tiles(item, request) for name, item in given.items()}
     if is_tile_template(given):
-        return request.open(of_template(given, given))
+        deepest = max(DEEPEST, min(request.zoom or 0, MOST_ZOOMS))
+        return request.open(of_template(given, given, range(deepest + 1)))
     return request.open(_of_wmts(given)) if is_wmts(given) else given
 
 
@@ -170,8 +174,22 @@ def of_tilejson(address: str, document: Mapping[str, Any]) -> TileService:
             f"'{address}' is TileJSON without addresses of pictures, as of vector tiles; give a service of imagery."
         )
     template = tiles[0].replace("{y}", "{-y}") if document.get("scheme") == "tms" else tiles[0]
-    zooms = range(int(document.get("minzoom", 0)), int(document.get("maxzoom", DEEPEST)) + 1)
+    zooms = range(_zoom(document, "minzoom", 0, address), _zoom(document, "maxzoom", DEEPEST, address) + 1)
+    if not zooms:
+        raise CatalogError(f"'{address}' is TileJSON whose minzoom is above its maxzoom; correct it.")
     return of_template(address, template, zooms, _plain(document.get("attribution")))
+
+
+def _zoom(document: Mapping[str, Any], key: str, default: int, address: str) -> int:
+    """A zoom of TileJSON; some servers write text or null."""
+    value = document.get(key)
+    try:
+        zoom = default if value is None else int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        zoom = -1
+    if not 0 <= zoom <= MOST_ZOOMS:
+        raise CatalogError(f"'{address}' is TileJSON whose {key} is {value!r}; it must be a number up to {MOST_ZOOMS}.")
+    return zoom
 
 
 def _of_wmts(given: str) -> TileService:

@@ -27,7 +27,17 @@ from shapely.errors import GEOSException
 
 from geoseg.errors import CrsError, RegionError
 from geoseg.grid import Window
-from geoseg.vector.globe import GLOBE, HALF_TURN, STRAY, TURN, Floats, Shape, across_antimeridian, on_sphere
+from geoseg.vector.globe import (
+    GLOBE,
+    HALF_TURN,
+    QUARTER_TURN,
+    STRAY,
+    TURN,
+    Floats,
+    Shape,
+    across_antimeridian,
+    on_sphere,
+)
 from geoseg.vector.pixels import centres_inside, crossed, edges_of
 from geoseg.vector.tables import GEOJSON, OF_RASTER, crs_text, read_table, shape_text, unwrapped
 
@@ -36,6 +46,9 @@ PIECES = 4_000
 
 _NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
 _BOUNDS = re.compile(rf"^{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}(?:,\s*(\S.*?)\s*)?$")
+_MIDDLES = "Longitude of natural origin", "Longitude of false origin", "Longitude of projection centre"
+_RIM = 1e-9
+"""Degrees that a region stays off the meridian at which a map of the world ends: on it, places are not told apart."""
 _NUMBERS = re.compile(rf"^{_NUMBER}(?:,{_NUMBER})+$")
 
 
@@ -65,26 +78,46 @@ class Region:
         target = CRS.from_user_input(crs)
         if target == self.crs:
             return Region(across_antimeridian(self.geometry), target) if self._leaves_the_globe else self
-        dense = shapely.segmentize(self.geometry, max(self.geometry.length / PIECES, 1e-12))
         try:
             transformer = Transformer.from_crs(self.crs, target, always_xy=True)
         except ProjError as error:
             raise _out_of_place(self, target) from error
+        moved = self._moved(transformer, target)
+        if moved is None:  # perhaps over the meridian at which a map of the world ends
+            parts = [part._moved(transformer, target) for part in self._cut_at_rim(target)]
+            if not parts or any(part is None for part in parts):
+                raise _out_of_place(self, target)
+            moved = _polygons_of(shapely.union_all(parts))
+        return Region(moved, target)
+
+    def _moved(self, transformer: Transformer, target: CRS) -> Shape | None:
+        """The outline in another CRS; None where part of it has no place there."""
+        dense = shapely.segmentize(self.geometry, max(self.geometry.length / PIECES, 1e-12))
         moved = shapely.transform(dense, transformer.transform, interleaved=False)
         if not _comes_back(dense, moved, transformer, self.crs):
-            raise _out_of_place(self, target)
+            return None
         if target.is_geographic:
             try:
                 moved = across_antimeridian(moved)
-            except GEOSException as error:  # a ring around a pole does not close
-                raise _out_of_place(self, target) from error
-        region = Region(_polygons_of(shapely.make_valid(moved)), target)
+            except GEOSException:  # a ring around a pole does not close
+                return None
+        outline = _polygons_of(shapely.make_valid(moved))
         # An outline can turn inside out although each of its points comes back: a hemisphere in UTM does.
         inside = shapely.point_on_surface(shapely.get_parts(self.geometry))
-        shapely.prepare(region.geometry)
-        if not shapely.intersects(region.geometry, shapely.points(*_transformed(inside, transformer))).all():
-            raise _out_of_place(self, target)
-        return region
+        shapely.prepare(outline)
+        is_inside = shapely.intersects(outline, shapely.points(*_transformed(inside, transformer))).all()
+        return outline if is_inside else None
+
+    def _cut_at_rim(self, target: CRS) -> list[Region]:
+        """What of a region in degrees lies on either side of the meridian opposite to a projection's middle."""
+        middle = _middle_of(target) if self.crs.is_geographic else None
+        if middle is None:
+            return []
+        west, east = middle - HALF_TURN + _RIM, middle + HALF_TURN - _RIM
+        whole = shapely.box(west, -QUARTER_TURN, east, QUARTER_TURN)
+        turns = [translate(self.geometry, turn) for turn in (-TURN, 0, TURN)]
+        parts = shapely.get_parts([shapely.intersection(turned, whole) for turned in turns])
+        return [Region(part, self.crs) for part in parts if part.area > _RIM]
 
     @property
     def _leaves_the_globe(self) -> bool:
@@ -349,6 +382,16 @@ def _polygons_of(geometry: shapely.Geometry) -> Shape:
         raise RegionError("the region covers no area; give polygons that do")
     united: Shape = shapely.disjoint_subset_union_all(areal)
     return united
+
+
+def _middle_of(crs: CRS) -> float | None:
+    """The meridian in the middle of a projection, degrees from Greenwich; None where it has none."""
+    operation = crs.coordinate_operation
+    for parameter in () if operation is None else operation.params:
+        if parameter.name in _MIDDLES:
+            meridian = 0.0 if crs.prime_meridian is None else crs.prime_meridian.longitude
+            return float(np.rad2deg(float(parameter.value) * parameter.unit_conversion_factor)) + meridian
+    return None
 
 
 def _transformed(geometry: Any, transformer: Transformer, direction: str = "FORWARD") -> tuple[Floats, Floats]:
