@@ -84,6 +84,34 @@ def test_zones_have_the_ground_of_their_pixels_and_of_parts_of_pixels(
     np.testing.assert_allclose(whole, found.square_metres[-1], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:3857", Affine(20_000, 0, 1e6, 0, -20_000, 9e6)),
+        ("EPSG:3857", Affine(1_000, 0, 1e6, 0, -1_000, 11e6)),
+        ("EPSG:3031", Affine(25_000, 0, -1e6, 0, -25_000, 4e6)),
+    ],
+)
+def test_coarse_pixels_are_weighed_one_by_one(crs: str, transform: Affine, tmp_path: Path) -> None:
+    """A class a row: those of a cell have not the area of its mean."""
+    labels = np.repeat(np.arange(1, 17, dtype=np.uint8)[:, None], 12, axis=1)
+    found = geoseg.areas(write_labels(tmp_path, labels, transform, crs), unit="m2").table.set_index("class")["area_m2"]
+    boxes = gpd.GeoSeries(pixel_boxes(labels.shape, transform), crs=crs).segmentize(transform.a / 8)
+    ground = geodesic(boxes.to_numpy(), crs).reshape(labels.shape).sum(axis=1)
+    np.testing.assert_allclose(found.reindex(range(1, 17)), ground, rtol=1e-4)
+    polygons = geoseg.polygonize(tmp_path / "labels.tif").groupby("class")["area_m2"].sum()
+    np.testing.assert_allclose(found.reindex(range(1, 17)), polygons.reindex(range(1, 17)), rtol=1e-4)
+
+
+def test_coarse_pixels_beyond_the_rim_of_a_map_of_the_world_have_no_ground(tmp_path: Path) -> None:
+    half = 18_100_000
+    transform = Affine(100_000, 0, -half, 0, -100_000, half)
+    labels = np.ones((362, 362), np.uint8)
+    found = geoseg.areas(write_labels(tmp_path, labels, transform, "ESRI:54009"), unit="m2").table
+    globe = 4 * np.pi * 6_371_007.2**2  # of the sphere that is as large as the ellipsoid
+    assert found["area_m2"].sum() == pytest.approx(globe, rel=5e-3)  # pixels count by their centres
+
+
 def test_the_published_example_is_reproduced() -> None:
     """Olofsson et al. 2014, tables 8 to 10 and section 5.2: 30 m pixels, 95 %."""
     pixels = np.array([200_000, 150_000, 3_200_000, 6_450_000]) * 900 / 1e4

@@ -67,15 +67,27 @@ class PixelAreas:
 
     def of_window(self, window: Window) -> NDArray[np.int64]:
         """Units of each pixel of a window, int64 (y, x); they depend on the pixel's place and on nothing else."""
-        lattice = _lattice(self.geobox) / self.unit
+        return np.maximum(np.rint(self._between(window) / self.unit), 1).astype(np.int64)
+
+    def on_ground(self, window: Window) -> Floats:
+        """Area of each pixel of a window, float64 (y, x), m2; of one whose centre has no place on the ground 0."""
+        areas = self._between(window)
+        if not _has_place_everywhere(self.geobox):
+            rows, cols = np.mgrid[window.y : window.bottom, window.x : window.right] + 0.5
+            areas[~np.isfinite(_in_space(rows, cols, self.geobox)).all(axis=-1)] = 0
+        return areas
+
+    def _between(self, window: Window) -> Floats:
+        """Area of each pixel, m2, linear between the nodes."""
+        lattice = _lattice(self.geobox)
         rows, cols = (
             _between(np.arange(start, start + length, dtype=np.float64) + 0.5, count, self.geobox)
             for start, length, count in zip((window.y, window.x), window.shape, lattice.shape, strict=True)
         )
         (row, down), (col, across) = rows, cols
         lines = lattice[row] * (1 - down)[:, None] + lattice[row + 1] * down[:, None]
-        areas = lines[:, col] * (1 - across) + lines[:, col + 1] * across
-        return np.maximum(np.rint(areas), 1).astype(np.int64)
+        areas: Floats = lines[:, col] * (1 - across) + lines[:, col + 1] * across
+        return areas
 
     def at(self, rows: Floats, cols: Floats) -> Floats:
         """Units of a pixel at places of the grid, px; (0, 0) is the centre of the first pixel."""
@@ -118,9 +130,18 @@ def _between(places: Floats, count: int, geobox: GeoBox) -> tuple[NDArray[np.int
     return node, steps - node
 
 
-@lru_cache(maxsize=8)
 def _lattice(geobox: GeoBox) -> Floats:
     """Area of a pixel at each node, m2; at one that has no place on the ground, that of the nearest one that has."""
+    return _measured(geobox)[0]
+
+
+def _has_place_everywhere(geobox: GeoBox) -> bool:
+    return _measured(geobox)[1]
+
+
+@lru_cache(maxsize=8)
+def _measured(geobox: GeoBox) -> tuple[Floats, bool]:
+    """The lattice, and whether each of its nodes has a place on the ground."""
     step = _step(geobox)
     axes = [step * np.arange(-(-length // step) + 1, dtype=np.float64) for length in geobox.shape]
     rows, cols = np.meshgrid(*axes, indexing="ij")
@@ -130,12 +151,14 @@ def _lattice(geobox: GeoBox) -> Floats:
     areas: Floats = np.linalg.norm(np.cross(down, across), axis=-1) / step**2
     is_missing = ~np.isfinite(areas)
     if is_missing.all():
-        return np.full(areas.shape, np.nan)
+        return np.full(areas.shape, np.nan), False
+    if not is_missing.any():
+        return areas, True
     from scipy.ndimage import distance_transform_edt  # a tenth of a second to load, where few rasters need it
 
     nearest = distance_transform_edt(is_missing, return_distances=False, return_indices=True)
     filled: Floats = areas[tuple(nearest)]
-    return filled
+    return filled, False
 
 
 def _in_space(rows: Floats, cols: Floats, geobox: GeoBox) -> Floats:

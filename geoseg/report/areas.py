@@ -1,8 +1,9 @@
 """How much ground each class covers: pixels of the label raster, counted where they lie and weighed on the ellipsoid.
 
 Strategy. A pixel's area changes slowly over a raster, so pixels are counted in cells of a kilometre or two, or row by
-row where longitude and latitude are the axes, and each cell is measured exactly, as features are. Every pixel is read
-once, in windows, by a few threads: memory is theirs.
+row where longitude and latitude are the axes, and each cell is measured exactly, as features are. Pixels so coarse that
+a cell would hold few of them are weighed one by one, by `geoseg.raster.pixel_areas`. Every pixel is read once, in
+windows, by a few threads: memory is theirs.
 It knows a label raster; nothing of runs.
 """
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from geoseg.arcs.rings import Rings
 from geoseg.grid import Window
 from geoseg.planning import core_count
+from geoseg.raster.pixel_areas import PixelAreas
 from geoseg.report.framing import Frame
 from geoseg.vectorize.areas import measure
 
@@ -34,7 +36,7 @@ CELL_METRES = 2_000.0
 that evens out: 1e-5 is left of a class that fills a few cells, less of larger ones."""
 
 SMALLEST_CELL = 8
-"""Px, where pixels are kilometres wide."""
+"""Px: where fewer would be as wide as a cell, pixels are weighed one by one."""
 
 MAX_THREADS = 4
 
@@ -75,8 +77,10 @@ def class_areas(path: Path, frame: Frame) -> dict[int, ClassArea]:
 
 
 def ground_areas(window: Window, frame: Frame) -> NDArray[np.float64]:
-    """Area of each pixel of a window, float64 (y, x), m2: that of its cell."""
+    """Area of each pixel of a window, float64 (y, x), m2: its own where pixels are coarse, else that of its cell."""
     cell = _cell(frame)
+    if max(cell) < SMALLEST_CELL:
+        return PixelAreas(frame.raster, 1.0).on_ground(window)
     rows, cols = (-(-length // side) for length, side in zip(window.shape, cell, strict=True))
     areas = _pixel_areas(window, cell, frame).reshape(rows, cols)
     return areas.repeat(cell[0], axis=0)[: window.height].repeat(cell[1], axis=1)[:, : window.width]
@@ -103,10 +107,19 @@ class _Counting:
         with rasterio.open(self._path) as source:
             while (window := self._next()) is not None:
                 where = rasterio.windows.Window(window.x, window.y, window.width, window.height)
-                counts = _counts(source.read(1, window=where), self._cell)
+                labels = source.read(1, window=where)
+                if max(self._cell) < SMALLEST_CELL:
+                    weights = ground_areas(window, self._frame).ravel()
+                    pixels, areas = (
+                        np.bincount(labels.ravel(), minlength=256),
+                        np.bincount(labels.ravel(), weights, 256),
+                    )
+                else:
+                    counts = _counts(labels, self._cell)
+                    pixels, areas = counts.sum(axis=0), _pixel_areas(window, self._cell, self._frame) @ counts
                 with self._lock:
-                    self.pixels += counts.sum(axis=0)
-                    self.areas += _pixel_areas(window, self._cell, self._frame) @ counts
+                    self.pixels += pixels
+                    self.areas += areas
 
     def _next(self) -> Window | None:
         with self._lock:
@@ -132,7 +145,7 @@ def _cell(frame: Frame) -> Cell:
         return 1, SIDE
     width = (frame.metres or 1.0) / frame.factor
     wanted = CELL_METRES / (width * max(1.0, frame.aspect))
-    side = int(min(SIDE, max(SMALLEST_CELL, 2 ** math.floor(math.log2(max(1.0, wanted))))))
+    side = min(SIDE, 2 ** math.floor(math.log2(max(1.0, wanted))))
     return side, side
 
 
