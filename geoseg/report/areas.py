@@ -107,19 +107,18 @@ class _Counting:
         with rasterio.open(self._path) as source:
             while (window := self._next()) is not None:
                 where = rasterio.windows.Window(window.x, window.y, window.width, window.height)
-                labels = source.read(1, window=where)
-                if max(self._cell) < SMALLEST_CELL:
-                    weights = ground_areas(window, self._frame).ravel()
-                    pixels, areas = (
-                        np.bincount(labels.ravel(), minlength=256),
-                        np.bincount(labels.ravel(), weights, 256),
-                    )
-                else:
-                    counts = _counts(labels, self._cell)
-                    pixels, areas = counts.sum(axis=0), _pixel_areas(window, self._cell, self._frame) @ counts
+                pixels, areas = self._counted(source.read(1, window=where), window)
                 with self._lock:
                     self.pixels += pixels
                     self.areas += areas
+
+    def _counted(self, labels: NDArray[np.uint8], window: Window) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Pixels and m2 of each label of a window."""
+        if max(self._cell) < SMALLEST_CELL:
+            areas = np.bincount(labels.ravel(), ground_areas(window, self._frame).ravel(), 256)
+            return np.bincount(labels.ravel(), minlength=256), areas
+        counts = _counts(labels, self._cell)
+        return counts.sum(axis=0), _pixel_areas(window, self._cell, self._frame) @ counts
 
     def _next(self) -> Window | None:
         with self._lock:
