@@ -18,8 +18,10 @@ import rasterio
 import timm
 import torch
 import yaml
+from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 from segmentation_models_pytorch.encoders import get_encoder
 from shapely.geometry import box
@@ -28,10 +30,12 @@ import geoseg
 from geoseg.catalog import find_model
 from geoseg.cli import main
 from geoseg.errors import (
+    CrsError,
     GeosegWarning,
     InputNotFoundError,
     OutputError,
     RasterError,
+    RegionError,
     TrainingError,
     VectorError,
     WorkflowError,
@@ -42,11 +46,12 @@ from geoseg.training import load_recipe, parse_recipe, train
 from geoseg.training.augmentation import augment
 from geoseg.training.conditions import holds
 from geoseg.training.families import FAMILIES
-from geoseg.training.fitting import fit_recipe, make_network, read_scenes
+from geoseg.training.fitting import fit_recipe, held_out_mask, make_network, read_scenes
 from geoseg.training.loop import learning_rate
 from geoseg.training.losses import segmentation_loss, soft_dice
-from geoseg.training.recipe_parts import Augmentation, Loss
+from geoseg.training.recipe_parts import Augmentation, Loss, Validation
 from geoseg.training.sampling import Sampler
+from geoseg.training.scenes import BACKGROUND
 from geoseg.training.teacher import predict_image, reflected, tiles
 
 CRS = "EPSG:32633"
@@ -711,6 +716,137 @@ def test_images_that_are_not_placed_on_the_ground_are_taken_as_they_are(fields: 
     assert spec.resolution == 3
     assert np.array_equal(plain[0].pixels, placed[0].pixels)
     assert np.array_equal(plain[0].labels, placed[0].labels)
+
+
+def test_labels_of_other_pixels_than_an_image_that_is_not_placed_are_refused(fields: Path) -> None:
+    with rasterio.open(fields / "image.tif") as file:
+        write(fields / "plain.tif", file.read(), crs=None, transform=rasterio.Affine.identity())
+    with rasterio.open(fields / "labels.tif") as file:
+        write(fields / "half.tif", file.read()[:, ::2, ::2], crs=None, transform=rasterio.Affine.identity())
+    for labels, size in (("half", f"{SIDE // 2} x {SIDE // 2} px"), ("labels", f"{SIDE} x {SIDE} px in {CRS}")):
+        content = recipe_content(fields, images=["plain.tif"], labels=[{"raster": f"{labels}.tif"}], resolution=3)
+        with pytest.raises(
+            TrainingError, match=rf"{labels}\.tif has {size}, and image 1 has {SIDE} x {SIDE} px and no CRS"
+        ):
+            read_scenes(parse_recipe(content))
+
+
+def test_polygons_in_plain_pixels_label_an_image_that_is_not_placed(fields: Path) -> None:
+    with rasterio.open(fields / "image.tif") as file:
+        write(fields / "plain.tif", file.read(), crs=None, transform=rasterio.Affine.identity())
+    frame = geopandas.read_file(fields / "fields.gpkg").to_crs(CRS)
+    to_pixels = (~TRANSFORM) @ rasterio.Affine.identity()
+    frame = frame.set_crs(None, allow_override=True).affine_transform(to_pixels.to_shapely())
+    pixels = geopandas.GeoDataFrame(
+        {"kind": geopandas.read_file(fields / "fields.gpkg")["kind"]}, geometry=frame.scale(1, -1, origin=(0, 0))
+    )
+    pixels.to_file(fields / "pixels.gpkg")
+    layer = {"polygons": "pixels.gpkg", "column": "kind"}
+    plain, _ = read_scenes(parse_recipe(recipe_content(fields, images=["plain.tif"], labels=[layer], resolution=3)))
+    placed, _ = read_scenes(parse_recipe(recipe_content(fields)))
+    assert (plain[0].labels == placed[0].labels).mean() > 0.999
+    with pytest.raises(CrsError, match="and the image has no CRS; georeference the image"):
+        layer = {"polygons": "fields.gpkg", "column": "kind"}
+        read_scenes(parse_recipe(recipe_content(fields, images=["plain.tif"], labels=[layer], resolution=3)))
+
+
+@pytest.mark.parametrize("declared", [None, 0, 7])
+def test_objects_have_a_background_whatever_is_declared_as_nodata(fields: Path, declared: int | None) -> None:
+    objects = np.zeros((SIDE, SIDE), np.uint16)
+    objects[10:30, 10:30], objects[50:70, 50:80], objects[30:34, 70:90] = 1, 2, 7
+    write(fields / "objects.tif", objects[None], nodata=declared)
+    recipe = recipe_content(
+        fields,
+        labels=[{"instances": "objects.tif", "class": "house"}],
+        classes=[{"value": 1, "name": "house"}],
+        task="instance-segmentation",
+        hyperparameters={},
+        validation={"west": 0.4},
+    )
+    wanted = np.select([objects == (declared or -1), objects > 0], [IGNORE, 0], BACKGROUND)
+    if declared == 0:
+        wanted = np.where(objects > 0, 0, BACKGROUND)
+    np.testing.assert_array_equal(read_scenes(parse_recipe(recipe))[0][0].labels, wanted)
+
+
+def test_values_below_zero_are_classes_or_are_named(fields: Path) -> None:
+    with rasterio.open(fields / "labels.tif") as file:
+        labels = file.read().astype(np.int16)
+    write(fields / "below.tif", np.where(labels == 30, -1, labels).astype(np.int16))
+    with pytest.raises(TrainingError, match="has class -1, which is not in 'classes'"):
+        read_scenes(parse_recipe(recipe_content(fields, labels=[{"raster": "below.tif"}])))
+    named = {"raster": "below.tif", "values": {-1: "pond"}}
+    wanted = read_scenes(parse_recipe(recipe_content(fields)))[0][0].labels
+    found = read_scenes(parse_recipe(recipe_content(fields, labels=[named])))[0][0].labels
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.filterwarnings("ignore:no labelled pixel")
+def test_polygons_over_the_antimeridian_label_an_image_over_it(tmp_path: Path) -> None:
+    place = rasterio.Affine(0.01, 0, 179.5, 0, -0.01, 10)
+    image = np.random.default_rng(0).integers(1, 900, (2, 96, 96)).astype(np.uint16)
+    write(tmp_path / "image.tif", image, crs="EPSG:4326", transform=place)
+    halves = [box(179.5, 9.04, 180, 10), box(-180, 9.04, -179.54, 10)]
+    geopandas.GeoDataFrame({"c": [10, 20]}, geometry=halves, crs=4326).to_file(tmp_path / "fields.gpkg")
+    layer = {"polygons": "fields.gpkg", "column": "c"}
+    classes = [{"value": 10, "name": "a"}, {"value": 20, "name": "b"}]
+    geopandas.GeoDataFrame(geometry=halves[1:], crs=4326).to_file(tmp_path / "east.gpkg")
+    content = recipe_content(tmp_path, labels=[layer], classes=classes, validation={"region": "east.gpkg"})
+    (scene,), _ = read_scenes(parse_recipe(content))
+    np.testing.assert_array_equal(scene.labels[0], np.repeat([0, 1], [50, 46]))
+    np.testing.assert_array_equal(scene.held_out[0], np.repeat([False, True], [50, 46]))
+
+
+@pytest.mark.parametrize(
+    ("turn", "held_out"),
+    [
+        (Affine.identity(), {"south": "last rows", "east": "last columns"}),
+        (Affine.scale(1, -1), {"south": "first rows", "east": "last columns"}),
+        (Affine.scale(-1, 1), {"north": "first rows", "west": "last columns"}),
+        (Affine.rotation(90), {"south": "first columns", "east": "last rows"}),
+        (Affine.rotation(30), {"north": "first rows", "east": "last columns"}),
+    ],
+)
+def test_a_side_is_that_of_the_ground(turn: Affine, held_out: dict[str, str]) -> None:
+    """Whatever way rows and columns run: the mean place of what is held out lies towards that side."""
+    transform = Affine.translation(5e5, 5e6) @ turn @ Affine.scale(10, -10)
+    rows, columns = np.mgrid[:40, :40] + 0.5
+    x, y = transform @ (columns, rows)
+    for side, wanted in held_out.items():
+        geobox = GeoBox((40, 40), transform, CRS)
+        mask = held_out_mask(parse_recipe(recipe_content(Path())), Validation(**{side: 0.25}), geobox)
+        expected = np.zeros((40, 40), bool)
+        {"first rows": expected[:10], "last rows": expected[30:]}.get(wanted, expected[:0])[:] = True
+        {"first columns": expected[:, :10], "last columns": expected[:, 30:]}.get(wanted, expected[:0])[:] = True
+        np.testing.assert_array_equal(mask, expected)
+        along = {"north": y, "south": -y, "east": x, "west": -x}[side]
+        assert along[mask].mean() > along[~mask].mean()
+
+
+def test_a_validation_region_may_lie_in_one_image_of_several(fields: Path) -> None:
+    with rasterio.open(fields / "image.tif") as file:
+        pixels = file.read()
+    far = rasterio.Affine.translation(50_000, 0) @ TRANSFORM
+    write(fields / "far.tif", pixels, transform=far)
+    with rasterio.open(fields / "labels.tif") as file:
+        write(fields / "far_labels.tif", file.read(), transform=far)
+    left, top = TRANSFORM @ (0, 0)
+    region = geopandas.GeoDataFrame(geometry=[box(left, top - 400, left + 400, top)], crs=CRS)
+    region.to_file(fields / "part.gpkg")
+    content = recipe_content(
+        fields,
+        images=["image.tif", "far.tif"],
+        labels=[{"raster": ["labels.tif", "far_labels.tif"]}],
+        validation={"region": "part.gpkg"},
+    )
+    scenes, _ = read_scenes(parse_recipe(content))
+    assert [int(scene.held_out.sum()) for scene in scenes] == [1600, 0]
+    region.translate(0, 1e6).to_file(fields / "part.gpkg")
+    with pytest.raises(RegionError, match="the validation part does not overlap the images"):
+        read_scenes(parse_recipe(content))
+    (fields / "part.gpkg").write_text("no layer")
+    with pytest.raises(RegionError, match=r"part\.gpkg"):
+        read_scenes(parse_recipe(content))
 
 
 @pytest.mark.filterwarnings("ignore:no labelled pixel")

@@ -116,7 +116,7 @@ class _Counting:
         """Pixels and m2 of each label of a window."""
         if max(self._cell) < SMALLEST_CELL:
             areas = np.bincount(labels.ravel(), ground_areas(window, self._frame).ravel(), 256)
-            return np.bincount(labels.ravel(), minlength=256), areas
+            return np.bincount(labels.ravel(), minlength=256).astype(np.int64), areas.astype(np.float64)
         counts = _counts(labels, self._cell)
         return counts.sum(axis=0), _pixel_areas(window, self._cell, self._frame) @ counts
 

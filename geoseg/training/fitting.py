@@ -13,18 +13,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyogrio
 import torch
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.features import rasterize
 from shapely import box
-from shapely.geometry.base import BaseGeometry
 from torch import Tensor, nn
 
 from geoseg.catalog import find_model
 from geoseg.errors import RegionError, TrainingError
 from geoseg.evaluation import IGNORE, Scores
+from geoseg.grid import Window
 from geoseg.models.running import find_device
 from geoseg.models.scaling import Scaler
 from geoseg.models.spec import HUB, Band, ModelSpec
@@ -41,8 +39,9 @@ from geoseg.training.loop import Epoch, TrainingState, fit
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import InstanceLabels, RasterLabels, TeacherLabels, Validation
 from geoseg.training.sampling import Sampler
-from geoseg.training.scenes import BACKGROUND, LabelledImage, image_name, read_image
+from geoseg.training.scenes import BACKGROUND, LabelledImage, image_name, on_ground, read_image
 from geoseg.training.watching import Watch
+from geoseg.vector.regions import Region, read_region, turned
 
 SAMPLE = 250_000
 """Pixels of a scene that its usual numbers are taken from."""
@@ -234,6 +233,8 @@ def _named_apart(scenes: list[LabelledImage]) -> list[LabelledImage]:
 
 def check_split(recipe: Recipe, scenes: Sequence[LabelledImage]) -> None:
     """Refuse a split that holds out nothing that a network can be evaluated by."""
+    if not any(scene.held_out.any() for scene in scenes):
+        raise RegionError("the validation part does not overlap the images; give bounds in the CRS of the images")
     what, last = ("object", BACKGROUND) if recipe.finds_objects else ("labelled pixel", IGNORE)
     if not any((scene.held_out & (scene.labels < last)).any() for scene in scenes):
         raise TrainingError(f"no {what} lies in the validation part; make 'validation' larger or move it onto labels")
@@ -343,44 +344,43 @@ def held_out_mask(recipe: Recipe, rule: Validation, geobox: GeoBox) -> NDArray[n
     Raises
     ------
     RegionError
-        If bounds or region miss the image.
+        Bounds or region have no place in the image's CRS, or the image has none.
     """
-    height, width = geobox.shape
-    held_out = np.zeros((height, width), np.bool_)
-    if rule.images is not None:
+    window = Window(0, 0, *geobox.shape)
+    if rule.bounds is None and rule.region is None:
+        held_out = np.zeros(geobox.shape, np.bool_)
+        if rule.images is None:
+            held_out[_side(rule, geobox)] = True
         return held_out
-    if rule.bounds is not None or rule.region is not None:
-        shapes = _validation_shapes(recipe, rule, geobox)
-        burnt = rasterize(shapes, out_shape=(height, width), transform=geobox.transform, dtype="uint8")
-        held_out = np.asarray(burnt, np.bool_)
-        if not held_out.any():
-            raise RegionError("the validation part does not overlap the images; give bounds in the CRS of the images")
-        return held_out
-    held_out[_side(rule, height, width)] = True
-    return held_out
-
-
-def _side(rule: Validation, height: int, width: int) -> tuple[slice, slice]:
-    """Return the strip of a validation rule such as ``east: 0.2``, at least one pixel wide."""
-    everything = slice(None)
-    if rule.east is not None:
-        return everything, slice(width - max(1, round(rule.east * width)), None)
-    if rule.west is not None:
-        return everything, slice(0, max(1, round(rule.west * width)))
-    if rule.south is not None:
-        return slice(height - max(1, round(rule.south * height)), None), everything
-    return slice(0, max(1, round((rule.north or 0) * height))), everything
-
-
-def _validation_shapes(recipe: Recipe, rule: Validation, geobox: GeoBox) -> list[BaseGeometry]:
-    """Return bounds or region as shapes in the image's CRS."""
+    if geobox.crs is None:
+        raise RegionError("an image has no CRS, so bounds or a region say nothing of it; hold out a side: west: 0.2")
     if rule.bounds is not None:
-        return [box(*rule.bounds)]
-    path = recipe.find(str(rule.region))
-    frame = pyogrio.read_dataframe(path)
-    if frame.crs is None or frame.empty:
-        raise RegionError(f"validation region {path} has no CRS or no polygon; give a file with both")
-    return list(frame.to_crs(str(geobox.crs)).geometry)
+        region = Region(box(*rule.bounds), geobox.crs.proj)
+    else:
+        region = turned(read_region(recipe.find(str(rule.region))), geobox)
+    return region.mask(window, geobox.transform)
+
+
+SIDES = {"north": (0, 1), "south": (0, -1), "east": (1, 0), "west": (-1, 0)}
+"""Directions on the ground that a share of an image may lie at."""
+
+
+def _side(rule: Validation, geobox: GeoBox) -> tuple[slice, slice]:
+    """Return the strip of a validation rule such as ``east: 0.2``, at least one pixel wide.
+
+    It lies along the side of the image whose direction on the ground is the nearest: of a south-up raster the first
+    rows are south. An image without a CRS has north at its first row.
+    """
+    name, share = next((name, share) for name in SIDES if (share := getattr(rule, name)) is not None)
+    transform = on_ground(geobox)
+    outward = {(1, 1): (transform.a, transform.d), (0, 1): (transform.b, transform.e)}  # to higher columns and rows
+    outward |= {(axis, 0): (-x, -y) for (axis, _), (x, y) in outward.items()}
+    axis, is_last = max(outward, key=lambda side: np.dot(outward[side], SIDES[name]) / np.hypot(*outward[side]))
+    length = geobox.shape[axis]
+    count = max(1, round(share * length))
+    strip = [slice(None), slice(None)]
+    strip[axis] = slice(length - count, None) if is_last else slice(0, count)
+    return strip[0], strip[1]
 
 
 def layer_name(recipe: Recipe, number: int) -> str:

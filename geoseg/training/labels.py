@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyogrio
+import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
+from shapely.affinity import affine_transform
 from shapely.errors import ShapelyError
 
 from geoseg.corrections import DENIED
@@ -34,8 +37,9 @@ from geoseg.training.recipe_parts import (
     RasterLabels,
     TeacherLabels,
 )
-from geoseg.training.scenes import BACKGROUND, LabelledImage, read_image
+from geoseg.training.scenes import BACKGROUND, LabelledImage, on_ground, read_image
 from geoseg.training.teacher import teacher_labels
+from geoseg.vector.globe import TURN
 from geoseg.vector.tables import with_geometry
 
 UNTOUCHED = 254
@@ -156,25 +160,44 @@ def instance_labels(
     if path is None:
         return labels, numbers
     index = _index(recipe, layer.class_, path)
-    values = _read(path, number, geobox)
-    labels[values > 0] = index
+    values, mask = _read(path, number, geobox, none=0)
+    is_object = mask & (values > 0)
+    labels[is_object] = index
     if recipe.finds_objects:
-        labels[values == 0] = BACKGROUND
-    _, numbers[values > 0] = np.unique(values[values > 0], return_inverse=True)
-    numbers[values > 0] += 1
+        labels[mask & (values == 0)] = BACKGROUND
+    _, numbers[is_object] = np.unique(values[is_object], return_inverse=True)
+    numbers[is_object] += 1
     return labels, numbers
 
 
-def _read(path: Path, number: int, geobox: GeoBox) -> NDArray[np.int64]:
-    """Read whole numbers onto the image's grid, -1 where there are none."""
+def _read(
+    path: Path, number: int, geobox: GeoBox, none: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Read whole numbers onto the image's grid, and where there are some; ``none`` is one, whatever is declared."""
+    if geobox.crs is None:
+        _check_plain(path, number, geobox)
     raster = open_raster(path, geobox=geobox, resampling="nearest", require_crs=geobox.crs is not None)
+    raster = raster.with_sources(
+        lambda source: replace(source, nodata=tuple(None if value == none else value for value in source.nodata))
+    )
     name = f"the label raster '{path}'"
     check_labels(raster, name, TrainingError)
     found, mask = read_labels(raster, Window(0, 0, *geobox.shape), name)
-    values: NDArray[np.int64] = np.where(mask, found.astype(np.int64), -1)
     if not mask.any():
         raise TrainingError(f"label raster {path} does not overlap image {number + 1}; give labels of the same place")
-    return values
+    return found.astype(np.int64), mask
+
+
+def _check_plain(path: Path, number: int, geobox: GeoBox) -> None:
+    """Refuse labels of an image without a CRS that are not laid out as its pixels are."""
+    own = open_raster(path, require_crs=False)
+    if own.crs is not None or own.shape != geobox.shape:
+        (height, width), (rows, columns) = own.shape, geobox.shape
+        place = "" if own.crs is None else f" in {own.crs}"
+        raise TrainingError(
+            f"label raster {path} has {width} x {height} px{place}, and image {number + 1} has {columns} x {rows} px "
+            "and no CRS, so nothing says how they lie on one another; give labels of the same pixels"
+        )
 
 
 def raster_labels(recipe: Recipe, layer: RasterLabels, number: int, geobox: GeoBox) -> NDArray[np.uint8]:
@@ -189,13 +212,13 @@ def raster_labels(recipe: Recipe, layer: RasterLabels, number: int, geobox: GeoB
     result = np.full(geobox.shape, UNTOUCHED, np.uint8)
     if path is None:
         return result
-    values = _read(path, number, geobox)
-    found, places = np.unique(values[values >= 0], return_inverse=True)
+    values, mask = _read(path, number, geobox)
+    found, places = np.unique(values[mask], return_inverse=True)
     chosen = [
         IGNORE if value in layer.ignore else _index(recipe, layer.values.get(value, value), path)
         for value in found.tolist()
     ]
-    result[values >= 0] = np.array(chosen, np.uint8)[places]
+    result[mask] = np.array(chosen, np.uint8)[places]
     return result
 
 
@@ -260,17 +283,30 @@ def _burnt(frame: Any, geobox: GeoBox) -> NDArray[np.uint32]:
     """Numbers of features from 1 on, uint32 (y, x), 0 = none."""
     numbers = np.zeros(geobox.shape, np.uint32)
     if not frame.empty:
-        rasterize(zip(frame.geometry, range(1, len(frame) + 1), strict=True), out=numbers, transform=geobox.transform)
+        rasterize(zip(frame.geometry, range(1, len(frame) + 1), strict=True), out=numbers, transform=on_ground(geobox))
     return numbers
 
 
 def _placed_features(path: Path, layer: PolygonLabels, geobox: GeoBox, *columns: str) -> Any:
     """Read the features of an image, in its CRS, as a GeoDataFrame that has these columns too."""
     frame = _features(path, layer, *columns)
-    if frame.crs is None:
-        raise CrsError(f"polygons {path} have no CRS; write it into the file")
-    frame = frame.to_crs(str(geobox.crs))
-    return frame[frame.intersects(geobox.extent.geom)]
+    is_plain = frame.crs is None or frame.crs.is_engineering
+    if geobox.crs is None and not is_plain:
+        raise CrsError(f"polygons {path} are in {frame.crs.name}, and the image has no CRS; georeference the image")
+    if geobox.crs is not None:
+        if frame.crs is None:
+            raise CrsError(f"polygons {path} have no CRS; write it into the file")
+        frame = _turned(frame.to_crs(str(geobox.crs)), geobox)
+    extent = affine_transform(shapely.box(0, 0, geobox.shape[1], geobox.shape[0]), on_ground(geobox).to_shapely())
+    return frame[frame.intersects(extent)]
+
+
+def _turned(frame: Any, geobox: GeoBox) -> Any:
+    """The features, and those that lie in the image a turn of the globe away."""
+    if geobox.crs is None or not geobox.crs.geographic:
+        return frame
+    copies = [frame.set_geometry(frame.translate(turn)) for turn in (-TURN, TURN)]
+    return pd.concat([frame, *copies])
 
 
 def _features(path: Path, layer: PolygonLabels, *columns: str) -> Any:
@@ -380,7 +416,10 @@ def _file_with(recipe: Recipe, value: int, grids: Sequence[GeoBox]) -> Path | No
             continue
         for number, geobox in enumerate(grids):
             path = _file_of(recipe, layer.raster, number)
-            if path is not None and (_read(path, number, geobox) == value).any():
+            if path is None:
+                continue
+            values, mask = _read(path, number, geobox)
+            if (mask & (values == value)).any():
                 return path
     return None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
@@ -21,6 +22,7 @@ from geoseg.models.spec import Band, ModelSpec
 from geoseg.raster import Raster, open_raster
 from geoseg.raster.bands import BandRequest
 from geoseg.raster.calibration import Calibration
+from geoseg.raster.placing import UPRIGHT
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import Image
 
@@ -113,6 +115,11 @@ def _open(path: Path, recipe: Recipe, bands: Sequence[BandRequest], spec: ModelS
 
 def _calibration(recipe: Recipe, spec: ModelSpec | None) -> Calibration:
     return Calibration(recipe.scale, recipe.offset, recipe.nodata, () if spec is None else spec.units)
+
+
+def on_ground(geobox: GeoBox) -> Affine:
+    """From px to coordinates of an image; without a CRS and a transform to plain pixels, as maps of it have them."""
+    return UPRIGHT if geobox.crs is None and geobox.transform.is_identity else geobox.transform
 
 
 def image_name(image: Image) -> str:

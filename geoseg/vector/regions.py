@@ -311,9 +311,8 @@ def place_region(region: Region, geobox: GeoBox) -> Region:
     RegionError
         With the bounds of both in the raster's CRS.
     """
-    height, width = geobox.shape
-    window = Window(0, 0, height, width)
-    moved = _turned(region.to_crs(geobox.crs), _outline(window, geobox.affine))
+    window = Window(0, 0, *geobox.shape)
+    moved = turned(region, geobox)
     if not moved.touches(window, geobox.affine):
         raster = Region(_outline(window, geobox.affine), moved.crs)
         raise RegionError(
@@ -323,9 +322,10 @@ def place_region(region: Region, geobox: GeoBox) -> Region:
     return moved
 
 
-def _turned(region: Region, raster: shapely.Polygon) -> Region:
-    """The region and what of it lies in a raster a turn away, where degrees count from 0 to 360."""
-    left, _, right, _ = raster.bounds
+def turned(region: Region, geobox: GeoBox) -> Region:
+    """The region in a raster's CRS; where degrees count from 0 to 360, with what of it lies there a turn away."""
+    region = region.to_crs(geobox.crs)
+    left, _, right, _ = _outline(Window(0, 0, *geobox.shape), geobox.affine).bounds
     if not region.crs.is_geographic or (left >= -HALF_TURN and right <= HALF_TURN):
         return region
     turns = (translate(region.geometry, turn) for turn in (-TURN, TURN))
