@@ -6,6 +6,7 @@ from importlib import import_module
 NAMES = [
     "bench_overhead",
     "bench_relabel",
+    "bench_finishing",
     "bench_refresh",
     "bench_nights",
     "bench_null_model",

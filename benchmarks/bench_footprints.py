@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ FACTOR = 4
 SEEDS = range(3)
 TOLERANCE = 1.5
 """Px."""
+
+PEER = "buildingregulariser"
 
 NOISE = {"clear": (1.2, 0.35, 2.5), "rough": (2.0, 0.8, 4.0)}
 """How a network sees edges: px of blur, px of wavering about the true edge (roughly), px of its waves."""
@@ -210,11 +213,11 @@ def peer_at_its_best(case: Case) -> Outlines:
 WAYS: dict[str, Callable[[Case], Outlines]] = {
     "as traced": as_traced,
     f"simplified by {TOLERANCE:g} px": simplified,
-    "buildingregulariser": peer_as_documented,
-    "the same, tuned": peer_at_its_best,
     "geoseg": by_geoseg,
     "geoseg, right angles": with_right_angles,
 }
+if find_spec(PEER) is not None:
+    WAYS |= {PEER: peer_as_documented, f"{PEER}, tuned": peer_at_its_best}
 
 
 def measured(way: Callable[[Case], Outlines], cases: list[Case]) -> list[str]:
@@ -270,6 +273,8 @@ def main(folder: str | Path = HOME) -> None:
     if not folder.is_dir():
         print(f"bench_footprints: skipped, because {folder} with the true buildings of {', '.join(SITES)} is not there")
         return
+    if find_spec(PEER) is None:
+        print(f"bench_footprints: rows of {PEER} are left out, because it is not installed: pip install {PEER}")
     header = ["one thread", "mean IoU", "median", "vertices", "right", "invalid", "overlaps", "s per 1,000"]
     sets = {f"at 0.3 m, {name} edges": made_up(folder, noise) for name, noise in NOISE.items()}
     for name, cases in {**sets, "at 0.2 m as the model sees them": predicted(folder)}.items():

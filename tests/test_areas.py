@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from odc.geo.xr import xr_coords  # noqa: F401 - gives arrays the accessor odc
 
 import geoseg
+from geoseg.area_estimation import counting
 from geoseg.area_estimation.estimation import estimate
 from geoseg.area_estimation.sampling import allocate
 from geoseg.cli import main
@@ -31,6 +32,13 @@ UPRIGHT = Affine(30, 0, 500_000, 0, -30, 5_000_000)
 TURNED = UPRIGHT @ Affine.rotation(20)
 MIRRORED = Affine(30, 0, 500_000, 0, 30, 5_000_000)
 DEGREES = Affine(0.5, 0, 10, 0, -0.5, 60)
+
+
+@pytest.fixture(autouse=True)
+def near_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows that are divided where a zone ends, also of small maps."""
+    monkeypatch.setattr(counting, "EDGE", 4)
+
 
 names = st.sampled_from(["upright", "turned", "mirrored", "degrees"])
 GRIDS = {"upright": (UPRIGHT, UTM), "turned": (TURNED, UTM), "mirrored": (MIRRORED, UTM), "degrees": (DEGREES, 4326)}

@@ -60,10 +60,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def edits() -> gpd.GeoDataFrame:
+def edits(bounds: tuple[float, float, float, float] | None = None) -> gpd.GeoDataFrame:
     """Forty corrections: 30 polygons of four classes, some over others, and 10 points of segments that are quarries."""
     random = np.random.default_rng(7)
-    left, bottom, right, top = rasterio.open(find_imagery("delmarva").paths[0]).bounds
+    left, bottom, right, top = bounds or rasterio.open(find_imagery("delmarva").paths[0]).bounds
     shapes, classes = [], []
     for _ in range(30):
         x, y, size = random.uniform(left, right - 900), random.uniform(bottom, top - 900), random.uniform(150, 900)
@@ -126,6 +126,7 @@ def test_both_vector_files_hold_the_same_smooth_polygons_that_cover_the_scene(fo
     files = {ending: gpd.read_file(folder / "out" / "land_use" / f"map.{ending}") for ending in ("gpkg", "shp")}
     assert len(files["gpkg"]) == len(files["shp"])
     polygons = files["gpkg"]
+    assert polygons.geometry.area.min() >= UNIT - 1e-6
     assert polygons.is_valid.all()
     assert polygons.geometry.area.sum() == pytest.approx(labels.size * PIXEL)
     assert polygons.union_all().area == pytest.approx(labels.size * PIXEL), "nothing is covered twice"

@@ -104,6 +104,11 @@ def test_a_layout_in_svg_keeps_text_and_its_bytes_are_the_same_each_time(tmp_pat
     ), words
 
 
+def test_a_layout_of_classes_reads_no_imagery(tmp_path: Path) -> None:
+    record = make_folder(tmp_path / "run", smooth_labels((60, 80)))
+    write_layout(record, lambda: pytest.fail("the imagery is read"), tmp_path / "map.svg", "a4")
+
+
 @pytest.mark.slow
 def test_a_layout_in_png_is_as_large_as_its_paper_and_shows_what_is_asked_for(tmp_path: Path) -> None:
     record = make_folder(tmp_path / "run", smooth_labels((120, 160)))

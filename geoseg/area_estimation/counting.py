@@ -1,12 +1,13 @@
 """Ground by class and zone: each pixel weighs its area on the ellipsoid, times the part of it that lies in the zone.
 
 Strategy. The raster is read once, in windows; the parts of pixels are those of exactextract, exact but for float32,
-on the raster's own grid, so that rotated rasters are counted like others. Memory is that of a window.
+on the raster's own grid, so that rotated rasters are counted like others. It is asked only where a zone ends: a window
+that no zone covers whole is divided until its quarters are small. Memory is that of a window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from geoseg.report.framing import Frame
 
 SIDE = 2048
 """Side of the windows, px."""
+
+EDGE = 256
+"""Longest side of the windows, px, in which the parts of pixels are asked for where a zone ends."""
 
 KINDS = 256
 """Classes that a map may have."""
@@ -91,9 +95,11 @@ def count_areas(raster: Raster, name: str, zones: Shapes, progress: Progress | N
     tree, areas = shapely.STRtree(placed), np.zeros((len(zones) + 1, KINDS))
     for window, labels, weights in class_windows(raster, name, frame, codes, progress):
         areas[-1] += np.bincount(labels, weights, KINDS)
-        touched = tree.query(shapely.box(window.x, -window.bottom, window.right, -window.y), predicate="intersects")
-        for zone, cells, parts in _covered(window, placed, np.sort(touched)):
-            areas[zone] += np.bincount(labels[cells], weights[cells] * parts, KINDS)
+        touched = np.sort(tree.query(_box(window), predicate="intersects"))
+        labels, weights = labels.reshape(window.shape), weights.reshape(window.shape)
+        for zone, part, covered in _covered(window, touched, placed[touched]):
+            place = part.relative_to(window).slices()
+            areas[zone] += np.bincount(labels[place].ravel(), (weights[place] * covered).ravel(), KINDS)
     return codes.values, areas[:, : len(codes.values)]
 
 
@@ -139,22 +145,56 @@ def on_grid(shapes: Shapes, raster: Raster) -> Shapes:
     return moved
 
 
-def _covered(
-    window: Window, zones: Shapes, touched: Sequence[int] | NDArray[np.int64]
-) -> Iterator[tuple[int, NDArray[np.int64], Floats]]:
-    """For each zone that touches a window: its number, the pixels (flat) that it covers, and the part of each."""
+def _covered(window: Window, zones: NDArray[np.int64], shapes: Shapes) -> Iterator[tuple[int, Window, Floats | float]]:
+    """Where zones cover a window: the number of the zone, a part of the window, and how much of its pixels (y, x)."""
+    around = _box(window)
+    touches = shapely.intersects(shapes, around)
+    zones, shapes = zones[touches], shapes[touches]
+    is_whole = shapely.covers(shapes, around)
+    for zone in zones[is_whole]:
+        yield int(zone), window, 1.0
+    zones, shapes = zones[~is_whole], shapes[~is_whole]
+    if max(window.shape) <= EDGE:
+        yield from _exactly_covered(window, zones, shapes)
+    elif len(zones):
+        clipped = np.array([_surface(shape) for shape in shapely.intersection(shapes, _box(window, margin=1))])
+        for part in _quarters(window):
+            yield from _covered(part, zones, clipped)
+
+
+def _exactly_covered(
+    window: Window, zones: NDArray[np.int64], shapes: Shapes
+) -> Iterator[tuple[int, Window, Floats | float]]:
     from exactextract import exact_extract  # takes GEOS of its own: loaded where zones are
     from exactextract.feature import JSONFeatureSource
     from exactextract.raster import NumPyRasterSource
 
-    if not len(touched):
+    if not len(zones):
         return
     sides = {"xmin": window.x, "xmax": window.right, "ymin": -window.bottom, "ymax": -window.y}
     source = NumPyRasterSource(np.zeros(window.shape, np.uint8), **sides)
-    features = [
-        {"type": "Feature", "properties": {}, "geometry": shape.__geo_interface__} for shape in zones[list(touched)]
-    ]
+    features = [{"type": "Feature", "properties": {}, "geometry": shape.__geo_interface__} for shape in shapes]
     rows = exact_extract(source, JSONFeatureSource(features), ["cell_id", "coverage"])
-    for zone, row in zip(touched, rows, strict=True):
-        found = row["properties"]
-        yield int(zone), np.asarray(found["cell_id"], np.int64), np.asarray(found["coverage"], np.float64)
+    for zone, row in zip(zones, rows, strict=True):
+        covered = np.zeros(window.area)
+        covered[np.asarray(row["properties"]["cell_id"], np.int64)] = row["properties"]["coverage"]
+        yield int(zone), window, covered.reshape(window.shape)
+
+
+def _box(window: Window, margin: int = 0) -> Any:
+    """A window as zones see it: rows go down."""
+    return shapely.box(window.x - margin, -window.bottom - margin, window.right + margin, -window.y + margin)
+
+
+def _quarters(window: Window) -> list[Window]:
+    middle, center = window.y + (window.height + 1) // 2, window.x + (window.width + 1) // 2
+    rows, cols = ((window.y, middle), (middle, window.bottom)), ((window.x, center), (center, window.right))
+    parts = [Window(y, x, bottom - y, right - x) for y, bottom in rows for x, right in cols]
+    return [part for part in parts if part.area]
+
+
+def _surface(shape: Any) -> Any:
+    """A clipped shape without the lines and points in which it meets the clip."""
+    if shape.geom_type != "GeometryCollection":
+        return shape
+    return shapely.union_all([part for part in shape.geoms if part.geom_type in ("Polygon", "MultiPolygon")])

@@ -154,9 +154,9 @@ def write_layout(
     side = round(max(PAPERS[paper]) / INCH * DPI)
     panels = Panels.read(record, imagery, Frame.of(geobox, side=side))
     name = show or ("polygons" if panels.objects and "polygons" in panels.names else "classes")
-    if name not in panels.names:
+    if name != "classes" and name not in panels.names:
         raise OutputError(f"the run {record.path} has no {name} to show; choose {' or '.join(panels.names)}.")
-    sheet = _Sheet(panels, name, paper, _texts(record, panels, title, credit))
+    sheet = _Sheet(panels, name, paper, _texts(record, title, credit))
     kind = path.suffix.lower().removeprefix(".")
     # the same map gives the same bytes: no date, no random names
     stamp: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
@@ -294,12 +294,11 @@ class _Sheet:
         return [line for note in [*notes, self.texts["model"]] for line in textwrap.wrap(note, room)]
 
 
-def _texts(record: RunRecord, panels: Panels, title: str | None, credit: str | None) -> dict[str, str]:
-    shown = credit_of(record) if panels.colors is not None else ""
+def _texts(record: RunRecord, title: str | None, credit: str | None) -> dict[str, str]:
     return {
         "title": title or subject_of(record),
         "model": f"Mapped with {record.model['name']}",
-        "credit": shown if credit is None else credit,
+        "credit": credit_of(record) if credit is None else credit,
     }
 
 

@@ -5,7 +5,9 @@ It knows what was read of a run; nothing of the sheet that panels lie on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from geoseg.report.cartography import GROUND, draw_polygons
 from geoseg.report.coloring import Colors, palette_of, stretched
 from geoseg.report.findings import OpenImagery, find_features, find_imagery, legend_of
 from geoseg.report.framing import Frame
+from geoseg.report.imagery import ImageryPicture
 from geoseg.report.lettering import Color
 from geoseg.report.pictures import Picture, read_instances, read_labels
 from geoseg.report.record import LegendClass, RunRecord
@@ -53,8 +56,8 @@ class Panels:
         The largest polygons.
     objects : dict of int to int
         Number of objects by class.
-    colors : (uint8 (y, x, 3), bool (y, x)) or None
-        The imagery as the eye sees it, and where there is any.
+    imagery : callable
+        Reads the imagery as a picture, which takes long where blocks have kept none as fine; None where there is none.
     is_ordered : bool
         Whether a person has ordered the classes; otherwise the largest come first.
     """
@@ -65,7 +68,7 @@ class Panels:
     instances: NDArray[np.uint32] | None
     shapes: Shapes | None
     objects: dict[int, int]
-    colors: tuple[Colors, NDArray[np.bool_]] | None
+    imagery: Callable[[], ImageryPicture | None]
     is_ordered: bool = False
 
     @classmethod
@@ -77,7 +80,6 @@ class Panels:
         ReportError
             The run's labels cannot be read.
         """
-        picture = find_imagery(record, imagery, frame)
         features, shapes = find_features(record, frame, LIMITS)
         return cls(
             frame,
@@ -86,9 +88,15 @@ class Panels:
             read_instances(record, frame),
             shapes,
             {value: item.objects for value, item in features.items() if item.objects},
-            None if picture is None or np.isnan(picture.pixels).all() else stretched(picture.pixels),
+            partial(find_imagery, record, imagery, frame),
             isinstance(record.workflow.get("legend"), list),
         )
+
+    @cached_property
+    def colors(self) -> tuple[Colors, NDArray[np.bool_]] | None:
+        """The imagery as the eye sees it, uint8 (y, x, 3), and where there is any, bool (y, x)."""
+        picture = self.imagery()
+        return None if picture is None or np.isnan(picture.pixels).all() else stretched(picture.pixels)
 
     @property
     def names(self) -> list[str]:
