@@ -27,7 +27,7 @@ from geoseg.grid import Window
 from geoseg.models.prompts import Box, Prompt, Prompts
 from geoseg.vector.grids import placing
 from geoseg.vector.pixels import centres_inside, edges_of
-from geoseg.vector.tables import GEOJSON, TableLike, read_table, table_text
+from geoseg.vector.tables import GEOJSON, TableLike, check_edges, read_table, table_text
 
 EVERY = -1
 """The owner of points that no object owns: negative ones, which count for every object of a tile."""
@@ -191,6 +191,7 @@ def read_prompts(prompts: TableLike, geobox: GeoBox, *, column: str = POSITIVE) 
     called = "the prompts" if GEOJSON.match(text) else f"the prompts '{text}'"
     table = read_table(text, WHAT, "at least one point or polygon", VectorError, crs=geobox.crs)
     _check_kinds(table, called)
+    check_edges(table.geometry.to_numpy(), table.crs, f"a feature of {called}", RegionError)
     shapes = shapely.force_2d(table.geometry.to_numpy())
     positive, owners = _signs(table, column, called), _owners(table)
     spots = np.isin(shapely.get_type_id(shapes), SPOTS)

@@ -15,6 +15,7 @@ import geoseg
 from geoseg.cli import main
 from geoseg.evaluation import evaluate
 from tests.rasters import TEN_METRES, write_raster
+from tests.servers import serving
 
 
 @pytest.fixture
@@ -152,3 +153,18 @@ def test_it_can_be_called_in_python() -> None:
     result = geoseg.evaluate("labels.tif", "labels.tif")
     assert result.scores.mean_iou == 1
     assert result.summary()["scores"]["accuracy"] == 1
+
+
+def test_signatures_of_addresses_stand_in_no_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(folder) as traffic:
+        signed = f"{traffic.url}/labels.tif?sv=1&sig=SECRET9"
+        assert main(["evaluate", signed, "labels.tif", "--json", "e.json"]) == 0
+        assert main(["compare", signed, "classes/labels.tif", "--json", "c.json"]) == 0
+        assert main(["areas", signed, "--json", "a.json"]) == 0
+        assert "SECRET9" not in repr(evaluate(signed, "labels.tif"))
+        assert "SECRET9" not in geoseg.compare(signed, "labels.tif")._repr_html_()
+    assert "SECRET9" not in "".join(capsys.readouterr())
+    for name in ("e", "c", "a"):
+        text = (folder / f"{name}.json").read_text()
+        assert '/labels.tif"' in text
+        assert "SECRET9" not in text

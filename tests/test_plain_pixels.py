@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.features
+import shapely
 from affine import Affine
 
 import geoseg
 from geoseg.cli import main
+from geoseg.corrections import read_corrections
 from geoseg.errors import CrsError, RegionError, VectorError, WorkflowError
 from geoseg.grid import Window
 from geoseg.raster import open_raster
@@ -147,8 +149,28 @@ def test_a_region_of_a_photograph_is_given_in_its_pixels(photo: Path, model: Pat
     assert gpd.read_file(result.features_paths[0]).total_bounds.tolist() == [20, -50, 60, 0]
     with rasterio.open(result.labels_path) as source:
         assert np.argwhere(source.read(1) != 255).max(0).tolist() == [49, 59]
-    with pytest.raises(RegionError, match="cannot be projected to plain pixels"):
+    with pytest.raises(
+        RegionError, match="is in EPSG:4326, and the raster has no place on the ground; give it in pixels"
+    ):
         geoseg.plan(settings(photo, model, region="10,10,11,11,EPSG:4326"))
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+@pytest.mark.parametrize("name", ["drawn.gpkg", "drawn.shp"])
+def test_what_is_drawn_on_a_photograph_lies_in_its_pixels(name: str, photo: Path, model: Path, tmp_path: Path) -> None:
+    drawn = gpd.GeoDataFrame({"class": [1]}, geometry=[shapely.box(20, -50, 60, 0)])
+    drawn.to_file(tmp_path / name)
+    plan = geoseg.plan(settings(photo, model, region=str(tmp_path / name)))
+    assert plan.region is not None
+    assert plan.region.region.geometry.bounds == (20, -50, 60, 0)
+    geobox = open_raster(photo, crs="local").geobox
+    layer = read_corrections(tmp_path / name, geobox, int)
+    assert layer.shapes[0].bounds == (20, 0, 60, 50)
+    drawn.set_crs(4326).to_file(tmp_path / "placed.gpkg")
+    with pytest.raises(
+        CrsError, match=r"are in WGS 84, and the raster is in plain pixels, to which no way leads; give"
+    ):
+        read_corrections(tmp_path / "placed.gpkg", geobox, int)
 
 
 def test_formats_that_need_the_earth_are_refused_before_anything_runs(photo: Path, model: Path, tmp_path: Path) -> None:

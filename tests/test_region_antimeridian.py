@@ -11,13 +11,16 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 import geoseg
+from geoseg.corrections import read_corrections
 from geoseg.errors import RegionError
 from geoseg.grid import Window
 from geoseg.imagery import open_imagery
-from geoseg.vector import Region, geographic_outline, read_region
+from geoseg.prompting import read_prompts
+from geoseg.vector import Region, geographic_outline, read_region, region_text
 from tests.networks import Box, write_model
 from tests.rasters import noise, write_raster
 from tests.stac import ground, serving_api, write_scene, write_static
@@ -122,11 +125,36 @@ def test_one_polygon_that_spans_the_globe_the_other_way_says_what_to_do(tmp_path
     outline = shapely.Polygon([(179.2, -17), (-179.6, -17), (-179.6, -16.5), (179.2, -16.5)])
     path = tmp_path / "region.geojson"
     gpd.GeoDataFrame(geometry=[outline], crs=4326).to_file(path)
-    with pytest.raises(RegionError, match=r"an edge over 358.8 degrees.*two polygons that meet there.*minx larger"):
+    with pytest.raises(RegionError, match=r"an edge over 358.8 degrees.*is two that meet there.*minx larger"):
         read_region(path)
     world = tmp_path / "world.geojson"
     gpd.GeoDataFrame(geometry=[shapely.box(-180, -90, 180, 90)], crs=4326).to_file(world)
     assert read_region(world).geometry.bounds == (-180, -90, 180, 90)
+
+
+def test_a_polygon_that_jumps_over_the_globe_is_refused_at_every_door(tmp_path: Path) -> None:
+    """What `to_crs(4326)` leaves of a polygon over the antimeridian runs the long way round."""
+    outline = shapely.Polygon([(179.2, -17), (-179.6, -17), (-179.6, -16.5), (179.2, -16.5)])
+    table = gpd.GeoDataFrame({"class": [1]}, geometry=[outline], crs=4326)
+    table.to_file(tmp_path / "jump.gpkg")
+    labels = write_raster(tmp_path / "labels.tif", np.ones((1, *SHAPE), np.uint8), transform=UTM_60, crs="EPSG:32760")
+    geobox = GeoBox(SHAPE, UTM_60, "EPSG:32760")
+    edge = "an edge over 358.8 degrees; a polygon over the antimeridian is two that meet there"
+    for door in (
+        lambda: read_region(table),
+        lambda: read_region(table.geometry),
+        lambda: read_region(outline, crs="EPSG:4326"),
+        lambda: read_region(f"EPSG:4326;{shapely.to_geojson(outline)}"),
+        lambda: geoseg.polygonize(labels, region=table),
+        lambda: geoseg.areas(labels, zones=table),
+        lambda: geoseg.areas(labels, zones=tmp_path / "jump.gpkg"),
+        lambda: read_corrections(tmp_path / "jump.gpkg", geobox, int),
+        lambda: read_prompts(table, geobox),
+    ):
+        with pytest.raises(RegionError, match=edge):
+            door()
+    wide = read_region("-170,-20,170,-10")  # an edge of 340 degrees that is meant
+    assert read_region(region_text(wide)).geometry.equals(wide.geometry)
 
 
 @pytest.mark.parametrize("text", ["10,0,5,1", "5,1,10,0", "200,0,190,1", "10,0,5,1,EPSG:32760"])

@@ -33,7 +33,7 @@ from geoseg.raster.legend import read_legend
 from geoseg.raster.options import configured
 from geoseg.signatures import AreaArguments, SampleArguments
 from geoseg.vector.regions import Region, place_region
-from geoseg.vector.tables import read_table, table_text
+from geoseg.vector.tables import check_edges, read_table, table_text
 from geoseg.workflow.settings import plain_settings
 
 SQUARE_METRES = {"m2": 1.0, "ha": 1e4, "km2": 1e6, "acres": 4046.8564224}
@@ -332,6 +332,7 @@ def _read_zones(wanted: AreaOptions, raster: Raster, notes: list[str]) -> tuple[
     kinds = set(table.geom_type) - {"Polygon", "MultiPolygon"}
     if kinds:
         raise RegionError(f"the zones hold a {sorted(kinds)[0]}; give polygons")
+    check_edges(table.geometry.to_numpy(), table.crs, "one of the zones", RegionError)
     column = wanted.zone_column
     _check_column(table, column, "the layer of zones", RegionError)
     names = range(1, len(table) + 1) if column is None else table[column]

@@ -19,7 +19,7 @@ from shapely import GeometryType
 from geoseg.errors import InputWarning, RegionError, VectorError
 from geoseg.grid import Window
 from geoseg.vector.grids import placing
-from geoseg.vector.tables import GEOJSON, TableLike, read_table, table_text
+from geoseg.vector.tables import GEOJSON, TableLike, check_edges, read_table, table_text
 
 WHAT = "the layer of corrections"
 
@@ -148,6 +148,7 @@ def read_corrections(corrections: TableLike, geobox: GeoBox, naming: Naming) -> 
     table = read_table(text, WHAT, wanted, VectorError, may_be_empty=True, crs=geobox.crs)
     labels, denies = _labels(table, called, naming)
     _check_kinds(table, called)
+    check_edges(table.geometry.to_numpy(), table.crs, f"a feature of {called}", RegionError)
     place = placing(table.crs, geobox)
     shapes = place(shapely.force_2d(table.geometry.to_numpy()))
     areal = ~np.isin(shapely.get_type_id(table.geometry.to_numpy()), SPOTS)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import geopandas as gpd
 
 from geoseg.errors import EvaluationError, InputNotFoundError
-from geoseg.raster import Raster, check_labels, open_raster
+from geoseg.raster import Raster, check_labels, open_raster, unsigned
 from geoseg.raster.given import ImageryLike, named
 from geoseg.vector import FORMATS
 
@@ -49,7 +49,7 @@ class EvaluationInput:
     role : str
         ``"prediction"`` or ``"truth"``.
     path : str
-        As it was given, for messages.
+        As it was given, for messages; without the signature of an address.
     labels, instances : Raster or None
         Classes and numbers of objects; one raster file is taken for either.
     layer : Path, GeoDataFrame or None
@@ -106,6 +106,7 @@ def find_input(given: Any, role: str, instances: Any = None) -> EvaluationInput:
         A raster holds other numbers than whole ones, or several bands.
     """
     side = _found(given, role)
+    side = replace(side, path=unsigned(side.path))
     if instances is None:
         return side
     if side.labels is None:

@@ -40,7 +40,7 @@ from geoseg.training.recipe_parts import (
 from geoseg.training.scenes import BACKGROUND, LabelledImage, on_ground, read_image
 from geoseg.training.teacher import teacher_labels
 from geoseg.vector.globe import TURN
-from geoseg.vector.tables import with_geometry
+from geoseg.vector.tables import check_edges, with_geometry
 
 UNTOUCHED = 254
 """Value of a pixel that a layer says nothing about (255 says: ignore)."""
@@ -322,7 +322,10 @@ def _features(path: Path, layer: PolygonLabels, *columns: str) -> Any:
         frame = frame[frame[column] == value]
     if layer.column is not None and DENIED in frame.columns:  # what a pixel is not is no label
         frame = frame[frame[layer.column].notna() | frame[DENIED].isna()]
-    return with_geometry(frame, f"the polygons '{path}'")
+    frame = with_geometry(frame, f"the polygons '{path}'")
+    if frame.crs is not None:
+        check_edges(frame.geometry.to_numpy(), frame.crs, f"one of the polygons '{path}'", VectorError)
+    return frame
 
 
 def _index(recipe: Recipe, item: object, path: Path) -> int:

@@ -13,7 +13,9 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 
+from geoseg.errors import CrsError
 from geoseg.vector.globe import TURN, unwrap
 
 EDGES = 16
@@ -32,9 +34,20 @@ def placing(crs: CRS, geobox: GeoBox) -> Callable[[Shapes], Shapes]:
         Of the geometries.
     geobox : GeoBox
         The raster's grid; one in degrees gets geometries in its own longitudes, such as those from 0 to 360.
+
+    Raises
+    ------
+    CrsError
+        One of them has no place on the ground.
     """
     target = CRS.from_user_input(geobox.crs)
-    transformer = None if target == crs else Transformer.from_crs(crs, target, always_xy=True)
+    try:
+        transformer = None if target == crs else Transformer.from_crs(crs, target, always_xy=True)
+    except ProjError as error:
+        raise CrsError(
+            f"the features are in {crs.name}, and the raster is in {target.name}, to which no way leads; give them in "
+            "the CRS of the raster, or, where it has no place on the ground, in its pixels and without a CRS."
+        ) from error
     inverse = ~geobox.affine
 
     def move(x: Floats, y: Floats) -> tuple[Floats, Floats]:

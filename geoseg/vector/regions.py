@@ -39,7 +39,7 @@ from geoseg.vector.globe import (
     on_sphere,
 )
 from geoseg.vector.pixels import centres_inside, crossed, edges_of
-from geoseg.vector.tables import GEOJSON, OF_RASTER, crs_text, read_table, shape_text, unwrapped
+from geoseg.vector.tables import GEOJSON, OF_RASTER, check_edges, crs_text, read_table, shape_text, unwrapped
 
 PIECES = 4_000
 """An outline is cut into about this many pieces before it is projected, so that its straight edges stay in place."""
@@ -210,7 +210,7 @@ def read_region(region: RegionLike, *, crs: Any = None) -> Region:
             f"the region '{text}' has {text.count(',') + 1} numbers; write minx,miny,maxx,maxy, or with their CRS "
             "minx,miny,maxx,maxy,EPSG:32618"
         )
-    return _from_file(Path(text))
+    return _from_file(Path(text), crs)
 
 
 def region_text(region: RegionLike) -> str:
@@ -228,12 +228,15 @@ def region_text(region: RegionLike) -> str:
     if isinstance(region, shapely.Geometry):
         return shape_text(OF_RASTER, region)
     if isinstance(region, Region):
-        return shape_text(crs_text(region.crs), region.geometry)
+        is_wide = region.crs.is_geographic and np.ptp(region.geometry.bounds[::2]) > HALF_TURN
+        whole = shapely.segmentize(region.geometry, QUARTER_TURN) if is_wide else region.geometry
+        return shape_text(crs_text(region.crs), whole)
     if isinstance(region, gpd.GeoDataFrame | gpd.GeoSeries):
         if region.crs is None:
             raise CrsError("the region is a table without a CRS; give it one with set_crs.")
         shapes = unwrapped(region.geometry.dropna().to_numpy())
         _check_kinds("the region", {shape.geom_type for shape in shapes})
+        check_edges(shapes, region.crs, "the region", RegionError)
         united = shapely.disjoint_subset_union_all(shapely.make_valid(shapely.force_2d(shapes)))
         return shape_text(crs_text(region.crs), _polygons_of(united))
     if (bounds := _bounds_text_of(region)) is not None:
@@ -270,6 +273,7 @@ def _from_text(named: str | None, text: str, crs: Any) -> Region:
     except (shapely.errors.ShapelyError, CRSError) as error:
         raise RegionError(f"the region '{text[:40]}...' cannot be read ({error}); give a GeoJSON geometry.") from error
     _check_kinds("the region", {shape.geom_type} - {"GeometryCollection"})
+    check_edges(np.array([shape]), known, "the region", RegionError)
     return Region(_polygons_of(shapely.make_valid(shapely.force_2d(shape))), known)
 
 
@@ -350,27 +354,12 @@ def _from_bounds(text: str, left: str, bottom: str, right: str, top: str, crs: s
     return Region(shapely.box(west, south, east, north), known)
 
 
-def _from_file(path: Path) -> Region:
-    table = read_table(path, "the region", "at least one polygon", RegionError, columns=[])
+def _from_file(path: Path, crs: Any) -> Region:
+    table = read_table(path, "the region", "at least one polygon", RegionError, columns=[], crs=crs)
     _check_kinds(f"the region '{path}'", set(table.geom_type))
-    _check_edges(path, table)
+    check_edges(table.geometry.to_numpy(), table.crs, f"the region '{path}'", RegionError)
     valid = shapely.make_valid(shapely.force_2d(table.geometry.to_numpy()))
     return Region(_polygons_of(shapely.disjoint_subset_union_all(valid)), table.crs)
-
-
-def _check_edges(path: Path, table: Any) -> None:
-    """Refuse a polygon that jumps from one end of the globe to the other: it is meant to go the short way."""
-    if not table.crs.is_geographic:
-        return
-    rings = shapely.get_rings(shapely.get_parts(table.geometry.to_numpy()))
-    xy, ring = shapely.get_coordinates(rings, return_index=True)
-    steps = np.abs(np.diff(xy[:, 0]))[ring[1:] == ring[:-1]]
-    jumps = steps[(steps > HALF_TURN) & (steps < 2 * HALF_TURN)]
-    if len(jumps):
-        raise RegionError(
-            f"the region '{path}' has an edge over {jumps[0]:.1f} degrees; a region over the antimeridian is two "
-            "polygons that meet there, or is given as bounds with minx larger than maxx"
-        )
 
 
 def _polygons_of(geometry: shapely.Geometry) -> Shape:
@@ -414,6 +403,11 @@ def _comes_back(before: shapely.Geometry, after: shapely.Geometry, transformer: 
 
 
 def _out_of_place(region: Region, target: CRS) -> RegionError:
+    if target.is_engineering:
+        return RegionError(
+            f"the region is in {_crs_name(region.crs)}, and the raster has no place on the ground; give it in pixels "
+            "of the raster: a file without a CRS, or bounds"
+        )
     return RegionError(
         f"the region {_bounds_text(region)} cannot be projected to {_crs_name(target)}, the CRS of the raster; "
         "give a smaller region around the raster"

@@ -23,6 +23,7 @@ from pyproj.exceptions import CRSError
 from shapely.errors import ShapelyError
 
 from geoseg.errors import CrsError, GeosegError, InputNotFoundError, InputWarning
+from geoseg.vector.globe import HALF_TURN, TURN
 
 SEVERAL = {
     shapely.GeometryType.POLYGON: shapely.multipolygons,
@@ -114,7 +115,7 @@ def read_table(
     may_be_empty : bool
         True also takes a file without features.
     crs : anything pyproj takes, optional
-        That of the raster, in which geometries without a CRS lie.
+        That of the raster, in which geometries without a CRS lie; files too, where it is plain pixels.
 
     Returns
     -------
@@ -150,6 +151,8 @@ def read_table(
         raise error(f"{what} is not a readable vector file ({problem}); give one with {wanted}.") from problem
     if not isinstance(table, gpd.GeoDataFrame):
         raise error(f"{what} is a table without geometry; give a file with {wanted}.")
+    if table.crs is None and crs is not None and CRS.from_user_input(crs).is_engineering:
+        table = table.set_crs(crs)  # what is drawn on a photograph has no CRS
     return _checked(table, what, wanted, error, may_be_empty=may_be_empty)
 
 
@@ -206,6 +209,33 @@ def with_geometry(table: gpd.GeoDataFrame, what: str) -> gpd.GeoDataFrame:
             message = f"{unusable.sum():,} of {len(table):,} features of {what} have {lack}; left out."
             warnings.warn(InputWarning(message), stacklevel=4)
     return table[~missing & ~flat]
+
+
+def check_edges(shapes: NDArray[np.object_], crs: CRS, what: str, error: type[GeosegError]) -> None:
+    """Refuse polygons in degrees that jump from one end of the globe to the other: they are meant to go the short way.
+
+    Parameters
+    ----------
+    shapes : ndarray of geometries
+        What is given.
+    crs : CRS
+        Theirs.
+    what : str
+        What they are: ``"the region 'a.gpkg'"``.
+    error : type
+        Raised where there is such an edge; a program writes one that moves vertices to degrees one by one.
+    """
+    if not crs.is_geographic:
+        return
+    rings = shapely.get_rings(shapely.get_parts(shapes))
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    steps = np.abs(np.diff(xy[:, 0]))[ring[1:] == ring[:-1]]
+    jumps = steps[(steps > HALF_TURN) & (steps < TURN)]
+    if len(jumps):
+        raise error(
+            f"{what} has an edge over {jumps[0]:.1f} degrees; a polygon over the antimeridian is two that meet there, "
+            "or is given in the CRS of the raster; a region also as bounds with minx larger than maxx"
+        )
 
 
 def _are_flat(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:
