@@ -166,5 +166,5 @@ def test_signatures_of_addresses_stand_in_no_file(folder: Path, capsys: pytest.C
     assert "SECRET9" not in "".join(capsys.readouterr())
     for name in ("e", "c", "a"):
         text = (folder / f"{name}.json").read_text()
-        assert '/labels.tif"' in text
+        assert "/labels.tif" in text
         assert "SECRET9" not in text
