@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rasterio.features import geometry_mask
 from shapely import box
 from shapely.affinity import affine_transform, rotate, translate
-from shapely.geometry import Point, Polygon
+from shapely.geometry import MultiPolygon, Point, Polygon
 
 from geoseg.errors import CrsError, EvaluationError, InputNotFoundError
 from geoseg.evaluation import evaluate, grid, match_instances
@@ -373,3 +373,23 @@ def test_real_buildings_agree_with_pycocotools(
     for size, name in enumerate(("small", "medium", "large"), 1):
         assert by_size[name]["ap"] == pytest.approx(expected.average_precision(size))
         assert not math.isnan(by_size[name]["ap"])
+
+
+@pytest.mark.parametrize("left", [179.995, -180.005])
+def test_polygons_cut_at_the_antimeridian_are_those_beyond_it(left: float, tmp_path: Path) -> None:
+    """RFC 7946 cuts polygons there; a raster goes on in degrees beyond 180, on either side."""
+    transform = Affine(1e-4, 0, left, 0, -1e-4, 40)
+    objects = np.zeros((100, 100), np.uint16)
+    places = [(5, 5), (20, 45), (60, 80), (40, 10), (70, 46)]
+    for number, (row, column) in enumerate(places, start=1):
+        objects[row : row + 12, column : column + 10] = number
+    raster = write_raster(tmp_path / "objects.tif", objects, transform=transform, crs="EPSG:4326", nodata=0)
+    boxes = [box(*(transform @ (x, y + 12)), *(transform @ (x + 10, y))) for y, x in places]
+    east, west = box(0, 0, 180, 90), box(-180, 0, 0, 90)
+    halves = [[translate(shape, turn) & side for turn in (-360, 0, 360) for side in (east, west)] for shape in boxes]
+    cut = [MultiPolygon([part for part in parts if part.area > 1e-12]) for parts in halves]
+    assert any(len(shape.geoms) == 2 for shape in cut)
+    for shapes in (boxes, cut):
+        gpd.GeoDataFrame(geometry=shapes, crs=4326).to_file(tmp_path / "truth.gpkg")
+        scores = evaluate(raster, tmp_path / "truth.gpkg").summary()["scores"]
+        assert (scores["true_objects"], scores["f1"]) == (5, 1)

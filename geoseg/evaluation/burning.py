@@ -16,6 +16,7 @@ from geoseg.evaluation.features import Features
 from geoseg.evaluation.grid import is_placed
 from geoseg.grid import Window
 from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT
+from geoseg.vector.grids import turned
 from geoseg.vector.pixels import spans_inside
 
 Integers = NDArray[np.int64]
@@ -48,7 +49,10 @@ class Burnt:
         inverse = ~geobox.affine
         matrix = np.array([[inverse.a, inverse.b], [inverse.d, inverse.e]])
         offset = np.array([inverse.c, inverse.f])
-        self._shapes = shapely.transform(features.to_crs(geobox.crs).shapes, lambda xy: xy @ matrix.T + offset)
+        shapes = features.to_crs(geobox.crs).shapes
+        if geobox.crs is not None and geobox.crs.geographic:
+            shapes = turned(shapes, geobox)
+        self._shapes = shapely.transform(shapes, lambda xy: xy @ matrix.T + offset)
         self._tree = shapely.STRtree(self._shapes)
 
     @property

@@ -58,7 +58,7 @@ def placing(crs: CRS, geobox: GeoBox) -> Callable[[Shapes], Shapes]:
             shapes = shapely.segmentize(shapes, np.maximum(shapely.length(shapes) / EDGES, 1e-12))
             shapes = shapely.transform(shapes, transformer.transform, interleaved=False)
         if target.is_geographic:
-            shapes = _turned(shapes, geobox)
+            shapes = turned(shapes, geobox)
         moved = shapely.transform(shapes, move, interleaved=False)
         moved[~np.isfinite(shapely.bounds(moved)).all(axis=1)] = None
         return np.asarray(moved, object)
@@ -66,7 +66,7 @@ def placing(crs: CRS, geobox: GeoBox) -> Callable[[Shapes], Shapes]:
     return place
 
 
-def _turned(shapes: Shapes, geobox: GeoBox) -> Shapes:
+def turned(shapes: Shapes, geobox: GeoBox) -> Shapes:
     """Geometries in degrees, by whole turns to where they are nearest to a raster's middle; none is torn apart."""
     middle, _ = geobox.affine @ (geobox.shape[1] / 2, geobox.shape[0] / 2)
 
