@@ -411,6 +411,19 @@ def test_classes_of_polygons_are_written_as_people_write_them(fields: Path) -> N
         read_scenes(parse_recipe(recipe_content(fields, labels=[{**layer, "polygons": "without.gpkg"}])))
 
 
+@pytest.mark.parametrize("step", [-1, 1], ids=["upper one last", "lower one last"])
+def test_polygons_whose_edges_pass_through_centres_of_pixels_share_none(fields: Path, step: int) -> None:
+    left, bottom = 500_105, 4_999_005
+    thirds = [box(left, bottom + 200 * part, left + 1400, bottom + 200 * (part + 1)) for part in range(3)][::step]
+    kinds = ["wheat", "wood", "pond"][::step]
+    geopandas.GeoDataFrame({"kind": kinds}, geometry=thirds, crs=CRS).to_file(fields / "thirds.gpkg")
+    layer = {"polygons": "thirds.gpkg", "column": "kind"}
+    labels = read_scenes(parse_recipe(recipe_content(fields, labels=[layer])))[0][0].labels
+    expected = np.full((SIDE, SIDE), IGNORE, np.uint8)
+    expected[39:99, 10:150] = np.repeat([2, 1, 0], 20)[:, None]
+    np.testing.assert_array_equal(labels, expected)
+
+
 def test_corrections_of_a_run_are_labels_but_for_what_a_pixel_is_not(fields: Path) -> None:
     frame = geopandas.read_file(fields / "fields.gpkg")
     layer = {"polygons": "edits.gpkg", "column": "kind"}

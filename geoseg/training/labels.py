@@ -280,10 +280,17 @@ def polygon_groups(recipe: Recipe, column: str, geobox: GeoBox) -> tuple[NDArray
 
 
 def _burnt(frame: Any, geobox: GeoBox) -> NDArray[np.uint32]:
-    """Numbers of features from 1 on, uint32 (y, x), 0 = none."""
+    """Numbers of features from 1 on, uint32 (y, x), 0 = none.
+
+    Where edges pass through centres of pixels, GDAL gives those of both the upper and the lower edge to a polygon. So
+    polygons are moved by a millionth of a pixel, up and left: they hold their upper and left edge, as in an evaluation.
+    """
     numbers = np.zeros(geobox.shape, np.uint32)
     if not frame.empty:
-        rasterize(zip(frame.geometry, range(1, len(frame) + 1), strict=True), out=numbers, transform=on_ground(geobox))
+        transform = on_ground(geobox)
+        x, y = np.subtract(transform @ (-1e-6, -1e-6), transform @ (0, 0))
+        moved = frame.geometry.translate(x, y).where(frame.geom_type.str.endswith("Polygon"), frame.geometry)
+        rasterize(zip(moved, range(1, len(frame) + 1), strict=True), out=numbers, transform=transform)
     return numbers
 
 
