@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask.array as da
@@ -168,6 +169,28 @@ def test_what_is_taken_of_a_rotated_grid_lies_where_its_pixels_lie(part: Any, ex
     found = open_raster(array).transform
     assert found.almost_equals(turned @ expected, 1e-5)
     assert (found @ (0.5, 0.5)) == pytest.approx((float(array.xc[0, 0]), float(array.yc[0, 0])), abs=1e-5)
+
+
+def stacked(corners: bool, **part: slice) -> xr.DataArray:
+    """An array with the coordinates and attributes of `stackstac.stack(items, xy_coords=...)`, 40 x 30 px of 10 m."""
+    at = 0 if corners else 5
+    places = {"y": 4_000_000.0 - at - 10 * np.arange(40), "x": 500_000.0 + at + 10 * np.arange(30)}
+    spec = SimpleNamespace(bounds=(500_000, 3_999_600, 500_300, 4_000_000), resolutions_xy=(10, 10))
+    attrs = {"crs": "epsg:32618", "spec": spec, "transform": Affine(10, 0, 500_000, 0, -10, 4_000_000)}
+    return xr.DataArray(noise(2, 40, 30), places, ("band", "y", "x"), attrs=attrs).isel(**part)
+
+
+@pytest.mark.parametrize("corners", [True, False])
+def test_stacks_of_stackstac_lie_in_place_whether_coordinates_are_corners_or_centres(corners: bool) -> None:
+    whole = Affine(10, 0, 500_000, 0, -10, 4_000_000)
+    assert open_raster(stacked(corners)).geobox.transform == whole
+    part = stacked(corners, y=slice(7, 20), x=slice(3, 30))
+    assert open_raster(part).geobox.transform == whole @ Affine.translation(3, 7)
+    assert open_raster(part.rio.write_crs(32618).rio.write_transform()).geobox.transform == whole @ Affine.translation(
+        3, 7
+    )
+    with pytest.raises(CrsError, match=r"resampled since.*array\.attrs\.pop"):
+        open_raster(stacked(corners, x=slice(0, 30, 2)))
 
 
 def test_positions_of_unequal_steps_are_no_grid(tmp_path: Path) -> None:

@@ -175,8 +175,35 @@ def _transform(array: xr.DataArray, dims: tuple[Any, Any], stated: Affine | None
     if stated is not None and (stated.b or stated.d):  # coordinates of a rotated grid are pixels of it
         inner = _from_axes(array, dims, Affine.identity(), given)
         return stated @ inner
-    own = _from_axes(array, dims, stated, given)
-    return own if stated is None else _aligned(own, stated, (array.sizes[dims[0]], array.sizes[dims[1]]))
+    own, shape = _from_axes(array, dims, stated, given), (array.sizes[dims[0]], array.sizes[dims[1]])
+    if hasattr(array.attrs.get("spec"), "resolutions_xy"):
+        return _stacked(own, shape, array.attrs["spec"], given)
+    return own if stated is None else _aligned(own, stated, shape)
+
+
+def _stacked(own: Affine, shape: tuple[int, int], spec: Any, given: str) -> Affine:
+    """The transform of an array of stackstac, where coordinates are corners of the pixels unless centres are asked for.
+
+    Parameters
+    ----------
+    own : Affine
+        Of its coordinates, as if they were centres.
+    shape : (int, int)
+        Rows and columns.
+    spec : RasterSpec
+        The grid on which it was stacked: ``bounds`` and ``resolutions_xy``.
+    """
+    left, _, _, top = spec.bounds
+    x, y = spec.resolutions_xy
+    for half in (0.0, 0.5):
+        moved = own @ Affine.translation(half, half)
+        placed = _aligned(moved, Affine(x, 0, left, 0, -y, top), shape)
+        if placed is not moved:
+            return placed
+    raise CrsError(
+        f"'{given}' was stacked by stackstac and resampled since, and its coordinates may be corners or centres of "
+        'pixels; stack it at this resolution, or say that they are centres: array.attrs.pop("spec").'
+    )
 
 
 def _steps(found: NDArray[Any], pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
