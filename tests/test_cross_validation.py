@@ -10,6 +10,7 @@ from typing import Any
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
@@ -331,6 +332,13 @@ def test_folds_of_another_recipe_are_not_taken_over(sites: Path, tmp_path: Path)
         train(parse_recipe(content(sites)), output=tmp_path, progress=stop)
     with pytest.raises(TrainingError, match=r"trained\.json was left by a run of another recipe; give --overwrite"):
         train(parse_recipe(content(sites, seed=1)), output=tmp_path)
+    with rasterio.open(sites / "north_labels.tif", "r+") as file:
+        labels = file.read()
+        file.write(labels.max() + labels.min() - labels)
+    with pytest.raises(
+        TrainingError, match=r"trained\.json was left by a run of other images or labels; give --overwrite"
+    ):
+        train(parse_recipe(content(sites)), output=tmp_path)
     (tmp_path / "folds" / "fold-1" / "log.csv").write_text("old")
     with pytest.raises(KeyboardInterrupt):
         train(parse_recipe(content(sites, seed=1, steps=1)), output=tmp_path, progress=stop, overwrite=True)

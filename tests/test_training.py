@@ -31,6 +31,7 @@ from geoseg.catalog import find_model
 from geoseg.cli import main
 from geoseg.errors import (
     CrsError,
+    ExistingOutputError,
     GeosegWarning,
     InputNotFoundError,
     OutputError,
@@ -281,6 +282,40 @@ def test_training_can_start_from_a_model_of_the_catalog(fields: Path) -> None:
     assert fit_recipe(parse_recipe(again)).evaluation.scores.mean_iou == pytest.approx(
         start.evaluation.scores.mean_iou, abs=0.02
     )
+
+
+@pytest.mark.parametrize("changed", ["image.tif", "labels.tif"])
+def test_an_interrupted_run_is_not_continued_on_other_data(fields: Path, tmp_path: Path, changed: str) -> None:
+    """A person stops a training, mends labels, and starts it again: what was learnt and scored is of the old ones."""
+    recipe = parse_recipe(recipe_content(fields, steps=4, steps_per_epoch=1))
+
+    def stop(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, output=tmp_path / "entry", progress=stop)
+    kept = (tmp_path / "entry" / "state.pt").read_bytes()
+    with rasterio.open(fields / changed, "r+") as file:
+        pixels = file.read()
+        pixels[:, 40:60, 40:60] = pixels[:, 0:1, 0:1]
+        file.write(pixels)
+    with pytest.raises(TrainingError, match=r"state\.pt was left by a run of other images or labels; give --overwrite"):
+        train(recipe, output=tmp_path / "entry", progress=stop)
+    assert (tmp_path / "entry" / "state.pt").read_bytes() == kept
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, output=tmp_path / "entry", progress=stop, overwrite=True)
+
+
+def test_a_file_that_is_there_is_not_replaced_by_an_export(fields: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.safetensors"
+    mine.write_text("mine")
+    with pytest.raises(
+        ExistingOutputError, match=r"mine\.safetensors is there already; give another output, or --over"
+    ):
+        train(parse_recipe(recipe_content(fields)), output=tmp_path / "entry", export=str(mine))
+    assert main(["models", "export", "sentinel2-land-cover", str(mine)]) != 0
+    assert mine.read_text() == "mine"
+    assert main(["models", "export", "sentinel2-land-cover", str(mine), "--overwrite"]) == 0
 
 
 def test_early_stopping_ends_a_run_that_no_longer_improves(fields: Path) -> None:

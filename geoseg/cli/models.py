@@ -14,7 +14,7 @@ from rich.text import Text
 
 from geoseg.cli.command import Command, Group, argument, home
 from geoseg.cli.console import console, say
-from geoseg.files import local_path
+from geoseg.files import local_path, refuse_to_replace
 
 if TYPE_CHECKING:
     from geoseg.models import ModelSpec
@@ -99,7 +99,8 @@ def _names(text: str | None) -> list[str]:
 @app.command(table="Workflow", only="OPENING")
 @name
 @argument("output", "FILE", "The file; its ending is .onnx, .pt2 or .safetensors.")
-def export(model: str, output: str, weights: str | None, trust_model: bool | None) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+def export(model: str, output: str, overwrite: bool, weights: str | None, trust_model: bool | None) -> None:
     """Write a model into one file, with its weights and its STAC MLM item inside."""
     from geoseg.catalog import find_entry
     from geoseg.models.exporting import export_model
@@ -107,7 +108,10 @@ def export(model: str, output: str, weights: str | None, trust_model: bool | Non
     spec, document = find_entry(model)
     spec = replace(spec, trust_model=bool(trust_model))
     spec = spec if weights is None else spec.with_weights(weights)
-    path = export_model(document, spec, local_path(output, "output"))
+    path = local_path(output, "output")
+    if not overwrite:
+        refuse_to_replace(path)
+    export_model(document, spec, path)
     say(str(path))
     say(f"opens by itself: geoseg models check {path}")
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 from geoseg.engine.cluster import connect
 from geoseg.engine.connection import connected
-from geoseg.errors import TrainingError, WorkerError
+from geoseg.errors import WorkerError
 from geoseg.evaluation import Cell, Matches, Scores, Table, plain
 from geoseg.files import clear, read_json, write_file, write_json
 from geoseg.models.running import find_device
@@ -40,6 +40,7 @@ from geoseg.training.log import Log
 from geoseg.training.loop import Epoch
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import WatershedEntry
+from geoseg.training.scenes import content_of
 from geoseg.training.watching import Watch
 
 FOLDER = "folds"
@@ -210,7 +211,8 @@ def cross_validate(recipe: Recipe, folder: Path, watch: Watch, data: Data) -> Cr
     folds = split_folds(recipe, data[0])
     paths = [folder / FOLDER / f"fold-{number + 1}" for number in range(len(folds.names))]
     named = enumerate(zip(folds.names, paths, strict=True))
-    jobs = [_Job(recipe, number, name, path) for number, (name, path) in named]
+    content = content_of(data[0])
+    jobs = [_Job(recipe, number, name, path, content) for number, (name, path) in named]
     _each([job for job in jobs if job.scores() is None], train_fold, watch, data, folds)
     watch.stage(f"evaluating {len(jobs)} folds by the networks that have not seen them")
     steps = choose_steps(recipe, [job.scores() or {} for job in jobs])
@@ -274,6 +276,8 @@ class _Job:
         Of the fold.
     path : Path
         Its folder.
+    content : str
+        Digest of the images and labels of all folds.
     steps : int
         Steps after which its network is evaluated.
     """
@@ -282,12 +286,13 @@ class _Job:
     number: int
     name: str
     path: Path
+    content: str
     steps: int = 0
 
     @property
     def checkpoints(self) -> Checkpoints:
         """Where its training stands."""
-        return Checkpoints.of(self.path, self.recipe)
+        return replace(Checkpoints.of(self.path, self.recipe), content=self.content)
 
     @property
     def sample(self) -> Path:
@@ -317,15 +322,12 @@ class _Job:
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write what is done."""
-        write_json(self.path / name, plain({**content, "digest": self.checkpoints.digest}))
+        write_json(self.path / name, plain({**content, "digest": self.checkpoints.digest, "content": self.content}))
 
     def _read(self, name: str) -> dict[str, Any] | None:
         content: dict[str, Any] | None = read_json(self.path / name)
-        if content is not None and content.get("digest") != self.checkpoints.digest:
-            raise TrainingError(
-                f"{self.path / name} was left by a run of another recipe; give --overwrite to start anew, or another "
-                "--output."
-            )
+        if content is not None:
+            self.checkpoints.check(str(self.path / name), content.get("digest"), content.get("content"))
         return content
 
 

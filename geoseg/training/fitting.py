@@ -39,7 +39,7 @@ from geoseg.training.loop import Epoch, TrainingState, fit
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import InstanceLabels, RasterLabels, TeacherLabels, Validation
 from geoseg.training.sampling import Sampler
-from geoseg.training.scenes import BACKGROUND, LabelledImage, image_name, on_ground, read_image
+from geoseg.training.scenes import BACKGROUND, LabelledImage, content_of, image_name, on_ground, read_image
 from geoseg.training.watching import Watch
 from geoseg.vector.regions import Region, read_region, turned
 
@@ -130,6 +130,8 @@ def fit_recipe(
         )
         goal = family_of(recipe, spec.architecture).goals[recipe.task](recipe, spec)
         fitting = TrainingState(network, recipe, goal, Scaler(spec, device, torch.channels_last))
+        if checkpoints is not None:
+            checkpoints = replace(checkpoints, content=content_of(scenes))
         state = checkpoints.read() if checkpoints else None
         if state is not None:
             epochs += [Epoch(**epoch) for epoch in state.pop("epochs")]

@@ -46,6 +46,8 @@ def run(recipe: Recipe, folder: Path, watch: Watch) -> TrainResult:
     """Train, measure, and write the entry; see `geoseg.training.train`."""
     path, checkpoints = folder / f"{recipe.name}.safetensors", Checkpoints.of(folder, recipe)
     exported = None if recipe.export is None else checked_export(local_path(recipe.export, "export"))
+    if exported is not None and not recipe.overwrite:
+        refuse_to_replace(exported)
     origin = origin_of(recipe)  # by the end the checkout may be another
     if recipe.overwrite:
         checkpoints.remove()

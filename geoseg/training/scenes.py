@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,17 @@ def _calibration(recipe: Recipe, spec: ModelSpec | None) -> Calibration:
 def on_ground(geobox: GeoBox) -> Affine:
     """From px to coordinates of an image; without a CRS and a transform to plain pixels, as maps of it have them."""
     return UPRIGHT if geobox.crs is None and geobox.transform.is_identity else geobox.transform
+
+
+def content_of(scenes: Sequence[LabelledImage]) -> str:
+    """Digest of what a network is trained on: pixels, labels, objects, and what is held out of them."""
+    total = sha256()
+    for scene in scenes:
+        for array in (scene.pixels, scene.mask, scene.labels, scene.held_out, scene.instances):
+            if array is not None:
+                total.update(f"{array.shape} {array.dtype.str}".encode())
+                total.update(np.ascontiguousarray(array).data)
+    return total.hexdigest()
 
 
 def image_name(image: Image) -> str:
