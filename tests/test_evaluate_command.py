@@ -168,3 +168,12 @@ def test_signatures_of_addresses_stand_in_no_file(folder: Path, capsys: pytest.C
         text = (folder / f"{name}.json").read_text()
         assert "/labels.tif" in text
         assert "SECRET9" not in text
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"results": 3}'])
+def test_a_damaged_manifest_is_one_sentence(content: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "objects" / "run.json").write_text(content)
+    for words in (["evaluate", "objects", "labels.tif"], ["compare", "objects", "labels.tif"], ["areas", "objects"]):
+        assert main(words) != 0
+        said = " ".join(capsys.readouterr().err.split())
+        assert said.endswith("run.json is damaged; 'geoseg resume objects' writes it anew, or name the files.")

@@ -344,6 +344,21 @@ def test_a_large_file_without_overviews_is_looked_at_here_and_there_and_says_so(
     assert np.abs(seen.pixels[0, 0] - pixels[0, 0, 2::4]).max() < 25
 
 
+@pytest.mark.filterwarnings("ignore:the imagery of")
+def test_a_damaged_part_of_a_run_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
+    labels = smooth_labels((60, 80))
+    make_folder(tmp_path, labels, imagery=False)
+    features = tmp_path / "features.gpkg"
+    os.truncate(features, features.stat().st_size // 2)
+    with pytest.warns(
+        ReportWarning, match=r"features\.gpkg cannot be read \(.*\), so the report has no polygons; run the"
+    ):
+        assert make_report(tmp_path).is_file()
+    os.truncate(tmp_path / "labels.tif", 3000)
+    with pytest.raises(ReportError, match=r"labels\.tif cannot be read \((?!Read failed).*\); run the same command"):
+        make_report(tmp_path)
+
+
 def test_a_file_that_is_gone_is_noted_and_the_rest_is_shown(tmp_path: Path) -> None:
     first = write_raster(tmp_path / "1.tif", np.full((3, 40, 40), 10, np.uint8))
     write_raster(

@@ -5,7 +5,6 @@ It finds files and reads headers, no pixel and no feature.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import geopandas as gpd
 
 from geoseg.errors import EvaluationError, InputNotFoundError
+from geoseg.files import read_json
 from geoseg.raster import Raster, check_labels, open_raster, unsigned
 from geoseg.raster.given import ImageryLike, named
 from geoseg.vector import FORMATS
@@ -160,7 +160,13 @@ def _layers(folder: Path) -> list[Path]:
 def _results(folder: Path) -> list[str]:
     """What the manifest of a folder names; what else lies there is none of the run's."""
     manifest = folder / MANIFEST
-    return list(json.loads(manifest.read_text()).get("results", [])) if manifest.is_file() else []
+    if not manifest.is_file():
+        return []
+    content = read_json(manifest)
+    results = content.get("results", []) if isinstance(content, dict) else None
+    if not isinstance(results, list):
+        raise EvaluationError(f"{manifest} is damaged; 'geoseg resume {folder}' writes it anew, or name the files")
+    return [str(name) for name in results]
 
 
 def _open(given: Any, role: str) -> Raster:

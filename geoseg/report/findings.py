@@ -134,11 +134,15 @@ def find_features(record: RunRecord, frame: Frame, limits: Limits) -> tuple[dict
     if record.features is None:
         return {}, None
     file = FeatureFile(record.features, str(record.workflow.get("layer")))
-    if not file.is_readable:
+    try:
+        if file.is_readable:
+            return kept_features(record, frame, limits) or measure_features(file, frame, limits)
         why = "is too large to be read in parts" if file.is_large else "has tags in place of columns"
         _warn(f"{file.path} {why}, so the report has no polygons; add a .gpkg to features.")
-        return {}, None
-    return kept_features(record, frame, limits) or measure_features(file, frame, limits)
+    except (RuntimeError, OSError, ValueError, KeyError) as error:  # pyogrio's and pyarrow's of a damaged file
+        cause = " ".join(str(error).split()).rstrip(".")[:160]
+        _warn(f"{file.path} cannot be read ({cause}), so the report has no polygons; run the same command again.")
+    return {}, None
 
 
 def find_imagery(record: RunRecord, imagery: OpenImagery, frame: Frame) -> ImageryPicture | None:

@@ -23,6 +23,7 @@ from rasterio.errors import RasterioError
 from geoseg.errors import ReportError
 from geoseg.grid import Window
 from geoseg.models.spec import NODATA
+from geoseg.raster.source import reason
 from geoseg.report.framing import Frame
 from geoseg.report.record import RunRecord
 from geoseg.tree import Place
@@ -60,7 +61,7 @@ def _read(path: Path, frame: Frame, nodata: int) -> NDArray[Any]:
             # an overview's own size, so GDAL reads it pixel by pixel
             found = source.read(1, out_shape=frame.shape, resampling=Resampling.nearest, fill_value=nodata)
     except RasterioError as error:
-        raise ReportError(f"{path} cannot be read ({error}); run the same command again.") from error
+        raise ReportError(f"{path} cannot be read ({reason(error)}); run the same command again.") from error
     return np.asarray(frame.arrange(found))
 
 
