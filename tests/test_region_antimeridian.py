@@ -125,7 +125,7 @@ def test_one_polygon_that_spans_the_globe_the_other_way_says_what_to_do(tmp_path
     outline = shapely.Polygon([(179.2, -17), (-179.6, -17), (-179.6, -16.5), (179.2, -16.5)])
     path = tmp_path / "region.geojson"
     gpd.GeoDataFrame(geometry=[outline], crs=4326).to_file(path)
-    with pytest.raises(RegionError, match=r"an edge over 358.8 degrees.*is two that meet there.*minx larger"):
+    with pytest.raises(RegionError, match=r"an edge over 358.8 degrees.*two polygons that meet there.*minx larger"):
         read_region(path)
     world = tmp_path / "world.geojson"
     gpd.GeoDataFrame(geometry=[shapely.box(-180, -90, 180, 90)], crs=4326).to_file(world)
@@ -139,7 +139,7 @@ def test_a_polygon_that_jumps_over_the_globe_is_refused_at_every_door(tmp_path: 
     table.to_file(tmp_path / "jump.gpkg")
     labels = write_raster(tmp_path / "labels.tif", np.ones((1, *SHAPE), np.uint8), transform=UTM_60, crs="EPSG:32760")
     geobox = GeoBox(SHAPE, UTM_60, "EPSG:32760")
-    edge = "an edge over 358.8 degrees; a polygon over the antimeridian is two that meet there"
+    edge = "an edge over 358.8 degrees; over the antimeridian give two polygons that meet there"
     for door in (
         lambda: read_region(table),
         lambda: read_region(table.geometry),

@@ -235,6 +235,14 @@ def test_a_netcdf_variable_names_its_bands(labels: Any, listed: str | None, tmp_
     assert [np.unique(band).tolist() for band in pixels] == [[3], [2]]
 
 
+def test_names_of_a_netcdf_variable_that_may_be_in_either_order_are_no_order(tmp_path: Path) -> None:
+    """As rioxarray 0.19 leaves them: `array.sel(band=[3, 2, 1])` keeps the list of the file."""
+    variable([3, 2, 1], "{red,green,blue}").to_netcdf(tmp_path / "a.nc", engine="scipy")
+    with pytest.raises(BandError, match=r"'red': it has 3 bands: 1 \(unsure name\).*such as `bands: \[3, 2, 1\]`"):
+        open_imagery(str(tmp_path / "a.nc"), bands=["red", "green", "blue"])
+    assert open_imagery(str(tmp_path / "a.nc"), bands=[3, 1]).shape == (20, 30)
+
+
 def test_names_of_a_netcdf_variable_that_gdal_cannot_read_are_no_order(tmp_path: Path) -> None:
     variable(["blue", "green", "red"]).to_netcdf(tmp_path / "a.nc", engine="scipy")
     with pytest.raises(BandError, match=r"'red': it has 3 bands: 1 \(unread name\).*such as `bands: \[3, 2, 1\]`"):

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 from segmentation_models_pytorch.encoders import get_encoder
-from shapely.geometry import box
+from shapely.geometry import MultiPolygon, box
 
 import geoseg
 from geoseg.catalog import find_model
@@ -843,6 +843,40 @@ def test_polygons_over_the_antimeridian_label_an_image_over_it(tmp_path: Path) -
     (scene,), _ = read_scenes(parse_recipe(content))
     np.testing.assert_array_equal(scene.labels[0], np.repeat([0, 1], [50, 46]))
     np.testing.assert_array_equal(scene.held_out[0], np.repeat([False, True], [50, 46]))
+
+
+def test_a_polygon_cut_at_the_antimeridian_is_one_object(tmp_path: Path) -> None:
+    place = rasterio.Affine(0.01, 0, 179.5, 0, -0.01, 10)
+    image = np.random.default_rng(0).integers(1, 900, (2, 96, 96)).astype(np.uint16)
+    write(tmp_path / "image.tif", image, crs="EPSG:4326", transform=place)
+    halves = MultiPolygon([box(179.8, 9.4, 180, 9.6), box(-180, 9.4, -179.8, 9.6)])
+    west = box(179.5, 9.04, 179.6, 9.3)
+    geopandas.GeoDataFrame(geometry=[halves, west], crs=4326).to_file(tmp_path / "houses.gpkg")
+    recipe = recipe_content(
+        tmp_path,
+        labels=[{"polygons": "houses.gpkg", "class": "house"}],
+        classes=[{"value": 1, "name": "house"}],
+        task="instance-segmentation",
+        hyperparameters={},
+        validation={"west": 0.15},
+    )
+    (scene,), _ = read_scenes(parse_recipe(recipe))
+    assert scene.instances is not None
+    numbers = scene.instances[40:60, 30:70]
+    assert (np.unique(numbers).tolist(), numbers.size) == ([1], 800)
+
+
+@pytest.mark.parametrize("validation", [{"bounds": [0, -60, 70, 0]}, {"region": "part.gpkg"}])
+def test_a_part_of_an_image_that_is_not_placed_is_given_in_its_pixels(fields: Path, validation: dict[str, Any]) -> None:
+    for name in ("image", "labels"):
+        with rasterio.open(fields / f"{name}.tif") as file:
+            write(fields / f"plain_{name}.tif", file.read(), crs=None, transform=rasterio.Affine.identity())
+    geopandas.GeoDataFrame(geometry=[box(0, -60, 70, 0)]).to_file(fields / "part.gpkg")
+    given = {"images": ["plain_image.tif"], "labels": [{"raster": "plain_labels.tif"}], "validation": validation}
+    (scene,), _ = read_scenes(parse_recipe(recipe_content(fields, resolution=3, **given)))
+    expected = np.zeros((SIDE, SIDE), bool)
+    expected[:60, :70] = True
+    np.testing.assert_array_equal(scene.held_out, expected)
 
 
 @pytest.mark.parametrize(

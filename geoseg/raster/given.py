@@ -168,7 +168,7 @@ def _bands_of(dataset: xr.Dataset) -> xr.DataArray | dict[str, xr.DataArray]:
 
 def _of_number(value: Any, name: Any) -> Any:
     """What a list of a file's bands says of the band of a number; what is said of all as it is."""
-    if not isinstance(value, list | tuple):
+    if not (isinstance(value, list | tuple | np.ndarray) and np.ndim(value)):
         return value
     return value[name - 1] if isinstance(name, int) and 1 <= name <= len(value) else None
 

@@ -279,7 +279,10 @@ def _named_in_netcdf(opened: rasterio.DatasetReader, given: str) -> list[str]:
             return words
     numbers = [next((v for k, v in band.items() if _is_spectral(k)), "") for band in of_bands]
     listed = BandList(opened.count, tuple(map(int, numbers)) if all(map(str.isdecimal, numbers)) else (), given)
-    listing = listed.entries("long_name", _list_of(of_bands[0].get("long_name", "")))
+    try:
+        listing = listed.entries("long_name", _list_of(of_bands[0].get("long_name", "")))
+    except BandError:  # bands can be chosen by number all the same
+        return ["unsure name"] * opened.count
     if listing:
         return listing
     steps = [{k: v for k, v in band.items() if k.startswith(_STEP) and not _is_spectral(k)} for band in of_bands]

@@ -367,13 +367,13 @@ def _noted(sources: list[Source], positions: Sequence[int], calibration: Calibra
 
 def _noted_unlike(sources: list[Source]) -> list[Source]:
     """Note files that declare another scale than the first one, where all are read as they are stored."""
-    lines = [tuple(unit or AS_STORED for unit in source.units) or (AS_STORED,) for source in sources]
+    lines = [[unit or AS_STORED for unit in source.units or [None] * len(source.indexes)] for source in sources]
     note = (
         f"declares another scale than '{sources[0].given}', and the model declares none, so that both are read as they "
         "are stored; give files of one scale, or scale: 1 where it is meant so."
     )
     return [
-        source if set(line) == set(lines[0]) else replace(source, notes=(*source.notes, note))
+        source if line == lines[0] else replace(source, notes=(*source.notes, note))
         for source, line in zip(sources, lines, strict=True)
     ]
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyproj
 import torch
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -31,7 +32,7 @@ from geoseg.models.weights import resolve_weights
 from geoseg.training.checkpoints import Checkpoints
 from geoseg.training.encoders import encoder_of, load_encoder
 from geoseg.training.families import family_of
-from geoseg.training.goals import HeldOutEvaluation
+from geoseg.training.goals import Goal, HeldOutEvaluation
 from geoseg.training.labels import LabelMap, check_layers, check_polygons, check_shown, make_labels
 from geoseg.training.loading import batches
 from geoseg.training.log import Log
@@ -39,9 +40,9 @@ from geoseg.training.loop import Epoch, TrainingState, fit
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import InstanceLabels, RasterLabels, TeacherLabels, Validation
 from geoseg.training.sampling import Sampler
-from geoseg.training.scenes import BACKGROUND, LabelledImage, content_of, image_name, on_ground, read_image
+from geoseg.training.scenes import BACKGROUND, LabelledImage, content_of, image_name, placed, read_image
 from geoseg.training.watching import Watch
-from geoseg.vector.regions import Region, read_region, turned
+from geoseg.vector.regions import Region, in_crs_of, read_region
 
 SAMPLE = 250_000
 """Pixels of a scene that its usual numbers are taken from."""
@@ -122,20 +123,11 @@ def fit_recipe(
             watch.begin(recipe, scenes, spec, str(find_device(recipe.device)))
         is_validated = any(scene.held_out.any() for scene in scenes)
         network = make_network(recipe, spec)
-        device, epochs = find_device(recipe.device), list[Epoch]()
-        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        training = tuple(scene for scene in scenes if not scene.held_out.all())
-        sampler = Sampler(
-            training, recipe.window, recipe.balance, recipe.augmentation, recipe.seed, recipe.scene_balance
-        )
-        goal = family_of(recipe, spec.architecture).goals[recipe.task](recipe, spec)
-        fitting = TrainingState(network, recipe, goal, Scaler(spec, device, torch.channels_last))
+        sampler = _sampler(recipe, scenes)
+        fitting, goal = _begun(network, recipe, spec)
         if checkpoints is not None:
             checkpoints = replace(checkpoints, content=content_of(scenes))
-        state = checkpoints.read() if checkpoints else None
-        if state is not None:
-            epochs += [Epoch(**epoch) for epoch in state.pop("epochs")]
-            fitting.resume(state)
+        epochs = _resumed(fitting, checkpoints)
         if log is not None:
             log.begin(epochs)
 
@@ -163,6 +155,30 @@ def fit_recipe(
     layers = tuple(layer_name(recipe, number) for number in range(len(recipe.labels)))
     cpu = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
     return Trained(spec, cpu, evaluation, layers, tuple(epochs), scenes)
+
+
+def _begun(network: nn.Module, recipe: Recipe, spec: ModelSpec) -> tuple[TrainingState, Goal]:
+    """A network on its device before the first step, and what it is trained for."""
+    device = find_device(recipe.device)
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    goal = family_of(recipe, spec.architecture).goals[recipe.task](recipe, spec)
+    return TrainingState(network, recipe, goal, Scaler(spec, device, torch.channels_last)), goal
+
+
+def _sampler(recipe: Recipe, scenes: Sequence[LabelledImage]) -> Sampler:
+    """What draws windows from the scenes that are not held out whole."""
+    training = tuple(scene for scene in scenes if not scene.held_out.all())
+    return Sampler(training, recipe.window, recipe.balance, recipe.augmentation, recipe.seed, recipe.scene_balance)
+
+
+def _resumed(fitting: TrainingState, checkpoints: Checkpoints | None) -> list[Epoch]:
+    """Take a training to where it was interrupted, and return the epochs that are done; none where it begins."""
+    state = checkpoints.read() if checkpoints else None
+    if state is None:
+        return []
+    epochs = [Epoch(**epoch) for epoch in state.pop("epochs")]
+    fitting.resume(state)
+    return epochs
 
 
 def adjust(network: nn.Module, recipe: Recipe, spec: ModelSpec) -> None:
@@ -346,21 +362,21 @@ def held_out_mask(recipe: Recipe, rule: Validation, geobox: GeoBox) -> NDArray[n
     Raises
     ------
     RegionError
-        Bounds or region have no place in the image's CRS, or the image has none.
+        The region has no place in the image's CRS.
     """
-    window = Window(0, 0, *geobox.shape)
+    grid = placed(geobox)
     if rule.bounds is None and rule.region is None:
         held_out = np.zeros(geobox.shape, np.bool_)
         if rule.images is None:
-            held_out[_side(rule, geobox)] = True
+            held_out[_side(rule, grid)] = True
         return held_out
-    if geobox.crs is None:
-        raise RegionError("an image has no CRS, so bounds or a region say nothing of it; hold out a side: west: 0.2")
+    crs: pyproj.CRS = grid.crs.proj  # type: ignore[union-attr]  # what is placed has one
     if rule.bounds is not None:
-        region = Region(box(*rule.bounds), geobox.crs.proj)
+        region = Region(box(*rule.bounds), crs)
     else:
-        region = turned(read_region(recipe.find(str(rule.region))), geobox)
-    return region.mask(window, geobox.transform)
+        own = crs if geobox.crs is None else None
+        region = in_crs_of(read_region(recipe.find(str(rule.region)), crs=own), grid)
+    return region.mask(Window(0, 0, *grid.shape), grid.transform)
 
 
 SIDES = {"north": (0, 1), "south": (0, -1), "east": (1, 0), "west": (-1, 0)}
@@ -371,10 +387,10 @@ def _side(rule: Validation, geobox: GeoBox) -> tuple[slice, slice]:
     """Return the strip of a validation rule such as ``east: 0.2``, at least one pixel wide.
 
     It lies along the side of the image whose direction on the ground is the nearest: of a south-up raster the first
-    rows are south. An image without a CRS has north at its first row.
+    rows are south.
     """
     name, share = next((name, share) for name in SIDES if (share := getattr(rule, name)) is not None)
-    transform = on_ground(geobox)
+    transform = geobox.transform
     outward = {(1, 1): (transform.a, transform.d), (0, 1): (transform.b, transform.e)}  # to higher columns and rows
     outward |= {(axis, 0): (-x, -y) for (axis, _), (x, y) in outward.items()}
     axis, is_last = max(outward, key=lambda side: np.dot(outward[side], SIDES[name]) / np.hypot(*outward[side]))

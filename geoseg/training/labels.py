@@ -12,14 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
-import pandas as pd
 import pyogrio
-import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
-from shapely.affinity import affine_transform
 from shapely.errors import ShapelyError
 
 from geoseg.corrections import DENIED
@@ -37,9 +35,9 @@ from geoseg.training.recipe_parts import (
     RasterLabels,
     TeacherLabels,
 )
-from geoseg.training.scenes import BACKGROUND, LabelledImage, on_ground, read_image
+from geoseg.training.scenes import BACKGROUND, LabelledImage, placed, read_image
 from geoseg.training.teacher import teacher_labels
-from geoseg.vector.globe import TURN
+from geoseg.vector.grids import turned
 from geoseg.vector.tables import check_edges, with_geometry
 
 UNTOUCHED = 254
@@ -287,7 +285,7 @@ def _burnt(frame: Any, geobox: GeoBox) -> NDArray[np.uint32]:
     """
     numbers = np.zeros(geobox.shape, np.uint32)
     if not frame.empty:
-        transform = on_ground(geobox)
+        transform = placed(geobox).transform
         x, y = np.subtract(transform @ (-1e-6, -1e-6), transform @ (0, 0))
         moved = frame.geometry.translate(x, y).where(frame.geom_type.str.endswith("Polygon"), frame.geometry)
         rasterize(zip(moved, range(1, len(frame) + 1), strict=True), out=numbers, transform=transform)
@@ -297,23 +295,16 @@ def _burnt(frame: Any, geobox: GeoBox) -> NDArray[np.uint32]:
 def _placed_features(path: Path, layer: PolygonLabels, geobox: GeoBox, *columns: str) -> Any:
     """Read the features of an image, in its CRS, as a GeoDataFrame that has these columns too."""
     frame = _features(path, layer, *columns)
-    is_plain = frame.crs is None or frame.crs.is_engineering
-    if geobox.crs is None and not is_plain:
-        raise CrsError(f"polygons {path} are in {frame.crs.name}, and the image has no CRS; georeference the image")
-    if geobox.crs is not None:
-        if frame.crs is None:
-            raise CrsError(f"polygons {path} have no CRS; write it into the file")
-        frame = _turned(frame.to_crs(str(geobox.crs)), geobox)
-    extent = affine_transform(shapely.box(0, 0, geobox.shape[1], geobox.shape[0]), on_ground(geobox).to_shapely())
-    return frame[frame.intersects(extent)]
-
-
-def _turned(frame: Any, geobox: GeoBox) -> Any:
-    """The features, and those that lie in the image a turn of the globe away."""
-    if geobox.crs is None or not geobox.crs.geographic:
-        return frame
-    copies = [frame.set_geometry(frame.translate(turn)) for turn in (-TURN, TURN)]
-    return pd.concat([frame, *copies])
+    if geobox.crs is None:
+        if frame.crs is not None and not frame.crs.is_engineering:
+            raise CrsError(f"polygons {path} are in {frame.crs.name}, and the image has no CRS; georeference the image")
+    elif frame.crs is None:
+        raise CrsError(f"polygons {path} have no CRS; write it into the file")
+    else:
+        frame = frame.to_crs(str(geobox.crs))
+        if geobox.crs.geographic:
+            frame = frame.set_geometry(gpd.GeoSeries(turned(frame.geometry.to_numpy(), geobox), frame.index, frame.crs))
+    return frame[frame.intersects(placed(geobox).extent.geom)]
 
 
 def _features(path: Path, layer: PolygonLabels, *columns: str) -> Any:

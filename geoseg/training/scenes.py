@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
@@ -23,7 +22,7 @@ from geoseg.models.spec import Band, ModelSpec
 from geoseg.raster import Raster, open_raster
 from geoseg.raster.bands import BandRequest
 from geoseg.raster.calibration import Calibration
-from geoseg.raster.placing import UPRIGHT
+from geoseg.raster.placing import PLAIN_PIXELS, UPRIGHT
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import Image
 
@@ -118,9 +117,11 @@ def _calibration(recipe: Recipe, spec: ModelSpec | None) -> Calibration:
     return Calibration(recipe.scale, recipe.offset, recipe.nodata, () if spec is None else spec.units)
 
 
-def on_ground(geobox: GeoBox) -> Affine:
-    """From px to coordinates of an image; without a CRS and a transform to plain pixels, as maps of it have them."""
-    return UPRIGHT if geobox.crs is None and geobox.transform.is_identity else geobox.transform
+def placed(geobox: GeoBox) -> GeoBox:
+    """The grid of an image; of one without a CRS in plain pixels, in which polygons of it and maps of it lie."""
+    if geobox.crs is not None:
+        return geobox
+    return GeoBox(geobox.shape, UPRIGHT if geobox.transform.is_identity else geobox.transform, PLAIN_PIXELS)
 
 
 def content_of(scenes: Sequence[LabelledImage]) -> str:

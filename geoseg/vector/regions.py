@@ -316,7 +316,7 @@ def place_region(region: Region, geobox: GeoBox) -> Region:
         With the bounds of both in the raster's CRS.
     """
     window = Window(0, 0, *geobox.shape)
-    moved = turned(region, geobox)
+    moved = in_crs_of(region, geobox)
     if not moved.touches(window, geobox.affine):
         raster = Region(_outline(window, geobox.affine), moved.crs)
         raise RegionError(
@@ -326,7 +326,7 @@ def place_region(region: Region, geobox: GeoBox) -> Region:
     return moved
 
 
-def turned(region: Region, geobox: GeoBox) -> Region:
+def in_crs_of(region: Region, geobox: GeoBox) -> Region:
     """The region in a raster's CRS; where degrees count from 0 to 360, with what of it lies there a turn away."""
     region = region.to_crs(geobox.crs)
     left, _, right, _ = _outline(Window(0, 0, *geobox.shape), geobox.affine).bounds

@@ -233,8 +233,9 @@ def check_edges(shapes: NDArray[np.object_], crs: CRS, what: str, error: type[Ge
     jumps = steps[(steps > HALF_TURN) & (steps < TURN)]
     if len(jumps):
         raise error(
-            f"{what} has an edge over {jumps[0]:.1f} degrees; a polygon over the antimeridian is two that meet there, "
-            "or is given in the CRS of the raster; a region also as bounds with minx larger than maxx"
+            f"{what} has an edge over {jumps[0]:.1f} degrees; over the antimeridian give two polygons that meet there "
+            "(a region also as bounds with minx larger than maxx), "
+            "and vertices in between where the edge is meant so long"
         )
 
 

@@ -9,8 +9,8 @@ everything that is taken, even if nothing is given in return, and from a poor on
     area of a face after it  >=  pixels                                          if it is
 
 So the decision on an arc needs one face, the loser, and the same decision comes of every layout. An arc waits in both
-of its shapes until that face is complete, and with it the face on the other side. Faces that are surely large enough
-make nobody wait: those with pixels that are out of reach of all arcs, as many as the minimum, and those that are cut.
+of its shapes until that face is complete, and with it the face on the other side. No arc waits for faces that are
+surely large enough: those with as many pixels as the minimum that are out of reach of all arcs, and those that are cut.
 """
 
 from __future__ import annotations
