@@ -554,4 +554,4 @@ def test_the_area_that_two_polygons_share_is_that_of_geos(seed: int) -> None:
         _, xy, (rings, polygons) = shapely.to_ragged_array([polygon])
         parts += [xy, rings.astype(np.int64), polygons.astype(np.int64)]
     exact = one.intersection(other).area
-    assert common_areas(*parts)[0] == pytest.approx(exact, abs=0.01 * min(one.area, other.area))
+    assert common_areas(*parts)[0] == pytest.approx(exact, abs=0.015 * min(one.area, other.area))

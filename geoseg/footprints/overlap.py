@@ -1,8 +1,8 @@
 """How much two outlines of the same face have in common, by lines across them: the same for any two polygons.
 
 On each line the parts that lie in a polygon are known exactly; between lines the length of what is common changes
-evenly, but where an outline has a corner or two cross. So half a pixel between lines gives the area within a percent,
-mostly within a tenth of that, for a fraction of the time of an exact overlay.
+evenly, but where an outline has a corner or two cross. So half a pixel between lines gives the area within two percent,
+mostly within a tenth of one, for a fraction of the time of an exact overlay.
 """
 
 from __future__ import annotations
