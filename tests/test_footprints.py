@@ -543,6 +543,7 @@ def test_a_network_holds_every_face_and_every_common_wall_once(labels: Labels) -
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 @example(0)
+@example(1893)  # off by 1.04 %
 def test_the_area_that_two_polygons_share_is_that_of_geos(seed: int) -> None:
     rng = np.random.default_rng(seed)
     one, other = (
