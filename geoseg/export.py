@@ -6,6 +6,7 @@ It knows nothing of how blocks came to be. Each kind of raster is a row of `PROD
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.errors import InputWarning
 from geoseg.files import write_file
 from geoseg.grid import Window
 from geoseg.models.background import probable_classes
@@ -105,6 +107,11 @@ def write_raster(plan: Plan, folder: RunFolder, path: Path) -> None:
         Holds its blocks.
     path : Path
         The raster, named after what it holds.
+
+    Warns
+    -----
+    InputWarning
+        No pixel has a label, so there is nothing to see.
     """
     product, raster = PRODUCTS[path.stem], plan.raster
     place = path, raster.shape, raster.transform, raster.crs
@@ -113,19 +120,30 @@ def write_raster(plan: Plan, folder: RunFolder, path: Path) -> None:
         "bands": product.bands(plan),
     }
 
+    is_empty = path.stem == "labels"
+
     def read(window: Window) -> tuple[Window, NDArray[Any]]:
-        return window, product.read(folder.blocks, *window.slices())
+        nonlocal is_empty
+        values = product.read(folder.blocks, *window.slices())
+        is_empty = is_empty and bool((values == NODATA).all())
+        return window, values
 
     if path.suffix == ".zarr":
         said = class_attributes(replace(plan.spec, classes=plan.classes)) if path.stem == "labels" else {}
         write_zarr(*place, windows=map(read, shards_of(raster.shape)), attributes=said, **options)
-        return
-    windows = map(read, _stripes(plan, product.bytes_per_pixel(plan)))
-    if path.stem == "labels":
-        options["colors"] = {item.value: _rgb(item) for item in plan.classes}
-        options["categories"] = {item.value: item.name for item in plan.classes}
-        _write_styles(path, plan)
-    write_cog(*place, windows=windows, overview_resampling=product.overview_resampling, **options)
+    else:
+        if path.stem == "labels":
+            options["colors"] = {item.value: _rgb(item) for item in plan.classes}
+            options["categories"] = {item.value: item.name for item in plan.classes}
+            _write_styles(path, plan)
+        windows = map(read, _stripes(plan, product.bytes_per_pixel(plan)))
+        write_cog(*place, windows=windows, overview_resampling=product.overview_resampling, **options)
+    if is_empty:
+        sentence = (
+            f"no pixel of {path.name} has a class: the imagery has no valid pixel where it was mapped; look at its "
+            "nodata and masks, or choose another region."
+        )
+        warnings.warn(InputWarning(sentence), stacklevel=2)
 
 
 def _write_styles(path: Path, plan: Plan) -> None:

@@ -79,6 +79,10 @@ SAFE = {"PYTHONSAFEPATH": "1"}
 """So that the server imports no ``random.py`` of the current directory; workers search where this process does."""
 
 _lock = Lock()
+_asking = Lock()
+_methods: list[str | None] = []
+"""How the caller's processes start, once for each thread that keeps it so."""
+
 _ended_by: list[int] = []
 _servers: dict[tuple[int, frozenset[tuple[str, str]], bool], _Server] = {}
 """Servers by the process that has started them, as a process that was forked since has none, by the variables that
@@ -139,13 +143,19 @@ def server_failed() -> bool:
 
 @contextmanager
 def start_method_kept() -> Iterator[None]:
-    """Let the caller choose how its own processes start, also afterwards: asking for the method decides on it."""
-    method: Any = multiprocessing.get_start_method(allow_none=True)
+    """Let the caller choose how its own processes start, also afterwards: asking for the method decides on it.
+
+    Where several threads overlap, the first one sees what the caller has chosen, and the last one brings it back.
+    """
+    with _asking:
+        _methods.append(_methods[0] if _methods else multiprocessing.get_start_method(allow_none=True))
     try:
         yield
     finally:
-        if method is None:
-            multiprocessing.set_start_method(None, force=True)
+        with _asking:
+            method: Any = _methods.pop()
+            if not _methods and method is None:
+                multiprocessing.set_start_method(None, force=True)
 
 
 def ended_by() -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -18,6 +20,7 @@ from distributed import Client, Nanny
 
 from geoseg import forking
 from geoseg.engine import connect
+from geoseg.engine.cluster import _only_news
 from geoseg.errors import WorkerError
 
 forked = pytest.mark.skipif(not forking.IS_FORKING, reason="workers are forked on Linux alone")
@@ -189,3 +192,23 @@ def test_a_port_that_is_taken_is_no_warning_of_dasks() -> None:
             assert client.dashboard_link
             assert address not in client.dashboard_link
     assert [item for item in caught if "already in use" in str(item.message)] == []
+
+
+def test_overlapping_runs_leave_the_start_method_and_the_logs_as_they_were() -> None:
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(None, force=True)
+    log = logging.getLogger("distributed.scheduler")
+    filters = list(log.filters)
+    try:
+        with ExitStack() as second:
+            with forking.start_method_kept(), _only_news():
+                multiprocessing.get_start_method()  # decides on it
+                second.enter_context(forking.start_method_kept())
+                second.enter_context(_only_news())
+                assert len(log.filters) == len(filters) + 2
+            assert len(log.filters) == len(filters) + 1
+            multiprocessing.get_start_method()
+        assert multiprocessing.get_start_method(allow_none=True) is None
+        assert log.filters == filters
+    finally:
+        multiprocessing.set_start_method(before, force=True)

@@ -34,7 +34,7 @@ from scipy.ndimage import gaussian_filter
 import geoseg
 from geoseg.cli import main
 from geoseg.engine import Event, ProgressEvent, Writing, connect
-from geoseg.errors import GeosegError, OutputError, RasterError, WorkflowError
+from geoseg.errors import GeosegError, GeosegWarning, OutputError, RasterError, WorkflowError
 from geoseg.outlines import OutlineFolder, OutlinePlan, RunLabels
 from geoseg.outlines.merging import AT_ONCE, merge
 from geoseg.store import RunFolder
@@ -425,3 +425,10 @@ def test_a_face_that_a_region_cuts_into_more_parts_than_are_sorted_at_once_is_wr
     written = pq.ParquetFile(tmp_path / "parts.parquet")
     assert [written.metadata.row_group(n).num_rows for n in range(2)] == [32_768, 36_100 - 32_768]
     assert gpd.read_parquet(tmp_path / "parts.parquet").area.sum() == pytest.approx(36_100)
+
+
+def test_classes_that_no_pixel_has_are_told_of(client: Client, tmp_path: Path) -> None:
+    path = write(tmp_path / "labels.tif", noise((40, 50)))
+    with pytest.warns(GeosegWarning, match="polygons.gpkg has no polygon: no valid pixel"):
+        result = geoseg.polygonize(path, tmp_path / "polygons.gpkg", classes=[7], client=client)
+    assert result.count == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import random
 import shutil
 import signal
 from dataclasses import replace
@@ -47,9 +48,10 @@ from geoseg.training import load_recipe, parse_recipe, train
 from geoseg.training.augmentation import augment
 from geoseg.training.conditions import holds
 from geoseg.training.families import FAMILIES
-from geoseg.training.fitting import fit_recipe, held_out_mask, make_network, read_scenes
+from geoseg.training.fitting import fit_recipe, held_out_mask, make_network, read_scenes, reproducible
 from geoseg.training.loop import learning_rate
 from geoseg.training.losses import segmentation_loss, soft_dice
+from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import Augmentation, Loss, Validation
 from geoseg.training.sampling import Sampler
 from geoseg.training.scenes import BACKGROUND
@@ -272,6 +274,15 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(fields: 
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_random_numbers_of_the_program_go_on_after_a_training_as_before() -> None:
+    states, drawn = (random.getstate(), torch.get_rng_state()), []
+    for _ in range(2):
+        with reproducible(Recipe.model_construct(seed=3, threads=1)):
+            drawn.append((random.getstate(), torch.rand(1).item()))
+    assert drawn[0] == drawn[1]
+    assert (random.getstate(), torch.equal(torch.get_rng_state(), states[1])) == (states[0], True)
 
 
 @pytest.mark.slow

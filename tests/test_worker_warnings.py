@@ -8,17 +8,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from distributed import Client, LocalCluster, get_worker
 
 import geoseg
+from geoseg.engine import connect
 from geoseg.engine.execution import _heard
 from geoseg.errors import GeosegWarning, ModelError
 from geoseg.models import Band, ClassSpec, ModelSpec
 from geoseg.store import RunFolder
 from geoseg.tasks import Job
-from tests.networks import Box, write_item
+from tests.networks import Box, write_item, write_model
 from tests.rasters import noise, write_raster
 
 SENTENCE = "gives probabilities (those of each pixel sum to 1)"
@@ -114,3 +116,16 @@ def test_scores_of_another_kind_are_noticed_by_pixels_of_the_raster(tmp_path: Pa
     assert [("as probabilities are" in sentence) for sentence in kept] == [True]
     with pytest.raises(ModelError, match="has the activation 'none' but gave values from 0"):
         geoseg.run(settings, model=Logits(), spec=replace(spec, activation="none"), output=str(tmp_path / "two"))
+
+
+def test_imagery_without_a_valid_pixel_is_told_of(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", Box(1), name="box", halo=1)
+    scene = write_raster(tmp_path / "scene.tif", np.zeros((2, 80, 90), np.uint8), nodata=0)
+    with connect(None, 1) as client, pytest.warns(GeosegWarning, match="no pixel of labels.* has a class: the imagery"):
+        geoseg.run(
+            *({"input": str(scene), "model": str(model), "output": str(tmp_path / "out")},),
+            client=client,
+            report=False,
+            tile_size=72,
+            ramp=8,
+        )

@@ -7,8 +7,9 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import dask
@@ -106,22 +107,23 @@ class _Quiet(WorkerPlugin):
 def _only_news() -> Iterator[None]:
     """Leave out log records that are no news; after Ctrl-C for good, because they come until the program has ended."""
     logs = [logging.getLogger(name) for name in LOGS]
+    news = partial(_is_news)  # each run has its own: the end of one leaves that of another in place
     for log in logs:
-        log.addFilter(_is_news)
+        log.addFilter(news)
     try:
         yield
     except KeyboardInterrupt:
         raise
     except BaseException:
-        _tell_all(logs)
+        _tell_all(logs, news)
         raise
-    _tell_all(logs)
+    _tell_all(logs, news)
 
 
-def _tell_all(logs: list[logging.Logger]) -> None:
+def _tell_all(logs: Sequence[logging.Logger], news: Callable[[logging.LogRecord], bool]) -> None:
     """Leave out nothing any more."""
     for log in logs:
-        log.removeFilter(_is_news)
+        log.removeFilter(news)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

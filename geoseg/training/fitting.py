@@ -191,15 +191,17 @@ def adjust(network: nn.Module, recipe: Recipe, spec: ModelSpec) -> None:
 
 @contextmanager
 def reproducible(recipe: Recipe) -> Iterator[None]:
-    """Fix seeds and threads for a run, and give the number of threads back after it."""
-    threads = torch.get_num_threads()
+    """Fix seeds and threads for a run; afterwards threads and random numbers of the program are as they were."""
+    threads, state = torch.get_num_threads(), random.getstate()
     torch.set_num_threads(recipe.threads)
-    torch.manual_seed(recipe.seed)
-    random.seed(recipe.seed)
     try:
-        yield
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)
+            random.seed(recipe.seed)
+            yield
     finally:
         torch.set_num_threads(threads)
+        random.setstate(state)
 
 
 def read_scenes(recipe: Recipe) -> Data:

@@ -363,6 +363,12 @@ def _outline(client: Client, work: Outlining, progress: ProgressCallback) -> Pol
     progress(Writing(work.path))
     writing = attempt, hear, work.write, work.plan
     ((count, warned),) = results_of(client, [client.submit(*writing, pure=False, retries=work.wanted.retries)])
+    if not count:
+        sentence = (
+            f"{work.path} has no polygon: no valid pixel of the labels has one of the classes, or all polygons are "
+            "below min_area; choose others of the raster's values."
+        )
+        warned = [*warned, sentence]
     warn_here(warned)
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
     return PolygonizeResult(work.path, int(count), outcome, seconds)
