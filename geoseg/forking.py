@@ -55,7 +55,7 @@ WORKER_ENVIRONMENT = {
 LOADED = ("distributed", "geoseg.tasks", "geoseg.outlines.tasks", "geoseg.outlines.sifting", "geoseg.export")
 """What the server imports before it forks: what workers need, whatever they are asked for."""
 
-PREDICTING = ("torch", "geoseg.models.smp")
+PREDICTING = ("torch", "geoseg.models.late_compiler", "geoseg.models.smp")
 """What it imports besides where workers predict."""
 
 LAST = ("geoseg.engine.loaded", "geoseg.engine.frozen")

@@ -78,6 +78,12 @@ class Family:
     is_promptable: bool = False
     needs_words: bool = False
 
+    def import_adapter(self) -> Any:
+        """Import the adapter, and its libraries without what they need for compiling."""
+        if "torchvision" in self.packages:
+            import_module("geoseg.models.late_compiler")
+        return import_module(self.adapter)
+
 
 FRAMEWORKS = {
     "onnx": Family("geoseg.models.onnx", ("onnxruntime",)),
@@ -279,7 +285,7 @@ def _opener(spec: ModelSpec, run: Callable[..., Any] = lambda opener: opener) ->
             [_opener(part, run) for part in spec.parts]
         )
         return members
-    adapter = import_module(_family(spec).adapter)
+    adapter = _family(spec).import_adapter()
     if (spec.task if spec.watershed is None else SEMANTIC) not in getattr(adapter, "TASKS", (SEMANTIC,)):
         raise ModelError(
             f"model '{spec.name}' does {spec.task}, which {spec.architecture or spec.framework} cannot; correct "
@@ -314,7 +320,7 @@ def open_scoring(spec: ModelSpec) -> Any:
     if spec.watershed is not None:
         spec = import_module("geoseg.models.separating").scoring_spec(spec)
     device = import_module("torch").device("cpu")
-    return import_module(_family(spec).adapter).open_network(with_background(spec), device)
+    return _family(spec).import_adapter().open_network(with_background(spec), device)
 
 
 def require_trust(spec: ModelSpec) -> None:
