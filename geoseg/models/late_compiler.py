@@ -40,15 +40,21 @@ def _imported(name: str) -> ModuleType:
 
 
 def _remove() -> None:
+    """Let the compiler be imported by who asks for it next."""
     for name in (COMPILER, HELPERS):
         if isinstance(sys.modules.get(name), _StandIn):
             del sys.modules[name]
 
 
-def _disable(function: Callable[..., Any] | None = None, recursive: bool = True, **options: Any) -> Any:
-    """Decorate a function as ``torch._dynamo.disable`` does, when it is called first."""
+def _has_compiler() -> bool:
+    """Whether the compiler itself is there; without it nothing is being compiled."""
+    return COMPILER in sys.modules and not isinstance(sys.modules[COMPILER], _StandIn)
+
+
+def disable(function: Callable[..., Any] | None = None, recursive: bool = True, **options: Any) -> Any:
+    """Decorate a function as ``torch.compiler.disable`` does, for a program that may never compile anything."""
     if function is None:
-        return functools.partial(_disable, recursive=recursive, **options)
+        return functools.partial(disable, recursive=recursive, **options)
 
     @functools.cache
     def disabled() -> Callable[..., Any]:
@@ -57,7 +63,7 @@ def _disable(function: Callable[..., Any] | None = None, recursive: bool = True,
 
     @functools.wraps(function)
     def called(*arguments: Any, **settings: Any) -> Any:
-        return disabled()(*arguments, **settings)
+        return (disabled() if _has_compiler() else function)(*arguments, **settings)
 
     return called
 
@@ -72,7 +78,7 @@ def late_compiler() -> Iterator[None]:
     """Have the stand-in while libraries are imported, unless the compiler is there."""
     if COMPILER not in sys.modules:
         compiler, helpers = _StandIn(COMPILER), _StandIn(HELPERS)
-        vars(compiler).update(disable=_disable, utils=helpers)
+        vars(compiler).update(disable=disable, utils=helpers)
         vars(helpers).update(is_compile_supported=_is_compile_supported)
         sys.modules.update({COMPILER: compiler, HELPERS: helpers})
     try:

@@ -20,6 +20,7 @@ from geoseg.errors import ModelError
 from geoseg.grid import Window
 from geoseg.models.background import ADDED
 from geoseg.models.detections import Detections
+from geoseg.models.late_compiler import disable
 from geoseg.models.prompts import Prompts
 from geoseg.models.running import Network, Opener
 from geoseg.models.semantic import not_finite
@@ -78,7 +79,7 @@ class Separator(torch.nn.Module):
         detections: list[Detections] = self._separate(scores)
         return detections
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @disable
     def _separate(self, scores: torch.Tensor) -> list[Detections]:
         if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():
             raise not_finite(self._spec)

@@ -17,7 +17,7 @@ import torch
 from geoseg.errors import WeightsError
 from geoseg.models import fitting
 from geoseg.models.running import Network, settle
-from geoseg.models.smp_networks import with_found_encoder
+from geoseg.models.smp_networks import WithoutNumbers, with_found_encoder
 from geoseg.models.spec import ModelSpec
 from geoseg.models.state_dicts import network_state, read_state
 from geoseg.models.weights import is_folder, resolve_folder, resolve_weights
@@ -102,7 +102,9 @@ def _open_file(spec: ModelSpec) -> torch.nn.Module:
     """Build the network that hyperparameters, or tensors where these do not say it, describe, with those tensors."""
     path = resolve_weights(spec)
     state = read_state(path)
-    network = build(with_found_encoder(spec, {name: tuple(tensor.shape) for name, tensor in state.items()}))
+    found = with_found_encoder(spec, {name: tuple(tensor.shape) for name, tensor in state.items()})
+    with WithoutNumbers():  # the library builds encoders of timm a first time to look at them
+        network = build(found)
     fitting.fit(network, network_state(state, network.state_dict().keys(), path), spec, path)
     return network
 

@@ -207,22 +207,27 @@ def _listed(arguments: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()}
 
 
-class _WithoutNumbers(TorchFunctionMode):
-    """Leaves out what fills tensors that have no memory; rates by layer, which constructors read, have numbers."""
+class WithoutNumbers(TorchFunctionMode):
+    """Leaves out what fills tensors that have no memory; rates by layer, which constructors read, have numbers.
+
+    To fill them torch would import its compiler.
+    """
 
     def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
+        settings = kwargs or {}
+        filled = args[0] if args else settings.get("tensor")  # functions of torch.nn.init are called with names
         is_filling = name.endswith("_") and not name.endswith("__")
-        if is_filling and args and isinstance(args[0], torch.Tensor) and args[0].is_meta:
-            return args[0]
+        if is_filling and isinstance(filled, torch.Tensor) and filled.is_meta:
+            return filled
         counts = {"device": "cpu"} if func is torch.linspace else {}
-        return func(*args, **{**(kwargs or {}), **counts})
+        return func(*args, **{**settings, **counts})
 
 
 def build_shapes(builder: Callable[..., Any], **arguments: Any) -> Shapes | None:
     """Return shapes by name of a network that is built without memory; None where arguments do not fit together."""
     try:
-        with torch.device("meta"), _WithoutNumbers(), warnings.catch_warnings():
+        with torch.device("meta"), WithoutNumbers(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             state = builder(**arguments).state_dict()
     except (
