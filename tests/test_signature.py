@@ -184,6 +184,42 @@ def test_classes_in_place_of_scores_are_refused_with_the_remedy() -> None:
             wrap(network, SPEC).predict(pixels, mask)
 
 
+@pytest.mark.parametrize(
+    ("later", "told"),
+    [
+        (lambda scores: scores[:, :2], "returned shape .* where .* is expected; describe 2 classes"),
+        (lambda scores: torch.cat([scores, scores], 1), "returned shape .* where .* is expected; describe 6 classes"),
+        (lambda scores: scores[..., :-4], "returned shape .* where .* is expected; let the network resample"),
+        (lambda scores: scores[:0], "returned shape .* where .* is expected; it must return scores of shape"),
+        (lambda scores: scores.long(), r"returned whole numbers \(int64\)"),
+        (lambda scores: {"out": scores}, "returned a dict instead of a tensor"),
+        (lambda scores: scores * 3, "gave values from .* which are not probabilities"),
+    ],
+)
+def test_a_network_that_answers_a_later_batch_otherwise_is_refused(later: Callable[[Any], Any], told: str) -> None:
+    pixels, mask = tiles()
+    answers = [same]
+    network = Changed(same, lambda scores: answers[-1](scores.softmax(1)))
+    model = wrap(network, replace(SPEC, activation="none"))
+    for _ in range(4):
+        model.predict(pixels, mask)
+    answers.append(later)
+    with pytest.raises(ModelError, match=told):
+        model.predict(pixels, mask)
+
+
+def test_background_has_a_score_in_all_batches_or_in_none() -> None:
+    pixels, mask = tiles()
+    answers = [same]
+    network = Changed(same, lambda scores: answers[-1](scores.sigmoid()))
+    classes = ClassSpec(0, "background"), ClassSpec(1, "water"), ClassSpec(2, "ice")
+    model = wrap(network, replace(SPEC, activation="none", threshold=0.5, classes=classes))
+    model.predict(pixels, mask)
+    answers.append(lambda scores: scores[:, 1:])
+    with pytest.raises(ModelError, match="it must score the same classes in every tile"):
+        model.predict(pixels, mask)
+
+
 def test_probabilities_of_several_labels_without_a_threshold_are_warned_of() -> None:
     spec = replace(SPEC, activation="none", classes=tuple(ClassSpec(n, f"c{n}") for n in (1, 2, 3)))
     network, (pixels, mask) = Changed(same, torch.sigmoid), tiles()

@@ -15,7 +15,7 @@ from geoseg.models.background import scored_classes
 from geoseg.models.detections import Detections
 from geoseg.models.instance import check_detections
 from geoseg.models.running import Runner
-from geoseg.models.semantic import TRIALS, check_scores
+from geoseg.models.semantic import ScoreCheck
 from geoseg.models.spec import ModelSpec
 
 
@@ -29,16 +29,15 @@ class PanopticRunner:
     """
 
     def __init__(self, runner: Runner) -> None:
-        self.spec, self.device, self._runner, self._unchecked = runner.spec, runner.device, runner, TRIALS
+        self.spec, self.device, self._runner = runner.spec, runner.device, runner
+        self._check = ScoreCheck(runner.spec)
 
     def predict(self, pixels: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[torch.Tensor, list[Detections]]:
         """See `geoseg.models.PanopticRunner.predict`."""
         with torch.inference_mode():
             scaled = self._runner.scale(pixels, mask)
             scores, found = self._runner.run(scaled)
-            if self._unchecked:
-                check_scores(self.spec, scores, scaled)
-                self._unchecked -= 1
+            self._check(scores, scaled)
             return scores[:, stuff_positions(self.spec, scores.shape[1])].float(), check_detections(
                 self.spec, found, scaled
             )

@@ -26,7 +26,7 @@ APART = 0.01
 
 
 TRIALS = 2
-"""Batches whose scores are compared with what the spec promises: one of zeros, with scores all alike, and another."""
+"""Batches by whose scores a mistaken activation is seen: one of zeros, with scores all alike, and another."""
 
 
 class SemanticModel:
@@ -39,7 +39,8 @@ class SemanticModel:
     """
 
     def __init__(self, runner: Runner) -> None:
-        self.spec, self.device, self._runner, self._unchecked = runner.spec, runner.device, runner, TRIALS
+        self.spec, self.device, self._runner = runner.spec, runner.device, runner
+        self._check = ScoreCheck(runner.spec)
         refine = self.spec.refine
         self._refiner = None if refine is None else Refiner(refine, self.spec, runner.device)
 
@@ -48,9 +49,7 @@ class SemanticModel:
         with torch.inference_mode():
             scaled = self._runner.scale(pixels, mask)
             scores = self._runner.run(scaled)
-            if self._unchecked:
-                check_scores(self.spec, scores, scaled)
-                self._unchecked -= 1
+            self._check(scores, scaled)
             floats: torch.Tensor = scores.float()
             if self._refiner is None:
                 return floats
@@ -100,14 +99,50 @@ def choose(spec: ModelSpec, probabilities: torch.Tensor) -> tuple[torch.Tensor, 
     return labels.masked_fill(is_below, spec.classes.index(background[0])), torch.where(is_below, 1 - best, best)
 
 
-def check_scores(spec: ModelSpec, scores: Any, scaled: torch.Tensor) -> None:
-    """Say in one sentence why a network's output is not what its spec promises."""
+class ScoreCheck:
+    """Compares what a network gives with what its spec promises.
+
+    A network may answer one batch otherwise than another, and loops rely on shapes: type, shape and range of each are
+    looked at, and of the first ones whether scores and activation go together.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model's.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec, self._trials, self._known = spec, TRIALS, False
+        self._count = spec.score_count
+
+    def __call__(self, scores: Any, scaled: torch.Tensor) -> None:
+        """Say in one sentence why scores of scaled pixels (n, band, y, x) are not what was promised.
+
+        Raises
+        ------
+        ModelError
+            They are no tensor of floating point numbers, of shape (n, class, y, x), or no probabilities where these
+            are promised.
+        """
+        expected = (scaled.shape[0], self._count, *scaled.shape[2:])
+        _check_shape(self._spec, scores, expected)
+        if self._known and scores.shape[1] != self._count:
+            raise _misshapen(self._spec, tuple(scores.shape), expected, "it must score the same classes in every tile")
+        self._count, self._known = scores.shape[1], True
+        if self._spec.activation == "none":
+            _check_range(self._spec, scores)
+        if self._trials:
+            _warn_of_shares(self._spec, scores)
+            self._trials -= 1
+
+
+def _check_shape(spec: ModelSpec, scores: Any, expected: tuple[int, ...]) -> None:
+    """Refuse what is no tensor of floating point numbers of a shape; background may go without scores of its own."""
     if not isinstance(scores, torch.Tensor):
         raise ModelError(
             f"model '{spec.name}' returned a {type(scores).__name__} instead of a tensor; "
             "wrap it so that it returns scores of shape (n, class, y, x)."
         )
-    expected = (scaled.shape[0], spec.score_count, *scaled.shape[2:])
     found = tuple(scores.shape)
     if not scores.is_floating_point():
         raise ModelError(
@@ -124,8 +159,6 @@ def check_scores(spec: ModelSpec, scores: Any, scaled: torch.Tensor) -> None:
         raise _misshapen(
             spec, found, expected, "let the network resample its scores to the size of its input, or export it so"
         )
-    _check_range(spec, scores)
-    _warn_of_shares(spec, scores)
 
 
 def _class_remedy(spec: ModelSpec, count: int) -> str:
@@ -141,7 +174,7 @@ def _class_remedy(spec: ModelSpec, count: int) -> str:
 def _check_range(spec: ModelSpec, scores: torch.Tensor) -> None:
     """Refuse scores that are said to be probabilities and are not."""
     lowest, highest = (float(value) for value in scores.float().aminmax())
-    if spec.activation == "none" and (lowest < -SLACK or highest > 1 + SLACK):
+    if lowest < -SLACK or highest > 1 + SLACK:
         raise ModelError(
             f"model '{spec.name}' has the activation 'none' but gave values from {lowest:.3g} to {highest:.3g}, which "
             "are not probabilities; set geoseg:activation in its entry to softmax or sigmoid."
