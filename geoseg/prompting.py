@@ -10,7 +10,7 @@ tiles at the border see a reflection there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import warnings
 from dataclasses import dataclass, field
 
 import geopandas as gpd
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely import GeometryType
 
-from geoseg.errors import RegionError, VectorError, nearest
+from geoseg.errors import InputWarning, RegionError, VectorError, nearest
 from geoseg.grid import Window
 from geoseg.models.prompts import Box, Prompt, Prompts
 from geoseg.vector.grids import placing
 from geoseg.vector.pixels import centres_inside, edges_of
-from geoseg.vector.tables import GEOJSON, TableLike, check_edges, read_table, table_text
+from geoseg.vector.tables import GEOJSON, TableLike, check_edges, read_table, table_text, with_names
 
 EVERY = -1
 """The owner of points that no object owns: negative ones, which count for every object of a tile."""
@@ -190,6 +190,7 @@ def read_prompts(prompts: TableLike, geobox: GeoBox, *, column: str = POSITIVE) 
     text = table_text(prompts, WHAT, (POSITIVE, OBJECT, column), VectorError)
     called = "the prompts" if GEOJSON.match(text) else f"the prompts '{text}'"
     table = read_table(text, WHAT, "at least one point or polygon", VectorError, crs=geobox.crs)
+    table = with_names(table, (column, OBJECT))
     _check_kinds(table, called)
     check_edges(table.geometry.to_numpy(), table.crs, f"a feature of {called}", RegionError)
     shapes = shapely.force_2d(table.geometry.to_numpy())
@@ -199,19 +200,29 @@ def read_prompts(prompts: TableLike, geobox: GeoBox, *, column: str = POSITIVE) 
         raise VectorError(
             f"{called} have a polygon that is not positive; only points can be negative: give points for background."
         )
-    place = placing(table.crs, geobox)
     height, width = geobox.shape
     owners[spots & ~positive & _unnamed(table)] = EVERY
+    placed = placing(table.crs, geobox)(shapes)
     layer = PromptLayer(
-        *_points(shapes[spots], positive[spots], owners[spots], place, (height, width)),
-        *_areas(shapes[~spots], owners[~spots], place, (height, width)),
+        *_points(placed[spots], positive[spots], owners[spots], (height, width)),
+        *_areas(shapes[~spots], placed[~spots], owners[~spots], (height, width)),
     )
     if not layer.touches(Window(0, 0, height, width)):
         raise RegionError(
             f"no point and no polygon of {called} that marks an object lies within the raster; give "
             "prompts of the same area."
         )
+    _note_outside(placed, (height, width), called)
     return layer
+
+
+def _note_outside(placed: Shapes, shape: tuple[int, int], called: str) -> None:
+    """Say how many prompts, in pixels, have no part within the raster."""
+    last_y, last_x = np.nextafter(shape, 0)  # points of the right and the lower edge belong to no pixel
+    outside = ~shapely.intersects(placed, shapely.box(0, 0, last_x, last_y))
+    if outside.any():
+        message = f"{outside.sum():,} of {len(placed):,} features of {called} lie outside of the raster; left out."
+        warnings.warn(InputWarning(message), stacklevel=3)
 
 
 def _check_kinds(table: gpd.GeoDataFrame, called: str) -> None:
@@ -254,21 +265,19 @@ def _owners(table: gpd.GeoDataFrame) -> Integers:
 
 
 def _points(
-    shapes: Shapes, positive: Bools, owners: Integers, place: Callable[[Shapes], Shapes], shape: tuple[int, int]
+    placed: Shapes, positive: Bools, owners: Integers, shape: tuple[int, int]
 ) -> tuple[Floats, Bools, Integers]:
-    """Take points to pixels: the first three attributes of `PromptLayer`."""
-    xy, row = shapely.get_coordinates(place(shapes), return_index=True)
+    """Points in pixels: the first three attributes of `PromptLayer`."""
+    xy, row = shapely.get_coordinates(placed, return_index=True)
     inside = ((xy >= 0) & (xy < shape[::-1])).all(axis=1)
     xy, row = xy[inside], row[inside]
     order = np.argsort(xy[:, 1], kind="stable")
     return xy[order], positive[row[order]], owners[row[order]]
 
 
-def _areas(
-    shapes: Shapes, owners: Integers, place: Callable[[Shapes], Shapes], shape: tuple[int, int]
-) -> tuple[Floats, Integers, Shapes]:
-    """Take polygons to pixels: the last three attributes of `PromptLayer` but its text."""
-    moved = shapely.make_valid(place(shapes))
+def _areas(shapes: Shapes, placed: Shapes, owners: Integers, shape: tuple[int, int]) -> tuple[Floats, Integers, Shapes]:
+    """Polygons as they were given and in pixels: the last three attributes of `PromptLayer` but its text."""
+    moved = shapely.make_valid(placed)
     moved = np.where(_are_rectangles(shapes), shapely.box(*shapely.bounds(moved).T), moved)
     cut = shapely.clip_by_rect(moved, 0, 0, *shape[::-1])
     mixed = shapely.get_type_id(cut) == GeometryType.GEOMETRYCOLLECTION

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from geoseg.errors import ModelError
 from geoseg.grid import Tile, TileGrid, Tiling, Window
 from geoseg.instances import LOCAL, InstanceTable, Meeting, MergedInstances, TileObjects, meet, paint, paint_core, unite
 from geoseg.mapping_unit import MappingUnit
-from geoseg.models import ClassSpec, Detections, ModelSpec, Prompt, Prompts
+from geoseg.models import ClassSpec, Detections, ModelSpec, Prompt, Prompts, wrap
 from geoseg.models.spec import Band
 from geoseg.segmentation import detect_block
 
@@ -392,3 +394,52 @@ def test_detections_know_their_boxes_and_drop_empty_masks() -> None:
     assert found.boxes.tolist() == [[3, 2, 7, 6]]
     assert found.masks[0].all()
     assert Prompts((Prompt(0),)).objects[0].points.shape == (0, 2)
+
+
+SQUARES = np.stack([square(2, 3, 4), square(9, 9, 5)])
+
+
+@pytest.mark.parametrize(
+    "masks", [SQUARES.astype(np.uint8), SQUARES * np.uint8(255), SQUARES.astype(np.int64), SQUARES[:, None]]
+)
+def test_masks_of_whole_numbers_and_of_torchvisions_shape_are_masks(masks: NDArray[Any]) -> None:
+    found, expected = (Detections.of(item, [0, 1], [0.5, 1]) for item in (masks, SQUARES))
+    assert (found.windows, found.shape) == (expected.windows, (24, 24))
+    for mask, other in zip(found.masks, expected.masks, strict=True):
+        np.testing.assert_array_equal(mask, other)
+        assert mask.dtype == np.bool_
+
+
+@pytest.mark.parametrize(
+    ("masks", "classes", "scores", "told"),
+    [
+        (SQUARES * 0.7, [0, 1], [0.5, 0.5], "values from 0 to 0.7 .float64. where True is the object; compare it"),
+        (SQUARES * 7, [0, 1], [0.5, 0.5], "values from 0 to 7 .int64. where True is the object; compare it"),
+        ([SQUARES[0], SQUARES[1, ::2, ::2]], [0, 1], [0.5, 0.5], r"shapes \[.12, 12., .24, 24.\]; give all of them"),
+        (SQUARES[0], [0], [0.5], r"a mask of an object has shape \(24,\); give each object one of shape"),
+        (SQUARES[:1], [0, 1], [0.5, 0.5], "1 masks have classes of shape .2,., .*give each object one of each"),
+        (SQUARES, [0, 1], [0.5], "2 masks have .* scores of shape .1,."),
+        (SQUARES, [0.7, 1], [0.5, 0.5], "classes such as 0.7; give positions"),
+        (SQUARES, [0, 1], [0.5, 90], "scores such as 90; give each one from 0 to 1"),
+    ],
+)
+def test_what_does_not_make_objects_is_refused(masks: Any, classes: Any, scores: Any, told: str) -> None:
+    with pytest.raises(ModelError, match=told):
+        Detections.of(masks, classes, scores)
+
+
+def test_masks_of_another_size_than_the_tile_and_objects_of_stuff_are_refused() -> None:
+    legend = ClassSpec(0, "land"), ClassSpec(1, "house", isthing=True)
+    spec = ModelSpec("m", "panoptic-segmentation", (Band("1"),), legend, activation="none", multiple=1)
+    pixels, mask = np.ones((1, 1, 24, 24), np.uint8), np.ones((1, 24, 24), bool)
+    scores = torch.full((1, 2, 24, 24), 0.5)
+    for answer, told in (
+        (
+            (scores, [Detections.of(SQUARES[:, ::2, ::2], [1, 1], [0.9, 0.9])]),
+            "masks of 12 x 12 px for its input of 24",
+        ),
+        ((scores, [Detections.of(SQUARES, [1, 0], [0.9, 0.9])]), "found objects of class 'land', which is stuff"),
+        (scores, "returned a Tensor where scores and detections are expected"),
+    ):
+        with pytest.raises(ModelError, match=told):
+            wrap(lambda _scaled, answer=answer: answer, spec).predict(pixels, mask)

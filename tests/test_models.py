@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from geoseg.catalog import find_model
 from geoseg.errors import ModelError, WeightsError
-from geoseg.models import Band, ClassSpec, ModelSpec, Scaling, load_model, smp, wrap
+from geoseg.models import SEMANTIC, Band, ClassSpec, ModelSpec, Scaling, load_model, smp, wrap
 
 SPEC = ModelSpec(
     name="small",
@@ -355,3 +355,28 @@ def test_dynamic_world_equals_onnxruntime_on_the_same_input(shared_data: Path) -
     result = model.predict(pixels, np.ones((1, 64, 64), np.bool_))
     torch.testing.assert_close(result, wanted, atol=1e-5, rtol=0)
     assert len(model.spec.classes) == 9
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"activation": "relu"}, "the activation of model 'm' is 'relu'; give softmax, sigmoid, none"),
+        ({"task": "foo"}, "the task of model 'm' is 'foo'; give semantic-segmentation,"),
+        ({"bands": ["red"]}, r"the bands of model 'm' hold 'red'; give each one as geoseg.Band\(\.\.\.\)"),
+        ({"classes": ["a"]}, r"the classes of model 'm' hold 'a'; give each one as geoseg.ClassSpec\(\.\.\.\)"),
+        ({"value_range": ((1, 2, 3),)}, "the value_range of model 'm' is .* give two numbers, or two a band"),
+        ({"threshold": "0.5"}, "the threshold of model 'm' is '0.5'; give a number from 0 to 1"),
+        ({"threshold": True}, "the threshold of model 'm' is True; give a number from 0 to 1"),
+    ],
+)
+def test_a_spec_made_in_python_is_looked_at(changes: dict[str, Any], told: str) -> None:
+    given = {"bands": (Band("red"),), "classes": (ClassSpec(0, "a"), ClassSpec(1, "b")), "task": SEMANTIC} | changes
+    with pytest.raises(ModelError, match=told):
+        ModelSpec("m", **given)
+
+
+def test_one_range_of_values_is_that_of_all_bands() -> None:
+    classes: Any = (ClassSpec(0, "a"), ClassSpec(1, "b"))
+    given: Any = [(0, 255), ((0, 255),)]
+    first, second = (ModelSpec("m", SEMANTIC, (Band("red"),), classes, value_range=pair) for pair in given)
+    assert first == second

@@ -20,7 +20,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.features import rasterize
 
-from geoseg.errors import CrsError, GeosegError, InputNotFoundError, RegionError, VectorError
+from geoseg.errors import CrsError, GeosegError, InputNotFoundError, InputWarning, RegionError, VectorError
 from geoseg.grid import Window
 from geoseg.models.prompts import Prompt
 from geoseg.prompting import PromptLayer, prompts_text, read_prompts
@@ -231,7 +231,8 @@ def test_the_mask_of_a_polygon_is_what_rasterio_burns_in_every_tile(seed: int) -
 
 def test_what_stands_outside_of_the_raster_is_cut_off(tmp_path: Path) -> None:
     shapes = [*points((-5, 10), (10, 10), (10, 310)), shapely.box(380, 290, 500, 500)]
-    layer = read_prompts(write(tmp_path / "p.gpkg", shapes), geobox())
+    with pytest.warns(InputWarning, match="2 of 4 features .* lie outside of the raster"):
+        layer = read_prompts(write(tmp_path / "p.gpkg", shapes), geobox())
     point, box = layer.within(Window(-50, -50, 600, 600)).objects
     assert point.id == 1
     assert box.box == pytest.approx((430, 340, 450, 350), abs=1e-4)
@@ -480,3 +481,34 @@ def test_prompts_fall_on_rasters_over_the_antimeridian_whatever_their_longitudes
     box = box.translate(360 * turns) if crs == "EPSG:4326" else box.to_crs(crs)
     found = read_prompts(box, grid)
     np.testing.assert_allclose(found.boxes, [[170, 60, 230, 100]], atol=1)
+
+
+def test_names_of_columns_may_be_in_capitals() -> None:
+    table = gpd.GeoDataFrame(
+        {"Positive": [1, 0, 1], "OBJECT": ["a", "a", "b"]}, geometry=points((9, 9), (20, 9), (30, 9)), crs="EPSG:32618"
+    )
+    table.geometry = table.geometry.affine_transform(geobox().affine.to_shapely())
+    expected = read_prompts(prompts_text(table.rename(columns=str.lower)), geobox())
+    assert read_prompts(prompts_text(table), geobox()).digest() == expected.digest()
+    assert expected.positive.tolist() == [True, False, True]
+
+
+def test_dates_and_bytes_name_objects_too() -> None:
+    names = [np.datetime64("2020-01-01"), np.datetime64("2021-01-01"), np.datetime64("2020-01-01")]
+    for column in (names, [b"a", b"b", b"a"]):
+        table = gpd.GeoDataFrame({"object": column}, geometry=points((9, 9), (20, 9), (30, 9)), crs="EPSG:32618")
+        table.geometry = table.geometry.affine_transform(geobox().affine.to_shapely())
+        owners = read_prompts(prompts_text(table), geobox()).owners
+        assert owners[0] == owners[2] != owners[1]
+
+
+def test_prompts_that_are_left_out_are_counted() -> None:
+    edge = shapely.Point(SHAPE[1], 9)
+    table = gpd.GeoDataFrame(geometry=[*points((9, 9), (-20, 9), (np.nan, 9)), edge], crs="EPSG:32618")
+    table.geometry = table.geometry.affine_transform(geobox().affine.to_shapely())
+    with pytest.warns(InputWarning) as warned:
+        assert len(read_prompts(prompts_text(table), geobox()).points) == 1
+    assert [str(item.message) for item in warned] == [
+        "1 of 4 features of the layer of prompts have coordinates that are no numbers; left out.",
+        "2 of 3 features of the prompts lie outside of the raster; left out.",
+    ]

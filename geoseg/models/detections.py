@@ -19,6 +19,12 @@ from geoseg.grid import Window
 UNPROMPTED = -1
 """The prompt of an unprompted object."""
 
+BINARY = ({0}, {1}, {255}, {0, 1}, {0, 255})
+"""Values of whole numbers that a mask may have."""
+
+SLACK = 1e-3
+"""How far above 1 rounding may take a score."""
+
 Mask = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 ScoreArray = NDArray[np.float32]
@@ -40,6 +46,8 @@ class Detections:
         Shape (object,), 0 to 1.
     prompts : int64 array
         Shape (object,): `geoseg.models.prompts.Prompt.id` of the prompt that an object answers, -1 = none.
+    shape : (int, int) or None
+        Rows and columns of the tile, px, where these are known.
     """
 
     windows: tuple[Window, ...]
@@ -47,6 +55,7 @@ class Detections:
     classes: Integers
     scores: ScoreArray
     prompts: Integers
+    shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not belong together."""
@@ -56,6 +65,9 @@ class Detections:
                 f"detections of {sorted(lengths)} objects do not belong together; give each object one mask of its "
                 "window's shape, one class, one score and one prompt."
             )
+
+        if any(mask.dtype != np.bool_ for mask in self.masks):
+            raise ModelError("masks of detections have to be bool; make them with geoseg.models.Detections.of")
 
     def __len__(self) -> int:
         return len(self.masks)
@@ -79,30 +91,78 @@ class Detections:
         Parameters
         ----------
         masks : iterable of bool array
-            Shape (y, x) of the tile, looked at one at a time.
+            Shape (y, x) of the tile, or (1, y, x) as torchvision has them, looked at one at a time. Integers are taken
+            where they are 0 and 1, or 0 and 255.
         classes, scores, prompts
-            One an object; no prompts unless given.
+            One an object; no prompts unless given. Classes are whole numbers, scores 0 to 1.
+
+        Raises
+        ------
+        ModelError
+            Masks are soft, or of several sizes, or not as many as classes and scores, or these cannot be used.
         """
-        windows, kept, crops = [], [], []
-        for number, mask in enumerate(masks):
+        windows, kept, crops, shapes = list[Window](), list[int](), list[Mask](), list[tuple[int, ...]]()
+        for number, item in enumerate(masks):
+            mask = _as_mask(item)
+            shapes.append(mask.shape)
             window = bounding_window(mask)
             if window.area:
                 windows.append(window)
                 crops.append(np.ascontiguousarray(mask[window.slices()]))
                 kept.append(number)
-        asked = np.full(len(classes), UNPROMPTED) if prompts is None else np.asarray(prompts)
+        found = np.asarray(classes), np.asarray(scores, np.float32)
+        asked = np.full(len(shapes), UNPROMPTED) if prompts is None else np.asarray(prompts)
+        _check_objects(shapes, *found, asked)
         return cls(
             tuple(windows),
             tuple(crops),
-            np.asarray(classes, np.int64)[kept],
-            np.asarray(scores, np.float32)[kept],
+            found[0].astype(np.int64)[kept],
+            found[1][kept],
             asked.astype(np.int64)[kept],
+            (shapes[0][0], shapes[0][1]) if shapes else None,
         )
 
     @classmethod
     def none(cls) -> Detections:
         """No objects at all."""
         return cls.of([], [], [])
+
+
+def _as_mask(mask: Any) -> Mask:
+    """A mask as bool (y, x)."""
+    array = np.asarray(mask)
+    array = array[0] if array.ndim == 3 and len(array) == 1 else array
+    if array.ndim != 2:
+        raise ModelError(f"a mask of an object has shape {np.shape(mask)}; give each object one of shape (y, x)")
+    if array.dtype == np.bool_:
+        return array
+    if array.dtype.kind not in "iu" or {*np.unique(array).tolist()} not in BINARY:
+        raise ModelError(
+            f"a mask of an object has values from {array.min():.3g} to {array.max():.3g} ({array.dtype}) where True is "
+            "the object; compare it with a number first, such as masks > 0.5"
+        )
+    return array != 0
+
+
+def _check_objects(
+    shapes: Sequence[tuple[int, ...]], classes: NDArray[Any], scores: NDArray[Any], prompts: NDArray[Any]
+) -> None:
+    """Refuse masks, classes and scores that do not go together."""
+    if any(item.shape != (len(shapes),) for item in (classes, scores, prompts)):
+        raise ModelError(
+            f"{len(shapes)} masks have classes of shape {classes.shape}, scores of shape {scores.shape} and prompts of "
+            f"shape {prompts.shape}; give each object one of each"
+        )
+    if len(set(shapes)) > 1:
+        raise ModelError(f"masks have the shapes {sorted(set(shapes))}; give all of them that of the tile, (y, x)")
+    if not np.array_equal(classes, np.rint(classes)):
+        raise ModelError(
+            f"objects have classes such as {classes[classes != np.rint(classes)][0]}; give positions in the entry's "
+            "classes, which are whole numbers"
+        )
+    outside = (scores < 0) | (scores > 1 + SLACK)
+    if outside.any():
+        raise ModelError(f"objects have scores such as {scores[outside][0]:.3g}; give each one from 0 to 1")
 
 
 def bounding_window(mask: Mask) -> Window:

@@ -58,10 +58,17 @@ def check_detections(spec: ModelSpec, found: Any, scaled: torch.Tensor) -> list[
             )
         if not np.isfinite(item.scores).all():
             raise ModelError(f"model '{spec.name}' gave objects a score that is not a number; check its weights.")
-        if any(window.bottom > height or window.right > width for window in item.windows):
+        if stuff := {spec.classes[number] for number in np.unique(item.classes)}.difference(spec.things):
             raise ModelError(
-                f"model '{spec.name}' returned masks that are larger than its input of {height} x {width} px; resample "
-                "them to the size of the input."
+                f"model '{spec.name}' found objects of class '{min(kind.name for kind in stuff)}', which is stuff; "
+                "give positions among all classes of its entry, or set isthing of that class."
+            )
+        is_larger = any(window.bottom > height or window.right > width for window in item.windows)
+        if is_larger or item.shape not in (None, (height, width)):
+            had = "larger than" if item.shape is None else f"of {item.shape[0]} x {item.shape[1]} px for"
+            raise ModelError(
+                f"model '{spec.name}' returned masks {had} its input of {height} x {width} px; resample them to the "
+                "size of the input."
             )
     if len(found) != len(scaled):
         raise ModelError(f"model '{spec.name}' returned detections of {len(found)} tiles for {len(scaled)} tiles.")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geoseg.errors import ModelError
 from geoseg.models.background import scored_classes
 from geoseg.models.detections import Detections
 from geoseg.models.instance import check_detections
@@ -36,7 +37,13 @@ class PanopticRunner:
         """See `geoseg.models.PanopticRunner.predict`."""
         with torch.inference_mode():
             scaled = self._runner.scale(pixels, mask)
-            scores, found = self._runner.run(scaled)
+            answer = self._runner.run(scaled)
+            if not isinstance(answer, tuple | list) or len(answer) != 2:
+                raise ModelError(
+                    f"model '{self.spec.name}' returned a {type(answer).__name__} where scores and detections are "
+                    "expected; return both, as (scores, [Detections])."
+                )
+            scores, found = answer
             self._check(scores, scaled)
             return scores[:, stuff_positions(self.spec, scores.shape[1])].float(), check_detections(
                 self.spec, found, scaled

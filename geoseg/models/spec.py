@@ -7,8 +7,9 @@ nothing of torch; the adapters beside this file turn it into a network.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal, SupportsIndex, get_args
 
 from geoseg.errors import ModelError
 from geoseg.models.refinement import Refinement
@@ -281,6 +282,9 @@ class ModelSpec:
     dates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if any(isinstance(number, Real) for number in self.value_range):  # one range, without the tuple around it
+            object.__setattr__(self, "value_range", (tuple(self.value_range),))
+        self._check_kinds()
         values: list[Any] = [item.value for item in self.classes]
         are_labels = all(isinstance(value, SupportsIndex) and 0 <= int(value) < NODATA for value in values)
         if not are_labels or len(set(values)) < len(values):
@@ -288,6 +292,27 @@ class ModelSpec:
                 f"the classes of model '{self.name}' have the values {', '.join(map(str, values))}; each must be "
                 f"another whole number, 0 to {NODATA - 1} ({NODATA} is nodata)"
             )
+
+    def _check_kinds(self) -> None:
+        """Refuse words that are none of a choice, and values of another type, which a program may give."""
+        for name, choice in ("task", get_args(Task)), ("activation", get_args(Activation)):
+            if getattr(self, name) not in choice:
+                raise ModelError(
+                    f"the {name} of model '{self.name}' is '{getattr(self, name)}'; give {', '.join(choice)}"
+                )
+        for name, kind in ("bands", Band), ("classes", ClassSpec), ("scalings", Scaling):
+            others = [item for item in getattr(self, name) if not isinstance(item, kind)]
+            if others:
+                raise ModelError(
+                    f"the {name} of model '{self.name}' hold {others[0]!r}; give each one as "
+                    f"geoseg.{kind.__name__}(...)"
+                )
+        if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in self.value_range):
+            raise ModelError(
+                f"the value_range of model '{self.name}' is {self.value_range}; give two numbers, or two a band"
+            )
+        if self.threshold is not None and (isinstance(self.threshold, bool) or not isinstance(self.threshold, Real)):
+            raise ModelError(f"the threshold of model '{self.name}' is {self.threshold!r}; give a number from 0 to 1")
 
     def __repr__(self) -> str:
         return f"ModelSpec({'; '.join(text for _, text in self._facts[:4])})"

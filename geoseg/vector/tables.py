@@ -83,9 +83,18 @@ def table_text(table: TableLike, what: str, columns: Sequence[str], error: type[
         )
     if table.crs is None:
         raise CrsError(f"{what} is a table without a CRS; give it one with set_crs.")
-    kept = [name for name in columns if isinstance(table, gpd.GeoDataFrame) and name in table.columns]
+    wanted = {name.casefold() for name in columns}
+    known = table.columns.drop(table.geometry.name) if isinstance(table, gpd.GeoDataFrame) else ()
+    kept = [name for name in known if str(name).casefold() in wanted]
     frame = gpd.GeoDataFrame({name: table[name] for name in kept}, geometry=table.geometry, crs=table.crs)
-    return f"{crs_text(table.crs)};{json.dumps(frame.to_geo_dict(drop_id=True))}"
+    return f"{crs_text(table.crs)};{json.dumps(frame.to_geo_dict(drop_id=True), default=str)}"
+
+
+def with_names(table: gpd.GeoDataFrame, names: Sequence[str]) -> gpd.GeoDataFrame:
+    """Columns by the names that they are known by; dBase and some databases write names in capitals."""
+    found = {str(column).casefold(): column for column in reversed(table.columns.tolist())}
+    others = {found[name.casefold()]: name for name in names if name not in table.columns and name.casefold() in found}
+    return table.rename(columns=others)
 
 
 def read_table(
@@ -201,14 +210,16 @@ def with_geometry(table: gpd.GeoDataFrame, what: str) -> gpd.GeoDataFrame:
     """
     shapes = table.geometry.to_numpy()
     missing = shapely.is_missing(shapes) | shapely.is_empty(shapes)
-    flat = ~missing & _are_flat(shapes)
-    if (missing | flat).all():  # what needs polygons says what is wrong with them
-        return table[~missing]
-    for unusable, lack in ((missing, "no geometry"), (flat, "a polygon without area")):
+    nowhere = ~missing & _are_nowhere(shapes)
+    flat = ~(missing | nowhere) & _are_flat(shapes)
+    if (missing | nowhere | flat).all():  # what needs polygons says what is wrong with them
+        return table[~(missing | nowhere)]
+    lacks = (missing, "no geometry"), (nowhere, "coordinates that are no numbers"), (flat, "a polygon without area")
+    for unusable, lack in lacks:
         if unusable.any():
             message = f"{unusable.sum():,} of {len(table):,} features of {what} have {lack}; left out."
             warnings.warn(InputWarning(message), stacklevel=4)
-    return table[~missing & ~flat]
+    return table[~(missing | nowhere | flat)]
 
 
 def check_edges(shapes: NDArray[np.object_], crs: CRS, what: str, error: type[GeosegError]) -> None:
@@ -237,6 +248,14 @@ def check_edges(shapes: NDArray[np.object_], crs: CRS, what: str, error: type[Ge
             "(a region also as bounds with minx larger than maxx), "
             "and vertices in between where the edge is meant so long"
         )
+
+
+def _are_nowhere(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Say of each geometry whether it has a coordinate that is infinite or no number."""
+    xy, index = shapely.get_coordinates(shapes, return_index=True)
+    result = np.zeros(len(shapes), np.bool_)
+    result[index[~np.isfinite(xy).all(axis=1)]] = True
+    return result
 
 
 def _are_flat(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:
