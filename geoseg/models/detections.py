@@ -130,18 +130,18 @@ class Detections:
 
 def _as_mask(mask: Any) -> Mask:
     """A mask as bool (y, x)."""
-    array = np.asarray(mask)
+    array: NDArray[Any] = np.asarray(mask)
     array = array[0] if array.ndim == 3 and len(array) == 1 else array
     if array.ndim != 2:
         raise ModelError(f"a mask of an object has shape {np.shape(mask)}; give each object one of shape (y, x)")
     if array.dtype == np.bool_:
-        return array
+        return np.asarray(array, np.bool_)
     if array.dtype.kind not in "iu" or {*np.unique(array).tolist()} not in BINARY:
         raise ModelError(
             f"a mask of an object has values from {array.min():.3g} to {array.max():.3g} ({array.dtype}) where True is "
             "the object; compare it with a number first, such as masks > 0.5"
         )
-    return array != 0
+    return np.asarray(array != 0, np.bool_)
 
 
 def _check_objects(

@@ -311,8 +311,9 @@ class ModelSpec:
             raise ModelError(
                 f"the value_range of model '{self.name}' is {self.value_range}; give two numbers, or two a band"
             )
-        if self.threshold is not None and (isinstance(self.threshold, bool) or not isinstance(self.threshold, Real)):
-            raise ModelError(f"the threshold of model '{self.name}' is {self.threshold!r}; give a number from 0 to 1")
+        threshold: Any = self.threshold
+        if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, Real)):
+            raise ModelError(f"the threshold of model '{self.name}' is {threshold!r}; give a number from 0 to 1")
 
     def __repr__(self) -> str:
         return f"ModelSpec({'; '.join(text for _, text in self._facts[:4])})"
