@@ -52,8 +52,10 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
     Raises
     ------
     WorkflowError
-        It is an address, such as ``s3://bucket/folder``.
+        It is an address, such as ``s3://bucket/folder``, or empty.
     """
+    if not os.fspath(path).strip():
+        raise WorkflowError(f"{what} is empty; give a path, as an unset variable of the shell may stand for it.")
     if _ADDRESS.match(os.fspath(path)):
         raise WorkflowError(
             f"{what} '{os.fspath(path)}' is an address, and results are written to disks of this machine only; give a "

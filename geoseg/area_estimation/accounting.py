@@ -22,7 +22,15 @@ from pyogrio.errors import FeatureError
 from geoseg.area_estimation.counting import VALUES, Progress, count_areas, on_grid
 from geoseg.area_estimation.estimation import Estimates, estimate
 from geoseg.area_estimation.sampling import draw
-from geoseg.errors import EvaluationError, ExistingOutputError, FormatError, GeosegError, RegionError, nearest
+from geoseg.errors import (
+    EvaluationError,
+    ExistingOutputError,
+    FormatError,
+    GeosegError,
+    OutputError,
+    RegionError,
+    nearest,
+)
 from geoseg.evaluation.inputs import EvaluationInputLike, find_input
 from geoseg.evaluation.report import Table, plain
 from geoseg.files import local_path, write_file
@@ -33,7 +41,7 @@ from geoseg.raster.legend import read_legend
 from geoseg.raster.options import configured
 from geoseg.signatures import AreaArguments, SampleArguments
 from geoseg.vector.regions import Region, place_region
-from geoseg.vector.tables import check_edges, read_table, table_text
+from geoseg.vector.tables import check_edges, check_name, read_table, table_text
 from geoseg.workflow.settings import plain_settings
 
 SQUARE_METRES = {"m2": 1.0, "ha": 1e4, "km2": 1e6, "acres": 4046.8564224}
@@ -280,6 +288,7 @@ def write_points(points: gpd.GeoDataFrame, path: Path) -> None:
     """
     if path.suffix.lower() not in POINTS:
         raise FormatError(f"'{path}' is none of the formats that points are written in; give {' or '.join(POINTS)}")
+    check_name(path.absolute(), OutputError)
     if path.exists():
         raise ExistingOutputError(f"{path} is there already, and its points may be labelled; give another file")
 

@@ -43,7 +43,7 @@ from geoseg.report.preview import check_picture, write_sheet
 from geoseg.showing import cards
 from geoseg.signatures import CompareArguments
 from geoseg.store import RunFolder
-from geoseg.vector import check_layer, drop_layer, holds_something, read_region
+from geoseg.vector import check_layer, check_name, drop_layer, holds_something, read_region
 from geoseg.workflow.outputs import refuse_folders
 from geoseg.workflow.settings import plain_settings
 
@@ -305,6 +305,7 @@ def check_output(output: str | os.PathLike[str]) -> Path:
         raise FormatError(f"'{output}' is no GeoPackage by its name, and changes are layers of one; name it *{ENDING}")
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
+    check_name(path, OutputError)
     refuse_folders(path)
     for kind in (pixels, objects):
         check_layer(path, kind.LAYER, kind.COLUMNS)

@@ -12,7 +12,7 @@ from inspect import get_annotations
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from geoseg.errors import WorkflowError, nearest
@@ -31,6 +31,23 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     panel: ClassVar[str] = ""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_answer_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse yes and no where a number or a name is meant: YAML makes them of words, and 1 and 0 of them follow."""
+        field = cls.model_fields[info.field_name or ""]
+        given = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(item, bool) for item in given) and not _takes_answers(field.annotation):
+            raise ValueError(
+                "yes, no, true and false are no numbers and no names; quote the word, or leave the key out"
+            )
+        return value
+
+
+def _takes_answers(annotation: Any) -> bool:
+    """Whether a type may be yes or no, or anything at all."""
+    return annotation in (bool, Any, dict) or any(map(_takes_answers, get_args(annotation)))
 
 
 Table = TypeVar("Table", bound=Options)

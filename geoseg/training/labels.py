@@ -38,7 +38,7 @@ from geoseg.training.recipe_parts import (
 from geoseg.training.scenes import BACKGROUND, LabelledImage, placed, read_image
 from geoseg.training.teacher import teacher_labels
 from geoseg.vector.grids import turned
-from geoseg.vector.tables import check_edges, with_geometry
+from geoseg.vector.tables import check_edges, check_name, with_geometry
 
 UNTOUCHED = 254
 """Value of a pixel that a layer says nothing about (255 says: ignore)."""
@@ -309,6 +309,7 @@ def _placed_features(path: Path, layer: PolygonLabels, geobox: GeoBox, *columns:
 
 def _features(path: Path, layer: PolygonLabels, *columns: str) -> Any:
     """Read the features a layer selects, as a GeoDataFrame."""
+    check_name(path, VectorError)
     try:
         frame = pyogrio.read_dataframe(path, layer=layer.layer)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ShapelyError) as error:

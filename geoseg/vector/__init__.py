@@ -18,7 +18,7 @@ from geoseg.vector.regions import (
 )
 from geoseg.vector.stream import Partition
 from geoseg.vector.styles import StyledClass
-from geoseg.vector.tables import GEOJSON, TableLike
+from geoseg.vector.tables import GEOJSON, TableLike, check_name
 from geoseg.vector.writing import COLUMNS, FORMATS, check_format, check_place, write_features
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "TableLike",
     "check_format",
     "check_layer",
+    "check_name",
     "check_partition",
     "check_place",
     "clip_features",

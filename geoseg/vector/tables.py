@@ -18,6 +18,7 @@ import numpy as np
 import pyogrio
 import shapely
 from numpy.typing import NDArray
+from pyogrio.util import vsi_path
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 from shapely.errors import ShapelyError
@@ -42,6 +43,27 @@ OF_RASTER = "raster"
 
 TableLike: TypeAlias = "str | os.PathLike[str] | gpd.GeoDataFrame | gpd.GeoSeries | shapely.Geometry"
 """What `table_text` takes."""
+
+
+def check_name(path: Path, error: type[GeosegError]) -> None:
+    """Refuse a vector file by whose name pyogrio would read or replace another one.
+
+    ``a;b.gpkg`` is the file ``a`` to it, and ``a!b.gpkg`` the file ``b.gpkg`` of the current folder, as in addresses
+    (``pyogrio.util.vsi_path`` of 0.12; findings/pyogrio-writes-to-another-file.sh).
+
+    Parameters
+    ----------
+    path : Path
+        The whole path, folders too.
+    error : type
+        Raised where it is so.
+    """
+    text = str(path)
+    if path.suffix.lower() != ".parquet" and set("!;") & set(text) and vsi_path(text) != text:
+        raise error(
+            f"'{text}' has '!' or ';' in it, which pyogrio takes for a part of an address and then uses another file; "
+            "choose a name without them."
+        )
 
 
 def crs_text(crs: CRS) -> str:
@@ -152,6 +174,7 @@ def read_table(
     what = f"{what} '{path}'"
     if not path.exists():
         raise InputNotFoundError(f"{what} does not exist; give a vector file with {wanted}.")
+    check_name(path, error)
     try:
         table = gpd.read_parquet(path) if path.suffix == ".parquet" else _read_layer(path, what, error, columns)
     except (pyogrio.errors.DataSourceError, OSError, ValueError, ShapelyError) as problem:

@@ -30,6 +30,7 @@ from geoseg.vector.geoparquet import check_partition, is_partitioned, is_parts_a
 from geoseg.vector.pmtiles import write_pmtiles
 from geoseg.vector.stream import FeatureStream, Overviews, Partition
 from geoseg.vector.styles import StyledClass
+from geoseg.vector.tables import check_name
 from geoseg.vector.wkb import GeometryType
 
 Writer = Callable[[Path, FeatureStream, str], None]
@@ -255,6 +256,7 @@ def write_features(
     """
     path = Path(path)
     chosen = check_format(path)
+    check_name(path, OutputError)
     if crs is None:
         raise CrsError(f"'{path}' cannot be written without a CRS; give the raster one")
     for item in style or ():

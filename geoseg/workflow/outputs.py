@@ -37,6 +37,7 @@ from geoseg.vector import (
     Partition,
     check_format,
     check_layer,
+    check_name,
     check_partition,
     is_partitioned,
     is_parts_alone,
@@ -235,10 +236,11 @@ def check_places(wanted: Workflow, made: Plan) -> None:
     check_preset(wanted, wanted.features)
     for name in wanted.features:
         check_format(Path(name), made.raster.crs)
+        check_name((folder / name).absolute(), OutputError)
         check_layer(folder / name, wanted.layer)
         check_partition(folder / name, wanted.partition, CRS.from_user_input(made.raster.crs))
-        if Path(name).is_absolute() and not Path(name).parent.is_dir():
-            raise OutputError(f"the folder {Path(name).parent} does not exist; create it, or choose another place")
+        if Path(name).parent != Path() and not (folder / name).parent.is_dir():
+            raise OutputError(f"the folder {(folder / name).parent} does not exist; create it, or choose another place")
     results = [folder / name for name in (*raster_files(wanted, made), ITEM, *([REPORT] if wanted.report else []))]
     results += [folder / PERFORMANCE] if wanted.performance_report else []
     _refuse_foreign(RunFolder(folder), [*results, *feature_files(folder, wanted.features)], wanted, made)

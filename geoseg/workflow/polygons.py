@@ -49,7 +49,7 @@ from geoseg.raster.sending import sendable
 from geoseg.signatures import PolygonizeArguments
 from geoseg.stages import totals
 from geoseg.store import RunFolder
-from geoseg.vector import StyledClass, check_format, check_partition, check_place
+from geoseg.vector import StyledClass, check_format, check_name, check_partition, check_place
 from geoseg.vectorize import Least
 from geoseg.workflow.layout import layout_of_labels
 from geoseg.workflow.outlines import (
@@ -165,6 +165,7 @@ def polygonize(
     wanted = read_options(Polygonizing, values, "polygonize")
     path = local_path(wanted.output, "output").absolute()
     check_format(path)
+    check_name(path, OutputError)
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
     check_preset(wanted, [path.name])
