@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import pytest
 import rasterio
-from distributed.client import AllExit
+from distributed.client import AllExit, ClosedClientError
 from distributed.comm import CommClosedError
 
 from geoseg.cli import main
@@ -169,6 +169,7 @@ def test_records_of_connections_that_a_stop_closes_are_no_news() -> None:
     assert not _is_news(record(CommClosedError("closed")))
     assert not _is_news(record(RuntimeError("ConnectionPool is closed")))
     assert not _is_news(record(AllExit()))
+    assert not _is_news(record(ClosedClientError("Client is closed. Can't send report-key message.")))
     assert not _is_news(record(asyncio.CancelledError()))
     assert not _is_news(record(NameError("future"), "Exception in callback partial(<function sync.<locals>.cancel>)"))
     assert _is_news(record(RuntimeError("no space")))

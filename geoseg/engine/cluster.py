@@ -14,7 +14,7 @@ from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
-from distributed.client import AllExit
+from distributed.client import AllExit, ClosedClientError
 from distributed.comm.core import CommClosedError
 from distributed.diagnostics.plugin import WorkerPlugin
 
@@ -87,7 +87,7 @@ LOGS = ("asyncio", "tornado.application", "distributed.client", "distributed.sch
 """Logs that tell of connections."""
 
 
-CLOSED = (CommClosedError, AllExit, asyncio.CancelledError)
+CLOSED = (CommClosedError, ClosedClientError, AllExit, asyncio.CancelledError)
 """What is raised where a connection is closed."""
 
 
