@@ -58,7 +58,8 @@ def check_detections(spec: ModelSpec, found: Any, scaled: torch.Tensor) -> list[
             )
         if not np.isfinite(item.scores).all():
             raise ModelError(f"model '{spec.name}' gave objects a score that is not a number; check its weights.")
-        if stuff := {spec.classes[number] for number in np.unique(item.classes)}.difference(spec.things):
+        certain = np.unique(item.classes[item.scores >= spec.min_score])
+        if stuff := {spec.classes[number] for number in certain}.difference(spec.things):
             raise ModelError(
                 f"model '{spec.name}' found objects of class '{min(kind.name for kind in stuff)}', which is stuff; "
                 "give positions among all classes of its entry, or set isthing of that class."
