@@ -120,7 +120,7 @@ def write_raster(plan: Plan, folder: RunFolder, path: Path) -> None:
         "bands": product.bands(plan),
     }
 
-    is_empty = path.stem == "labels"
+    is_empty = path.stem == "labels" and bool(plan.spec.stuff)  # of objects alone, there may be none
 
     def read(window: Window) -> tuple[Window, NDArray[Any]]:
         nonlocal is_empty
@@ -138,7 +138,7 @@ def write_raster(plan: Plan, folder: RunFolder, path: Path) -> None:
             _write_styles(path, plan)
         windows = map(read, _stripes(plan, product.bytes_per_pixel(plan)))
         write_cog(*place, windows=windows, overview_resampling=product.overview_resampling, **options)
-    if is_empty:
+    if is_empty and len(folder.journal("predict").places()) == plan.block_count:  # those that failed are told of
         sentence = (
             f"no pixel of {path.name} has a class: the imagery has no valid pixel where it was mapped; look at its "
             "nodata and masks, or choose another region."

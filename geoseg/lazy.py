@@ -182,8 +182,8 @@ def segment(
     GeosegError
         As `geoseg.run`, for whatever does not fit.
     """
-    imagery_given = read_options(ImageryOptions, dict(imagery), "segment").model_dump(exclude_unset=True)
-    imagery_given |= {"bands": bands, "crs": crs, "resolution": resolution}
+    asked = {**imagery, "bands": bands, "crs": crs, "resolution": resolution}
+    imagery_given = read_options(ImageryOptions, asked, "segment").model_dump(exclude_unset=True)
     changes = {"refine": refine, "tta": tta, "threshold": threshold, "trust_model": trust_model}
     tiled = {"tile_size": tile_size, "halo": halo, "ramp": ramp, "block_tiles": block_tiles, "batch_size": batch_size}
     division = read_options(TilingOptions, tiled, "segment")
@@ -257,9 +257,9 @@ def _opened(
         _refuse(imagery)
         opened = raster
     else:
-        near = None if region is None or is_bare(region) or imagery["crs"] == LOCAL else read_region(region)
-        chosen = {"bands": imagery["bands"] or spec.bands, "resolution": imagery["resolution"] or spec.resolution}
-        opened = open_imagery(raster, units=spec.units, dates=spec.dates, **{**imagery, **chosen, "region": near})
+        near = None if region is None or is_bare(region) or imagery.get("crs") == LOCAL else read_region(region)
+        own = {"bands": spec.bands, "resolution": spec.resolution}
+        opened = open_imagery(raster, units=spec.units, dates=spec.dates, **{**own, **imagery, "region": near})
     check_values(opened, spec, is_given=raster is opened or "scale" in imagery or "offset" in imagery)
     return opened
 

@@ -213,7 +213,9 @@ def test_what_geoseg_did_not_write_is_never_replaced(project: Path, layer: str) 
 def test_a_file_that_is_no_geopackage_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "project.gpkg"
     path.write_text("a person's notes, badly named")
-    with pytest.raises(OutputError, match=r"project\.gpkg' is there and is no GeoPackage; choose another name"):
+    with pytest.raises(
+        OutputError, match=r"project\.gpkg' is there and is no GeoPackage; delete it, or choose another name"
+    ):
         write_features(path, [arrow(squares(3))], layer="landcover", crs=UTM)
     execute(tmp_path / "other.gpkg", "CREATE TABLE a (b)")
     with pytest.raises(OutputError, match=r"other\.gpkg' is there and is no GeoPackage"):

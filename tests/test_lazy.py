@@ -135,6 +135,21 @@ def test_what_is_no_argument_is_told_by_its_name(scene: Path) -> None:
         geoseg.segment(geoseg.open_raster(scene), Own(), spec=SPEC, scale=2)
 
 
+@pytest.mark.parametrize(
+    "options", [{"bands": "1,2"}, {"bands": [1.0, 2.0]}, {"bands": "a,b"}, {"resolution": "10"}, {"tile_size": "64"}]
+)
+def test_arguments_are_those_of_the_table_of_options(scene: Path, options: dict[str, Any]) -> None:
+    own = {"spec": replace(SPEC, resolution=10.0), "bands": [1, 2], "tile_size": 64}
+    if options.get("bands") == "a,b":
+        with rasterio.open(scene, "r+") as file:
+            file.descriptions = ("a", "b")
+    expected = geoseg.segment(scene, Own(), **own).compute(scheduler="synchronous")
+    found = geoseg.segment(scene, Own(), **{**own, **options}).compute(scheduler="synchronous")
+    assert found.identical(expected)
+    with pytest.raises(WorkflowError, match=r"segment has resolution: 'fine', which cannot be used"):
+        geoseg.segment(scene, Own(), **own, resolution="fine")  # type: ignore[arg-type]
+
+
 def test_a_network_that_is_trained_stays_as_it_is(scene: Path) -> None:
     """Mode, type and weights are those of the training that goes on afterwards, and labels those of evaluation."""
     torch.manual_seed(0)

@@ -139,7 +139,8 @@ def test_stuff_and_objects_of_a_panoptic_model_both_count() -> None:
     def with_things(layer: torch.nn.Module, found: bool) -> object:
         def run(pixels: torch.Tensor) -> tuple[torch.Tensor, list[Detections]]:
             scores = torch.nn.functional.pad(layer(pixels), (0, 0, 0, 0, 0, 1))
-            return scores, find_frame(pixels, ()) if found else [Detections.none()] * len(pixels)
+            objects = [replace(item, classes=np.full(len(item), 2)) for item in find_frame(pixels, ())]
+            return scores, objects if found else [Detections.none()] * len(pixels)
 
         return wrap(run, spec)
 

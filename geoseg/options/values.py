@@ -44,8 +44,13 @@ def words(text: str) -> list[str | int]:
 
 
 def _listed(value: Any) -> Any:
-    """Words of a text; anything else as it is."""
-    return words(value) if isinstance(value, str) else value
+    """Words of a text, and one number as a list of one; anything else as it is."""
+    return words(value) if isinstance(value, str) else [value] if isinstance(value, int | float) else value
+
+
+def _crs_text(value: Any) -> Any:
+    """A CRS object of pyproj or rasterio as text; anything else as it is."""
+    return value.to_string() if hasattr(value, "to_string") else value
 
 
 def _names(value: Any) -> Any:
@@ -141,6 +146,9 @@ def _joined(value: Any) -> Any:
     """The parts of a list as text with commas between them; anything else as it is."""
     return ",".join(map(str, value)) if isinstance(value, list) else value
 
+
+CrsText = Annotated[str | int, BeforeValidator(_crs_text, json_schema_input_type=str | int)]
+"""A CRS by its code or as text; in Python also an object of pyproj or rasterio."""
 
 DateText = Annotated[str, BeforeValidator(_iso, json_schema_input_type=str)]
 """A date or an interval."""

@@ -13,6 +13,7 @@ from geoseg.options.legend import Legend
 from geoseg.options.table import Options, sentence
 from geoseg.options.values import (
     AreaByClass,
+    CrsText,
     DateText,
     InputText,
     Names,
@@ -48,7 +49,7 @@ class ImageryOptions(Options):
     """Bands in the model's order, by name or 1-based number, such as B04,B03,B02 or 3,2,1 (default: matched by
     name)."""
 
-    crs: str | int | None = None
+    crs: CrsText | None = None
     """CRS of rasters that declare none, such as EPSG:32618; local keeps pixel coordinates."""
 
     resolution: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -388,7 +389,7 @@ class Polygonizing(WorkerOptions, OutlineOptions):
     output: PathText
     """Polygon file to write; the extension is the format: .gpkg, .parquet, .fgb, .geojson, .shp or .pmtiles."""
 
-    crs: str | int | None = None
+    crs: CrsText | None = None
     """CRS of rasters that declare none, such as EPSG:32618; local keeps pixel coordinates."""
 
     nodata: FiniteFloat | Literal["none"] | None = None
@@ -421,7 +422,7 @@ class SieveOptions(WorkerOptions):
     connectivity: Annotated[Literal[4, 8], BeforeValidator(whole)] = 4
     """Pixels that touch at a corner only are two faces (4) or one (8)."""
 
-    crs: str | int | None = None
+    crs: CrsText | None = None
     """CRS of rasters that declare none, such as EPSG:32618; local keeps pixel coordinates."""
 
     nodata: FiniteFloat | Literal["none"] | None = None

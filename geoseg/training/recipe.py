@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-import yaml
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
@@ -20,6 +19,7 @@ from geoseg.files import plain_value
 from geoseg.models.spec import ClassSpec, Scaling
 from geoseg.models.watershed import Watershed
 from geoseg.options import TrainOptions
+from geoseg.options.documents import read_document
 from geoseg.training.recipe_parts import (
     LAYERS,
     Augmentation,
@@ -270,16 +270,9 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
         If it is not YAML, has an unknown key, or a value that cannot be used.
     """
     path = locate_workflow(os.fspath(path)) or Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputNotFoundError(f"recipe {path} does not exist; name a YAML file, as in workflows/") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise WorkflowError(f"recipe {path} is not YAML ({' '.join(str(error).split())}); correct it there") from error
-    except OSError as error:
-        raise WorkflowError(f"recipe {path} cannot be read ({error.strerror}); name a YAML file") from error
-    if not isinstance(content, dict):
-        raise WorkflowError(f"recipe {path} holds a {type(content).__name__}; write `key: value` lines")
+    if not path.exists():
+        raise InputNotFoundError(f"recipe {path} does not exist; name a YAML file, as in workflows/")
+    content = read_document(path, "workflows/train_land_cover.yaml")
     return parse_recipe({**content, **changes, "folder": str(path.parent), "file": path.name})
 
 

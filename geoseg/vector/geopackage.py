@@ -67,7 +67,7 @@ def check_layer(path: Path, layer: str, columns: Collection[str] = OWN) -> None:
         return
     with _opened(path, "?mode=ro") as connection:
         if not _has(connection, "gpkg_contents"):
-            raise LayerError(f"'{path}' is there and is no GeoPackage; choose another name for the file")
+            raise LayerError(f"'{path}' is there and is no GeoPackage; delete it, or choose another name for the file")
         present = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({_quoted(layer)})")}
     own = OWN & set(columns) or set(columns)
     if present and not present >= own:
@@ -186,8 +186,8 @@ def _reason(error: str) -> str:
     if "locked" in error:
         return "is being written by another program; save and close it there, and run the same command again"
     if "not a database" in error:
-        return "is there and is no GeoPackage; choose another name for the file"
-    return f"cannot take the layer ({error}), and is as it was; fix that, or choose another file"
+        return "is there and is no GeoPackage; delete it, or choose another name for the file"
+    return f"cannot take the layer ({error}), and is as it was; fix that, delete the file, or choose another"
 
 
 def _dropped(connection: sqlite3.Connection, layer: str) -> list[tuple[str]]:

@@ -204,8 +204,9 @@ class Outputs:
             entries = json.loads((folder.state / "outputs.json").read_text())
         except (OSError, ValueError):  # without a record every result is written again
             return None
-        items = entries.items() if isinstance(entries, dict) else ()
-        return {key: entry for key, entry in items if isinstance(entry, dict) and entry.keys() >= _ENTRY}
+        if not isinstance(entries, dict):
+            return None
+        return {key: entry for key, entry in entries.items() if isinstance(entry, dict) and entry.keys() >= _ENTRY}
 
     def _is_current(self, path: Path, decided: str) -> bool:
         entry = self._read().get(_key(self.folder, path))
@@ -239,6 +240,8 @@ def check_places(wanted: Workflow, made: Plan) -> None:
         check_name((folder / name).absolute(), OutputError)
         check_layer(folder / name, wanted.layer)
         check_partition(folder / name, wanted.partition, CRS.from_user_input(made.raster.crs))
+        if Path(name).parts[:1] == (RunFolder(folder).state.name,):
+            raise OutputError(f"'{name}' is in the folder of what a run keeps for itself; choose another place")
         if Path(name).parent != Path() and not (folder / name).parent.is_dir():
             raise OutputError(f"the folder {(folder / name).parent} does not exist; create it, or choose another place")
     results = [folder / name for name in (*raster_files(wanted, made), ITEM, *([REPORT] if wanted.report else []))]

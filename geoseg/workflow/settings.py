@@ -20,6 +20,7 @@ from geoseg.held import Held
 from geoseg.models.own import OwnModel, own_model
 from geoseg.models.spec import ModelSpec
 from geoseg.options import RECORD, LegendClass, LegendFile, Workflow, given_options, read_options
+from geoseg.options.documents import read_document
 from geoseg.prompting import prompts_text
 from geoseg.raster import unsigned
 from geoseg.raster.given import INPUT, ImageryLike, given_imagery, holds_arrays, is_imagery_object, named
@@ -28,6 +29,9 @@ from geoseg.vector import GEOJSON, region_text
 
 WorkflowSource: TypeAlias = "ImageryLike | Workflow | Mapping[str, Any]"
 """What a run begins with: a workflow by file, name or content, or imagery."""
+
+EXAMPLE = "workflows/land_use.yaml"
+"""Shows the form of a workflow."""
 
 
 def read_workflow(
@@ -128,7 +132,7 @@ def read_legend(legend: Any) -> Any:
     name = f"the legend '{path}'"
     if not path.is_file():
         raise InputNotFoundError(f"{name} does not exist; give a YAML file of classes (docs/outputs.md).")
-    content = _read_yaml(path, "docs/outputs.md")
+    content = read_document(path, "docs/outputs.md")
     if isinstance(content.get("classes"), list):
         content["classes"] = _legend_classes(content["classes"], name)
     return read_options(LegendFile, _by_name(content), name).classes
@@ -186,7 +190,7 @@ def _content(workflow: Any, given: Mapping[str, Any]) -> tuple[Mapping[str, Any]
     file = locate_workflow(first)
     if file is None:
         return _imagery_workflow([first, *imagery], given), "the run"
-    return {**_home_of(file), **_read_yaml(file), **_input_of(imagery, given)}, str(file)
+    return {**_home_of(file), **read_document(file, EXAMPLE), **_input_of(imagery, given)}, str(file)
 
 
 def _home_of(file: Path) -> dict[str, str]:
@@ -212,7 +216,7 @@ def _imagery_workflow(imagery: Sequence[str], given: Mapping[str, Any]) -> Mappi
             f"no model is given for {first}; give --model with a name of `geoseg models`, such as buildings, or "
             "a workflow file."
         )
-    shipped = (_read_yaml(workflows_home() / f"{name}.yaml") for name in workflow_names())
+    shipped = (read_document(workflows_home() / f"{name}.yaml", EXAMPLE) for name in workflow_names())
     keys = given["model"], given.get("things")
     defaults = next((item for item in shipped if (item["model"], item.get("things")) == keys), {})
     return {**defaults, **_input_of(imagery, given)}
@@ -282,15 +286,3 @@ def _absolute(value: Any) -> Any:
     is_there = Path(path).exists()
     is_pattern = glob.has_magic(value) and bool(glob.glob(path, recursive=True))  # noqa: PTH207 - it may be absolute
     return path if is_there or is_pattern else value
-
-
-def _read_yaml(path: Path, example: str = "workflows/land_use.yaml") -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = getattr(error, "problem_mark", None)
-        line = f" at line {place.line + 1}" if place else ""
-        raise WorkflowError(f"{path} is not YAML{line}; see {example} for the form.") from error
-    if not isinstance(content, dict):
-        raise WorkflowError(f"{path} holds no keys; see {example} for the form.")
-    return content
