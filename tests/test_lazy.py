@@ -139,7 +139,7 @@ def test_what_is_no_argument_is_told_by_its_name(scene: Path) -> None:
     "options", [{"bands": "1,2"}, {"bands": [1.0, 2.0]}, {"bands": "a,b"}, {"resolution": "10"}, {"tile_size": "64"}]
 )
 def test_arguments_are_those_of_the_table_of_options(scene: Path, options: dict[str, Any]) -> None:
-    own = {"spec": replace(SPEC, resolution=10.0), "bands": [1, 2], "tile_size": 64}
+    own = {"spec": replace(SPEC, resolution=10.0), "bands": [1, 2], "tile_size": 64, "halo": 0, "ramp": 32}
     if options.get("bands") == "a,b":
         with rasterio.open(scene, "r+") as file:
             file.descriptions = ("a", "b")
