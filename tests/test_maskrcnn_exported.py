@@ -89,9 +89,9 @@ def save_constants(path: Path, *outputs: np.ndarray, tensor: str = "roi_heads.bo
     return path
 
 
-def drawn(labels: tuple[int, ...] = (1, 2)) -> list[np.ndarray]:
-    """Two objects: a square and nothing."""
-    masks = np.zeros((2, 1, 64, 64), np.float32)
+def drawn(labels: tuple[int, ...] = (1, 2), size: int = 64) -> list[np.ndarray]:
+    """Two objects of a tile: a square and nothing."""
+    masks = np.zeros((2, 1, size, size), np.float32)
     masks[0, 0, 8:16, 8:24] = 0.6
     boxes = np.array([[8, 8, 24, 16], [0, 0, 1, 1]], np.float32)
     return [boxes, np.array(labels, np.int64), np.array([0.9, 0.8], np.float32), masks]

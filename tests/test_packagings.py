@@ -564,7 +564,7 @@ BUILT: dict[str, Callable[[Path], Path]] = {
     "ONNX without metadata": lambda folder: save_onnx(folder / "bare.onnx", {}),
     "ONNX of YOLO, a segmentation network (v5, v8 to v11, 26)": lambda folder: save_yolo(folder / "best.onnx"),
     "ONNX of YOLO without masks": lambda folder: save_yolo(folder / "boxes.onnx", outputs=1),
-    "ONNX of torchvision's Mask R-CNN": lambda folder: save_found(folder / "roofs.onnx", *drawn()),
+    "ONNX of torchvision's Mask R-CNN": lambda folder: save_found(folder / "roofs.onnx", *drawn(size=512)),
     "ONNX of a detector without masks (boxes, labels, scores)": lambda folder: save_found(
         folder / "detector.onnx", *drawn()[:3]
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from geoseg.engine import (
     stages_of_run,
     warn_here,
 )
-from geoseg.errors import BlockError, DamagedError, OutputError, WorkflowError
+from geoseg.errors import BlockError, DamagedError, InputWarning, OutputError, WorkflowError
 from geoseg.files import local_path, refuse_read
 from geoseg.held import value_of
 from geoseg.monitor.watching import Progress, shown
@@ -153,6 +154,11 @@ def polygonize(
         Some blocks failed after every retry; no file is written, and what was done is kept for the next try.
     GeosegError
         Something that was given cannot be used.
+
+    Warns
+    -----
+    InputWarning
+        There is no polygon.
     """
     if output is None:
         with TemporaryDirectory(prefix="geoseg-") as spare:
@@ -186,6 +192,12 @@ def polygonize(
         write = partial(write_outlines, path=path, layer=wanted.layer, style=style, partition=wanted.partition)
         result = run_outline(Outlining(wanted, plan, path, write, style), callback, client, resumed=resumed)
     note_written(path)
+    if not result.count:
+        sentence = (
+            f"{path} has no polygon: no valid pixel of the labels has one of the classes, or all polygons are below "
+            "min_area; choose others of the raster's values."
+        )
+        warnings.warn(InputWarning(sentence), stacklevel=2)
     return result
 
 
@@ -364,12 +376,6 @@ def _outline(client: Client, work: Outlining, progress: ProgressCallback) -> Pol
     progress(Writing(work.path))
     writing = attempt, hear, work.write, work.plan
     ((count, warned),) = results_of(client, [client.submit(*writing, pure=False, retries=work.wanted.retries)])
-    if not count:
-        sentence = (
-            f"{work.path} has no polygon: no valid pixel of the labels has one of the classes, or all polygons are "
-            "below min_area; choose others of the raster's values."
-        )
-        warned = [*warned, sentence]
     warn_here(warned)
     seconds = {**outcome.wall, "write": time.perf_counter() - done}
     return PolygonizeResult(work.path, int(count), outcome, seconds)
