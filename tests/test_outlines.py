@@ -239,7 +239,7 @@ def test_integers_of_any_width_and_a_mask_without_nodata(client: Client, tmp_pat
 def test_a_raster_without_labels_gives_an_empty_layer(client: Client, tmp_path: Path) -> None:
     path = write(tmp_path / "labels.tif", np.full((40, 30), 255, np.uint8), nodata=255)
     for keys in ({}, {"min_area": 1_000, "simplify": 5}):
-        with pytest.warns(GeosegWarning, match="out.gpkg has no polygon: no valid pixel"):
+        with pytest.warns(GeosegWarning, match="there is no polygon: no valid pixel"):
             result = geoseg.polygonize(str(path), tmp_path / "out.gpkg", client=client, block_size=16, **keys)
         assert result.count == 0
         assert len(gpd.read_file(tmp_path / "out.gpkg", layer="polygons")) == 0

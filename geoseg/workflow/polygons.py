@@ -194,7 +194,7 @@ def polygonize(
     note_written(path)
     if not result.count:
         sentence = (
-            f"{path} has no polygon: no valid pixel of the labels has one of the classes, or all polygons are below "
+            "there is no polygon: no valid pixel of the labels has one of the classes, or all polygons are below "
             "min_area; choose others of the raster's values."
         )
         warnings.warn(InputWarning(sentence), stacklevel=2)
