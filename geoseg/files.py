@@ -35,6 +35,9 @@ HOST = re.sub(r"\W", "_", socket.gethostname())[:24]
 
 _NO_SUCH_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # what file systems say that cannot sync a folder
 
+LONGEST_NAME = 255
+"""Bytes of a name of a file or folder (NAME_MAX of Linux and macOS)."""
+
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|/vsi")
 """How an address begins; one letter is a drive."""
 
@@ -52,7 +55,7 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
     Raises
     ------
     WorkflowError
-        It is an address, such as ``s3://bucket/folder``, or empty.
+        It is an address, such as ``s3://bucket/folder``, empty, or has a name that no disk takes.
     """
     if not os.fspath(path).strip():
         raise WorkflowError(f"{what} is empty; give a path, as an unset variable of the shell may stand for it.")
@@ -60,6 +63,12 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
         raise WorkflowError(
             f"{what} '{os.fspath(path)}' is an address, and results are written to disks of this machine only; give a "
             "local path, and copy the results from there (geoseg run does with --publish)."
+        )
+    longest = max(Path(path).parts, key=len, default="")
+    if len(os.fsencode(longest)) > LONGEST_NAME:
+        raise WorkflowError(
+            f"{what} has the name '{longest[:32]}...' of {len(os.fsencode(longest))} bytes, and disks take "
+            f"{LONGEST_NAME}; choose a shorter one."
         )
     return Path(path).expanduser()
 
@@ -296,8 +305,9 @@ def refuse_read(path: Path, *read: object) -> None:
     ExistingOutputError
         It is one of them.
     """
-    files = (Path(item) for item in read if isinstance(item, str | os.PathLike))
-    if any(file.is_file() and file.resolve() == path.resolve() for file in files):
+    # Path.is_file raises where a text, such as features of GeoJSON, is longer than a name of a file can be
+    files = (item for item in read if isinstance(item, str | os.PathLike) and os.path.isfile(item))  # noqa: PTH113
+    if any(Path(file).resolve() == path.resolve() for file in files):
         raise ExistingOutputError(f"{path} is read and would be replaced; choose another output")
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
 import yaml
 
 import geoseg
 from geoseg.cli import main
 from geoseg.errors import GeosegError, OutputError, WorkflowError
+from geoseg.files import refuse_read
 from geoseg.options.documents import read_document
+from geoseg.vector import check_name, region_text
 from geoseg.workflow import read_workflow
 from tests.rasters import write_raster
 
@@ -93,6 +97,21 @@ def test_an_unset_variable_of_the_shell_is_no_folder(
         geoseg.polygonize("labels.tif", "")
 
 
+def test_a_name_that_no_disk_takes_is_one_sentence(tmp_path: Path) -> None:
+    write_raster(tmp_path / "labels.tif", np.ones((1, 8, 8), np.uint8))
+    words = r"output has the name 'ö{32}\.\.\.' of 265 bytes, and disks take 255; choose a shorter one\."
+    with pytest.raises(WorkflowError, match=words):
+        geoseg.polygonize(tmp_path / "labels.tif", tmp_path / f"{'ö' * 130}.gpkg")
+
+
+def test_features_as_text_are_no_file(tmp_path: Path) -> None:
+    frame = gpd.GeoDataFrame(geometry=[shapely.Point(5e5, 4e6).buffer(50)], crs="EPSG:32618")
+    text = region_text(frame)
+    assert isinstance(text, str)
+    assert len(text) > 255
+    refuse_read(tmp_path / "a.gpkg", text, frame, None)
+
+
 @pytest.mark.parametrize("name", ["a;b.geojson", "a!b.gpkg", "wow!/x.shp", "a;b.fgb"])
 def test_vector_files_whose_names_pyogrio_takes_apart_are_refused_before_any_work(tmp_path: Path, name: str) -> None:
     raster = write_raster(tmp_path / "labels.tif", np.ones((1, 8, 8), np.uint8))
@@ -111,7 +130,5 @@ def test_vector_files_whose_names_pyogrio_takes_apart_are_refused_before_any_wor
 
 
 def test_parquet_may_have_any_name(tmp_path: Path) -> None:
-    from geoseg.vector import check_name
-
     check_name(tmp_path / "a;b!c.parquet", OutputError)
     check_name(tmp_path / "plain, (1) & äö.gpkg", OutputError)
