@@ -58,7 +58,7 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
         It is an address, such as ``s3://bucket/folder``, empty, or has a name that no disk takes.
     """
     if not os.fspath(path).strip():
-        raise WorkflowError(f"{what} is empty; give a path, as an unset variable of the shell may stand for it.")
+        raise WorkflowError(f"{what} is empty, as an unset variable of the shell is; give a path.")
     if _ADDRESS.match(os.fspath(path)):
         raise WorkflowError(
             f"{what} '{os.fspath(path)}' is an address, and results are written to disks of this machine only; give a "

@@ -90,9 +90,7 @@ def test_an_unset_variable_of_the_shell_is_no_folder(
     monkeypatch.chdir(tmp_path)
     write_raster(tmp_path / "labels.tif", np.ones((1, 8, 8), np.uint8))
     assert main(["plan", "land_use", "--input", "labels.tif", "--output", ""]) == 2
-    assert (
-        capsys.readouterr().err == "output is empty; give a path, as an unset variable of the shell may stand for it.\n"
-    )
+    assert capsys.readouterr().err == "output is empty, as an unset variable of the shell is; give a path.\n"
     with pytest.raises(GeosegError, match="output is empty"):
         geoseg.polygonize("labels.tif", "")
 
