@@ -49,7 +49,7 @@ def check_name(path: Path, error: type[GeosegError]) -> None:
     """Refuse a vector file by whose name pyogrio would read or replace another one.
 
     ``a;b.gpkg`` is the file ``a`` to it, and ``a!b.gpkg`` the file ``b.gpkg`` of the current folder, as in addresses
-    (``pyogrio.util.vsi_path`` of 0.12 and 0.13).
+    (0.13; findings/pyogrio-writes-to-another-file.sh).
 
     Parameters
     ----------
