@@ -231,6 +231,18 @@ def test_a_value_that_cannot_be_used_is_said_alike(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("key", ["bands", "classes", "keep_classes"])
+def test_an_empty_list_never_stands_for_all(key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(WorkflowError, match=rf"^the run has {key}: \[\]; name at least one, or leave it out\.$"):
+        read_workflow("land_use", **{key: []})
+    (tmp_path / "map.yaml").write_text(f"model: buildings\n{key}: []\n")
+    with pytest.raises(WorkflowError, match=rf"has {key}: \[\]; name at least one, or leave it out\.$"):
+        read_workflow(tmp_path / "map.yaml")
+    assert main(["plan", "land_use", f"--{key.replace('_', '-')}", ""]) == 2
+    assert "name at least one, or leave it out" in capsys.readouterr().err
+    assert getattr(read_workflow("land_use", **{key: None}), key) is None
+
+
 def test_what_is_missing_is_said_with_the_way_to_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "a.tif"]) == 2
     assert capsys.readouterr().err == "missing argument 'TRUTH'; see `geoseg evaluate --help`.\n"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from geoseg.options.table import Options
-from geoseg.options.values import PathText, RegionText, Words, Written, words
+from geoseg.options.values import OneOrMore, PathText, RegionText, Words, Written, words
 
 LIMITS = (32.0**2, 96.0**2)
 """Areas from which objects are medium, and large, as COCO has them."""
@@ -83,7 +83,7 @@ class EvaluationOptions(Options):
     truth_instances: PathText | None = None
     """Raster of the ground truth's objects, beside its labels."""
 
-    thing_classes: Words | None = None
+    thing_classes: OneOrMore | None = None
     """Classes of a panoptic map that have objects, by name or value (default: those with objects on most of their
     pixels)."""
 

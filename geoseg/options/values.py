@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,13 @@ def words(text: str) -> list[str | int]:
 def _listed(value: Any) -> Any:
     """Words of a text, and one number as a list of one; anything else as it is."""
     return words(value) if isinstance(value, str) else [value] if isinstance(value, int | float) else value
+
+
+def _not_empty(value: list[int | str]) -> list[int | str]:
+    """A list that names something."""
+    if not value:
+        raise ValueError("name at least one, or leave it out")
+    return value
 
 
 def _crs_text(value: Any) -> Any:
@@ -180,6 +187,9 @@ Words = Annotated[
     list[int | str], BeforeValidator(_listed, json_schema_input_type=str | list[int | str]), Written(metavar="LIST")
 ]
 """Names and numbers: a list, or a text with commas between them."""
+
+OneOrMore = Annotated[Words, AfterValidator(_not_empty)]
+"""`Words` with at least one: an empty list, such as a script may have computed, never stands for all."""
 
 Names = Annotated[list[str], BeforeValidator(_names, json_schema_input_type=str | list[str]), Written(metavar="LIST")]
 """Names: a list, or a text with commas between them."""

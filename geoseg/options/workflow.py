@@ -17,10 +17,10 @@ from geoseg.options.values import (
     DateText,
     InputText,
     Names,
+    OneOrMore,
     PathText,
     PathTexts,
     RegionText,
-    Words,
     Written,
     whole,
     words,
@@ -45,7 +45,7 @@ class ImageryOptions(Options):
     and Python also one file per band: {red: red.tif, nir: nir.tif}, and dates with options of their own: {before:
     {input: scenes, datetime: 2024-05}, after: b.tif}; in Python also arrays of xarray."""
 
-    bands: Words | None = None
+    bands: OneOrMore | None = None
     """Bands in the model's order, by name or 1-based number, such as B04,B03,B02 or 3,2,1 (default: matched by
     name)."""
 
@@ -249,10 +249,10 @@ class OutlineOptions(ShapeOptions):
 
     panel: ClassVar[str] = "Polygons"
 
-    classes: Words | None = None
+    classes: OneOrMore | None = None
     """Classes to write as polygons, by name or value, such as water,trees or 1,3 (default: all)."""
 
-    keep_classes: Words | None = None
+    keep_classes: OneOrMore | None = None
     """Classes whose polygons are kept whatever their size, by name or value."""
 
     fill_holes: float = Field(default=0.0, ge=0, allow_inf_nan=False)
@@ -416,7 +416,7 @@ class SieveOptions(WorkerOptions):
     """Minimum mapping unit in m2: smaller faces join the neighbouring class with the longest shared border. Also by
     class, as 1000,water=500,4=5000, the first for all other classes."""
 
-    keep_classes: Words | None = None
+    keep_classes: OneOrMore | None = None
     """Classes whose faces are kept whatever their size, by name or value."""
 
     connectivity: Annotated[Literal[4, 8], BeforeValidator(whole)] = 4
