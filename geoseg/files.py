@@ -38,6 +38,23 @@ _NO_SUCH_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # what file systems 
 LONGEST_NAME = 255
 """Bytes of a name of a file or folder (NAME_MAX of Linux and macOS)."""
 
+_SPACE = "free space on the disk, and run the same command again"
+_PERMISSION = "give a file or folder that this user may read and write"
+
+REMEDIES: dict[int, tuple[type[OutputError | WorkflowError], str]] = {
+    errno.ENAMETOOLONG: (WorkflowError, "give the path of a file"),
+    errno.ENOSPC: (OutputError, _SPACE),
+    errno.EDQUOT: (OutputError, _SPACE),
+    errno.EACCES: (OutputError, _PERMISSION),
+    errno.EPERM: (OutputError, _PERMISSION),
+    errno.EROFS: (OutputError, _PERMISSION),
+    errno.EMFILE: (OutputError, "raise the limit of open files (ulimit -n)"),
+    errno.ENFILE: (OutputError, "raise the machine's limit of open files"),
+    errno.EIO: (OutputError, "see whether the disk is in order, and run the same command again"),
+    errno.ESTALE: (OutputError, "see whether the disk is mounted, and run the same command again"),
+}
+"""Errors and remedies by what a system refuses wherever a file is touched, by a library too; others may be mistakes."""
+
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|/vsi")
 """How an address begins; one letter is a drive."""
 
@@ -192,9 +209,24 @@ def make_folder(path: Path) -> None:
 
 def unwritable(path: Path, error: OSError) -> OutputError:
     """The error of what the disk refuses, with the system's reason."""
+    for link in (path, *path.parents):
+        if os.path.islink(link) and not os.path.exists(link):  # noqa: PTH110, PTH114 - Path's raise for a long name
+            return OutputError(
+                f"{link} is a link to {link.readlink()}, which is not there; make that folder, or remove the link."
+            )
     is_cut = "requested and" in str(error)  # all that numpy says where the system has written less
     reason = error.strerror or ("no space is left" if is_cut else error)
     return OutputError(f"{path} cannot be written ({reason}); choose an output folder with space and permission.")
+
+
+def refused(error: OSError) -> OutputError | WorkflowError | None:
+    """What the system has refused, in one sentence; None where it is none of `REMEDIES`."""
+    if error.errno not in REMEDIES:
+        return None
+    kind, remedy = REMEDIES[error.errno]
+    is_named = isinstance(error.filename, str | bytes | os.PathLike)
+    name = " ".join(os.fsdecode(error.filename).split()) if is_named else "a file"
+    return kind(f"the system refuses {name if len(name) < 100 else name[:96] + '...'} ({error.strerror}); {remedy}.")
 
 
 def write_json(path: Path, content: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -57,6 +58,65 @@ def sentence_of(capsys: pytest.CaptureFixture[str]) -> str:
     assert len(text.splitlines()) == 1, text
     assert text.endswith((".", "?")), text
     return text
+
+
+TOO_LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", f"{TOO_LONG}.tif", "--model", "sentinel2-land-cover"],
+        ["run", "land_use", "--region", f"{TOO_LONG}.geojson"],
+        ["plan", "land_use", "--model", TOO_LONG],
+        ["resume", TOO_LONG],
+        ["evaluate", f"{TOO_LONG}.tif", f"{TOO_LONG}.tif"],
+        ["areas", f"{TOO_LONG}.tif"],
+        ["train", f"{TOO_LONG}.yaml", "--output", "out"],
+    ],
+    ids=lambda command: command[0] + command[2][:8] if len(command) > 2 else command[0],
+)
+def test_a_name_longer_than_the_disk_takes_is_told(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command) == 2
+    assert re.search(r"the system refuses \S*a{9,}\.\.\. \(File name too long\); give the path", sentence_of(capsys))
+
+
+@pytest.mark.parametrize("output", ["out", "out/map"])
+def test_an_output_that_is_a_link_to_nothing_is_told(
+    output: str, workflow: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").symlink_to("/disk/that/is/not/mounted")
+    assert main(["run", str(workflow), "--output", str(tmp_path / output)]) == 5
+    told = f"{tmp_path}/out is a link to /disk/that/is/not/mounted, which is not there; make that folder, or remove"
+    assert told in sentence_of(capsys)
+    assert (tmp_path / "out").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (errno.ENOSPC, "the system refuses /disk/loop.nbi (No space left on device); free space on the disk, and run"),
+        (errno.EMFILE, "the system refuses /disk/loop.nbi (Too many open files); raise the limit of open files"),
+    ],
+)
+def test_what_the_system_refuses_a_library_is_one_sentence(
+    number: int, sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "/disk/loop.nbi")
+
+    monkeypatch.setattr("geoseg.workflow.plan", write)
+    assert main(["plan", "land_use"]) == 5
+    assert sentence in sentence_of(capsys)
+
+
+def test_a_file_that_is_missing_inside_is_a_mistake_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file", "table.json")
+
+    monkeypatch.setattr("geoseg.workflow.plan", read)
+    with pytest.raises(FileNotFoundError):
+        main(["plan", "land_use"])
 
 
 def test_a_run_prints_the_dashboard_and_where_the_results_are(
@@ -341,3 +401,18 @@ def test_a_full_disk_is_reported_and_the_run_can_be_continued(
     assert "No space left" in sentence_of(capsys)
     monkeypatch.undo()
     assert main(["run", str(workflow)]) == 0
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_score_that_no_object_has_is_refused(
+    activation: str, workflow: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    item = json.loads(model.read_text())
+    item["properties"]["geoseg:activation"] = activation
+    for entry in item["properties"]["mlm:output"][0]["classification:classes"]:
+        entry["value"] += 1  # 0 is what pixels below a threshold are
+    model.write_text(json.dumps(item))
+    assert main(["plan", str(workflow), "--min-score", "0.6"]) == 2
+    instead = {"softmax": "min_confidence", "sigmoid": "threshold"}[activation]
+    told = "min_score is 0.6, and model 'box' finds no objects that have a score; leave min_score out, or use "
+    assert f"{told}{instead}." in sentence_of(capsys)

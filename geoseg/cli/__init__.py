@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 import os
 import shlex
 import signal
@@ -24,6 +25,7 @@ from geoseg.cli.command import Group, usage_sentence
 from geoseg.cli.console import command, complain, note, say
 from geoseg.cli.watching import code_of, end_on_signals
 from geoseg.errors import BAD_USAGE, GeosegError, GeosegWarning
+from geoseg.files import refused
 
 __all__ = ["app", "main"]
 
@@ -120,4 +122,11 @@ def _run(arguments: list[str]) -> int:
     except GeosegError as error:
         complain(str(error))
         return error.exit_code
+    except OSError as error:
+        refusal = refused(error)
+        if refusal is None:
+            raise
+        logging.getLogger("geoseg").debug("refused by the system", exc_info=True)
+        complain(str(refusal))
+        return refusal.exit_code
     return 0

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from geoseg.errors import OutputError
-from geoseg.files import HOST, is_alive
+from geoseg.files import HOST, is_alive, unwritable
 
 REFUSED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """How file systems say that they have no locks."""
@@ -49,7 +49,7 @@ def locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path.parent.parent, error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,7 +75,7 @@ def _held(path: Path) -> Iterator[None]:
     except OutputError:
         raise
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path.parent.parent, error) from error
     done = threading.Event()
     beating = threading.Thread(target=_beat, args=(path, own, done), name="geoseg-lock", daemon=True)
     beating.start()
@@ -161,10 +161,4 @@ def _beat(path: Path, own: str, done: threading.Event) -> None:
 def _in_use(path: Path, holder: str) -> OutputError:
     return OutputError(
         f"{path.parent.parent} is in use by {holder}; wait until it ends or choose another output folder."
-    )
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path.parent.parent} cannot be written ({error.strerror or error}); choose another output folder."
     )

@@ -182,7 +182,7 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
         compile=wanted.compile,
         unit=unit.ungrouped({item.value: groups.get(item.value, item.value) for item in classes}),
         areas=areas,
-        min_score=spec.min_score if wanted.min_score is None else wanted.min_score,
+        min_score=_min_score(wanted, spec),
         is_local=wanted.scheduler is None and client is None,
         network=None if model.network is None else SentNetwork.of(model.network),
         keep_probabilities=_keeps_probabilities(wanted, spec) or (corrections is not None and corrections.denies),
@@ -198,6 +198,25 @@ def make_plan(wanted: Workflow, *, client: Client | None = None) -> Plan:
     is_given = wanted.scale is not None or wanted.offset is not None
     values = check_values(raster, spec, cores=_cores(made), is_given=is_given)
     return replace(made, values=values, crew=_crew(wanted, hardware, made.block_count))
+
+
+def _min_score(wanted: Workflow, spec: ModelSpec) -> float:
+    """The score that objects need.
+
+    Raises
+    ------
+    WorkflowError
+        One is asked for of a model that finds no objects, and would change nothing.
+    """
+    if wanted.min_score is None:
+        return spec.min_score
+    if not spec.things:
+        instead = "min_confidence" if spec.threshold is None else "threshold"
+        raise WorkflowError(
+            f"min_score is {wanted.min_score:g}, and model '{spec.name}' finds no objects that have a score; leave "
+            f"min_score out, or use {instead}."
+        )
+    return wanted.min_score
 
 
 def _crew(wanted: Workflow, hardware: Hardware, blocks: int) -> Crew:
