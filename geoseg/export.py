@@ -120,7 +120,7 @@ def write_raster(plan: Plan, folder: RunFolder, path: Path) -> None:
         "bands": product.bands(plan),
     }
 
-    is_empty = path.stem == "labels" and bool(plan.spec.stuff)  # of objects alone, there may be none
+    is_empty = path.stem == "labels" and not _may_be_empty(plan)
 
     def read(window: Window) -> tuple[Window, NDArray[Any]]:
         nonlocal is_empty
@@ -139,11 +139,17 @@ def write_raster(plan: Plan, folder: RunFolder, path: Path) -> None:
         windows = map(read, _stripes(plan, product.bytes_per_pixel(plan)))
         write_cog(*place, windows=windows, overview_resampling=product.overview_resampling, **options)
     if is_empty and len(folder.journal("predict").places()) == plan.block_count:  # those that failed are told of
+        what = "no valid pixel where it was mapped" if plan.spec.stuff else "no data where it was looked at"
         sentence = (
-            f"no pixel of {path.name} has a class: the imagery has no valid pixel where it was mapped; look at its "
-            "nodata and masks, or choose another region."
+            f"no pixel of {path.name} has a class: the imagery has {what}; look at its nodata and masks, or choose "
+            "another region."
         )
         warnings.warn(InputWarning(sentence), stacklevel=2)
+
+
+def _may_be_empty(plan: Plan) -> bool:
+    """Whether labels without a class say nothing of the imagery: there may be no object, where pixels are valid."""
+    return not plan.spec.stuff and (plan.values is None or plan.values.pixels > 0)
 
 
 def _write_styles(path: Path, plan: Plan) -> None:

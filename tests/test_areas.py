@@ -92,6 +92,28 @@ def test_zones_have_the_ground_of_their_pixels_and_of_parts_of_pixels(
     np.testing.assert_allclose(whole, found.square_metres[-1], rtol=1e-5)
 
 
+def test_zones_whose_parts_share_an_edge_or_have_a_spike_have_their_area(tmp_path: Path) -> None:
+    path = write_labels(tmp_path, np.ones((60, 60), np.uint8))
+    left, top = 500_000, 5_000_000
+    touching = shapely.MultiPolygon(
+        [shapely.box(left, top - 300, left + 300, top), shapely.box(left + 300, top - 600, left + 600, top)]
+    )
+    corners = [(0, 0), (600, 0), (600, -600), (300, -600), (300, -900), (300, -600), (0, -600)]
+    spike = shapely.Polygon([(left + x, top + y) for x, y in corners])
+    frame = gpd.GeoDataFrame({"name": ["touching", "spike"]}, geometry=[touching, spike], crs="EPSG:32633")
+    found = geoseg.areas(path, zones=frame, zone_column="name", unit="m2").table
+    areas = found[found["class"].notna()].groupby("zone")["area_m2"].first()
+    for name, wanted in (("touching", 270_000), ("spike", 360_000)):
+        assert areas[name] == pytest.approx(wanted, rel=2e-3)
+
+
+def test_a_map_without_a_class_has_nothing_to_sample(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_labels(tmp_path, np.full((30, 30), 255, np.uint8))
+    assert main(["sample", str(path), str(tmp_path / "points.gpkg")]) == 3
+    assert "has a class, so there is nothing to sample; give another map" in capsys.readouterr().err
+    assert not (tmp_path / "points.gpkg").exists()
+
+
 @pytest.mark.parametrize(
     ("crs", "transform"),
     [

@@ -370,6 +370,24 @@ def test_folders_of_runs_have_classes_and_objects(client: Client, tmp_path: Path
     assert filled.notes == ()
 
 
+def test_objects_of_runs_are_compared_where_none_lies_over_another(tmp_path: Path) -> None:
+    before, after, none = np.zeros((3, 40, 50), np.uint32)
+    before[5:15, 5:15], after[20:32, 30:44] = 1, 1
+    folders = {name: tmp_path / name for name in ("before", "after", "none")}
+    for folder, item in zip(folders.values(), (before, after, none), strict=True):
+        folder.mkdir()
+        write_raster(folder / "instances.tif", item, nodata=0)
+        write_raster(folder / "labels.tif", np.where(item > 0, 1, 255).astype(np.uint8), nodata=255)
+    found = geoseg.compare(folders["before"], folders["after"])
+    assert found.pixels is None
+    assert sorted(found.features["change"]) == ["gone", "new"]
+    assert geoseg.compare(folders["before"], folders["none"]).features["change"].tolist() == ["gone"]
+    with pytest.raises(EvaluationError, match=r"the first map has no pixel with a class; choose --task instance where"):
+        geoseg.compare(folders["none"], folders["after"], task="panoptic")
+    scores = geoseg.evaluate(folders["before"], folders["none"])
+    assert (scores.task, scores.summary()["scores"]["precision"]) == ("instance", 0)
+
+
 def brute_force(first: NDArray[np.int64], second: NDArray[np.int64], iou: float) -> dict[tuple[int, int], str]:
     """The definitions, object by object, in sets of pixels."""
     one, other = (
@@ -503,7 +521,7 @@ def test_the_command_prints_and_writes_everything(
         (["before.tif", "after.tif", "--iou", "0"], 2, "the comparison has iou: '0', which cannot be used"),
         (["before.tif", "after.tif", "--task", "things"], 2, "the comparison has task: 'things'"),
         (["before.tif", "far.tif"], 3, "the second map 'far.tif' and the first map 'before.tif' do not overlap"),
-        (["before.tif", "empty.tif"], 3, "no pixel has a class in both maps; give two maps of the same area"),
+        (["before.tif", "empty.tif"], 3, "the second map has no pixel with a class; choose --task instance where"),
         (["a.gpkg", "a.gpkg", "--matrix", "m.csv"], 3, "only objects were compared, so there is no matrix of classes"),
         (["before.tif", "after.tif", "--picture", "p.gif"], 5, "the ending '.gif' of 'p.gif' is not a known picture"),
     ],

@@ -271,8 +271,15 @@ def test_values_that_are_no_classes_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"the truth .* has 3 bands, so it looks like a picture"):
         evaluate(tmp_path / "t.tif", picture)
     empty = write_raster(tmp_path / "empty.tif", np.full((5, 5), 255, np.uint8), nodata=255)
-    with pytest.raises(EvaluationError, match="has no labels where"):
+    with pytest.raises(EvaluationError, match=r"the prediction .*empty.tif' has no pixel with a class; choose --task"):
         evaluate(empty, tmp_path / "t.tif")
+    with pytest.raises(EvaluationError, match=r"the truth .*empty.tif' has no pixel with a class; choose --task inst"):
+        evaluate(tmp_path / "t.tif", empty)
+    halves = np.full((2, 5, 5), 255, np.uint8)
+    halves[0, :2], halves[1, 3:] = 1, 1
+    left, right = (write_raster(tmp_path / f"{i}.tif", half, nodata=255) for i, half in enumerate(halves))
+    with pytest.raises(EvaluationError, match=r"no pixel has a class in both the prediction .* and the truth .*; give"):
+        evaluate(left, right)
 
 
 def squares(path: Path, **columns: object) -> Path:

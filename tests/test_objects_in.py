@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from shapely.geometry import box
 
 import geoseg
-from geoseg.errors import InputNotFoundError, InputTypeError, ModelError, WorkflowError
+from geoseg.errors import InputNotFoundError, InputTypeError, ModelError, RasterError, WorkflowError
 from geoseg.evaluation import evaluate
 from geoseg.held import Held
 from geoseg.models import Band, ClassSpec, ModelSpec
@@ -200,6 +200,22 @@ def test_a_network_that_cannot_be_sent_is_told_before_anything_runs(scene: Path,
         geoseg.run(scene, model=network, spec=SPEC, output=tmp_path / "out")
     sent = SentNetwork.of(Own())
     assert torch.equal(sent.open().layer.weight, Own().layer.weight)
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "band"])
+def test_an_array_without_a_pixel_is_told_of_by_every_reader(scene: Path, axis: str) -> None:
+    with rioxarray.open_rasterio(scene) as array:
+        empty = array.isel({axis: slice(0, 0)})
+    for read in (
+        lambda: geoseg.segment(empty, Own(), spec=SPEC),
+        lambda: geoseg.open_imagery(empty),
+        lambda: geoseg.polygonize(empty),
+        lambda: geoseg.evaluate(empty, xr.zeros_like(array.isel(band=0))),
+        lambda: geoseg.areas(empty),
+        lambda: geoseg.open_imagery(empty, crs="local"),
+    ):
+        with pytest.raises(RasterError, match=rf"has no pixel: its axis '{axis}' has the length 0; choose a part"):
+            read()
 
 
 def test_the_plan_counts_chunks_of_lazy_arrays(scene: Path) -> None:

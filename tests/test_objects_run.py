@@ -28,7 +28,7 @@ from scipy import ndimage
 import geoseg
 from geoseg import tasks
 from geoseg.engine import Event
-from geoseg.errors import BlockError, DamagedError, FingerprintError, WorkerError, WorkflowError
+from geoseg.errors import BlockError, DamagedError, FingerprintError, GeosegWarning, WorkerError, WorkflowError
 from geoseg.grid import TileGrid, Tiling
 from geoseg.instances import TileObjects
 from geoseg.models import Detections, ModelSpec, Prompts, wrap
@@ -140,6 +140,14 @@ def read(path: Path) -> NDArray[Any]:
 def run(client: Client, raster: Path, task: str, output: Path, **settings: Any) -> geoseg.RunResult:
     model = write_model(raster.parent, task)
     return geoseg.run({"model": str(model)}, input=str(raster), output=str(output), client=client, **settings)
+
+
+def test_imagery_without_data_is_told_of_and_a_raster_without_objects_is_not(client: Client, tmp_path: Path) -> None:
+    void = write_raster(tmp_path / "void.tif", np.zeros((100, 90), np.uint8), nodata=0)
+    with pytest.warns(GeosegWarning, match=r"no pixel of labels.tif has a class: the imagery has no data where it was"):
+        run(client, void, "instance-segmentation", tmp_path / "void")
+    sea = write_raster(tmp_path / "sea.tif", np.ones((100, 90), np.uint8), nodata=0)
+    assert len(run(client, sea, "instance-segmentation", tmp_path / "sea").features) == 0  # a warning is an error
 
 
 def test_instances_of_a_raster_are_the_objects_in_it(client: Client, raster: Path, tmp_path: Path) -> None:

@@ -144,6 +144,11 @@ def test_what_is_no_region_is_refused_in_a_sentence() -> None:
         read_region("1,2,3")
     with pytest.raises(CrsError, match="is a geometry without a CRS"):
         read_region(POLYGON)
+    with pytest.raises(RegionError, match="the region 'nan,1,2,3' has bounds that are no numbers; write minx"):
+        read_region("nan,1,2,3")
+    broken = shapely.Polygon([(1, 1), (2, np.nan), (3, 1)])
+    with pytest.raises(RegionError, match="the region has coordinates that are no numbers; leave out"):
+        read_region(gpd.GeoSeries([POLYGON, broken], crs=CRS))
 
 
 @pytest.mark.parametrize("call", ["open_raster", "segment", "plan", "polygonize"])

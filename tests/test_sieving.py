@@ -161,6 +161,7 @@ def _left_part(path: Path, columns: int = 10) -> str:
     [
         *(("float32", np.nan, 2**31 - 1), ("float32", -3.4028234663852886e38, 2**31 - 1), ("uint8", None, 255)),
         *(("int16", None, 2**15 - 1), ("float64", -9999, -9999), ("float64", 2.0**40, 2**31 - 1)),
+        *(("int64", None, 2**53), ("uint64", None, 2**53), ("int64", -9999, -9999)),
     ],
 )
 def test_pixels_without_a_label_get_a_nodata_that_no_label_is(
@@ -180,6 +181,31 @@ def test_pixels_without_a_label_get_a_nodata_that_no_label_is(
     wanted[:, 10:] &= declared is not None
     np.testing.assert_array_equal(mask, wanted)
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "declared"), [("int64", -(2**63)), ("int64", 2**63 - 1), ("uint64", 2**53 + 1), ("int64", 2**62)]
+)
+def test_nodata_of_64_bits_that_no_float_is_stays_nodata(
+    tmp_path: Path, client: Client, dtype: str, declared: int
+) -> None:
+    given = labels((48, 60), 3, "int16").astype(dtype)
+    given[given == 250] = declared
+    path = write_raster(tmp_path / "labels.tif", given[None], transform=TEN_METRES)
+    vrt = tmp_path / "labels.vrt"
+    vrt.write_text(
+        '<VRTDataset rasterXSize="60" rasterYSize="48"><SRS>EPSG:32618</SRS><GeoTransform>'
+        f"{', '.join(map(str, TEN_METRES.to_gdal()))}</GeoTransform><VRTRasterBand "
+        f'dataType="{"Int64" if dtype == "int64" else "UInt64"}" band="1"><NoDataValue>{declared}</NoDataValue>'
+        f"<SimpleSource><SourceFilename>{path}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>"
+        "</VRTRasterBand></VRTDataset>"
+    )
+    out = geoseg.sieve(vrt, tmp_path / "sieved.tif", min_area=900, client=client)
+    with rasterio.open(out) as file:
+        assert file.nodata == 2**53
+        np.testing.assert_array_equal(file.read_masks(1) > 0, given != declared)
+    classes = geoseg.polygonize(vrt)["class"]
+    assert set(classes) == set(np.unique(given[given != declared]).tolist())
 
 
 def test_tiles_of_which_each_has_a_nodata_of_its_own_are_sieved(tmp_path: Path, client: Client) -> None:

@@ -192,6 +192,7 @@ def test_classes_in_place_of_scores_are_refused_with_the_remedy() -> None:
         (lambda scores: scores[..., :-4], "returned shape .* where .* is expected; let the network resample"),
         (lambda scores: scores[:0], "returned shape .* where .* is expected; it must return scores of shape"),
         (lambda scores: scores.long(), r"returned whole numbers \(int64\)"),
+        (lambda scores: scores.to(torch.complex64), "returned complex numbers; return real scores"),
         (lambda scores: {"out": scores}, "returned a dict instead of a tensor"),
         (lambda scores: scores * 3, "gave values from .* which are not probabilities"),
     ],

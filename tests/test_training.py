@@ -436,7 +436,9 @@ def test_imagery_that_the_scaling_is_not_for_is_refused_and_a_scale_mends_it(fie
     with rasterio.open(fields / "image.tif") as file:
         numbers = file.read()
     write(fields / "image.tif", (numbers / 10_000).astype(np.float32))
-    with pytest.raises(RasterError, match=r"image\.tif' lie between .* and model 'fields' is meant for 0 to 1,000"):
+    with pytest.raises(
+        RasterError, match=r"image\.tif' lie between .* and model 'fields' is meant for 0 to 1,000.*`scale: "
+    ):
         read_scenes(parse_recipe(recipe_content(fields)))
     (scene,), _ = read_scenes(parse_recipe(recipe_content(fields, scale=10_000, nodata="none")))
     np.testing.assert_allclose(scene.pixels, numbers, rtol=1e-5)
@@ -782,12 +784,38 @@ def test_labels_of_other_pixels_than_an_image_that_is_not_placed_are_refused(fie
         write(fields / "plain.tif", file.read(), crs=None, transform=rasterio.Affine.identity())
     with rasterio.open(fields / "labels.tif") as file:
         write(fields / "half.tif", file.read()[:, ::2, ::2], crs=None, transform=rasterio.Affine.identity())
-    for labels, size in (("half", f"{SIDE // 2} x {SIDE // 2} px"), ("labels", f"{SIDE} x {SIDE} px in {CRS}")):
+    for labels, size in (("half", f"{SIDE // 2} x {SIDE // 2} px"), ("labels", f"{SIDE} x {SIDE} px and {CRS}")):
         content = recipe_content(fields, images=["plain.tif"], labels=[{"raster": f"{labels}.tif"}], resolution=3)
         with pytest.raises(
-            TrainingError, match=rf"{labels}\.tif has {size}, and image 1 has {SIDE} x {SIDE} px and no CRS"
+            TrainingError, match=rf"{labels}\.tif has {size}.*, and image 1 has {SIDE} x {SIDE} px and no CRS"
         ):
             read_scenes(parse_recipe(content))
+
+
+def test_a_mask_without_a_place_labels_its_image_pixel_by_pixel(fields: Path) -> None:
+    with rasterio.open(fields / "labels.tif") as file:
+        pixels = file.read()
+    write(fields / "mask.tif", pixels, crs=None, transform=rasterio.Affine.identity())
+    write(fields / "half.tif", pixels[:, ::2], crs=None, transform=rasterio.Affine.identity())
+    read = {
+        name: read_scenes(parse_recipe(recipe_content(fields, labels=[{"raster": name}])))[0][0].labels
+        for name in ("labels.tif", "mask.tif")
+    }
+    assert np.array_equal(read["mask.tif"], read["labels.tif"])
+    with pytest.raises(
+        TrainingError, match=rf"half\.tif has {SIDE} x {SIDE // 2} px and no CRS, and image 1 has {SIDE}"
+    ):
+        read_scenes(parse_recipe(recipe_content(fields, labels=[{"raster": "half.tif"}])))
+
+
+@pytest.mark.parametrize("kind", ["LineString", "Point"])
+def test_lines_and_points_are_no_polygons(fields: Path, kind: str) -> None:
+    frame = geopandas.read_file(fields / "fields.gpkg")
+    frame.geometry = frame.boundary if kind == "LineString" else frame.centroid
+    frame.to_file(fields / "other.gpkg")
+    layer = {"polygons": "other.gpkg", "column": "kind"}
+    with pytest.raises(VectorError, match=rf"other\.gpkg have features of type {kind}; give polygons only"):
+        read_scenes(parse_recipe(recipe_content(fields, labels=[layer])))
 
 
 def test_polygons_in_plain_pixels_label_an_image_that_is_not_placed(fields: Path) -> None:

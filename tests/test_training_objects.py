@@ -139,6 +139,15 @@ def test_the_entry_finds_the_houses_of_a_tile(trained: Any, town: Path) -> None:
     assert (found.scores > 0.5).all()
 
 
+def test_objects_of_negative_numbers_are_refused(town: Path) -> None:
+    with rasterio.open(town / "instances.tif") as file:
+        numbers = file.read().astype(np.int32)
+    write(town / "negative.tif", np.where(numbers > 0, -numbers, 0))
+    content = recipe_content(town, labels=[{"instances": "negative.tif", "class": "house"}])
+    with pytest.raises(TrainingError, match=rf"negative\.tif have the number -{numbers.max()}; number them from 1 on"):
+        read_scenes(parse_recipe(content))
+
+
 def test_a_card_names_recipe_seed_and_commit(town: Path) -> None:
     import geoseg.training.entry as entry
 

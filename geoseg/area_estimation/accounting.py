@@ -40,7 +40,7 @@ from geoseg.raster import Raster, read_labels
 from geoseg.raster.legend import read_legend
 from geoseg.raster.options import configured
 from geoseg.signatures import AreaArguments, SampleArguments
-from geoseg.vector.regions import Region, place_region
+from geoseg.vector.regions import Region, place_region, polygons_of
 from geoseg.vector.tables import check_edges, check_name, read_table, table_text
 from geoseg.workflow.settings import plain_settings
 
@@ -348,7 +348,8 @@ def _read_zones(wanted: AreaOptions, raster: Raster, notes: list[str]) -> tuple[
     shapes, outside = np.empty(len(table), object), 0
     for number, shape in enumerate(table.geometry):
         try:
-            shapes[number] = place_region(Region(shapely.make_valid(shape), table.crs), raster.geobox).geometry
+            zone = Region(polygons_of(shapely.make_valid(shape)), table.crs)
+            shapes[number] = polygons_of(place_region(zone, raster.geobox).geometry)
         except RegionError:
             shapes[number], outside = shapely.Polygon(), outside + 1
     if outside == len(table):

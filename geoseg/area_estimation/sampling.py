@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.area_estimation.counting import KINDS, Codes, Progress, class_windows
+from geoseg.errors import EvaluationError
 from geoseg.raster import Raster
 from geoseg.report.framing import Frame
 
@@ -42,6 +43,11 @@ def draw(
     -------
     tuple
         Rows and columns, int64 (point,), px, in random order.
+
+    Raises
+    ------
+    EvaluationError
+        No pixel of the map has a class.
     """
     most, frame, codes = max(size, minimum), Frame(raster.geobox), Codes()
     keys, places, areas = [np.empty(0)] * KINDS, [np.empty(0, np.int64)] * KINDS, np.zeros(KINDS)
@@ -58,6 +64,8 @@ def draw(
             kept = np.lexsort((place, -key))[:most] if len(key) <= most else _largest(key, place, most)
             keys[value], places[value] = key[kept], place[kept]
     order = np.argsort(codes.values)
+    if not len(order):
+        raise EvaluationError(f"no pixel of {name} has a class, so there is nothing to sample; give another map")
     wanted = allocate(areas[order], size, minimum)
     chosen = np.concatenate([places[index][:count] for index, count in zip(order, wanted, strict=True)])
     chosen = np.random.default_rng((STREAM, seed)).permutation(chosen)

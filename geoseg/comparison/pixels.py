@@ -19,10 +19,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from geoseg.errors import EvaluationError
 from geoseg.evaluation.classes import IGNORE
 from geoseg.evaluation.grid import is_placed
-from geoseg.evaluation.label_sources import ClassReader, LabelPair
+from geoseg.evaluation.label_sources import ClassReader, LabelPair, nothing_compared
 from geoseg.evaluation.naming import PREDICTION, TRUTH
 from geoseg.evaluation.objects import Progress
 from geoseg.evaluation.report import Table
@@ -297,11 +296,12 @@ def count_changes(pair: LabelPair, progress: Progress | None = None) -> PixelCha
         if progress is not None:
             progress(done, len(windows))
     shape = KINDS, KINDS
-    if not counts.reshape(shape)[:IGNORE, :IGNORE].any():
-        raise EvaluationError("no pixel has a class in both maps; give two maps of the same area")
+    matrix = counts.reshape(shape)
+    if not matrix[:IGNORE, :IGNORE].any():
+        raise nothing_compared(("the first map", "the second map"), (matrix[:IGNORE].sum(), matrix[:, :IGNORE].sum()))
     order = pair.naming.in_order()
     pair.check_classes([pair.naming.value(index) for index in order])
-    return PixelChanges(pair, frame, order, counts.reshape(shape), areas.reshape(shape), picture)
+    return PixelChanges(pair, frame, order, matrix, areas.reshape(shape), picture)
 
 
 def _rows(areas: pd.DataFrame) -> tuple[tuple[str, ...], ...]:

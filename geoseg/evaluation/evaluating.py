@@ -22,6 +22,7 @@ from geoseg.errors import EvaluationError
 from geoseg.evaluation.inputs import EvaluationInput, EvaluationInputLike, find_input
 from geoseg.evaluation.instance_maps import evaluate_instances
 from geoseg.evaluation.kinds import look_at
+from geoseg.evaluation.label_sources import NothingComparedError
 from geoseg.evaluation.objects import Progress
 from geoseg.evaluation.panoptic_maps import evaluate_panoptic
 from geoseg.evaluation.picture import save_confusion
@@ -174,7 +175,13 @@ def evaluate(
         )
         region = None if wanted.region is None else read_region(wanted.region, crs=bare_crs(wanted.region, *sides))
         task = wanted.task or find_task(*sides)
-        scores = _TASKS[task](*sides, wanted, region, progress)
+        try:
+            scores = _TASKS[task](*sides, wanted, region, progress)
+        except NothingComparedError:
+            if wanted.task is not None or task != "panoptic":
+                raise
+            task = "instance"  # a model of objects has found none in one of them
+            scores = _TASKS[task](*sides, wanted, region, progress)
     return Evaluation(task, sides[1].path, sides[0].path, scores, wanted)
 
 

@@ -147,7 +147,12 @@ def _rebuilt(raster: Raster, geobox: GeoBox, change: Callable[[Source], Source])
     """The same files, changed, on a grid."""
     layers = [
         Layer(
-            layer.positions, tuple(PlacedSource.of(change(piece.source), geobox, "nearest") for piece in layer.pieces)
+            layer.positions,
+            tuple(
+                placed
+                for piece in layer.pieces
+                for placed in PlacedSource.all_of(change(piece.source), geobox, "nearest")
+            ),
         )
         for layer in raster.layers
     ]

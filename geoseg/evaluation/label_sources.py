@@ -5,7 +5,7 @@ It knows inputs, grids and windows; which values are one class stands elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -82,6 +82,31 @@ class BurntValues:
         """Values and mask."""
         painted = self.burnt.paint(window, self.values, self.background)
         return painted, painted != NO_CLASS
+
+
+class NothingComparedError(EvaluationError):
+    """Two inputs of which no pixel has a class in both."""
+
+
+def nothing_compared(names: Sequence[str], counts: Sequence[int]) -> NothingComparedError:
+    """The error of two inputs of which no pixel has a class in both.
+
+    Parameters
+    ----------
+    names : (str, str)
+        What they are called.
+    counts : (int, int)
+        Pixels of each that have a class.
+    """
+    empty = [name for name, count in zip(names, counts, strict=True) if not count]
+    if not empty:
+        return NothingComparedError(
+            f"no pixel has a class in both {names[0]} and {names[1]}; give two inputs of the same area"
+        )
+    return NothingComparedError(
+        f"{' and '.join(empty)} {'has' if len(empty) == 1 else 'have'} no pixel with a class; choose --task instance "
+        "where there may be no object, --background 0 where pixels without a class are one, or another input"
+    )
 
 
 @dataclass(frozen=True, eq=False)

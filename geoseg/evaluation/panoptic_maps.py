@@ -17,6 +17,7 @@ from geoseg.errors import EvaluationError
 from geoseg.evaluation.classes import IGNORE
 from geoseg.evaluation.grid import EvaluationGrid, bring_onto, make_evaluation_grid, without_nodata
 from geoseg.evaluation.inputs import EvaluationInput
+from geoseg.evaluation.label_sources import nothing_compared
 from geoseg.evaluation.naming import PREDICTION, TRUTH, Naming
 from geoseg.evaluation.objects import Progress, RasterObjects
 from geoseg.evaluation.overlaps import NOTHING, VOID, Integers, Overlaps, Tally, runs_of
@@ -158,9 +159,7 @@ def evaluate_panoptic(
     naming = Naming(read_legend(one.labels).names, read_legend(other.labels).names, settings.classes, settings.ignore)
     tally, known, compared = _count(one, other, grid, naming, progress)
     if not compared:
-        raise EvaluationError(
-            f"{prediction.name} does not cover the pixels where {truth.name} has classes; give two of the same area"
-        )
+        raise nothing_compared((prediction.name, truth.name), (1, known))
     columns, areas = tally.total()
     order = naming.in_order()
     isthing = _things(columns, areas, order, naming, settings)

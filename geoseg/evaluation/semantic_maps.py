@@ -18,7 +18,7 @@ from geoseg.evaluation.boundaries import BoundaryScores, count_boundaries
 from geoseg.evaluation.classes import IGNORE, Scores, confusion, ratio
 from geoseg.evaluation.grid import EvaluationGrid
 from geoseg.evaluation.inputs import EvaluationInput
-from geoseg.evaluation.label_sources import LabelPair, pair_labels
+from geoseg.evaluation.label_sources import LabelPair, nothing_compared, pair_labels
 from geoseg.evaluation.naming import CAPACITY, Naming
 from geoseg.evaluation.objects import Progress
 from geoseg.evaluation.reliability import Reliability, confidence_of
@@ -206,7 +206,7 @@ def evaluate_semantic(
     tolerance = _pixels(settings, pair.grid)
     counts, edges = np.zeros((CAPACITY, CAPACITY), np.int64), np.zeros((CAPACITY, 4), np.int64)
     confidence, reliability = confidence_of(prediction, pair.grid, truth.name), Reliability.empty()
-    known = 0
+    known = labelled = 0
     windows = pair.grid.windows()
     for done, window in enumerate(windows, 1):
         true, found, core = _read(pair, window, int(tolerance) + 1)
@@ -214,15 +214,14 @@ def evaluate_semantic(
         counts += confusion(true[place], found[place], CAPACITY)
         edges += count_boundaries(true, found, CAPACITY, tolerance, core)
         known += int(np.count_nonzero(true[place] != IGNORE))
+        labelled += int(np.count_nonzero(found[place] != IGNORE))
         if confidence is not None:
             reliability += confidence.count(window, true[place], found[place])
         if progress is not None:
             progress(done, len(windows))
     compared = int(counts.sum())
     if not compared:
-        raise EvaluationError(
-            f"{prediction.name} has no labels where {truth.name} has classes; give two inputs of the same area"
-        )
+        raise nothing_compared((prediction.name, truth.name), (labelled, known))
     order, naming = pair.naming.in_order(), pair.naming
     chosen = [index for index in order if not naming.is_other(index)]
     if settings.classes is not None and not counts[chosen].sum() + counts[:, chosen].sum():

@@ -302,7 +302,7 @@ def _qa_mask(given: str, path: str, raster: Raster, qa_rule: QaMaskRule) -> QaMa
     classes, _ = read_header(path, given).select([1])
     if classes.dtype.kind not in "iu":
         raise RasterError(f"'{given}' holds {classes.dtype} numbers, not classes; a mask needs whole numbers.")
-    return QaMask(PlacedSource.of(classes, raster.geobox, "nearest"), qa_rule.exclude, qa_rule.bit_mask)
+    return QaMask(PlacedSource.all_of(classes, raster.geobox, "nearest")[0], qa_rule.exclude, qa_rule.bit_mask)
 
 
 def _product_scenes(

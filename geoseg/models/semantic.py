@@ -144,6 +144,8 @@ def _check_shape(spec: ModelSpec, scores: Any, expected: tuple[int, ...]) -> Non
             "wrap it so that it returns scores of shape (n, class, y, x)."
         )
     found = tuple(scores.shape)
+    if scores.is_complex():
+        raise ModelError(f"model '{spec.name}' returned complex numbers; return real scores, such as scores.abs().")
     if not scores.is_floating_point():
         raise ModelError(
             f"model '{spec.name}' returned whole numbers ({str(scores.dtype).removeprefix('torch.')}), as the classes "

@@ -189,12 +189,13 @@ def read_array_header(array: xr.DataArray, *, crs: CRS | None = None, require_cr
     BandError
         It has more axes.
     RasterError
-        It holds no numbers.
+        It holds no numbers, or no pixel.
     CrsError
         It is not placed on the ground.
     """
     given = named(array)
     rows, columns = spatial_dims(array, given)
+    _check_filled(array, given)
     others = [name for name in array.dims if name not in (rows, columns)]
     long = [name for name in others if array.sizes[name] != 1]
     if len(long) > 1:
@@ -225,6 +226,22 @@ def read_array_header(array: xr.DataArray, *, crs: CRS | None = None, require_cr
         array=pixels,
         classes=_classes(array),
     )
+
+
+def _check_filled(array: xr.DataArray, given: str) -> None:
+    """Refuse an array without a pixel, which a slice against the order of its coordinates gives.
+
+    Raises
+    ------
+    RasterError
+        Naming the axis of length 0.
+    """
+    empty = next((name for name in array.dims if array.sizes[name] == 0), None)
+    if empty is not None:
+        raise RasterError(
+            f"'{given}' has no pixel: its axis '{empty}' has the length 0; choose a part that has some. Where the "
+            f"coordinates fall, as y mostly does, it is array.sel({empty}=slice(high, low))."
+        )
 
 
 def _pixel_type(dtype: np.dtype[Any], given: str) -> np.dtype[Any]:

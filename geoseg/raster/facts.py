@@ -65,9 +65,20 @@ def numpy_type(name: str) -> np.dtype[Any]:
     return np.dtype("complex64" if name in ("complex_int16", "complex_int32") else name)
 
 
+EXACT = 2**53
+"""From here on not every whole number is a float64, as which rasterio passes nodata values on, in both directions."""
+
+
 def has_mask(flags: list[MaskFlags]) -> bool:
     """Say whether GDAL's mask knows more than the nodata value and the alpha band, which are looked at anyway."""
     return not flags or (MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags)
+
+
+def is_inexact(nodata: float | None, dtype: np.dtype[Any], flags: list[MaskFlags]) -> bool:
+    """Say whether a band has a nodata value that rasterio's float64 cannot tell, which only GDAL's mask knows."""
+    if dtype.kind not in "iu" or dtype.itemsize < 8 or MaskFlags.nodata not in flags:
+        return False
+    return nodata is None or abs(nodata) >= EXACT
 
 
 def usable_nodata(nodata: float | None, dtype: np.dtype[Any]) -> float | None:

@@ -33,7 +33,7 @@ from geoseg.raster.bands import (
 )
 from geoseg.raster.calibration import AS_STORED, Line
 from geoseg.raster.damage import DamageError, heeding
-from geoseg.raster.facts import declared_nodata, has_mask, numpy_type, usable_nodata
+from geoseg.raster.facts import declared_nodata, has_mask, is_inexact, numpy_type, usable_nodata
 from geoseg.raster.handles import open_dataset
 from geoseg.raster.options import configured
 from geoseg.raster.placing import PLAIN_PIXELS, crs_label, definition, grid_of, ground_resolution, named_crs, stated_crs
@@ -232,14 +232,17 @@ def _read_header(path: str, given: str, crs: CRS | None, *, require_crs: bool) -
         declared = tuple(
             product.nodata if value is None and product is not None else value for value in declared_nodata(opened)
         )
+        flags = opened.mask_flag_enums
+        inexact = [is_inexact(*band) for band in zip(declared, dtypes, flags, strict=True)]
+        nodata = [usable_nodata(value, dtype) for value, dtype in zip(declared, dtypes, strict=True)]
         return Header(
             given=given,
             path=path,
             geobox=_geobox(opened, given, crs, require_crs=require_crs),
             bands=_bands(opened, path, () if product is None else product.bands),
             dtypes=dtypes,
-            nodata=tuple(usable_nodata(value, dtype) for value, dtype in zip(declared, dtypes, strict=True)),
-            masked=tuple(has_mask(flags) for flags in opened.mask_flag_enums),
+            nodata=tuple(None if other else value for value, other in zip(nodata, inexact, strict=True)),
+            masked=tuple(has_mask(band) or other for band, other in zip(flags, inexact, strict=True)),
             units=tuple(
                 line if line != AS_STORED else None if product is None else product.unit(index)
                 for index, line in enumerate(zip(opened.scales, opened.offsets, strict=True))

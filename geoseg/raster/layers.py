@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.grid import Window
 from geoseg.raster.overlay import Order, Overlay, Pixels
-from geoseg.raster.placing import footprint, pixel_offset
+from geoseg.raster.placing import footprint, pixel_offset, turned
 from geoseg.raster.resample import Resampled, Resampling
 from geoseg.raster.source import Source
 
@@ -54,6 +54,21 @@ class PlacedSource:
             return cls(source, Window(*origin, *source.geobox.shape).intersect(whole), None, origin)
         extent = footprint(source.geobox, geobox).intersect(whole)
         return cls(source, extent, Resampled(source, geobox, resampling))
+
+    @classmethod
+    def all_of(cls, source: Source, geobox: GeoBox, resampling: Resampling = "auto") -> tuple[PlacedSource, ...]:
+        """Place a source wherever it lies on a grid; one whose longitudes begin elsewhere may lie at both ends."""
+        first = cls.of(source, geobox, resampling)
+        if first.extent.area and first.extent.area == footprint(source.geobox, geobox).area:
+            return (first,)
+        away = [cls.of(replace(source, geobox=item), geobox, resampling) for item in turned(source.geobox)]
+        if not away:
+            away = [
+                replace(piece, resampled=Resampled(source, item, resampling))
+                for item in turned(geobox)
+                for piece in (cls.of(source, item, resampling),)
+            ]
+        return tuple(piece for piece in (first, *away) if piece.extent.area) or (first,)
 
     @property
     def dtype(self) -> np.dtype[Any]:

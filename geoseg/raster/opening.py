@@ -140,7 +140,11 @@ def open_raster(
         geobox = _grid([source.geobox for _, sources in groups for source in sources], resolution)
     layers = []
     for positions, sources in groups:
-        pieces = tuple(PlacedSource.of(replace(source, dtype=dtype), geobox, resampling) for source in sources)
+        pieces = tuple(
+            piece
+            for source in sources
+            for piece in PlacedSource.all_of(replace(source, dtype=dtype), geobox, resampling)
+        )
         layers.append(Layer(positions, pieces, mosaic))
     raster = Raster(geobox, names, dtype, tuple(layers), skipped=tuple(attempts.skipped))
     if is_own_grid:

@@ -6,7 +6,8 @@ Arithmetic of geoboxes: it knows no file and no pixel.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -40,6 +41,9 @@ PLAIN_PIXELS = CRS('LOCAL_CS["plain pixels",UNIT["pixel",1],AXIS["x",EAST],AXIS[
 
 UPRIGHT = Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 """From px to plain pixels where a raster has no transform: rows go down, so y is negative, as in GIS programs."""
+
+TURN = 360.0
+"""Degrees of longitude after which one is at the same place: some grids count them from 0, most from -180."""
 
 _METRES = 100.0  # length over which the scale of a projection is measured
 _EDGE = 21  # points on each edge of a raster that is brought to another CRS
@@ -202,11 +206,42 @@ def at_resolution(geobox: GeoBox, resolution: float) -> GeoBox:
 
 
 def covering(geobox: GeoBox, others: Sequence[GeoBox]) -> GeoBox:
-    """Extend a grid by whole pixels until it covers other grids too."""
+    """Extend a grid by whole pixels until it covers other grids too.
+
+    Where that would take more than all longitudes, because some grids count them from 0 and some from -180, each of
+    the others is taken where it is next to the first, and no place is there twice.
+    """
     windows = [Window(0, 0, *geobox.shape), *(footprint(other, geobox) for other in others)]
+    turn = _turn(geobox.crs)
+    step = turn / abs(geobox.transform.a) if turn is not None and geobox.transform.a else math.inf
+    if max(w.right for w in windows) - min(w.x for w in windows) > step + 1:
+        windows = [_nearest(window, windows[0], step) for window in windows]
     top, left = min(w.y for w in windows), min(w.x for w in windows)
     bottom, right = max(w.bottom for w in windows), max(w.right for w in windows)
+    if right - left > step + 1:
+        left = max(left, windows[0].right - round(step))
+        right = left + round(step)
     return GeoBox((bottom - top, right - left), geobox.transform @ Affine.translation(left, top), geobox.crs)
+
+
+def _nearest(window: Window, first: Window, step: float) -> Window:
+    """The window, some turns of the globe away, so that it is next to the first."""
+    turns = round((first.x + first.width / 2 - window.x - window.width / 2) / step)
+    return replace(window, x=window.x + round(turns * step))
+
+
+def turned(geobox: GeoBox) -> Iterator[GeoBox]:
+    """The same grid one turn of the globe to the east, and one to the west; none where its CRS has no longitudes."""
+    turn = _turn(geobox.crs)
+    for shift in () if turn is None else (turn, -turn):
+        yield GeoBox(geobox.shape, Affine.translation(shift, 0.0) @ geobox.transform, geobox.crs)
+
+
+def _turn(crs: CRS | None) -> float | None:
+    """All longitudes in units of a CRS; None where it has none."""
+    if crs is None or not crs.proj.is_geographic:
+        return None
+    return math.radians(TURN) / (crs.proj.axis_info[0].unit_conversion_factor or math.radians(1.0))
 
 
 def footprint(geobox: GeoBox, onto: GeoBox) -> Window:

@@ -24,7 +24,7 @@ from geoseg.corrections import DENIED
 from geoseg.errors import CrsError, GeosegWarning, TrainingError, VectorError, WorkflowError, nearest
 from geoseg.evaluation import IGNORE
 from geoseg.grid import Window
-from geoseg.raster import check_labels, open_raster, read_labels
+from geoseg.raster import Raster, check_labels, open_raster, read_labels
 from geoseg.training.conditions import band_names, holds
 from geoseg.training.recipe import Recipe
 from geoseg.training.recipe_parts import (
@@ -159,6 +159,10 @@ def instance_labels(
         return labels, numbers
     index = _index(recipe, layer.class_, path)
     values, mask = _read(path, number, geobox, none=0)
+    if (values < 0).any():
+        raise TrainingError(
+            f"the objects of {path} have the number {values.min()}; number them from 1 on, and 0 where there is none"
+        )
     is_object = mask & (values > 0)
     labels[is_object] = index
     if recipe.finds_objects:
@@ -172,9 +176,13 @@ def _read(
     path: Path, number: int, geobox: GeoBox, none: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Read whole numbers onto the image's grid, and where there are some; ``none`` is one, whatever is declared."""
-    if geobox.crs is None:
-        _check_plain(path, number, geobox)
-    raster = open_raster(path, geobox=geobox, resampling="nearest", require_crs=geobox.crs is not None)
+    own = open_raster(path, require_crs=False)
+    if own.crs is None or geobox.crs is None:
+        _check_plain(path, own, number, geobox)
+    if own.crs is None and geobox.crs is not None:
+        raster = own
+    else:
+        raster = open_raster(path, geobox=geobox, resampling="nearest", require_crs=geobox.crs is not None)
     raster = raster.with_sources(
         lambda source: replace(source, nodata=tuple(None if value == none else value for value in source.nodata))
     )
@@ -186,16 +194,19 @@ def _read(
     return found.astype(np.int64), mask
 
 
-def _check_plain(path: Path, number: int, geobox: GeoBox) -> None:
-    """Refuse labels of an image without a CRS that are not laid out as its pixels are."""
-    own = open_raster(path, require_crs=False)
-    if own.crs is not None or own.shape != geobox.shape:
-        (height, width), (rows, columns) = own.shape, geobox.shape
-        place = "" if own.crs is None else f" in {own.crs}"
-        raise TrainingError(
-            f"label raster {path} has {width} x {height} px{place}, and image {number + 1} has {columns} x {rows} px "
-            "and no CRS, so nothing says how they lie on one another; give labels of the same pixels"
-        )
+def _check_plain(path: Path, own: Raster, number: int, geobox: GeoBox) -> None:
+    """Refuse labels that are not laid out as the pixels of their image, where one of both has no CRS."""
+    is_beside = geobox.crs is None or own.transform.is_identity or own.transform == geobox.transform
+    if own.crs is None and own.shape == geobox.shape and is_beside:
+        return
+    sizes = [
+        f"{width} x {height} px and {'no CRS' if crs is None else crs}"
+        for (height, width), crs in ((own.shape, own.crs), (geobox.shape, geobox.crs))
+    ]
+    raise TrainingError(
+        f"label raster {path} has {sizes[0]}, and image {number + 1} has {sizes[1]}, so nothing says how they lie on "
+        "one another; give labels of the same pixels"
+    )
 
 
 def raster_labels(recipe: Recipe, layer: RasterLabels, number: int, geobox: GeoBox) -> NDArray[np.uint8]:
@@ -287,7 +298,7 @@ def _burnt(frame: Any, geobox: GeoBox) -> NDArray[np.uint32]:
     if not frame.empty:
         transform = placed(geobox).transform
         x, y = np.subtract(transform @ (-1e-6, -1e-6), transform @ (0, 0))
-        moved = frame.geometry.translate(x, y).where(frame.geom_type.str.endswith("Polygon"), frame.geometry)
+        moved = frame.geometry.translate(x, y)
         rasterize(zip(moved, range(1, len(frame) + 1), strict=True), out=numbers, transform=transform)
     return numbers
 
@@ -322,6 +333,9 @@ def _features(path: Path, layer: PolygonLabels, *columns: str) -> Any:
     if layer.column is not None and DENIED in frame.columns:  # what a pixel is not is no label
         frame = frame[frame[layer.column].notna() | frame[DENIED].isna()]
     frame = with_geometry(frame, f"the polygons '{path}'")
+    strangers = sorted(set(frame.geom_type) - {"Polygon", "MultiPolygon"})
+    if strangers:
+        raise VectorError(f"polygons {path} have features of type {strangers[0]}; give polygons only")
     if frame.crs is not None:
         check_edges(frame.geometry.to_numpy(), frame.crs, f"one of the polygons '{path}'", VectorError)
     return frame

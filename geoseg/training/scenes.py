@@ -6,6 +6,7 @@ imagery with labels is small beside the imagery that is mapped with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from geoseg.errors import RasterError
 from geoseg.grid import Window
 from geoseg.imagery.checking import check_values
 from geoseg.models.spec import Band, ModelSpec
@@ -99,7 +101,10 @@ def read_image(
         raster = _open(recipe.find(image), recipe, bands, spec)
     if spec is not None:
         seen = replace(spec, bands=spec.bands or tuple(map(Band, raster.bands)))
-        check_values(raster, seen, is_given=recipe.scale is not None or recipe.offset is not None)
+        try:
+            check_values(raster, seen, is_given=recipe.scale is not None or recipe.offset is not None)
+        except RasterError as error:  # a recipe has keys, and no options
+            raise RasterError(re.sub(r"`--scale ([^`]*)`", r"`scale: \1`", str(error))) from None
     pixels, mask = raster.read(Window(0, 0, *raster.geobox.shape))
     return pixels, mask, raster.geobox, raster.bands
 

@@ -50,6 +50,7 @@ _MIDDLES = "Longitude of natural origin", "Longitude of false origin", "Longitud
 _RIM = 1e-9
 """Degrees that a region stays off the meridian at which a map of the world ends: on it, places are not told apart."""
 _NUMBERS = re.compile(rf"^{_NUMBER}(?:,{_NUMBER})+$")
+_NO_NUMBERS = re.compile(r"(?:^|,)\s*[-+]?(?:nan|inf|infinity)\s*(?:,|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Region:
             parts = [part._moved(transformer, target) for part in self._cut_at_rim(target)]
             if not parts or any(part is None for part in parts):
                 raise _out_of_place(self, target)
-            moved = _polygons_of(shapely.union_all(parts))
+            moved = polygons_of(shapely.union_all(parts))
         return Region(moved, target)
 
     def _moved(self, transformer: Transformer, target: CRS) -> Shape | None:
@@ -101,7 +102,7 @@ class Region:
                 moved = across_antimeridian(moved)
             except GEOSException:  # a ring around a pole does not close
                 return None
-        outline = _polygons_of(shapely.make_valid(moved))
+        outline = polygons_of(shapely.make_valid(moved))
         # An outline can turn inside out although each of its points comes back: a hemisphere in UTM does.
         inside = shapely.point_on_surface(shapely.get_parts(self.geometry))
         shapely.prepare(outline)
@@ -205,6 +206,8 @@ def read_region(region: RegionLike, *, crs: Any = None) -> Region:
         return _from_bounds(text, *bounds.groups(), default=crs or "EPSG:4326")
     if shape := GEOJSON.match(text):
         return _from_text(shape["crs"], shape["shape"], crs)
+    if _NO_NUMBERS.search(text) and text.count(",") >= 3:
+        raise RegionError(f"the region '{text}' has bounds that are no numbers; write minx,miny,maxx,maxy")
     if _NUMBERS.match(text) and not Path(text).exists():
         raise RegionError(
             f"the region '{text}' has {text.count(',') + 1} numbers; write minx,miny,maxx,maxy, or with their CRS "
@@ -237,8 +240,9 @@ def region_text(region: RegionLike) -> str:
         shapes = unwrapped(region.geometry.dropna().to_numpy())
         _check_kinds("the region", {shape.geom_type for shape in shapes})
         check_edges(shapes, region.crs, "the region", RegionError)
+        _check_numbers(shapes)
         united = shapely.disjoint_subset_union_all(shapely.make_valid(shapely.force_2d(shapes)))
-        return shape_text(crs_text(region.crs), _polygons_of(united))
+        return shape_text(crs_text(region.crs), polygons_of(united))
     if (bounds := _bounds_text_of(region)) is not None:
         return bounds
     raise RegionError(
@@ -274,7 +278,12 @@ def _from_text(named: str | None, text: str, crs: Any) -> Region:
         raise RegionError(f"the region '{text[:40]}...' cannot be read ({error}); give a GeoJSON geometry.") from error
     _check_kinds("the region", {shape.geom_type} - {"GeometryCollection"})
     check_edges(np.array([shape]), known, "the region", RegionError)
-    return Region(_polygons_of(shapely.make_valid(shapely.force_2d(shape))), known)
+    return Region(polygons_of(shapely.make_valid(shapely.force_2d(shape))), known)
+
+
+def _check_numbers(shapes: NDArray[np.object_]) -> None:
+    if not np.isfinite(shapely.get_coordinates(shapes)).all():
+        raise RegionError("the region has coordinates that are no numbers; leave out what has no place")
 
 
 def _check_kinds(name: str, kinds: set[str]) -> None:
@@ -292,7 +301,7 @@ def geographic_outline(region: Region) -> Shape:
         The region has no place on the globe.
     """
     moved = region.to_crs("EPSG:4326").geometry
-    return _polygons_of(shapely.intersection(moved, GLOBE))
+    return polygons_of(shapely.intersection(moved, GLOBE))
 
 
 def place_region(region: Region, geobox: GeoBox) -> Region:
@@ -359,11 +368,17 @@ def _from_file(path: Path, crs: Any) -> Region:
     _check_kinds(f"the region '{path}'", set(table.geom_type))
     check_edges(table.geometry.to_numpy(), table.crs, f"the region '{path}'", RegionError)
     valid = shapely.make_valid(shapely.force_2d(table.geometry.to_numpy()))
-    return Region(_polygons_of(shapely.disjoint_subset_union_all(valid)), table.crs)
+    return Region(polygons_of(shapely.disjoint_subset_union_all(valid)), table.crs)
 
 
-def _polygons_of(geometry: shapely.Geometry) -> Shape:
-    """Keep the polygons of what a union or a repair returns."""
+def polygons_of(geometry: shapely.Geometry) -> Shape:
+    """Keep the polygons of what a union or a repair returns.
+
+    Raises
+    ------
+    RegionError
+        There is none.
+    """
     parts = shapely.get_parts(shapely.get_parts(geometry))
     areal = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
     areal = areal[~shapely.is_empty(areal)]

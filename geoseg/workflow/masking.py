@@ -165,7 +165,7 @@ class ModelMask:
 
     def _placed(self, labels: Path, made: Plan) -> QaMask:
         source, _ = read_header(str(labels), str(labels)).select([1])
-        return QaMask(PlacedSource.of(source, made.raster.geobox, "nearest"), self.exclude)
+        return QaMask(PlacedSource.all_of(source, made.raster.geobox, "nearest")[0], self.exclude)
 
 
 def excluded(spec: ModelSpec, given: Any) -> tuple[int, ...]:

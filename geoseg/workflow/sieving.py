@@ -21,6 +21,7 @@ from geoseg.options import Polygonizing, SieveOptions, read_options
 from geoseg.outlines import OutlinePlan
 from geoseg.raster import Raster, check_labels, common_nodata, open_raster, read_legend, write_cog
 from geoseg.raster.calibration import Calibration
+from geoseg.raster.facts import EXACT
 from geoseg.raster.given import ImageryLike, named
 from geoseg.raster.options import configured
 from geoseg.raster.sending import sendable
@@ -162,7 +163,7 @@ def write_sieved(
 def _target(plan: OutlinePlan, blocks: list[Place], dtype: np.dtype[Any], nodata: int | None) -> tuple[str, int | None]:
     """The type of the output, and its nodata: the input's where they serve."""
     is_whole, is_masked, least, most = dtype.kind in "iu", False, 0, 0
-    if is_whole and nodata is not None and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max:
+    if is_whole and nodata is not None and _declarable(dtype)[0] <= nodata <= _declarable(dtype)[1]:
         return str(dtype), nodata
     last = set[int]()
     for block in blocks:
@@ -173,12 +174,21 @@ def _target(plan: OutlinePlan, blocks: list[Place], dtype: np.dtype[Any], nodata
         last.update(labels[-SPARE:].tolist())
     wide = "int32" if np.iinfo("int32").min <= least and most < np.iinfo("int32").max else "int64"
     target = str(dtype) if is_whole else wide
-    limits = np.iinfo(target)
-    if nodata is not None and limits.min <= nodata <= limits.max:
+    lowest, highest = _declarable(np.dtype(target))
+    if nodata is not None and lowest <= nodata <= highest:
         return target, nodata
     if not is_masked:
         return target, None
-    free = next((value for value in range(limits.max, limits.max - SPARE, -1) if value not in last), None)
+    free = next((value for value in range(highest, highest - SPARE, -1) if value not in last), None)
     if free is None:
         raise RasterError(f"some pixels have no label, and no number of {target} is left for them; give --nodata")
     return target, free
+
+
+def _declarable(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """The least and the largest nodata value that a file of a type can declare.
+
+    Rasterio passes it on as a float64, and GDAL reads the digits before the point of a large one: -2^63 becomes -9.
+    """
+    limits = np.iinfo(dtype)
+    return max(int(limits.min), -EXACT), min(int(limits.max), EXACT)
