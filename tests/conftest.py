@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +19,37 @@ hypothesis.settings.register_profile("geoseg", deadline=None, max_examples=30)
 hypothesis.settings.load_profile("geoseg")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+CACHES = tempfile.mkdtemp(prefix="geoseg-tests-")
+"""Caches of this process. Their folders stay the same ones: processes that fork workers are started for each other."""
+os.environ |= {"XDG_CACHE_HOME": f"{CACHES}/cache", "HF_HUB_CACHE": f"{CACHES}/hub"}
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(CACHES, ignore_errors=True)
+
+
+@pytest.fixture
+def empty_cache() -> Path:
+    """The folder of what is downloaded, with nothing in it."""
+    return emptied(Path(os.environ["XDG_CACHE_HOME"]))
+
+
+@pytest.fixture
+def empty_hub(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of what the hub's library has fetched, with nothing in it; and nothing is to be reached beyond it."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", os.environ["HF_HUB_CACHE"])
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # of workers
+    return emptied(Path(os.environ["HF_HUB_CACHE"]))
+
+
+def emptied(folder: Path) -> Path:
+    """The same folder, empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -36,15 +36,17 @@ from tests.test_published_items import by_geoseg, network, save, torch_item, wri
 HOST = "https://models.test"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not name its bands:geoseg.errors.GeosegWarning")
+pytestmark = [
+    pytest.mark.usefixtures("empty_cache"),
+    pytest.mark.filterwarnings("ignore:.*does not name its bands:geoseg.errors.GeosegWarning"),
+]
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Traffic]]:
-    """A folder that `HOST` serves, by way of a server on loopback, and an empty cache."""
+    """A folder that `HOST` serves, by way of a server on loopback."""
     folder = tmp_path / "site"
     folder.mkdir()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "*")
     ask = urllib.request.urlopen
     with serving(folder) as traffic:
@@ -190,13 +192,9 @@ def test_a_file_that_cannot_be_fetched_is_one_sentence(site: tuple[Path, Traffic
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The hub's cache, with nothing to be reached beyond it; returns where snapshots of org/name lie."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # of workers
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    stored = tmp_path / "hub" / "models--org--net-b0.5"
+def hub(empty_hub: Path) -> Path:
+    """Where snapshots of org/name lie in the hub's cache."""
+    stored = empty_hub / "models--org--net-b0.5"
     (stored / "refs").mkdir(parents=True)
     (stored / "refs" / "main").write_text(COMMIT)
     return stored / "snapshots" / COMMIT

@@ -17,6 +17,7 @@ from shapely.geometry import Point, box
 import geoseg
 from geoseg.catalog import find_imagery
 from geoseg.cli import app, main
+from geoseg.models import probe
 from geoseg.training import load_recipe
 from tests.networks import save_sam
 from tests.rasters import TEN_METRES, write_raster
@@ -62,7 +63,7 @@ PYTHON = [page for page in PAGES if blocks(page, "python")]
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def elsewhere(tmp_path: Path, empty_hub: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with imagery, a region, labels and prompts of the user's, as the commands expect them."""
     with rasterio.open(find_imagery("delmarva").paths[0]) as source:
         window = Window(100, 200, 300, 260)
@@ -91,22 +92,20 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_raster(tmp_path / "drone.tif", pixels, transform=at, colorinterp=["red", "green", "blue"])
     points = gpd.GeoDataFrame({"positive": [1]}, geometry=[Point(TEN_METRES @ (50, 60))], crs="EPSG:32618")
     points.to_crs(4326).to_file(tmp_path / "points.gpkg")
-    fill_cache(tmp_path / "hub", monkeypatch)
+    fill(empty_hub)
+    for measure in (probe.measure_edge, probe.measure_cost):
+        monkeypatch.setitem(measure.__kwdefaults__ or {}, "repeats", 1)  # a third of the time
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def fill_cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def fill(hub: Path) -> None:
     """Tiny networks where the hub's own library keeps what it has fetched by name."""
     for name, save in (("facebook/sam-vit-base", save_sam), ("IDEA-Research/grounding-dino-tiny", grounding_dino)):
-        folder = home / f"models--{name.replace('/', '--')}"
+        folder = hub / f"models--{name.replace('/', '--')}"
         save(folder / "snapshots" / "0123")
         (folder / "refs").mkdir()
         (folder / "refs" / "main").write_text("0123")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("HF_HUB_CACHE", str(home))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 def run(command: str) -> int:

@@ -30,6 +30,8 @@ from geoseg.models.spec import Quantized
 from geoseg.workflow import hardware
 from tests.rasters import write_raster
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 SIDE = 64
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="pip install 'geoseg[openvino]'")
 needs_nncf = pytest.mark.skipif(find_spec("nncf") is None, reason="pip install 'geoseg[quantize]'")
@@ -37,9 +39,8 @@ PLAIN = ModelSpec("plain", "semantic-segmentation", (Band("a"),), (ClassSpec(0, 
 
 
 @pytest.fixture
-def item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small network, and a cache of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def item(tmp_path: Path) -> Path:
+    """A small network."""
     torch.manual_seed(0)
     network = smp.Unet("resnet18", encoder_weights=None, in_channels=3, classes=3, decoder_channels=(64, 32, 16, 8, 8))
     save_file(network.state_dict(), tmp_path / "small.safetensors")

@@ -46,10 +46,9 @@ def smooth(bands: int, side: int = 768) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of one's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "geoseg" / "tiles"
+def cache(empty_cache: Path) -> Path:
+    """Where tiles are kept."""
+    return empty_cache / "geoseg" / "tiles"
 
 
 @pytest.fixture
