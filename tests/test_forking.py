@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -45,6 +46,19 @@ def test_workers_of_later_runs_have_the_same_parent_and_the_environment_of_now(m
             assert (variable, arenas, loaded) == (value, "1", True)
     assert len(parents) == 1
     assert parents != {os.getpid()}
+
+
+def collector() -> tuple[bool, int]:
+    """Whether a worker's garbage collector works, and how many objects it leaves alone."""
+    return gc.isenabled(), gc.get_freeze_count()
+
+
+@forked
+def test_the_garbage_collector_of_workers_leaves_alone_what_was_loaded() -> None:
+    with connect(None, 1) as client:
+        ((works, frozen),) = client.run(collector).values()
+    assert works
+    assert frozen > 100_000
 
 
 def has_torch() -> bool:

@@ -5,5 +5,5 @@ Otherwise it would write into every object of every worker, and no page would st
 
 import gc
 
-gc.collect()
 gc.freeze()
+gc.enable()
