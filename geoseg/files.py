@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import glob
 import json
+import math
 import os
 import re
 import shutil
@@ -232,6 +233,15 @@ def refused(error: OSError) -> OutputError | WorkflowError | None:
 def write_json(path: Path, content: object) -> None:
     """Write JSON through `write_file`."""
     write_file(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n"))
+
+
+def finite(value: Any) -> Any:
+    """The same mappings and lists with None where a number is infinite or none: JSON has no word for these."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:

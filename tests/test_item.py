@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,16 @@ def test_every_shipped_model_is_valid(path: Path) -> None:
     check_schema(document)
     assert all(item["description"] for item in document["properties"]["mlm:output"][0]["classification:classes"])
     assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]", document["properties"]["mlm:name"])
+
+
+def test_a_metric_that_is_no_number_is_left_out_because_json_has_no_word_for_it(tmp_path: Path) -> None:
+    spec = replace(SEMANTIC, metrics=(("precision", math.nan), ("recall", 0.5), ("ratio", math.inf)))
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    text = write_model_item(spec, tmp_path).read_text()
+    assert json.loads(text, parse_constant=refuse)["properties"]["geoseg:metrics"] == {"recall": 0.5}
 
 
 def test_only_things_of_panoptic_models_are_marked(tmp_path: Path) -> None:

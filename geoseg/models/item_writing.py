@@ -5,6 +5,7 @@ It writes what `geoseg.models.item` reads, and nothing that the extension's own 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -155,7 +156,7 @@ def _extras(spec: ModelSpec) -> dict[str, Any]:
         "tta": asdict(spec.tta) if spec.tta else None,
         "edge_errors": {str(distance): error for distance, error in spec.edge_errors} or None,
         "bfloat16": asdict(spec.bfloat16) if spec.bfloat16 else None,
-        "metrics": dict(spec.metrics) or None,
+        "metrics": {name: number for name, number in spec.metrics if math.isfinite(number)} or None,
         "dates": list(spec.dates) or None,
         "seen_values": [list(item) for item in spec.seen_values] or None,
     }

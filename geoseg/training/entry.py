@@ -148,6 +148,8 @@ def _what_it_means(recipe: Recipe, evaluation: HeldOutEvaluation, chose: str = "
             f". Of {objects.truths:,} objects {objects.recall:.1%} are found, and of {len(objects.partners):,} that "
             f"are found {objects.precision:.1%} are true, at an IoU of at least 0.5: F1 {objects.f1:.3f}, average "
             f"precision {objects.average_precision:.3f}."
+            if len(objects.partners) and objects.truths
+            else f". There are {objects.truths:,} objects, and {len(objects.partners):,} are found."
         )
     text += chose
     teachers = [layer.teacher for layer in recipe.labels if isinstance(layer, TeacherLabels)]
