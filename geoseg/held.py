@@ -64,3 +64,8 @@ def value_of(given: Any, key: str) -> Any:
             f"give it{more} again, such as geoseg.resume(folder, {key}=...)."
         )
     return given.value if isinstance(given, Held) else given
+
+
+def folder_of(given: Any) -> Any:
+    """The folder of a run where its result is given; anything else as it is, tables with such a column too."""
+    return given.folder if type(given).__name__ == "RunResult" else given

@@ -27,6 +27,7 @@ from geoseg.grid import Window
 from geoseg.imagery import open_imagery
 from geoseg.raster import Raster, open_raster, read_legend
 from geoseg.raster.arrays import ArraySource, LazyPixels
+from geoseg.raster.given import _path_of
 from geoseg.raster.sending import FilePixels, sendable
 from tests.rasters import TEN_METRES, noise, write_raster
 from tests.test_scripts import as_a_file
@@ -111,6 +112,11 @@ def test_an_open_dataset_is_read_as_its_file(scene: Path, tmp_path: Path) -> Non
             assert_same(pickle.loads(pickle.dumps(sent)), open_raster(scene))
             assert sent.sources[0].path.startswith(str(tmp_path))
     assert not (tmp_path / "sent").exists()
+    lost = SimpleNamespace(name="/vsimem/freed.tif", mode="r")
+    with pytest.raises(
+        InputTypeError, match=r"'/vsimem/freed.tif' cannot be opened again by its name; keep the Memory"
+    ):
+        _path_of(lost)  # type: ignore[arg-type]
 
 
 def test_a_warped_view_that_is_written_as_its_refusal_says_keeps_the_mask(tmp_path: Path) -> None:
@@ -441,6 +447,12 @@ def array(values: Any, **more: Any) -> xr.DataArray:
         ),
         (array(np.array([["a", "b"]])), RasterError, "'DataArray' holds <U1 values, which are no pixels"),
         (xr.Dataset({"a": 3}), RasterError, "the Dataset has no variable with rows and columns"),
+        (
+            xr.Dataset({name: (("time", "y", "x"), np.zeros((2, 3, 4))) for name in "ab"}),
+            BandError,
+            "the variable 'a' of the Dataset has the axis 'time' of length 2, and each of several variables is one "
+            "band; choose one of it first: dataset.isel(time=0).",
+        ),
     ],
 )
 def test_what_is_no_raster_is_told_in_one_sentence(given_input: Any, kind: type[GeosegError], sentence: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+import yaml
 from distributed import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ import geoseg
 from geoseg.cli import main
 from geoseg.corrections import CorrectionLayer, read_corrections
 from geoseg.engine import connect
-from geoseg.errors import InputWarning, WorkflowError
+from geoseg.errors import InputNotFoundError, InputWarning, WorkflowError
 from geoseg.grid import TileGrid, Tiling
 from geoseg.models.spec import ClassSpec
 from geoseg.probabilities import Labelling
@@ -239,6 +240,21 @@ def test_corrections_are_burnt_and_only_what_they_touch_is_traced_again(
     fresh = geoseg.run(workflow(scene, box, tmp_path / "fresh", block_tiles=[2, 3]), corrections=edits, client=client)
     np.testing.assert_array_equal(pixels(fresh.labels_path), labels)
     assert rows(tmp_path / "fresh") == rows(out)
+
+
+def test_a_confidence_that_corrections_have_made_untrue_does_not_stay(
+    plain: Path, client: Client, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(plain, tmp_path / "out"))
+    settings = yaml.safe_load((out / "workflow.yaml").read_text())
+    outputs = [name for name in settings["outputs"] if not name.startswith("confidence")]
+    geoseg.run({**settings, "output": str(out), "outputs": outputs}, client=client)
+    assert (out / "confidence.tif").is_file(), "it is still that of the labels"
+    edits = placed((TRIANGLE, "crops"))
+    result = geoseg.run({**settings, "output": str(out), "outputs": outputs}, corrections=edits, client=client)
+    assert not (out / "confidence.tif").exists()
+    with pytest.raises(InputNotFoundError, match="has no confidence; run it again with outputs="):
+        assert result.confidence is None
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
 from collections.abc import Iterator
@@ -258,6 +259,45 @@ def test_the_lazy_result_has_the_probabilities_of_a_run(
     assert not is_known[:, :64].any(), "blocks outside of the region"
     alone = geoseg.segment(scene, str(item), outputs="probabilities", ramp=8)
     assert alone.dims == ("class", *maps.labels.dims)
+
+
+def test_a_result_is_read_from_its_folder_whatever_the_format_and_the_current_directory(
+    scene: Path, box: Path, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = [
+        geoseg.run(
+            settings(scene, box, Path(name), outputs=[f"confidence{ending}", f"probabilities{ending}"]), client=client
+        )
+        for name, ending in (("a", ".tif"), ("b", ".zarr"))
+    ]
+    table = results[0].features
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(elsewhere)
+    one, other = (pickle.loads(pickle.dumps(result)) for result in results)
+    for name in ("labels", "confidence", "probabilities"):
+        found = getattr(other, name)
+        assert found.odc.crs == "EPSG:32618"
+        xr.testing.assert_identical(found.compute(), getattr(one, name).compute())
+    assert one.features.equals(table)
+    assert other.plot(width=400).width == 400
+    assert geoseg.compare(one, other).pixels.unchanged == 1
+    assert geoseg.evaluate(one, other).summary()["scores"]["accuracy"] == 1
+
+
+def test_the_item_of_a_run_is_its_map_and_another_item_is_none(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    item = str(reference / "item.json")
+    assert geoseg.evaluate(item, reference).scores.compared > 1_000
+    assert geoseg.areas(item).table.equals(geoseg.areas(reference).table)
+    other = tmp_path / "scene.json"
+    other.write_text((reference / "item.json").read_text())
+    for command in ("evaluate", "compare"):
+        assert main([command, str(other), str(reference)]) == 3
+        assert "is a STAC item, which is no map; give the file of one of its assets" in capsys.readouterr().err
+    assert main(["polygonize", item, str(tmp_path / "a.gpkg")]) == 3
+    assert re.search(r"is a STAC item \(.*labels.*\); give the file of one of its assets", capsys.readouterr().err)
 
 
 def test_a_model_of_objects_has_no_probabilities_in_the_lazy_result(scene: Path) -> None:

@@ -35,6 +35,7 @@ from geoseg.evaluation.inputs import EvaluationInputLike, find_input
 from geoseg.evaluation.report import Table, plain
 from geoseg.files import finite, local_path, write_file
 from geoseg.grid import Window
+from geoseg.held import folder_of
 from geoseg.options import AreaOptions, SampleOptions, read_options
 from geoseg.raster import Raster, read_labels
 from geoseg.raster.legend import read_legend
@@ -303,7 +304,7 @@ def write_points(points: gpd.GeoDataFrame, path: Path) -> None:
 
 def _open(given: Any) -> tuple[Raster, str]:
     """The labels of what is given, and its name."""
-    found = find_input(getattr(given, "output", given), "map")
+    found = find_input(folder_of(given), "map")
     if found.labels is None:
         raise EvaluationError(f"{found.name} has no raster of classes; give one, such as the labels.tif of a run")
     if found.labels.crs is None or found.labels.is_plain:

@@ -36,6 +36,7 @@ from geoseg.evaluation.label_sources import NothingComparedError, pair_labels
 from geoseg.evaluation.objects import Progress as Counting
 from geoseg.evaluation.report import Table, plain
 from geoseg.files import local_path, write_file
+from geoseg.held import folder_of
 from geoseg.monitor.watching import Progress, shown
 from geoseg.options import CompareOptions, EvaluationOptions, read_options
 from geoseg.raster.options import configured
@@ -272,7 +273,7 @@ def compare(
     classes, things = None, None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        first, second = (getattr(item, "output", item) for item in (first, second))  # the folder of a RunResult
+        first, second = map(folder_of, (first, second))
         maps = find_input(first, "first map"), find_input(second, "second map")
         region = None if wanted.region is None else read_region(wanted.region, crs=bare_crs(wanted.region, *maps))
         task = wanted.task or _task(*maps, wanted)

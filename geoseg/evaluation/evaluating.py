@@ -30,6 +30,7 @@ from geoseg.evaluation.polygon_layers import evaluate_layers
 from geoseg.evaluation.report import Scored, Table, plain
 from geoseg.evaluation.semantic_maps import SemanticScores, evaluate_semantic
 from geoseg.files import local_path, plain_value, write_file
+from geoseg.held import folder_of
 from geoseg.options import EvaluationOptions, read_options
 from geoseg.raster.options import configured
 from geoseg.showing import cards
@@ -166,7 +167,7 @@ def evaluate(
     """
     values = {key: _plain(key, value) for key, value in settings.items()}
     wanted = read_options(EvaluationOptions, values, "the evaluation")
-    prediction, truth = (getattr(side, "output", side) for side in (prediction, truth))  # the folder of a RunResult
+    prediction, truth = map(folder_of, (prediction, truth))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         sides = (

@@ -123,7 +123,7 @@ def _found(given: Any, role: str) -> EvaluationInput:
     if isinstance(given, gpd.GeoDataFrame):
         return EvaluationInput(role, named(given), layer=given)
     if isinstance(given, str | os.PathLike):
-        path = Path(given).expanduser()
+        path = _not_an_item(Path(given).expanduser(), role)
         if path.is_dir() and (found := _in_folder(path, str(given), role)):
             return found
         if path.suffix.lower() in LAYERS:
@@ -132,6 +132,26 @@ def _found(given: Any, role: str) -> EvaluationInput:
             return EvaluationInput(role, str(given), layer=path)
     raster = _open(given, role)
     return EvaluationInput(role, named(given), raster, raster)
+
+
+def _not_an_item(path: Path, role: str) -> Path:
+    """The folder of a run whose STAC item is given; any other path as it is.
+
+    Raises
+    ------
+    EvaluationError
+        It is an item of something else: its footprint is no map.
+    """
+    if path.suffix != ".json" or not path.is_file():
+        return path
+    content = read_json(path)
+    if not isinstance(content, dict) or "stac_version" not in content:
+        return path
+    if not (path.parent / MANIFEST).is_file():
+        raise EvaluationError(
+            f"the {role} '{path}' is a STAC item, which is no map; give the file of one of its assets"
+        )
+    return path.parent
 
 
 def _in_folder(folder: Path, given: str, role: str) -> EvaluationInput | None:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import rasterio
+from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
-from geoseg.errors import InputTypeError, RasterError
+from geoseg.errors import BandError, InputTypeError, RasterError
+from geoseg.raster.array_grids import spatial_dims
 from geoseg.raster.header import Header
 from geoseg.raster.stores import STORE, is_store, open_store, variables_of
 
@@ -163,7 +165,16 @@ def _bands_of(dataset: xr.Dataset) -> xr.DataArray | dict[str, xr.DataArray]:
             bands[str(name) if label in bands else label] = item.assign_attrs({**own, **item.attrs})
     if not bands:
         raise RasterError("the Dataset has no variable with rows and columns; give one with imagery.")
-    return next(iter(bands.values())) if len(bands) == 1 else bands
+    if len(bands) == 1:
+        return next(iter(bands.values()))
+    for name, item in bands.items():
+        others = [axis for axis in item.dims if axis not in spatial_dims(item, name) and item.sizes[axis] > 1]
+        if others:
+            raise BandError(
+                f"the variable '{name}' of the Dataset has the axis '{others[0]}' of length {item.sizes[others[0]]}, "
+                f"and each of several variables is one band; choose one of it first: dataset.isel({others[0]}=0)."
+            )
+    return bands
 
 
 def _of_number(value: Any, name: Any) -> Any:
@@ -189,7 +200,14 @@ def _path_of(dataset: rasterio.DatasetReader) -> str:
         )
     if Path(name).exists():
         name = str(Path(name).absolute())
-    with rasterio.open(name) as again:
+    try:
+        again = rasterio.open(name)
+    except RasterioError as error:
+        raise InputTypeError(
+            f"the dataset '{name}' cannot be opened again by its name; keep the MemoryFile that it lies in, or give a "
+            "file."
+        ) from error
+    with again:
         if (again.shape, again.transform, again.count) != (dataset.shape, dataset.transform, dataset.count):
             raise InputTypeError(
                 f"the dataset '{name}' was opened with options that change its pixels, such as an overview; give the "

@@ -305,7 +305,11 @@ def _list_of(text: str) -> list[str]:
 def _check_bands(opened: rasterio.DatasetReader, given: str) -> None:
     if opened.count:
         return
-    if parts := list(opened.subdatasets):
+    parts = list(opened.subdatasets)
+    if opened.driver == "STACIT":
+        assets = ", ".join(part.rpartition(":asset=")[2] for part in parts[:5])
+        raise RasterError(f"'{given}' is a STAC item ({assets}); give the file of one of its assets.")
+    if parts:
         raise RasterError(
             f"'{given}' is a container of {len(parts)} rasters; name the one to read as input, such as '{parts[0]}'."
         )

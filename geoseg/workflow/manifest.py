@@ -63,6 +63,8 @@ class RunResult:
         ``labels.zarr``.
     is_unchanged : bool
         Everything was there already, and nothing was done.
+    home : Path
+        The directory that relative paths begin at: the current one when the run was made.
     """
 
     output: Path
@@ -77,6 +79,12 @@ class RunResult:
     report: Path | None = None
     products: tuple[Path, ...] = ()
     is_unchanged: bool = False
+    home: Path = field(default_factory=Path.cwd, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, wherever the program is now."""
+        return self.home / self.output
 
     @property
     def rasters(self) -> tuple[Path, ...]:
@@ -87,12 +95,14 @@ class RunResult:
     @property
     def labels(self) -> xr.DataArray:
         """Labels, lazy: uint8 (y, x), 255 = nodata, with names and colours of the classes."""
-        return _read(self.labels_path, "labels", class_attributes(replace(self.plan.spec, classes=self.plan.classes)))
+        return _read(
+            self.home / self.labels_path, "labels", class_attributes(replace(self.plan.spec, classes=self.plan.classes))
+        )
 
     @property
     def instances(self) -> xr.DataArray | None:
         """Numbers of objects, lazy: uint32 (y, x), 0 = none; None where no objects are told apart."""
-        return None if self.instances_path is None else _read(self.instances_path, "instances", {})
+        return None if self.instances_path is None else _read(self.home / self.instances_path, "instances", {})
 
     @property
     def confidence(self) -> xr.DataArray:
@@ -105,7 +115,7 @@ class RunResult:
         return self._output("probabilities")
 
     def _output(self, name: str) -> xr.DataArray:
-        files = (self.output / f"{name}{ending}" for ending in (".tif", ".zarr"))
+        files = (self.folder / f"{name}{ending}" for ending in (".tif", ".zarr"))
         path = next((file for file in files if file.exists()), None)
         if path is None:
             raise InputNotFoundError(
@@ -118,7 +128,7 @@ class RunResult:
         """The polygons, read from the first file of them."""
         from geoseg.workflow.results import read_features
 
-        return read_features(self.features_paths)
+        return read_features([self.home / path for path in self.features_paths])
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, width: int = 1200) -> Image:
         """Draw imagery, labels and outlines side by side.
@@ -137,7 +147,7 @@ class RunResult:
         """
         from geoseg.workflow.reporting import draw_result
 
-        return draw_result(self.output, self.plan.raster, path, width=width)
+        return draw_result(self.folder, self.plan.raster, path, width=width)
 
     def explore(self) -> Any:
         """Return an interactive map of the polygons, by folium or lonboard where one of them is installed."""

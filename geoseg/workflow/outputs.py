@@ -98,7 +98,7 @@ class Outputs:
             "confidence": corrected and [corrected, sorted(made.groups.items())],
             "probabilities": PRODUCTS["probabilities"].bands(made),
         }
-        decided = {name: _digest(pixels, shown.get(name)) for name in PRODUCTS}
+        decided = {name: _digest(pixels, name, shown.get(name)) for name in PRODUCTS}
         rasters = {folder.path / name: decided[Path(name).stem] for name in raster_files(wanted, made)}
         polygons = _digest(
             pixels, classes, fingerprint_of(wanted, made.raster, names_of(made)), wanted.layer, wanted.partition

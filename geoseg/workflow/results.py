@@ -24,6 +24,7 @@ from rasterio.windows import Window
 
 from geoseg.errors import InputNotFoundError, RasterReadError
 from geoseg.probabilities import as_floats
+from geoseg.raster.arrays import read_array_header
 from geoseg.raster.handles import lent
 from geoseg.raster.header import read_header
 from geoseg.raster.options import configured
@@ -56,9 +57,7 @@ def read_raster(path: Path, name: str, attributes: Mapping[str, Any]) -> xr.Data
         It cannot be opened.
     """
     if path.suffix == ".zarr":
-        stored = xr.open_zarr(path, mask_and_scale=name == "probabilities")
-        array: xr.DataArray = next(item for item in stored.data_vars.values() if item.ndim > 1)
-        return array.rename(name)
+        return _read_store(path, name, attributes)
     header = read_header(str(path), str(path), require_crs=False)
     with lent(str(path)) as opened:
         bands, dtype = opened.count, np.dtype(opened.dtypes[0])
@@ -73,10 +72,33 @@ def read_raster(path: Path, name: str, attributes: Mapping[str, Any]) -> xr.Data
     )  # fmt: skip
     grid = _grid(header.geobox)
     if not is_several:
-        single: xr.DataArray = wrap_xr(pixels, grid, nodata=nodata, **attributes)
-        return single.rename(name)
-    several: xr.DataArray = wrap_xr(pixels, grid, axis=1, dims=("class", *grid.dimensions), **attributes)
-    return several.assign_coords({"class": names}).rename(name)
+        return _single(pixels, grid, name, {"nodata": nodata, **attributes})
+    return _several(pixels, grid, name, attributes, names)
+
+
+def _read_store(path: Path, name: str, attributes: Mapping[str, Any]) -> xr.DataArray:
+    """A raster of a Zarr store as that of a GeoTIFF is."""
+    stored = xr.open_zarr(path, mask_and_scale=False, decode_coords="all")
+    array: xr.DataArray = next(item for item in stored.data_vars.values() if item.ndim > 1)
+    grid = _grid(read_array_header(array, require_crs=False).geobox)
+    if name != "probabilities":
+        return _single(array.data, grid, name, {"nodata": array.attrs.get("_FillValue"), **attributes})
+    pixels = array.data.map_blocks(as_floats, dtype=np.float32)
+    return _several(pixels, grid, name, attributes, array["class"].values.tolist())
+
+
+def _single(pixels: da.Array, grid: GeoBox, name: str, attributes: Mapping[str, Any]) -> xr.DataArray:
+    """Pixels (y, x) with their place."""
+    array: xr.DataArray = wrap_xr(pixels, grid, **attributes)
+    return array.rename(name)
+
+
+def _several(
+    pixels: da.Array, grid: GeoBox, name: str, attributes: Mapping[str, Any], classes: Sequence[str]
+) -> xr.DataArray:
+    """Pixels (class, y, x) with their place."""
+    array: xr.DataArray = wrap_xr(pixels, grid, axis=1, dims=("class", *grid.dimensions), **attributes)
+    return array.assign_coords({"class": list(classes)}).rename(name)
 
 
 def _grid(geobox: GeoBox) -> GeoBox:
