@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import rioxarray  # noqa: F401 - registers array.rio
 import xarray as xr
 import zarr
@@ -20,6 +21,7 @@ from geoseg.cli import main
 from geoseg.errors import BandError, CrsError, RasterError
 from geoseg.grid import Window
 from geoseg.imagery import open_imagery
+from geoseg.raster import open_raster
 from tests.networks import Box, write_model
 from tests.rasters import TEN_METRES, noise, write_raster
 
@@ -109,6 +111,19 @@ def test_geozarr_says_the_place_on_the_group_or_on_the_array(said: dict[str, Any
     if on == "group":
         group.attrs.update(said)
     assert_same(str(tmp_path / "a.zarr"), geotiff(tmp_path / "a.tif"))
+
+
+@pytest.mark.parametrize("written", ["ZARR_V2", "ZARR_V3"])
+@pytest.mark.parametrize("crs", ["EPSG:32618", "EPSG:4326", "+proj=laea +lat_0=40 +lon_0=-75 +datum=WGS84 +units=m"])
+def test_a_store_that_gdal_has_written_has_its_crs(written: str, crs: str, tmp_path: Path) -> None:
+    transform = Affine(0.01, 0, -75, 0, -0.01, 40) if crs == "EPSG:4326" else TEN_METRES
+    path = write_raster(tmp_path / "a.tif", noise(1, 40, 50), crs=crs, transform=transform)
+    rasterio.shutil.copy(path, tmp_path / "a.zarr", driver="Zarr", FORMAT=written)
+    raster, wanted = open_raster(tmp_path / "a.zarr"), open_raster(path)
+    assert raster.crs == wanted.crs
+    assert raster.transform.almost_equals(wanted.transform, 1e-9)
+    whole = Window(0, 0, 40, 50)
+    np.testing.assert_array_equal(raster.read(whole)[0], wanted.read(whole)[0])
 
 
 def test_of_several_scales_the_finest_is_read(tmp_path: Path) -> None:
