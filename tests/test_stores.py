@@ -113,17 +113,28 @@ def test_geozarr_says_the_place_on_the_group_or_on_the_array(said: dict[str, Any
     assert_same(str(tmp_path / "a.zarr"), geotiff(tmp_path / "a.tif"))
 
 
-@pytest.mark.parametrize("written", ["ZARR_V2", "ZARR_V3"])
 @pytest.mark.parametrize("crs", ["EPSG:32618", "EPSG:4326", "+proj=laea +lat_0=40 +lon_0=-75 +datum=WGS84 +units=m"])
-def test_a_store_that_gdal_has_written_has_its_crs(written: str, crs: str, tmp_path: Path) -> None:
+def test_a_store_that_gdal_has_written_has_its_crs(crs: str, tmp_path: Path) -> None:
     transform = Affine(0.01, 0, -75, 0, -0.01, 40) if crs == "EPSG:4326" else TEN_METRES
     path = write_raster(tmp_path / "a.tif", noise(1, 40, 50), crs=crs, transform=transform)
-    rasterio.shutil.copy(path, tmp_path / "a.zarr", driver="Zarr", FORMAT=written)
+    rasterio.shutil.copy(path, tmp_path / "a.zarr", driver="Zarr", FORMAT="ZARR_V2")
     raster, wanted = open_raster(tmp_path / "a.zarr"), open_raster(path)
     assert raster.crs == wanted.crs
     assert raster.transform.almost_equals(wanted.transform, 1e-9)
     whole = Window(0, 0, 40, 50)
     np.testing.assert_array_equal(raster.read(whole)[0], wanted.read(whole)[0])
+
+
+def test_a_store_of_format_3_that_gdal_has_written_is_read_or_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", noise(1, 40, 50))
+    rasterio.shutil.copy(path, tmp_path / "a.zarr", driver="Zarr", FORMAT="ZARR_V3")
+    try:
+        raster = open_raster(tmp_path / "a.zarr")
+    except RasterError as error:
+        assert "has metadata that zarr does not read (" in str(error)
+        assert str(error).endswith("as GDAL writes it with FORMAT=ZARR_V3; write it with FORMAT=ZARR_V2.")
+    else:
+        assert raster.crs == open_raster(path).crs
 
 
 def test_of_several_scales_the_finest_is_read(tmp_path: Path) -> None:

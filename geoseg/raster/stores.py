@@ -76,7 +76,13 @@ def open_store(given: str, said: Mapping[str, Any] = MappingProxyType({})) -> xr
     if finest := _finest(node.attrs.get("multiscales")):
         place = {key: value for key, value in {**node.attrs, **finest}.items() if key.startswith(_CONVENTIONS)}
         return open_store(f"{address}/{finest.get('asset') or finest.get('path')}", place)
-    dataset = _dataset(node, address, given, said)
+    try:
+        dataset = _dataset(node, address, given, said)
+    except (TypeError, KeyError) as error:
+        raise RasterError(
+            f"'{given}' has metadata that zarr does not read ({type(error).__name__}: {error}), as GDAL writes it with "
+            "FORMAT=ZARR_V3; write it with FORMAT=ZARR_V2."
+        ) from error
     if not any(item.ndim >= 2 for item in dataset.data_vars.values()):
         groups = sorted(name for name, _ in node.groups())
         raise RasterError(
