@@ -808,14 +808,15 @@ def test_a_mask_without_a_place_labels_its_image_pixel_by_pixel(fields: Path) ->
         read_scenes(parse_recipe(recipe_content(fields, labels=[{"raster": "half.tif"}])))
 
 
-@pytest.mark.parametrize("kind", ["LineString", "Point"])
-def test_lines_and_points_are_no_polygons(fields: Path, kind: str) -> None:
-    frame = geopandas.read_file(fields / "fields.gpkg")
-    frame.geometry = frame.boundary if kind == "LineString" else frame.centroid
-    frame.to_file(fields / "other.gpkg")
-    layer = {"polygons": "other.gpkg", "column": "kind"}
-    with pytest.raises(VectorError, match=rf"other\.gpkg have features of type {kind}; give polygons only"):
+def test_lines_are_no_polygons_and_a_point_is_a_pixel(fields: Path) -> None:
+    frame = geopandas.read_file(fields / "fields.gpkg").to_crs(CRS)
+    frame.set_geometry(frame.boundary).to_file(fields / "lines.gpkg")
+    frame.set_geometry(frame.representative_point()).to_file(fields / "points.gpkg")
+    layer = {"polygons": "lines.gpkg", "column": "kind"}
+    with pytest.raises(VectorError, match=r"lines\.gpkg have features of type (Multi)?LineString; give polygons, or"):
         read_scenes(parse_recipe(recipe_content(fields, labels=[layer])))
+    (scene,), _ = read_scenes(parse_recipe(recipe_content(fields, labels=[{**layer, "polygons": "points.gpkg"}])))
+    assert np.count_nonzero(scene.labels != IGNORE) == len(frame)
 
 
 def test_polygons_in_plain_pixels_label_an_image_that_is_not_placed(fields: Path) -> None:

@@ -349,8 +349,8 @@ def _read_zones(wanted: AreaOptions, raster: Raster, notes: list[str]) -> tuple[
     shapes, outside = np.empty(len(table), object), 0
     for number, shape in enumerate(table.geometry):
         try:
-            zone = Region(polygons_of(shapely.make_valid(shape)), table.crs)
-            shapes[number] = polygons_of(place_region(zone, raster.geobox).geometry)
+            zone = shape if shape.is_valid else polygons_of(shapely.make_valid(shape))
+            shapes[number] = polygons_of(place_region(Region(zone, table.crs), raster.geobox).geometry)
         except RegionError:
             shapes[number], outside = shapely.Polygon(), outside + 1
     if outside == len(table):

@@ -41,6 +41,7 @@ _ALONG_X = {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}
 _MAPPING = "spatial_ref"
 _NODATA = "_FillValue", "missing_value"
 _CODES = "proj:code", "proj:wkt2", "proj:projjson", "proj:epsg", "_CRS"
+_OF_GDAL = "wkt", "projjson", "url"
 _CONVENTIONS = "proj:", "spatial:"
 _TRANSFORMS = "spatial:transform", "proj:transform"
 
@@ -227,12 +228,12 @@ def _placed(array: xr.DataArray, said: Mapping[str, Any], given: str) -> xr.Data
 
 
 def _wkt(code: Any) -> str:
-    """The CRS of a code, WKT or PROJJSON, or of all of these, as GDAL's driver writes them (``_CRS``)."""
+    """The CRS of a code, WKT or PROJJSON, or of several of these, as GDAL's driver writes them (``_CRS``)."""
+    if isinstance(code, Mapping):
+        code = next((code[key] for key in _OF_GDAL if code.get(key)), code)
     if isinstance(code, Mapping):
         import pyproj
 
-        if "wkt" in code:
-            return str(stated_crs(code["wkt"]).to_wkt())
         return pyproj.CRS.from_json(json.dumps(code)).to_wkt()
     text = f"EPSG:{code}" if str(code).isdecimal() else str(code)
     crs = stated_crs(text) if "[" in text else named_crs(text)
