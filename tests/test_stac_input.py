@@ -475,6 +475,7 @@ def test_a_mask_that_no_item_has_is_refused(clouded: dict[str, Any]) -> None:
         ("eo:cloud_cover<20", {"eo:cloud_cover": {"lt": 20}}),
         (["gsd >= 0.3", "gsd<1"], {"gsd": {"gte": 0.3, "lt": 1}}),
         ("platform=sentinel-2a", {"platform": {"eq": "sentinel-2a"}}),
+        ("gsd==10", {"gsd": {"eq": 10}}),
         ({"platform": "sentinel-2a", "gsd": {"in": [10]}}, {"platform": {"eq": "sentinel-2a"}, "gsd": {"in": [10]}}),
     ],
 )
@@ -482,7 +483,7 @@ def test_conditions_are_written_in_words(given: Any, query: Any) -> None:
     assert read_query(given) == query
 
 
-@pytest.mark.parametrize("given", ["cloudy", "eo:cloud_cover ~ 3", {"gsd": {"about": 3}}])
+@pytest.mark.parametrize("given", ["cloudy", "eo:cloud_cover ~ 3", "gsd=<3", "gsd=>3", {"gsd": {"about": 3}}])
 def test_conditions_of_another_form_are_refused(given: Any) -> None:
     with pytest.raises(WorkflowError, match="query"):
         read_query(given)
@@ -491,6 +492,8 @@ def test_conditions_of_another_form_are_refused(given: Any) -> None:
 def test_dates_of_another_form_are_refused(named: dict[str, Any]) -> None:
     with pytest.raises(WorkflowError, match="datetime 'last summer' cannot be read; write 2024-06-15"):
         open_imagery(named["catalog"], datetime="last summer")
+    with pytest.raises(WorkflowError, match="datetime '2024-08/2024-06' ends before it begins; write the earlier"):
+        open_imagery(named["catalog"], datetime="2024-08/2024-06")
 
 
 def test_an_interval_of_an_item_counts_whole() -> None:

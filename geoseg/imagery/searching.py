@@ -24,8 +24,8 @@ Json = Mapping[str, Any]
 MANY_VERTICES = 500
 """An outline with more vertices is sent to a server as its hull, and compared exactly with what comes back."""
 
-_CONDITION = re.compile(r"\s*([\w:.-]+?)\s*(<=|>=|<>|!=|<|>|=)\s*(.*?)\s*")
-_WORDS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte", "=": "eq", "!=": "neq", "<>": "neq"}
+_CONDITION = re.compile(r"\s*([\w:.-]+?)\s*(<=|>=|<>|!=|==|<|>|=)\s*((?![<>=!]).*?)\s*")
+_WORDS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte", "=": "eq", "==": "eq", "!=": "neq", "<>": "neq"}
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {
     "eq": lambda value, wanted: bool(value == wanted),
     "neq": lambda value, wanted: bool(value != wanted),
@@ -100,11 +100,15 @@ class Search:
         from pystac_client.item_search import ItemSearch  # where it is needed: it takes a third of a second
 
         try:
-            return str(ItemSearch("", datetime=self.datetime).get_parameters()["datetime"])
+            interval = str(ItemSearch("", datetime=self.datetime).get_parameters()["datetime"])
         except Exception as error:
             raise WorkflowError(
                 f"datetime '{self.datetime}' cannot be read; write 2024-06-15, 2024-06, or 2024-06-01/2024-08-31."
             ) from error
+        first, last = (_moment(text) for text in (interval.split("/") * 2)[:2])
+        if first is not None and last is not None and first > last:
+            raise WorkflowError(f"datetime '{self.datetime}' ends before it begins; write the earlier date first.")
+        return interval
 
     def accepts(self, item: Json) -> bool:
         """Say whether an item is wanted."""
