@@ -233,7 +233,10 @@ def _read_header(path: str, given: str, crs: CRS | None, *, require_crs: bool) -
             product.nodata if value is None and product is not None else value for value in declared_nodata(opened)
         )
         flags = opened.mask_flag_enums
-        inexact = [is_inexact(*band) for band in zip(declared, dtypes, flags, strict=True)]
+        inexact = [
+            value == read and is_inexact(read, dtype, band)
+            for value, read, dtype, band in zip(declared, opened.nodatavals, dtypes, flags, strict=True)
+        ]
         nodata = [usable_nodata(value, dtype) for value, dtype in zip(declared, dtypes, strict=True)]
         return Header(
             given=given,
