@@ -17,7 +17,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -235,12 +235,14 @@ def write_json(path: Path, content: object) -> None:
     write_file(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n"))
 
 
-def finite(value: Any) -> Any:
-    """The same mappings and lists with None where a number is infinite or none: JSON has no word for these."""
+def plain(value: Any) -> Any:
+    """Turn NumPy values into Python's, and NaN and infinity, which JSON lacks, into None, at every depth."""
     if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -113,9 +113,7 @@ def test_an_open_dataset_is_read_as_its_file(scene: Path, tmp_path: Path) -> Non
             assert sent.sources[0].path.startswith(str(tmp_path))
     assert not (tmp_path / "sent").exists()
     lost = SimpleNamespace(name="/vsimem/freed.tif", mode="r")
-    with pytest.raises(
-        InputTypeError, match=r"'/vsimem/freed.tif' cannot be opened again by its name; keep the Memory"
-    ):
+    with pytest.raises(InputTypeError, match=r"'/vsimem/freed.tif' cannot be opened again by its name; keep its file"):
         _path_of(lost)  # type: ignore[arg-type]
 
 

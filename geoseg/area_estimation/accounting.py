@@ -32,8 +32,8 @@ from geoseg.errors import (
     nearest,
 )
 from geoseg.evaluation.inputs import EvaluationInputLike, find_input
-from geoseg.evaluation.report import Table, plain
-from geoseg.files import finite, local_path, write_file
+from geoseg.evaluation.report import Table
+from geoseg.files import local_path, plain, write_file
 from geoseg.grid import Window
 from geoseg.held import folder_of
 from geoseg.options import AreaOptions, SampleOptions, read_options
@@ -188,7 +188,7 @@ class Areas:
             The file cannot be written.
         """
         path = local_path(path, "json")
-        text = json.dumps(finite(self.summary()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_file(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
         return path
 

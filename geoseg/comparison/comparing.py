@@ -10,7 +10,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -34,8 +34,8 @@ from geoseg.evaluation.evaluating import bare_crs, find_task
 from geoseg.evaluation.inputs import EvaluationInput, EvaluationInputLike, find_input
 from geoseg.evaluation.label_sources import NothingComparedError, pair_labels
 from geoseg.evaluation.objects import Progress as Counting
-from geoseg.evaluation.report import Table, plain
-from geoseg.files import local_path, write_file
+from geoseg.evaluation.report import Table
+from geoseg.files import local_path, plain, write_file
 from geoseg.held import folder_of
 from geoseg.monitor.watching import Progress, shown
 from geoseg.options import CompareOptions, EvaluationOptions, read_options
@@ -278,9 +278,11 @@ def compare(
         region = None if wanted.region is None else read_region(wanted.region, crs=bare_crs(wanted.region, *maps))
         task = wanted.task or _task(*maps, wanted)
         if task != "instance":
-            # of objects alone, none may lie where one was
-            with suppress(*[NothingComparedError] * (wanted.task is None and task == "panoptic")):
+            try:
                 classes = count_changes(pair_labels(*maps, given, region, fills=(True, True)), counting)
+            except NothingComparedError:  # of objects alone, none may lie where one was
+                if wanted.task is not None or task != "panoptic":
+                    raise
         if task != "semantic":
             things = compare_objects(*maps, wanted.iou, given, region, counting)
     result = Comparison(maps[0].path, maps[1].path, classes, things, wanted)

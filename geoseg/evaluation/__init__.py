@@ -11,7 +11,7 @@ from geoseg.evaluation.classes import IGNORE, Scores, confusion, score
 from geoseg.evaluation.evaluating import Evaluation, evaluate
 from geoseg.evaluation.matching import Matches, match_instances
 from geoseg.evaluation.panoptic import PanopticScores, count_panoptic
-from geoseg.evaluation.report import Cell, Table, plain
+from geoseg.evaluation.report import Cell, Table
 from geoseg.evaluation.seams import seam_score
 from geoseg.evaluation.shapes import hausdorff_distances, polis_distances
 

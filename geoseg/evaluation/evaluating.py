@@ -27,9 +27,9 @@ from geoseg.evaluation.objects import Progress
 from geoseg.evaluation.panoptic_maps import evaluate_panoptic
 from geoseg.evaluation.picture import save_confusion
 from geoseg.evaluation.polygon_layers import evaluate_layers
-from geoseg.evaluation.report import Scored, Table, plain
+from geoseg.evaluation.report import Scored, Table
 from geoseg.evaluation.semantic_maps import SemanticScores, evaluate_semantic
-from geoseg.files import local_path, plain_value, write_file
+from geoseg.files import local_path, plain, plain_value, write_file
 from geoseg.held import folder_of
 from geoseg.options import EvaluationOptions, read_options
 from geoseg.raster.options import configured

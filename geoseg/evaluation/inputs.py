@@ -19,6 +19,8 @@ from geoseg.raster.given import ImageryLike, named
 from geoseg.vector import FORMATS
 
 LABELS, INSTANCES, MANIFEST = "labels.tif", "instances.tif", "run.json"
+HEAD = 4096
+"""Bytes of a file within which a STAC item says that it is one."""
 """Files of a run."""
 
 CONFIDENCES = "confidence.tif", "probabilities.tif"
@@ -144,9 +146,9 @@ def _not_an_item(path: Path, role: str) -> Path:
     """
     if path.suffix != ".json" or not path.is_file():
         return path
-    content = read_json(path)
-    if not isinstance(content, dict) or "stac_version" not in content:
-        return path
+    with path.open("rb") as file:  # GeoJSON may be large, and items begin with it
+        if b'"stac_version"' not in file.read(HEAD):
+            return path
     if not (path.parent / MANIFEST).is_file():
         raise EvaluationError(
             f"the {role} '{path}' is a STAC item, which is no map; give the file of one of its assets"

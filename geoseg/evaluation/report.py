@@ -5,8 +5,6 @@ It knows nothing of what the numbers mean.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,14 +41,3 @@ class Scored(Protocol):
     def tables(self) -> list[Table]:
         """The same for people."""
         ...
-
-
-def plain(value: Any) -> Any:
-    """Turn NumPy values into Python's, and NaN into None, in nested mappings and sequences."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from geoseg.errors import CatalogError
-from geoseg.files import finite, write_file
+from geoseg.files import plain, write_file
 
 Json = Mapping[str, Any]
 
@@ -185,7 +185,7 @@ def write_json(path: Path, document: Json) -> Path:
     OutputError
         When the folder cannot be written.
     """
-    text = json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_file(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
     return path
 

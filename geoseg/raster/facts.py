@@ -65,7 +65,7 @@ def numpy_type(name: str) -> np.dtype[Any]:
     return np.dtype("complex64" if name in ("complex_int16", "complex_int32") else name)
 
 
-EXACT = 2**53
+LAST_EXACT = 2**53
 """From here on not every whole number is a float64, as which rasterio passes nodata values on, in both directions."""
 
 
@@ -78,7 +78,7 @@ def is_inexact(nodata: float | None, dtype: np.dtype[Any], flags: list[MaskFlags
     """Say whether a band has a nodata value that rasterio's float64 cannot tell, which only GDAL's mask knows."""
     if dtype.kind not in "iu" or dtype.itemsize < 8 or MaskFlags.nodata not in flags:
         return False
-    return nodata is None or abs(nodata) >= EXACT
+    return nodata is None or abs(nodata) >= LAST_EXACT
 
 
 def usable_nodata(nodata: float | None, dtype: np.dtype[Any]) -> float | None:

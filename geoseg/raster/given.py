@@ -204,8 +204,7 @@ def _path_of(dataset: rasterio.DatasetReader) -> str:
         again = rasterio.open(name)
     except RasterioError as error:
         raise InputTypeError(
-            f"the dataset '{name}' cannot be opened again by its name; keep the MemoryFile that it lies in, or give a "
-            "file."
+            f"the dataset '{name}' cannot be opened again by its name; keep its file, or the MemoryFile that holds it."
         ) from error
     with again:
         if (again.shape, again.transform, again.count) != (dataset.shape, dataset.transform, dataset.count):

@@ -59,6 +59,8 @@ class PlacedSource:
     def all_of(cls, source: Source, geobox: GeoBox, resampling: Resampling = "auto") -> tuple[PlacedSource, ...]:
         """Place a source wherever it lies on a grid; one whose longitudes begin elsewhere may lie at both ends."""
         first = cls.of(source, geobox, resampling)
+        if first.resampled is None and first.extent.area == source.extent.area:
+            return (first,)
         if first.extent.area and first.extent.area == footprint(source.geobox, geobox).area:
             return (first,)
         away = [cls.of(replace(source, geobox=item), geobox, resampling) for item in turned(source.geobox)]

@@ -42,9 +42,6 @@ PLAIN_PIXELS = CRS('LOCAL_CS["plain pixels",UNIT["pixel",1],AXIS["x",EAST],AXIS[
 UPRIGHT = Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 """From px to plain pixels where a raster has no transform: rows go down, so y is negative, as in GIS programs."""
 
-TURN = 360.0
-"""Degrees of longitude after which one is at the same place: some grids count them from 0, most from -180."""
-
 _METRES = 100.0  # length over which the scale of a projection is measured
 _EDGE = 21  # points on each edge of a raster that is brought to another CRS
 
@@ -212,7 +209,7 @@ def covering(geobox: GeoBox, others: Sequence[GeoBox]) -> GeoBox:
     the others is taken where it is next to the first, and no place is there twice.
     """
     windows = [Window(0, 0, *geobox.shape), *(footprint(other, geobox) for other in others)]
-    turn = _turn(geobox.crs)
+    turn = turn_of(geobox.crs)
     step = turn / abs(geobox.transform.a) if turn is not None and geobox.transform.a else math.inf
     if max(w.right for w in windows) - min(w.x for w in windows) > step + 1:
         windows = [_nearest(window, windows[0], step) for window in windows]
@@ -232,16 +229,16 @@ def _nearest(window: Window, first: Window, step: float) -> Window:
 
 def turned(geobox: GeoBox) -> Iterator[GeoBox]:
     """The same grid one turn of the globe to the east, and one to the west; none where its CRS has no longitudes."""
-    turn = _turn(geobox.crs)
+    turn = turn_of(geobox.crs)
     for shift in () if turn is None else (turn, -turn):
         yield GeoBox(geobox.shape, Affine.translation(shift, 0.0) @ geobox.transform, geobox.crs)
 
 
-def _turn(crs: CRS | None) -> float | None:
+def turn_of(crs: CRS | None) -> float | None:
     """All longitudes in units of a CRS; None where it has none."""
     if crs is None or not crs.proj.is_geographic:
         return None
-    return math.radians(TURN) / (crs.proj.axis_info[0].unit_conversion_factor or math.radians(1.0))
+    return math.tau / (crs.proj.axis_info[0].unit_conversion_factor or math.radians(1.0))
 
 
 def footprint(geobox: GeoBox, onto: GeoBox) -> Window:

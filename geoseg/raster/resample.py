@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geoseg.grid import Window
-from geoseg.raster.placing import SAME_GRID, SAME_RESOLUTION, pixel_positions
+from geoseg.raster.placing import SAME_GRID, SAME_RESOLUTION, pixel_positions, turn_of
 from geoseg.raster.source import Source
 
 if TYPE_CHECKING:
@@ -195,11 +195,8 @@ class Resampled:
     @cached_property
     def _period(self) -> float | None:
         """Pixels around the globe along a row of the source; None where rows are not parallels."""
-        transform, crs = self.source.geobox.transform, self.source.geobox.crs
-        if crs is None or not crs.geographic or transform.b or transform.d:
-            return None
-        turn = 2 * math.pi / crs.proj.axis_info[0].unit_conversion_factor
-        return float(turn / abs(transform.a))
+        transform, turn = self.source.geobox.transform, turn_of(self.source.geobox.crs)
+        return None if turn is None or transform.b or transform.d else float(turn / abs(transform.a))
 
 
 _Sums = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]

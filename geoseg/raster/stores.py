@@ -77,13 +77,7 @@ def open_store(given: str, said: Mapping[str, Any] = MappingProxyType({})) -> xr
     if finest := _finest(node.attrs.get("multiscales")):
         place = {key: value for key, value in {**node.attrs, **finest}.items() if key.startswith(_CONVENTIONS)}
         return open_store(f"{address}/{finest.get('asset') or finest.get('path')}", place)
-    try:
-        dataset = _dataset(node, address, given, said)
-    except (TypeError, KeyError) as error:
-        raise RasterError(
-            f"'{given}' has metadata that zarr does not read ({type(error).__name__}: {error}), as GDAL writes it with "
-            "FORMAT=ZARR_V3; write it with FORMAT=ZARR_V2."
-        ) from error
+    dataset = _dataset(node, address, given, said)
     if not any(item.ndim >= 2 for item in dataset.data_vars.values()):
         groups = sorted(name for name, _ in node.groups())
         raise RasterError(
@@ -182,7 +176,13 @@ def _dataset(group: Any, address: str, given: str, said: Mapping[str, Any], only
     """Variables of a group with rows and columns, as stored, that know their place and nodata; of them all or one."""
     import xarray as xr
 
-    others = [name for name, item in group.arrays() if only and name != only and item.ndim > 1]
+    try:
+        others = [name for name, item in group.arrays() if only and name != only and item.ndim > 1]
+    except (TypeError, KeyError) as error:
+        raise RasterError(
+            f"'{given}' has metadata that zarr does not read ({type(error).__name__}: {error}), as GDAL writes it with "
+            "FORMAT=ZARR_V3; write it with FORMAT=ZARR_V2."
+        ) from error
     dataset = xr.open_dataset(
         address, engine="zarr", chunks=None, cache=False, mask_and_scale=False, decode_times=False, decode_coords="all",
         use_zarr_fill_value_as_mask=False, consolidated=group.metadata.consolidated_metadata is not None,

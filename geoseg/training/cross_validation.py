@@ -24,8 +24,8 @@ from safetensors.torch import load_file
 from geoseg.engine.cluster import connect
 from geoseg.engine.connection import connected
 from geoseg.errors import WorkerError
-from geoseg.evaluation import Cell, Matches, Scores, Table, plain
-from geoseg.files import clear, read_json, write_file, write_json
+from geoseg.evaluation import Cell, Matches, Scores, Table
+from geoseg.files import clear, plain, read_json, write_file, write_json
 from geoseg.models.running import find_device
 from geoseg.models.spec import ModelSpec
 from geoseg.models.watershed import Watershed

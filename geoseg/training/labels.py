@@ -43,7 +43,7 @@ from geoseg.vector.tables import check_edges, check_name, with_geometry
 UNTOUCHED = 254
 """Value of a pixel that a layer says nothing about (255 says: ignore)."""
 
-AREAL, POINTS = ("Polygon", "MultiPolygon"), ("Point", "MultiPoint")
+POLYGONS, POINTS = ("Polygon", "MultiPolygon"), ("Point", "MultiPoint")
 """Geometries that label what lies inside, and the pixel that they lie in."""
 
 
@@ -253,8 +253,8 @@ def polygon_labels(
     """
     path = recipe.find(layer.polygons)
     frame = _placed_features(path, layer, geobox)
-    if recipe.finds_objects and not frame.geom_type.isin(AREAL).all():
-        raise VectorError(f"polygons {path} have features of type Point, and each is an object; give polygons only")
+    if recipe.finds_objects and not frame.geom_type.isin(POLYGONS).all():
+        raise VectorError(f"polygons {path} have points, which outline no object; give polygons only")
     classes = frame[layer.column] if layer.column is not None else [layer.class_] * len(frame)
     table = np.array([UNTOUCHED, *(_index(recipe, item, path) for item in classes)], np.uint8)
     if recipe.finds_objects:
@@ -303,7 +303,7 @@ def _burnt(frame: Any, geobox: GeoBox) -> NDArray[np.uint32]:
     if not frame.empty:
         transform = placed(geobox).transform
         x, y = np.subtract(transform @ (-1e-6, -1e-6), transform @ (0, 0))
-        moved = frame.geometry.translate(x, y).where(frame.geom_type.isin(AREAL), frame.geometry)
+        moved = frame.geometry.translate(x, y).where(frame.geom_type.isin(POLYGONS), frame.geometry)
         rasterize(zip(moved, range(1, len(frame) + 1), strict=True), out=numbers, transform=transform)
     return numbers
 
@@ -338,7 +338,7 @@ def _features(path: Path, layer: PolygonLabels, *columns: str) -> Any:
     if layer.column is not None and DENIED in frame.columns:  # what a pixel is not is no label
         frame = frame[frame[layer.column].notna() | frame[DENIED].isna()]
     frame = with_geometry(frame, f"the polygons '{path}'")
-    strangers = sorted(set(frame.geom_type) - {*AREAL, *POINTS})
+    strangers = sorted(set(frame.geom_type) - {*POLYGONS, *POINTS})
     if strangers:
         raise VectorError(
             f"polygons {path} have features of type {strangers[0]}; give polygons, or points that are a pixel each"

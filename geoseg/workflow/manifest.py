@@ -17,7 +17,7 @@ import geopandas as gpd
 
 from geoseg.engine import Outcome
 from geoseg.errors import GeosegError, InputNotFoundError
-from geoseg.files import finite, write_json
+from geoseg.files import plain, write_json
 from geoseg.models.spec import class_attributes
 from geoseg.options import Workflow
 from geoseg.peak_memory import Peaks
@@ -231,7 +231,7 @@ class Manifest:
                 content["warnings"] = list(dict.fromkeys([*self.former["warnings"], *content.get("warnings", ())]))
             if not result.outcome.done:
                 content |= {key: self.former[key] for key in MEASURED if key in self.former}
-        write_json(self.folder.run_file, json.loads(unsigned(json.dumps(finite(content)))))
+        write_json(self.folder.run_file, json.loads(unsigned(json.dumps(plain(content)))))
 
 
 def _read(path: Path, name: str, attributes: Mapping[str, Any]) -> xr.DataArray:

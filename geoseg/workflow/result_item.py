@@ -14,7 +14,7 @@ from typing import Any
 from geoseg.catalog import locate_model
 from geoseg.errors import ReportWarning
 from geoseg.export import PRODUCTS
-from geoseg.files import finite, write_json
+from geoseg.files import plain, write_json
 from geoseg.imagery.describing import PROJECTION, describe
 from geoseg.models.spec import HUB, NODATA, ClassSpec
 from geoseg.models.stac import VERSION
@@ -100,7 +100,7 @@ def write_result_item(wanted: Workflow, result: RunResult) -> Path:
         "links": [_near(link, result.output) for link in (*_sources(made), *_models(wanted))],
     }
     path = result.output / NAME
-    write_json(path, json.loads(unsigned(json.dumps(finite(item)))))
+    write_json(path, json.loads(unsigned(json.dumps(plain(item)))))
     return path
 
 

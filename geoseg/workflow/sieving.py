@@ -21,7 +21,7 @@ from geoseg.options import Polygonizing, SieveOptions, read_options
 from geoseg.outlines import OutlinePlan
 from geoseg.raster import Raster, check_labels, common_nodata, open_raster, read_legend, write_cog
 from geoseg.raster.calibration import Calibration
-from geoseg.raster.facts import EXACT
+from geoseg.raster.facts import LAST_EXACT
 from geoseg.raster.given import ImageryLike, named
 from geoseg.raster.options import configured
 from geoseg.raster.sending import sendable
@@ -163,7 +163,8 @@ def write_sieved(
 def _target(plan: OutlinePlan, blocks: list[Place], dtype: np.dtype[Any], nodata: int | None) -> tuple[str, int | None]:
     """The type of the output, and its nodata: the input's where they serve."""
     is_whole, is_masked, least, most = dtype.kind in "iu", False, 0, 0
-    if is_whole and nodata is not None and _declarable(dtype)[0] <= nodata <= _declarable(dtype)[1]:
+    lowest, highest = _declarable(dtype) if is_whole else (0, 0)
+    if is_whole and nodata is not None and lowest <= nodata <= highest:
         return str(dtype), nodata
     last = set[int]()
     for block in blocks:
@@ -191,4 +192,4 @@ def _declarable(dtype: np.dtype[Any]) -> tuple[int, int]:
     Rasterio passes it on as a float64, and GDAL reads the digits before the point of a large one: -2^63 becomes -9.
     """
     limits = np.iinfo(dtype)
-    return max(int(limits.min), -EXACT), min(int(limits.max), EXACT)
+    return max(int(limits.min), -LAST_EXACT), min(int(limits.max), LAST_EXACT)
