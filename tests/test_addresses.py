@@ -139,14 +139,14 @@ def test_onnx_at_an_address_is_the_model_that_it_is_here(
     ids=["html", "deep", "list", "no href", "file", "vsi", "words", "encoder", "deep path", "large", "missing"],
 )
 def test_what_is_no_item_to_be_trusted_is_refused_and_not_kept(
-    site: tuple[Path, Traffic], tmp_path: Path, content: str | None, sentence: str
+    site: tuple[Path, Traffic], empty_cache: Path, content: str | None, sentence: str
 ) -> None:
     if content is not None:
         (site[0] / "item.json").write_text(content)
     with pytest.raises(CatalogError, match=sentence) as caught:
         find_model(f"{HOST}/item.json")
     assert "\n" not in str(caught.value)
-    assert not list((tmp_path / "cache").rglob("*.json"))
+    assert not list(empty_cache.rglob("*.json"))
 
 
 def test_an_exported_file_at_an_address_opens_by_its_own_item_which_is_trusted_no_more(

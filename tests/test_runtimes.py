@@ -220,12 +220,12 @@ def test_openvino_gives_the_scores_of_torch_in_float32_and_one_graph_serves_ever
 
 
 @needs_openvino
-def test_a_graph_that_is_damaged_is_told(item: Path, tmp_path: Path) -> None:
+def test_a_graph_that_is_damaged_is_told(item: Path, empty_cache: Path) -> None:
     spec = read_model_item(item)
     pixels, masks = tiles_of(spec, 1)
     with pytest.warns(GeosegWarning, match="was converted"):
         load_model(spec, runtime="openvino", precision="float32").score(pixels, masks)
-    (graph,) = (tmp_path / "cache" / "geoseg" / "graphs").glob("*.safetensors")
+    (graph,) = (empty_cache / "geoseg" / "graphs").glob("*.safetensors")
     graph.write_bytes(graph.read_bytes()[:1000])
     with pytest.raises(WeightsError, match=r"does not hold a graph that OpenVINO .* can open; delete it, or make it"):
         load_model(spec, runtime="openvino", precision="float32").score(pixels, masks)
