@@ -14,7 +14,7 @@ import yaml
 
 import geoseg
 from geoseg.cli import main
-from geoseg.errors import GeosegWarning, InputNotFoundError, RasterError, WorkflowError
+from geoseg.errors import GeosegWarning, InputNotFoundError, InputTypeError, RasterError, WorkflowError
 from geoseg.imagery import open_imagery
 from geoseg.workflow import Workflow, read_workflow
 from tests.networks import Box, write_item, write_model
@@ -53,6 +53,9 @@ def test_a_workflow_may_be_given_imagery_behind_it() -> None:
             read_workflow(twice, input="b.tif", model="buildings")
     with pytest.raises(WorkflowError, match="neither a workflow nor imagery"):
         read_workflow([])
+    for other in (3, [3]):
+        with pytest.raises(InputTypeError, match="is no workflow; give its path, a dict of its keys, or imagery with"):
+            geoseg.run(other)  # type: ignore[arg-type]
 
 
 def test_imagery_may_be_named_by_input_alone(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:

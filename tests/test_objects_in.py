@@ -24,7 +24,8 @@ from geoseg.errors import InputNotFoundError, InputTypeError, ModelError, Raster
 from geoseg.evaluation import evaluate
 from geoseg.held import Held
 from geoseg.models import Band, ClassSpec, ModelSpec
-from geoseg.models.own import SentNetwork, digest_of
+from geoseg.models.network_digest import digest_of
+from geoseg.models.own import SentNetwork
 from geoseg.report.naming import subject_of
 from geoseg.workflow import Workflow
 from geoseg.workflow.settings import held_imagery

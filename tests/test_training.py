@@ -35,6 +35,7 @@ from geoseg.errors import (
     ExistingOutputError,
     GeosegWarning,
     InputNotFoundError,
+    InputTypeError,
     OutputError,
     RasterError,
     RegionError,
@@ -531,6 +532,16 @@ def test_a_mistake_in_a_recipe_is_one_sentence(fields: Path, changes: dict[str, 
         fit_recipe(parse_recipe(recipe_content(fields, **changes)))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_may_be_its_keys_in_python(fields: Path, tmp_path: Path) -> None:
+    content = recipe_content(fields, steps_per_epoch=1, warm_up=0)
+    result = geoseg.train(content, output=tmp_path / "models", steps=1)
+    assert (result.spec.name, len(result.log)) == (content["name"], 1)
+    with pytest.raises(WorkflowError, match="the recipe has no key 'classes'; add it"):
+        geoseg.train({key: value for key, value in content.items() if key != "classes"})
+    with pytest.raises(InputTypeError, match="a int is no recipe; give a path, a dict of its keys, or a Recipe"):
+        geoseg.train(3)  # type: ignore[arg-type]
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:

@@ -5,24 +5,22 @@ Importing this loads no deep-learning library.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import cloudpickle
 
 from geoseg.errors import InputTypeError, ModelError
+from geoseg.models.network_digest import digest_of
 from geoseg.models.spec import ModelSpec
 
 ModelLike: TypeAlias = str | os.PathLike[str] | ModelSpec | Callable[..., Any]
 """A name in the catalog, the path of an MLM item, a spec, or a network."""
-
-_SIMPLE = (bool, int, float, str, bytes, tuple, type(None))  # attributes of a module that may decide what it computes
 
 
 @dataclass(frozen=True)
@@ -109,13 +107,13 @@ class SentNetwork:
             It cannot be.
         """
         try:
-            content = cloudpickle.dumps(network)
+            with _main_by_value():
+                return cls(_called(network), cloudpickle.dumps(network), digest_of(network))
         except (pickle.PicklingError, TypeError, AttributeError, ValueError, RuntimeError, RecursionError) as error:
             raise ModelError(
                 f"model {_called(network)} cannot be sent to worker processes ({_line(error)}); keep out of it what "
                 "only this process has, use geoseg.segment, which computes here, or export it as ONNX or torch.export."
             ) from error
-        return cls(_called(network), content, digest_of(network))
 
     def open(self) -> Callable[..., Any]:
         """Return the network.
@@ -135,35 +133,18 @@ class SentNetwork:
         return network
 
 
-def digest_of(network: Callable[..., Any]) -> str:
-    """Say by 64 hex digits what a network computes.
-
-    Of a ``torch.nn.Module``: its layers as printed, parameters and buffers, plain attributes and the source of the
-    classes that are not torch's own. Of another callable: its pickle.
-    """
-    import torch
-
-    digest = hashlib.sha256()
-    parts = _parts(network) if isinstance(network, torch.nn.Module) else [cloudpickle.dumps(network)]
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
-
-
-def _parts(network: Any) -> Iterator[bytes]:
-    import torch
-
-    yield repr(network).encode()
-    for name, module in network.named_modules():
-        attributes = {key: value for key, value in vars(module).items() if isinstance(value, _SIMPLE)}
-        yield repr((name, type(module).__qualname__, sorted(attributes.items(), key=lambda item: item[0]))).encode()
-    for kind in dict.fromkeys(type(module) for module in network.modules()):
-        if not kind.__module__.startswith("torch."):
-            with suppress(OSError, TypeError):  # what was typed in has no source
-                yield inspect.getsource(kind).encode()
-    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
-        yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
-        yield tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+@contextmanager
+def _main_by_value() -> Iterator[None]:
+    """Pickle what the main module defines with its code in processes of multiprocessing too, where it has two names."""
+    main = sys.modules.get("__mp_main__")
+    if main is None or main.__name__ in cloudpickle.list_registry_pickle_by_value():
+        yield
+        return
+    cloudpickle.register_pickle_by_value(main)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(main)
 
 
 def _called(network: Any) -> str:

@@ -7,12 +7,13 @@ and the log. Importing this package does not import torch; calling `train` does.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
+from geoseg.errors import InputTypeError
 from geoseg.files import local_path, plain_value
 from geoseg.options import TrainOptions, read_options
 from geoseg.raster.options import configured
@@ -60,7 +61,7 @@ class TrainResult:
 
 @configured()
 def train(
-    recipe: Recipe | str | os.PathLike[str],
+    recipe: Recipe | Mapping[str, Any] | str | os.PathLike[str],
     *,
     progress: Callable[[Epoch], None] | None = None,
     console: Console | None = None,
@@ -70,8 +71,8 @@ def train(
 
     Parameters
     ----------
-    recipe : Recipe, str or path
-        A recipe, or its YAML file.
+    recipe : Recipe, dict, str or path
+        A recipe, its keys and values, or its YAML file.
     progress : callable, optional
         Called with an `Epoch` after every epoch.
     console : rich.console.Console, optional
@@ -85,6 +86,8 @@ def train(
 
     Raises
     ------
+    InputTypeError
+        If the recipe is another object.
     WorkflowError
         If the recipe has an unknown key or a value that cannot be used.
     InputNotFoundError
@@ -103,10 +106,20 @@ def train(
     values = {key: plain_value(value, key) for key, value in settings.items()}
     changes = read_options(TrainOptions, values, "the training").model_dump(exclude_unset=True)
     output = changes.pop("output", None)
-    recipe = recipe.changed(changes) if isinstance(recipe, Recipe) else load_recipe(recipe, **changes)
+    recipe = _recipe(recipe, changes)
     folder = local_path(recipe.output, "output") / recipe.name if output is None else local_path(output, "output")
     runner = import_module("geoseg.training.run")
     watch = import_module("geoseg.training.watching").Watch(progress, console)
     result: TrainResult = runner.run(recipe, folder, watch)
     watch.end(folder, result.spec)
     return result
+
+
+def _recipe(given: Any, changes: dict[str, Any]) -> Recipe:
+    if isinstance(given, Recipe):
+        return given.changed(changes)
+    if isinstance(given, Mapping):
+        return parse_recipe({**given, **changes})
+    if isinstance(given, str | os.PathLike):
+        return load_recipe(given, **changes)
+    raise InputTypeError(f"a {type(given).__name__} is no recipe; give a path, a dict of its keys, or a Recipe.")

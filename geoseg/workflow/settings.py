@@ -14,7 +14,7 @@ import yaml
 
 from geoseg.catalog import YAML_ENDINGS, is_name, locate_workflow, workflow_names, workflows_home
 from geoseg.corrections import corrections_text
-from geoseg.errors import InputNotFoundError, WorkflowError, nearest
+from geoseg.errors import InputNotFoundError, InputTypeError, WorkflowError, nearest
 from geoseg.files import local_path, plain_value, write_file
 from geoseg.held import Held
 from geoseg.models.own import OwnModel, own_model
@@ -186,7 +186,12 @@ def _content(workflow: Any, given: Mapping[str, Any]) -> tuple[Mapping[str, Any]
         return _imagery_workflow([], given), "the run"
     if not named:
         raise WorkflowError("neither a workflow nor imagery is given; give one, such as scene.tif with a model.")
-    first, *imagery = [os.fspath(source) for source in named]
+    try:
+        first, *imagery = [os.fspath(source) for source in named]
+    except TypeError:
+        raise InputTypeError(
+            f"a {type(workflow).__name__} is no workflow; give its path, a dict of its keys, or imagery with a model."
+        ) from None
     file = locate_workflow(first)
     if file is None:
         return _imagery_workflow([first, *imagery], given), "the run"
