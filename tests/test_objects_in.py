@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from shapely.geometry import box
 
 import geoseg
-from geoseg.errors import InputNotFoundError, InputTypeError, ModelError, RasterError, WorkflowError
+from geoseg.errors import InputNotFoundError, InputTypeError, ModelError, RasterError, WorkerError, WorkflowError
 from geoseg.evaluation import evaluate
 from geoseg.held import Held
 from geoseg.models import Band, ClassSpec, ModelSpec
@@ -293,3 +294,49 @@ print(type(result.features).__name__, len(result.features) > 0)
 """
     assert as_a_file(tmp_path, program) == "GeoDataFrame True\n"
     assert (tmp_path / "map.png").is_file()
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_networks_whose_weights_are_computed_from_others_are_labelled_with(scene: Path) -> None:
+    network = Own()
+    network.layer = torch.nn.utils.weight_norm(network.layer)
+    network(torch.zeros(1, len(SPEC.bands), 8, 8))  # leaves a weight that torch does not copy
+    with rioxarray.open_rasterio(scene) as array:
+        same = geoseg.segment(array, network, spec=SPEC) == geoseg.segment(array, Own(), spec=SPEC)
+    assert float(same.mean()) > 0.999  # weights are rounded otherwise
+    assert network.training
+
+
+def test_a_network_without_values_is_told(scene: Path) -> None:
+    with rioxarray.open_rasterio(scene) as array:
+        for network in (torch.nn.LazyConv2d(1, 1), torch.nn.Conv2d(len(SPEC.bands), 1, 1, device="meta")):
+            with pytest.raises(
+                ModelError, match=r"'weight' of model \w+ has no values yet .*; load its weights"
+            ):
+                geoseg.segment(array, network, spec=SPEC).compute()
+
+
+def test_a_client_that_cannot_be_asked_is_told(scene: Path, tmp_path: Path) -> None:
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        closed = Client(cluster)
+        closed.close()
+        labels = write_raster(tmp_path / "labels.tif", np.ones((1, 8, 8), np.uint8))
+        for call in (
+            lambda: geoseg.run(scene, model=Own(), spec=SPEC, output=tmp_path / "out", client=closed),
+            lambda: geoseg.polygonize(labels, tmp_path / "x.gpkg", client=closed),
+        ):
+            with pytest.raises(WorkerError, match="the Dask client is closed; give one that is connected, or leave"):
+                call()
+
+        async def ask() -> None:
+            async with Client(cluster.scheduler_address, asynchronous=True) as client:
+                geoseg.polygonize(labels, tmp_path / "x.gpkg", client=client)
+
+        with pytest.raises(WorkerError, match="the Dask client is asynchronous, and results are waited for here"):
+            asyncio.run(ask())
+
+
+def test_geoparquet_in_capitals_is_read(tmp_path: Path) -> None:
+    labels = write_raster(tmp_path / "labels.tif", np.ones((1, 8, 8), np.uint8))
+    geoseg.polygonize(labels).to_parquet(tmp_path / "ZONES.PARQUET")
+    assert geoseg.areas(labels, zones=tmp_path / "ZONES.PARQUET", zone_column="class") is not None

@@ -155,14 +155,32 @@ def on_each_worker(client: Client, function: Callable[..., Any], name: str) -> l
     return results
 
 
+def require_connection(client: Client) -> None:
+    """Refuse a client that cannot be asked.
+
+    Raises
+    ------
+    WorkerError
+        It is closed, or is to be awaited.
+    """
+    if client.status in ("closing", "closed"):
+        raise WorkerError("the Dask client is closed; give one that is connected, or leave client out.")
+    if client.asynchronous:
+        raise WorkerError(
+            "the Dask client is asynchronous, and results are waited for here; give Client(address) without "
+            "asynchronous=True."
+        )
+
+
 def each_worker(client: Client, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     """Run a function once on each worker; what it returns, by the worker's address.
 
     Raises
     ------
     WorkerError
-        There is no worker, or one fails: the first, by its address.
+        The client is closed or asynchronous, there is no worker, or one fails: the first, by its address.
     """
+    require_connection(client)
     try:
         client.wait_for_workers(1, timeout=_WORKERS_TIMEOUT)
     except TimeoutError as error:

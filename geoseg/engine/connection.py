@@ -13,7 +13,7 @@ from distributed import Client, Worker
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 
-from geoseg.engine.attempts import causes_of
+from geoseg.engine.attempts import causes_of, require_connection
 from geoseg.errors import GeosegError, OutputError, WorkerError
 from geoseg.planning.sharing import ASSISTING, PREDICTING
 
@@ -36,8 +36,9 @@ def connected(client: Client) -> Iterator[None]:
     Raises
     ------
     WorkerError
-        The scheduler has ended or was started anew.
+        The scheduler has ended or was started anew, or the client cannot be asked.
     """
+    require_connection(client)
     address = str(client.scheduler.address) if client.scheduler is not None else "its address"
     try:
         yield

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
+import cloudpickle
 import torch
 
 from geoseg.errors import ModelError
@@ -28,9 +30,29 @@ def opener(network: Network) -> Opener:
     def open_network(_spec: ModelSpec, device: torch.device) -> Network:
         if not isinstance(network, torch.nn.Module):
             return network
-        return settle(network if _is_settled(network, device) else copy.deepcopy(network), device)
+        _require_values(network)
+        return settle(network if _is_settled(network, device) else _copied(network), device)
 
     return open_network
+
+
+def _require_values(network: torch.nn.Module) -> None:
+    """Refuse parameters that have a shape at most."""
+    for name, item in (*network.named_parameters(), *network.named_buffers()):
+        if torch.nn.parameter.is_lazy(item) or item.is_meta:
+            raise ModelError(
+                f"'{name}' of model {type(network).__name__} has no values yet (a lazy layer, or device meta); load "
+                "its weights, or run it on a tile first."
+            )
+
+
+def _copied(network: torch.nn.Module) -> torch.nn.Module:
+    """A copy, of networks too whose weights are computed from others, which torch does not copy."""
+    try:
+        return copy.deepcopy(network)
+    except RuntimeError:
+        copied: torch.nn.Module = pickle.loads(cloudpickle.dumps(network))  # noqa: S301 - made here
+        return copied
 
 
 def _is_settled(network: torch.nn.Module, device: torch.device) -> bool:

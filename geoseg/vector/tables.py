@@ -176,7 +176,7 @@ def read_table(
         raise InputNotFoundError(f"{what} does not exist; give a vector file with {wanted}.")
     check_name(path, error)
     try:
-        table = gpd.read_parquet(path) if path.suffix == ".parquet" else _read_layer(path, what, error, columns)
+        table = gpd.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_layer(path, what, error, columns)
     except (pyogrio.errors.DataSourceError, OSError, ValueError, ShapelyError) as problem:
         if isinstance(problem, GeosegError):
             raise
