@@ -310,9 +310,7 @@ def test_networks_whose_weights_are_computed_from_others_are_labelled_with(scene
 def test_a_network_without_values_is_told(scene: Path) -> None:
     with rioxarray.open_rasterio(scene) as array:
         for network in (torch.nn.LazyConv2d(1, 1), torch.nn.Conv2d(len(SPEC.bands), 1, 1, device="meta")):
-            with pytest.raises(
-                ModelError, match=r"'weight' of model \w+ has no values yet .*; load its weights"
-            ):
+            with pytest.raises(ModelError, match=r"'weight' of model \w+ has no values yet .*; load its weights"):
                 geoseg.segment(array, network, spec=SPEC).compute()
 
 
