@@ -70,7 +70,7 @@ def find_scores(
     table = table[[INSTANCE, column]].apply(pd.to_numeric, errors="coerce").dropna()
     known = table.groupby(INSTANCE)[column].max()
     missing = numbers[~np.isin(numbers, known.index.to_numpy())]
-    if len(missing) and (named or path.suffix == ".csv"):
+    if len(missing) and (named or path.suffix.lower() == ".csv"):
         raise EvaluationError(
             f"{len(missing)} of {len(numbers)} objects have no score in '{path}', the first is number {missing[0]}; "
             "give a table with one row for each object"
@@ -90,9 +90,9 @@ def _beside(side: EvaluationInput) -> Path | None:
 def _read(path: Path) -> pd.DataFrame:
     """A table without its geometry."""
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
-        if path.suffix == ".csv":
+        if path.suffix.lower() == ".csv":
             return pd.read_csv(path)
         named = [name for name, kind in pyogrio.list_layers(path) if kind is not None]  # styles are no layer
         table: pd.DataFrame = pyogrio.read_dataframe(path, layer=named[0] if named else None, read_geometry=False)

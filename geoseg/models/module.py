@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import pickle
 
-import cloudpickle
 import torch
 
 from geoseg.errors import ModelError
+from geoseg.models.own import SentNetwork
 from geoseg.models.running import Network, Opener, settle
 from geoseg.models.spec import ModelSpec
 
@@ -51,7 +50,7 @@ def _copied(network: torch.nn.Module) -> torch.nn.Module:
     try:
         return copy.deepcopy(network)
     except RuntimeError:
-        copied: torch.nn.Module = pickle.loads(cloudpickle.dumps(network))  # noqa: S301 - made here
+        copied: torch.nn.Module = SentNetwork.of(network).open()  # type: ignore[assignment]
         return copied
 
 

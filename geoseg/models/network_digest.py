@@ -1,4 +1,4 @@
-"""What a network computes as one number, the same in each process: its tensors, its state and the code behind it.
+"""A digest of what a network computes, the same in each process: of its tensors, its state and the code behind it.
 
 A pickle cannot say it: cloudpickle numbers classes and torch names storages by chance, so each process has another one.
 Importing this loads no deep-learning library.
@@ -14,11 +14,14 @@ import io
 import sys
 import types
 from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 _SIMPLE = (bool, int, float, complex, str, bytes, types.NoneType, types.EllipsisType, range)
+_COMPARED_BY_VERSION = ("torch", "geoseg")
 _SHARED_BY_CHANCE = (tuple, frozenset)  # Python may keep equal ones as one object, or not
 _WRITTEN_BY_PYTHON = frozenset(
     ("__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__annotate_func__",
@@ -35,7 +38,8 @@ def digest_of(network: Callable[..., Any]) -> str:
     """Say by 64 hex digits what a network, or another callable, computes.
 
     Two networks have the same digest where their parameters, buffers, hooks and other attributes are equal and the
-    code of their classes and functions is, with the globals that it reads. Installed packages count by names alone.
+    code of their classes and functions is, with the globals that it reads. Of an installed package the file counts that
+    a class or function stands in; of torch, whose version is compared beside the digest, and Python the name alone.
     """
     digest = hashlib.sha256()
     waiting: list[Any] = [network]
@@ -107,6 +111,8 @@ def _module(module: Any) -> list[Any]:
     if isinstance(module, torch.fx.GraphModule):  # its class is made from its code
         kinds = (torch.Tensor, torch.nn.Module, dict, *_SIMPLE)
         state = {key: value for key, value in state.items() if isinstance(value, kinds) and key != "meta"}
+        state["_code"] = module.code  # compiled only now where it waited for a call
+        state["targets"] = [node.target for node in module.graph.nodes if callable(node.target)]
     parts: list[Any] = [type(module)]
     for key, value in sorted(state.items()):
         is_numbered = key.startswith("_") and "hooks" in key  # by a count of all hooks that this process has had
@@ -144,9 +150,9 @@ def _function(function: types.FunctionType) -> tuple[str, bytes, list[Any]]:
     if compiled is not None:
         return "compiled", b"", [compiled]
     parts: list[Any] = [function.__defaults__, function.__kwdefaults__, function.__closure__, vars(function)]
-    module = function.__globals__.get("__name__", "")
-    if _is_installed(module):
-        return "function", f"{module}.{function.__code__.co_qualname}".encode(), parts
+    installed = _installed(function.__globals__.get("__name__", ""))
+    if installed is not None:
+        return "function", f"{installed}.{function.__code__.co_qualname}".encode(), parts
     return "function", b"", [*parts, function.__code__, *_globals(function.__code__, function.__globals__)]
 
 
@@ -166,13 +172,14 @@ def _globals(code: types.CodeType, known: dict[str, Any]) -> Iterable[Any]:
     for name in sorted((read - written) & set(known)):
         value = known[name]
         yield from (name, value)
-        if isinstance(value, types.ModuleType) and not _is_installed(value.__name__):
+        if isinstance(value, types.ModuleType) and _installed(value.__name__) is None:
             yield [(used, vars(value)[used]) for used in sorted(attributes & set(vars(value)))]
 
 
 def _class(kind: type) -> tuple[str, bytes, list[Any]]:
-    if _is_installed(kind.__module__):
-        return "class", _named(kind).encode(), []
+    installed = _installed(kind.__module__)
+    if installed is not None:
+        return "class", f"{installed}.{kind.__qualname__}".encode(), []
     own = [(key, value) for key, value in sorted(vars(kind).items()) if key not in _WRITTEN_BY_PYTHON]
     return "class", b"", [kind.__bases__, own]
 
@@ -201,10 +208,14 @@ def _named(item: Any) -> str:
     return f"{getattr(item, '__module__', None)}.{item.__qualname__}"
 
 
-def _is_installed(module: str) -> bool:
-    """Whether a module is Python's own or comes from an installed package; the others are a user's."""
+@cache
+def _installed(module: str) -> str | None:
+    """The name of a module that is Python's or an installed package's, with a digest of its file; None for a user's."""
     top = module.partition(".")[0]
-    if top in sys.stdlib_module_names or top == "geoseg":
-        return True
+    if top in sys.stdlib_module_names or top in _COMPARED_BY_VERSION:
+        return module
     file = getattr(sys.modules.get(module) or sys.modules.get(top), "__file__", None) or ""
-    return "site-packages" in file or "dist-packages" in file
+    if not {"site-packages", "dist-packages"} & set(Path(file).parts):
+        return None
+    is_readable = file.endswith(".py") and Path(file).is_file()
+    return f"{module} {hashlib.sha256(Path(file).read_bytes()).hexdigest()}" if is_readable else module

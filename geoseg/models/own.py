@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ import cloudpickle
 from geoseg.errors import InputTypeError, ModelError
 from geoseg.models.network_digest import digest_of
 from geoseg.models.spec import ModelSpec
+
+_REGISTERING = threading.Lock()
 
 ModelLike: TypeAlias = str | os.PathLike[str] | ModelSpec | Callable[..., Any]
 """A name in the catalog, the path of an MLM item, a spec, or a network."""
@@ -137,14 +140,15 @@ class SentNetwork:
 def _main_by_value() -> Iterator[None]:
     """Pickle what the main module defines with its code in processes of multiprocessing too, where it has two names."""
     main = sys.modules.get("__mp_main__")
-    if main is None or main.__name__ in cloudpickle.list_registry_pickle_by_value():
+    if main is None:
         yield
         return
-    cloudpickle.register_pickle_by_value(main)
-    try:
-        yield
-    finally:
-        cloudpickle.unregister_pickle_by_value(main)
+    with _REGISTERING:
+        cloudpickle.register_pickle_by_value(main)
+        try:
+            yield
+        finally:
+            cloudpickle.unregister_pickle_by_value(main)
 
 
 def _called(network: Any) -> str:

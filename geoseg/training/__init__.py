@@ -116,6 +116,7 @@ def train(
 
 
 def _recipe(given: Any, changes: dict[str, Any]) -> Recipe:
+    """The recipe that a caller gives, with other values of some keys."""
     if isinstance(given, Recipe):
         return given.changed(changes)
     if isinstance(given, Mapping):
