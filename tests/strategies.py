@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 from geoseg.grid import TileGrid, Tiling
 
 Labels = NDArray[np.uint8]
+Kind = Callable[[np.random.Generator, tuple[int, int]], Labels]
+"""Makes a map of a shape."""
 
 
 @st.composite
@@ -75,19 +79,32 @@ def _blobs(rng: np.random.Generator, shape: tuple[int, int]) -> Labels:
     return np.kron(coarse, np.ones((size, size), np.uint8))[1 : shape[0] + 1, 1 : shape[1] + 1]
 
 
+def nested(rng: np.random.Generator, shape: tuple[int, int]) -> Labels:
+    """Islands in lakes in islands, all over the map."""
+    labels = np.full(shape, 3, np.uint8)
+    for _ in range(int(rng.integers(1, 4))):
+        top, left = (int(rng.integers(-2, size // 2 + 1)) for size in shape)
+        height, width = (int(rng.integers(size // 2, size + 4)) for size in shape)
+        for depth in range(min(height, width) // 2 + 1):
+            inner = np.s_[max(top + depth, 0) : top + height - depth, max(left + depth, 0) : left + width - depth]
+            if rng.random() < 0.7:
+                labels[inner] = rng.choice([0, 1, 255, 255])
+    return labels
+
+
 def _one_class(_: np.random.Generator, shape: tuple[int, int]) -> Labels:
     return np.full(shape, 3, np.uint8)
 
 
-KINDS = (_noise, _stripes, _checkerboard, _spiral, _blobs, _one_class)
+KINDS = (_noise, _stripes, _checkerboard, _spiral, _blobs, nested, _one_class)
 
 
 @st.composite
-def label_maps(draw: st.DrawFn, longest: int = 24) -> Labels:
+def label_maps(draw: st.DrawFn, longest: int = 24, kinds: Sequence[Kind] = KINDS) -> Labels:
     """Maps of every kind that is hard on a tracer, with and without holes of nodata (255)."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shape = (draw(st.integers(1, longest)), draw(st.integers(1, longest)))
-    labels = draw(st.sampled_from(KINDS))(rng, shape)
+    labels = draw(st.sampled_from(kinds))(rng, shape)
     labels[rng.random(shape) < draw(st.sampled_from([0, 0, 0.1, 0.5, 1]))] = 255
     return labels
 

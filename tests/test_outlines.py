@@ -148,6 +148,24 @@ def test_holes_of_what_is_written_are_filled_below_an_area(client: Client, tmp_p
     assert sorted(frame.area) == [900, 900, 3_600, 60 * 60 * 100 - 5_400]
 
 
+@pytest.mark.parametrize("walls", [False, True])
+def test_a_hole_around_another_polygon_stays_also_where_blocks_between_are_not_traced(
+    walls: bool, client: Client, tmp_path: Path
+) -> None:
+    """A lake with an island and a pond on it; the region has a hole larger than blocks, in which the pond is kept."""
+    labels = np.full((200, 200), 3, np.uint8)
+    labels[20:180, 20:180], labels[40:160, 40:160], labels[90:110, 90:110] = 1, 2, 1
+    path = write(tmp_path / "labels.tif", labels, nodata=255)
+    left, top = rasterio.open(path).bounds[0], rasterio.open(path).bounds[3]
+    hole, pond = (shapely.box(left + a, top - b, left + b, top - a) for a, b in ((440, 1_560), (880, 1_120)))
+    ring = shapely.box(left, top - 2_000, left + 2_000, top) - hole
+    for number, region in enumerate((None, ring | pond)):
+        place = None if region is None else gpd.GeoSeries([region], crs=rasterio.open(path).crs)
+        out, options = tmp_path / f"{number}.parquet", {"classes": [1], "fill_holes": 1e7, "regularize": walls}
+        geoseg.polygonize(str(path), out, region=place, client=client, block_size=16, **options)
+        assert sorted(gpd.read_parquet(out).area) == pytest.approx([40_000, 100 * (160**2 - 120**2)])
+
+
 def test_walls_are_not_smoothed(raster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["polygonize", str(raster), str(tmp_path / "out.gpkg"), "--smooth", "chaikin", "--regularize"]
     assert main([*arguments, "--classes", "1"]) == 2

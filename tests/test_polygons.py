@@ -38,7 +38,7 @@ from geoseg.vectorize import (
     trace,
     tracing,
 )
-from tests.strategies import cuts, label_maps
+from tests.strategies import cuts, label_maps, nested
 
 Labels = NDArray[np.uint8]
 NODATA = 255
@@ -88,33 +88,38 @@ def confidence_of(labels: Labels) -> Labels:
     return np.random.default_rng(labels.size).integers(0, 256, labels.shape).astype(np.uint8)
 
 
-def blocked(labels: Labels, rows: Sequence[int], cols: Sequence[int], shaping: Shaping, group: int = 2) -> Faces:
-    """Trace in blocks, and join neighbours in groups until one piece is left."""
+def blocked(
+    labels: Labels, rows: Sequence[int], cols: Sequence[int], shaping: Shaping, group: int = 2, skips: bool = False
+) -> Faces:
+    """Trace in blocks, or in those with labels in or beside them, and join neighbours until one piece is left."""
     confidence, found = confidence_of(labels), []
     level: dict[tuple[int, int], Piece] = {}
     for row, (top, bottom) in enumerate(pairwise(rows)):
         for col, (left, right) in enumerate(pairwise(cols)):
             core = Window(top, left, bottom - top, right - left)
             part = reach_of(core).slices()
+            near = labels[part[0].start : bottom + 1, part[1].start : right + 1]
+            if skips and (row or col) and (near == NODATA).all():
+                continue
             faces, piece = trace(labels[part], confidence[part], core, labels.shape, shaping)
             found.append(faces)
             level[row, col] = Piece.from_arrays(piece.to_arrays())
-    while len(level) > 1:
+    while len(rows) > 2 or len(cols) > 2:
         groups: dict[tuple[int, int], list[Piece]] = {}
         for (row, col), piece in level.items():
             groups.setdefault((row // group, col // group), []).append(piece)
-        level = {}
+        rows, cols, level = grouped(rows, group), grouped(cols, group), {}
         for place, members in groups.items():
-            faces, level[place] = join(members, covered(members), shaping)
+            (top, bottom), (left, right) = (pair[i : i + 2] for pair, i in zip((rows, cols), place, strict=True))
+            faces, level[place] = join(members, Window(top, left, bottom - top, right - left), shaping)
             found.append(faces)
     (rest,) = level.values()
     assert (len(rest.arcs), len(rest.nodes), len(rest.parts), len(rest.guard_x)) == (0, 0, 0, 0)
     return Faces.concatenate(found)
 
 
-def covered(members: Sequence[Piece]) -> Window:
-    first, last = members[0].window, members[-1].window
-    return Window(first.y, first.x, last.bottom - first.y, last.right - first.x)
+def grouped(starts: Sequence[int], group: int) -> Sequence[int]:
+    return (*starts[:-1:group], starts[-1])
 
 
 shapings = st.builds(
@@ -167,6 +172,8 @@ def test_polygons_are_valid_and_tile_the_plane_without_gaps_and_overlaps(labels:
     faces = polygonize(labels, shaping=shaping)
     assert shapely.is_valid(faces.geometry).all()
     assert len(faces) == 0 or shapely.coverage_is_valid(faces.geometry)
+    united = shapely.union_all(faces.geometry)
+    assert shapely.area(faces.geometry).sum() == pytest.approx(united.area, rel=1e-9)
 
 
 @given(label_maps(), shapings)
@@ -273,6 +280,29 @@ def test_blocks_of_any_layout_give_the_faces_of_one_array_vertex_for_vertex(
     assert_same(blocked(labels, rows, cols, shaping, group), whole)
 
 
+@given(label_maps(), st.data(), shapings, st.sampled_from([2, 3]))
+def test_blocks_of_nodata_alone_change_nothing_when_they_are_left_out(
+    labels: Labels, data: st.DataObject, shaping: Shaping, group: int
+) -> None:
+    labels = np.where(data.draw(st.booleans()) & (labels == 0), NODATA, labels).astype(np.uint8)
+    rows, cols = data.draw(cuts(labels.shape[0])), data.draw(cuts(labels.shape[1]))
+    whole = polygonize(labels, confidence=confidence_of(labels), shaping=shaping)
+    assert_same(blocked(labels, rows, cols, shaping, group, skips=True), whole)
+
+
+def test_a_hole_with_a_polygon_far_from_its_edge_stays() -> None:
+    labels = np.full((20, 20), 3, np.uint8)
+    labels[4:16, 4:16], labels[6:14, 6:14], labels[9:11, 9:11] = 1, NODATA, 1
+    for skips in (False, True):
+        for step in (1, 3, 5, 20):
+            starts = (*range(0, 20, step), 20)
+            faces = blocked(labels, starts, starts, Shaping(holes=Holes(1_000.0)), skips=skips)
+            assert shapely.area(faces.geometry).tolist() == [20 * 20 - 12 * 12, 12 * 12 - 8 * 8, 4]
+    labels[9:11, 9:11] = NODATA
+    faces = polygonize(labels, shaping=Shaping(holes=Holes(1_000.0)))
+    assert shapely.area(faces.geometry).tolist() == [20 * 20 - 12 * 12, 12 * 12]
+
+
 @pytest.mark.parametrize("tolerance", [0.0, 2.0])
 @pytest.mark.parametrize("block", [(1, 90), (70, 1), (7, 5), (16, 16), (64, 64)])
 def test_larger_maps_are_the_same_in_blocks(block: tuple[int, int], tolerance: float) -> None:
@@ -285,10 +315,11 @@ def test_larger_maps_are_the_same_in_blocks(block: tuple[int, int], tolerance: f
     assert_same(blocked(labels, rows, cols, shaping, 4), whole)
 
 
-@given(label_maps(), st.sampled_from([1.5, 4.0, 1000.0]))
+@settings(max_examples=200)
+@given(label_maps() | label_maps(kinds=[nested]), st.sampled_from([1.5, 4.0, 1000.0]))
 def test_holes_without_a_face_below_an_area_are_filled_and_no_others(labels: Labels, least: float) -> None:
     """A hole is an area of nodata that no raster's edge and only one face is beside, seen pixel by pixel."""
-    labels = np.where(labels == 2, NODATA, labels)
+    labels = np.where(labels == 2, NODATA, labels).astype(np.uint8)
     before, after = polygonize(labels), polygonize(labels, shaping=Shaping(holes=Holes(least)))
     for label, old, new in zip(before.label, before.geometry, after.geometry, strict=True):
         holes = [shapely.Polygon(ring) for ring in old.interiors]

@@ -2,7 +2,8 @@
 
 A *face* is a 4-connected region of one label. Cutting lines, where there are any, divide it into *parts*, each of them
 4-connected within its cell of the lines; without lines a face is one part. Parts are what arcs have on their two
-sides; that several of them are one face is kept beside them. This module knows runs; it does not know arcs.
+sides; that several of them are one face is kept beside them. Where holes are filled, 4-connected regions of void are
+parts, too, which belong to no face. This module knows runs; it does not know arcs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from geoseg.arcs.chains import Coordinates, Integers
 from geoseg.arcs.scanning import Flags, Runs
 
 VOID = -1
-"""The part of pixels that are no face, and of everything outside."""
+"""The part of pixels that are no face, unless they are numbered; and of everything outside."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Parts:
         The same for faces that are one feature: where corners count as contact, those that touch at one.
     is_giant : bool, shape (part,)
         The feature is known to have too many vertices for one.
+    is_void : bool, shape (part,)
+        A region of void, which is no face: of it only where it lies is known.
+    borders_faces : bool, shape (part,)
+        A region of void at whose border a face lay that is complete and gone.
     """
 
     label: Integers
@@ -55,10 +60,19 @@ class Parts:
     face: Coordinates
     group: Coordinates
     is_giant: NDArray[np.bool_]
+    is_void: NDArray[np.bool_]
+    borders_faces: NDArray[np.bool_]
 
     def __len__(self) -> int:
         """Count the parts."""
         return len(self.label)
+
+    @classmethod
+    def void(cls, count: int, first: int = 0) -> Parts:
+        """Regions of void, of which nothing is counted; ``first`` is the number of the first one."""
+        none, no = np.zeros(count, np.int64), np.zeros(count, bool)
+        number = np.arange(first, first + count, dtype=np.int32)
+        return cls(none, none, none, none, none, none, none, number, number, no, ~no, no)
 
 
 @njit(cache=True, nogil=True)
@@ -119,6 +133,26 @@ def number_parts(runs: Runs, labels: NDArray[Any], void: int, row_cut: Flags) ->
     parent = _connect(runs.start, runs.rows, runs.width, label, row_cut)
     part, count = _number(parent, label == labels.dtype.type(void))
     return part, _faces(runs.start, runs.rows, runs.width, label, row_cut, part, count)
+
+
+def number_voids(runs: Runs, labels: NDArray[Any], void: int) -> tuple[Coordinates, int]:
+    """Number the 4-connected regions of void, which no cutting line divides.
+
+    Parameters
+    ----------
+    runs, labels, void
+        As of `number_parts`.
+
+    Returns
+    -------
+    region : int32, shape (run,)
+        Region of each run, `VOID` of runs of faces.
+    count : int
+        Number of regions.
+    """
+    label = labels[np.repeat(np.arange(len(labels)), np.diff(runs.rows)), runs.start]
+    parent = _connect(runs.start, runs.rows, runs.width, label, np.zeros(len(labels), np.uint8))
+    return _number(parent, label != labels.dtype.type(void))
 
 
 @njit(cache=True, nogil=True)

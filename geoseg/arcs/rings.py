@@ -17,7 +17,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.arcs.chains import Coordinates, Floats, Integers, gather, offsets_of
-from geoseg.arcs.parts import VOID
 from geoseg.arcs.smoothing import draw_curves
 from geoseg.arcs.tracing import CROSSING, Arcs, Nodes
 
@@ -86,7 +85,23 @@ def reverse(rings: Rings) -> Rings:
     return Rings(rings.xy[mirrored], rings.rings, rings.polygons)
 
 
-def chain_rings(arcs: Arcs, nodes: Nodes, unit: Coordinates, count: int, fills: Filling | None = None) -> Rings:
+@dataclass(frozen=True)
+class Fillable:
+    """Holes that may be filled.
+
+    Attributes
+    ----------
+    void : bool, shape (part + 1,)
+        Parts that are void and border one face only; False at the end, for parts that are gone.
+    fills : Filling
+        Which of the holes that they are go.
+    """
+
+    void: NDArray[np.bool_]
+    fills: Filling
+
+
+def chain_rings(arcs: Arcs, nodes: Nodes, unit: Coordinates, count: int, holes: Fillable | None = None) -> Rings:
     """Chain arcs to the polygons of some units.
 
     Parameters
@@ -98,8 +113,8 @@ def chain_rings(arcs: Arcs, nodes: Nodes, unit: Coordinates, count: int, fills: 
         void or gone find theirs.
     count : int
         Number of polygons.
-    fills : callable, optional
-        Which holes are filled, of those with nothing but void beside them; none unless given.
+    holes : Fillable, optional
+        Which holes are filled; none unless given.
 
     Returns
     -------
@@ -114,20 +129,21 @@ def chain_rings(arcs: Arcs, nodes: Nodes, unit: Coordinates, count: int, fills: 
     xy, offsets, area = _gather_rings(members, rings, *_lines(arcs, (left >= 0) | (right >= 0)))
     start = xy[offsets[:-1]]
     order = np.lexsort((start[:, 0], start[:, 1], area > 0, owner))
-    if fills is not None:
-        order = order[~(_is_void_hole(arcs, members, rings, area) & fills(area / 2, start))[order]]
+    if holes is not None:
+        is_filled = _is_beside(holes.void, arcs, members, rings) & (area > 0) & holes.fills(area / 2, start)
+        order = order[~is_filled[order]]
     polygons = offsets_of(np.bincount(owner[order], minlength=count))
     vertex, offsets = gather(offsets, order)
     return Rings(xy[vertex], offsets, polygons)
 
 
-def _is_void_hole(arcs: Arcs, members: Coordinates, rings: Integers, area: Floats) -> NDArray[np.bool_]:
-    """Which rings are holes in which no face lies, wherever it is known and whether it is wanted or not."""
-    if not len(area):
+def _is_beside(flags: NDArray[np.bool_], arcs: Arcs, members: Coordinates, rings: Integers) -> NDArray[np.bool_]:
+    """Which rings have only parts with a flag on their other side."""
+    if len(rings) == 1:
         return np.zeros(0, bool)
     other = np.where(members & 1, arcs.left[members >> 1], arcs.right[members >> 1])
-    is_void: NDArray[np.bool_] = np.logical_and.reduceat(other == VOID, rings[:-1])
-    return is_void & (area > 0)
+    found: NDArray[np.bool_] = np.logical_and.reduceat(flags[np.maximum(other, -1)], rings[:-1])
+    return found
 
 
 def _lines(arcs: Arcs, wanted: NDArray[np.bool_]) -> tuple[Integers, Coordinates | Floats, Coordinates | Floats]:

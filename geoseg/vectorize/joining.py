@@ -10,8 +10,9 @@ associative, so a tree of joins gives the same faces as one block; it knows piec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -22,7 +23,7 @@ from geoseg.arcs.faces import Faces
 from geoseg.arcs.parts import VOID, Parts, unite_pairs
 from geoseg.arcs.tracing import CLOSED, CLOSED_ARC, EAST, FREE, NORTH, WEST, Arcs, Nodes
 from geoseg.grid import Window
-from geoseg.vectorize.pieces import Piece, Shaping, resolve
+from geoseg.vectorize.pieces import Piece, Shaping, concatenated, resolve, void_piece
 
 TOP, RIGHT, BOTTOM, LEFT = range(4)
 """Places in `Piece.side_ends`."""
@@ -47,6 +48,8 @@ def join(pieces: Sequence[Piece], window: Window, shaping: Shaping) -> tuple[Fac
     rest : Piece
         What may go on outside.
     """
+    if shaping.holes is not None:
+        pieces = [*pieces, *_voids_between(pieces, window)]
     arcs, nodes, parts, side_ends = _side_by_side(pieces)
     mate, same_parts = _matches(arcs, nodes)
     parts, number = _united(parts, np.concatenate([same_parts, _same_ends(pieces, side_ends)]))
@@ -64,6 +67,20 @@ def join(pieces: Sequence[Piece], window: Window, shaping: Shaping) -> tuple[Fac
         np.concatenate([piece.guard_y for piece in pieces]),
     )
     return resolve(joined, shaping)
+
+
+def _voids_between(pieces: Sequence[Piece], window: Window) -> list[Piece]:
+    """Pieces of void where the rectangle has no piece, so that void on both sides of them is one region."""
+    found = {(piece.window.y, piece.window.x) for piece in pieces}
+    rows, cols = (
+        sorted({getattr(place, name) for place in (window, *(piece.window for piece in pieces)) for name in names})
+        for names in (("y", "bottom"), ("x", "right"))
+    )
+    return [
+        void_piece(pieces[0], Window(top, left, bottom - top, right - left))
+        for (top, bottom), (left, right) in product(pairwise(rows), pairwise(cols))
+        if (top, left) not in found
+    ]
 
 
 def _side_by_side(pieces: Sequence[Piece]) -> tuple[Arcs, Nodes, Parts, list[Coordinates]]:
@@ -99,24 +116,12 @@ def _side_by_side(pieces: Sequence[Piece]) -> tuple[Arcs, Nodes, Parts, list[Coo
         for i, piece in enumerate(pieces)
     ]
     ends = [_shifted(piece.side_ends, part[i]) for i, piece in enumerate(pieces)]
-    return _concatenated(arcs), _concatenated(nodes), _concatenated(parts), ends
+    return concatenated(arcs), concatenated(nodes), concatenated(parts), ends
 
 
 def _shifted(numbers: Coordinates, step: int) -> Coordinates:
     """Count numbers on; negative ones mean something else and stay."""
     return np.where(numbers >= 0, numbers + step, numbers).astype(np.int32)
-
-
-Table = TypeVar("Table", Arcs, Nodes, Parts)
-
-
-def _concatenated(items: list[Table]) -> Table:
-    """Put tables one after another, column by column."""
-    columns: dict[str, Any] = {}
-    for field in fields(items[0]):
-        values = [getattr(item, field.name) for item in items]
-        columns[field.name] = Chains.concatenate(values) if field.name == "chains" else np.concatenate(values)
-    return type(items[0])(**columns)
 
 
 def _matches(arcs: Arcs, nodes: Nodes) -> tuple[Coordinates, Coordinates]:
@@ -189,8 +194,9 @@ def _united(parts: Parts, pairs: Coordinates) -> tuple[Parts, Coordinates]:
         unite_pairs(parent, pairs)
     first, inverse = np.unique(root, return_inverse=True)
     number = inverse.astype(np.int32)
-    is_giant = np.zeros(len(parts), bool)
+    is_giant, borders_faces = np.zeros((2, len(parts)), bool)
     is_giant[group[parts.is_giant]] = True
+    borders_faces[root[parts.borders_faces]] = True
     key = np.full(len(first), np.iinfo(np.int64).max)
     np.minimum.at(key, number, parts.key)
     pixels, confidence_sum, vertices, lost, sheltered = (
@@ -198,8 +204,9 @@ def _united(parts: Parts, pairs: Coordinates) -> tuple[Parts, Coordinates]:
         for values in (parts.pixels, parts.confidence_sum, parts.vertices, parts.lost, parts.sheltered)
     )
     label, face, group = parts.label[first], face[first], group[first]
-    names, is_giant = (number[face], number[group]), is_giant[group]
-    return Parts(label, pixels, confidence_sum, key, vertices, lost, sheltered, *names, is_giant), number
+    counts = pixels, confidence_sum, key, vertices, lost, sheltered
+    flags = is_giant[group], parts.is_void[first], borders_faces[first]
+    return Parts(label, *counts, number[face], number[group], *flags), number
 
 
 def _named(part: Coordinates, number: Coordinates) -> Coordinates:
@@ -223,7 +230,7 @@ def _rechained(arcs: Arcs, nodes: Nodes, mate: Coordinates) -> tuple[Arcs, Nodes
     is_ended = chained.start >= 0
     half_edges[chained.start[is_ended], chained.start_direction[is_ended]] = 2 * new[is_ended]
     half_edges[chained.end[is_ended], _back(chained.end_direction[is_ended])] = 2 * new[is_ended] + 1
-    table = _concatenated([arcs.take(untouched), chained])
+    table = concatenated([arcs.take(untouched), chained])
     return table, replace(nodes, half_edges=half_edges.astype(np.int32))
 
 

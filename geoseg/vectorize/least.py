@@ -90,7 +90,7 @@ def decide(arcs: Arcs, parts: Parts, is_open: Flags, least: Least, raster_width:
     )
     key = np.full(len(parts), np.iinfo(np.int64).max)
     np.minimum.at(key, face, parts.key)
-    is_safe = (parts.is_giant | least.is_met(parts.label, sheltered.astype(np.int64)))[face]
+    is_safe = (parts.is_giant | parts.is_void | least.is_met(parts.label, sheltered.astype(np.int64)))[face]
     is_poor = ~is_open & ~is_safe & least.falls_below(parts.label, pixels - lost / SHARES, key, raster_width)[face]
     is_safe |= ~is_open & ~is_poor
     loser = np.where(arcs.taken > 0, arcs.left, arcs.right)

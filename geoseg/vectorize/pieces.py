@@ -7,15 +7,19 @@ no longer change is simplified and becomes faces, what can is kept.
 
 What can still change, and so stays open: parts that touch an arc with a stub, or the end of a side (a side without any
 crack has no stub, but all its pixels are one part); and both parts of an arc whose two end nodes carry arcs with stubs,
-because one of those might turn out to have the same two ends. It knows the algebra of pieces, nothing of files or
-tasks.
+because one of those might turn out to have the same two ends.
+
+Where holes are filled, regions of void are parts as well. A hole is filled when the void in it borders no other face,
+and that is known once the ring around it is: whatever lies in a ring lies in the piece. A face in it may have been
+complete in a smaller piece, so void that goes on outside, or borders a face that is kept, is kept with a mark of that.
+It knows the algebra of pieces, nothing of files or tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from affine import Affine
@@ -27,7 +31,7 @@ from geoseg.arcs.faces import Faces
 from geoseg.arcs.guard import VertexIndex, vertices_near
 from geoseg.arcs.metric import Metric
 from geoseg.arcs.parts import VOID, Parts
-from geoseg.arcs.rings import chain_rings
+from geoseg.arcs.rings import Fillable, chain_rings
 from geoseg.arcs.simplification import Simplification, kept_vertices
 from geoseg.arcs.smoothing import round_corners
 from geoseg.arcs.taking import taken_area, waiting
@@ -82,7 +86,7 @@ class Shaping:
     connectivity : int
         4: faces that touch at a corner are two features; 8: they are one.
     holes : Holes, optional
-        Which holes without a face in them are filled; none unless given.
+        Which holes of void are filled in which no face lies; none unless given.
     least : Least, optional
         What simplification must leave of polygons; nothing unless given.
     keeps_outer : bool
@@ -120,7 +124,7 @@ class Piece:
         What is open, and what bounds it.
     side_ends : int32, shape (4,)
         Parts of the last pixel along the top, right, bottom and left side: just outside the rectangle at the top and
-        at the left, just inside at the others; -1 on the raster's own edge.
+        at the left, just inside at the others; -1 of void without a number, and on the raster's own edge.
     guard_x, guard_y : int32, shape (vertex,)
         Vertices of the whole map that a chord of an open arc might come near.
     """
@@ -137,13 +141,7 @@ class Piece:
     @property
     def open_sides(self) -> tuple[int | None, int | None, int | None, int | None]:
         """Lattice row or column of the top, right, bottom and left side; None on the raster's own edge."""
-        height, width = self.raster_shape
-        return (
-            self.window.y if self.window.y > 0 else None,
-            self.window.right if self.window.right < width else None,
-            self.window.bottom if self.window.bottom < height else None,
-            self.window.x if self.window.x > 0 else None,
-        )
+        return _open_sides(self.window, self.raster_shape)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything as plain arrays, each under a name."""
@@ -175,6 +173,43 @@ class Piece:
             arrays["guard_x"],
             arrays["guard_y"],
         )
+
+
+def _open_sides(window: Window, raster_shape: tuple[int, int]) -> tuple[int | None, int | None, int | None, int | None]:
+    height, width = raster_shape
+    return (
+        window.y if window.y > 0 else None,
+        window.right if window.right < width else None,
+        window.bottom if window.bottom < height else None,
+        window.x if window.x > 0 else None,
+    )
+
+
+Table = TypeVar("Table", Arcs, Nodes, Parts)
+
+
+def concatenated(items: Sequence[Table]) -> Table:
+    """Put tables one after another, column by column."""
+    columns: dict[str, Any] = {}
+    for field in fields(items[0]):
+        values = [getattr(item, field.name) for item in items]
+        columns[field.name] = Chains.concatenate(values) if field.name == "chains" else np.concatenate(values)
+    return type(items[0])(**columns)
+
+
+def void_piece(like: Piece, window: Window) -> Piece:
+    """A piece of the raster of another one in which no face lies."""
+    none = np.empty(0, np.int64)
+    return Piece(
+        window,
+        like.raster_shape,
+        like.arcs.take(none),
+        Nodes(*(getattr(like.nodes, field.name)[none] for field in fields(Nodes))),
+        Parts.void(1),
+        np.array([VOID if side is None else 0 for side in _open_sides(window, like.raster_shape)], np.int32),
+        like.guard_x[none],
+        like.guard_y[none],
+    )
 
 
 def resolve(piece: Piece, shaping: Shaping) -> tuple[Faces, Piece]:
@@ -212,8 +247,11 @@ def resolve(piece: Piece, shaping: Shaping) -> tuple[Faces, Piece]:
         arcs = decide(arcs, parts, is_open_group, shaping.least, piece.raster_shape[1])
         is_open_part |= _touched(len(parts), [arcs.left[arcs.is_waiting], arcs.right[arcs.is_waiting]])
     is_open_group = _touched(len(parts), [parts.group[is_open_part]])
-    is_kept = np.where(parts.is_giant, is_open_part, is_open_group[parts.group])
-    faces = _emit(arcs, nodes, parts, ~is_kept, shaping)
+    is_kept = np.where(parts.is_giant, is_open_part, is_open_group[parts.group]) & ~parts.is_void
+    is_complete = ~is_kept & ~parts.is_void
+    faces = _emit(arcs, nodes, parts, is_complete, shaping)
+    if shaping.holes is not None:
+        parts = _marked(parts, arcs, is_complete)
     return faces, _rest(replace(piece, arcs=arcs, parts=parts), is_open, is_kept, shaping)
 
 
@@ -253,7 +291,7 @@ def _settled(arcs: Arcs, is_open: Flags, piece: Piece, shaping: Shaping) -> Arcs
     chosen = ~is_open & ~arcs.is_settled
     if shaping.simplification.tolerance > 0 and chosen.any():
         index = VertexIndex.of(piece.guard_x, piece.guard_y)
-        removed = chosen & (arcs.left != VOID) & (arcs.right != VOID) if shaping.keeps_outer else chosen
+        removed = chosen & ~_is_outer(arcs, piece.parts) if shaping.keeps_outer else chosen
         how, metric = shaping.simplification, shaping.metric
         kept = kept_vertices(arcs.chains, removed, arcs.keep, index, metric, how)
         chains = arcs.chains.keep(kept)
@@ -297,8 +335,40 @@ def _emit(arcs: Arcs, nodes: Nodes, parts: Parts, is_wanted: Flags, shaping: Sha
         _sums(parts.confidence_sum[wanted], unit)[order],
         key[order],
         group[order],
-        chain_rings(arcs, nodes, polygon, len(key), None if shaping.holes is None else shaping.holes.fills),
+        chain_rings(arcs, nodes, polygon, len(key), _fillable(arcs, parts, shaping.holes)),
     )
+
+
+def _fillable(arcs: Arcs, parts: Parts, holes: Holes | None) -> Fillable | None:
+    """Void that borders one face only, and how much of it goes; None where none does."""
+    if holes is None:
+        return None
+    least, most = np.full(len(parts), len(parts)), np.full(len(parts), -1)
+    for side, other in _sides(arcs):
+        is_beside = _of_parts(side, parts.is_void)
+        face = parts.face[other[is_beside]]
+        np.minimum.at(least, side[is_beside], face)
+        np.maximum.at(most, side[is_beside], face)
+    is_alone = parts.is_void & (least == most) & ~parts.borders_faces
+    return Fillable(np.append(is_alone, False), holes.fills)
+
+
+def _marked(parts: Parts, arcs: Arcs, is_complete: Flags) -> Parts:
+    """Mark the void that borders faces that are complete."""
+    beside = [side[_of_parts(side, parts.is_void) & _of_parts(other, is_complete)] for side, other in _sides(arcs)]
+    return replace(parts, borders_faces=parts.borders_faces | _touched(len(parts), beside))
+
+
+def _sides(arcs: Arcs) -> tuple[tuple[Coordinates, Coordinates], tuple[Coordinates, Coordinates]]:
+    """Each side of the arcs, with the other one."""
+    return (arcs.left, arcs.right), (arcs.right, arcs.left)
+
+
+def _is_outer(arcs: Arcs, parts: Parts) -> Flags:
+    """Arcs with void on a side."""
+    left, right = ((side == VOID) | _of_parts(side, parts.is_void) for side in (arcs.left, arcs.right))
+    found: Flags = left | right
+    return found
 
 
 def _smallest(values: Integers, group: Integers) -> Integers:
@@ -317,7 +387,8 @@ def _rest(piece: Piece, is_open: Flags, is_kept: Flags, shaping: Shaping) -> Pie
     """Keep open arcs, all arcs of parts that stay, their nodes, and the vertices that open arcs may come near."""
     arcs, nodes, parts = piece.arcs, piece.nodes, piece.parts
     arc = np.flatnonzero(is_open | _of_parts(arcs.left, is_kept) | _of_parts(arcs.right, is_kept))
-    part = np.flatnonzero(is_kept)
+    is_near = _touched(len(parts), [arcs.left[arc], arcs.right[arc], piece.side_ends])
+    part = np.flatnonzero(is_kept | (parts.is_void & is_near))
     node = np.unique(np.concatenate([arcs.start[arc], arcs.end[arc]]))
     node = node[node >= 0]
     arc_number, part_number = _numbers(arc, len(arcs)), _numbers(part, len(parts))
@@ -390,6 +461,8 @@ def _take_parts(parts: Parts, index: Integers) -> Parts:
         _first(parts.face[index], len(parts)),
         _first(parts.group[index], len(parts)),
         parts.is_giant[index],
+        parts.is_void[index],
+        parts.borders_faces[index],
     )
 
 

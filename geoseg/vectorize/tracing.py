@@ -15,11 +15,20 @@ from numpy.typing import NDArray
 
 from geoseg.arcs.chains import Coordinates, Integers
 from geoseg.arcs.faces import CERTAIN, Faces
-from geoseg.arcs.parts import VOID, Parts, number_parts, run_at, sheltered_pixels, sum_parts, unite_pairs
+from geoseg.arcs.parts import (
+    VOID,
+    Parts,
+    number_parts,
+    number_voids,
+    run_at,
+    sheltered_pixels,
+    sum_parts,
+    unite_pairs,
+)
 from geoseg.arcs.scanning import Corners, Flags, Runs, scan
 from geoseg.arcs.tracing import CROSSING, Arcs, Nodes, trace_arcs
 from geoseg.grid import Window
-from geoseg.vectorize.pieces import CELL, Piece, Shaping, resolve
+from geoseg.vectorize.pieces import CELL, Piece, Shaping, concatenated, resolve
 
 Labels = NDArray[Any]
 
@@ -124,15 +133,20 @@ def trace(
     )
     runs, corners = scan(framed, void, row_cut, col_cut)
     part, face = number_parts(runs, framed, void, row_cut)
-    arcs, nodes = trace_arcs(runs, corners, part, origin, raster_shape)
+    beside, voids = part, 0
+    if shaping.holes is not None:
+        region, voids = number_voids(runs, framed, void)
+        beside = np.where(part < 0, region + np.int32(len(face)), part)
+    arcs, nodes = trace_arcs(runs, corners, beside, origin, raster_shape)
     weights = np.empty((0, 0), np.uint8) if confidence is None else _framed(confidence, core, raster_shape, 0)
+    parts = _parts(runs, part, face, framed, weights, arcs, nodes.stub, origin, raster_shape[1], shaping.margin)
     piece = Piece(
         core,
         raster_shape,
         arcs,
         nodes,
-        _parts(runs, part, face, framed, weights, arcs, nodes.stub, origin, raster_shape[1], shaping.margin),
-        _side_ends(runs, part, core, raster_shape),
+        concatenated([parts, Parts.void(voids, len(face))]),
+        _side_ends(runs, beside, core, raster_shape),
         *_own_corners(corners, core, raster_shape),
     )
     if shaping.connectivity == 8:
@@ -145,7 +159,7 @@ def _touching(parts: Parts, nodes: Nodes) -> Parts:
     crossing = nodes.around[nodes.code == CROSSING]
     pairs = np.concatenate([crossing[:, [0, 3]], crossing[:, [1, 2]]])
     pairs = pairs[(pairs >= 0).all(axis=1)]
-    pairs = pairs[parts.label[pairs[:, 0]] == parts.label[pairs[:, 1]]]
+    pairs = pairs[(parts.label[pairs[:, 0]] == parts.label[pairs[:, 1]]) & ~parts.is_void[pairs].any(axis=1)]
     group = parts.face.copy()
     unite_pairs(group, pairs)
     return replace(parts, group=group)
@@ -209,9 +223,9 @@ def _parts(
     raster_width: int,
     margin: int | None,
 ) -> Parts:
-    """What is counted in each part of a block; pixels above and left of it belong to others."""
+    """What is counted in each part of a face in a block; pixels above and left of it belong to others."""
     count = len(face)
-    none = np.zeros(count, np.int64)
+    none, no = np.zeros(count, np.int64), np.zeros(count, bool)
     pixels, total, key = sum_parts(runs.start, runs.rows, runs.width, part, count, weights, origin, raster_width)
     row, col = np.divmod(key, raster_width)
     label = labels[row - origin[0], col - origin[1]].astype(np.int64)
@@ -225,7 +239,9 @@ def _parts(
         none if margin is None else sheltered_pixels(runs.start, runs.rows, runs.width, part, count, margin),
         face,
         face,
-        np.zeros(count, bool),
+        no,
+        no,
+        no,
     )
 
 
@@ -239,8 +255,9 @@ def _vertices(arcs: Arcs, stub: Integers, label: Integers) -> Integers:
     closed = arcs.start < 0
     inner = length - np.where(closed, 1, 2)
     is_node = np.append(stub < 0, False)
-    is_cut = (arcs.left >= 0) & (arcs.right >= 0) & (label[arcs.left] == label[arcs.right]) if len(label) else closed
-    for side, node in ((arcs.left, arcs.start), (arcs.right, arcs.end)):
+    left, right = (np.where(side < len(label), side, VOID) for side in (arcs.left, arcs.right))
+    is_cut = (left >= 0) & (right >= 0) & (label[left] == label[right]) if len(label) else closed
+    for side, node in ((left, arcs.start), (right, arcs.end)):
         counted = ~is_cut & (side >= 0)
         number = inner + is_node[node]
         found += np.bincount(side[counted], weights=number[counted], minlength=len(label)).astype(np.int64)
