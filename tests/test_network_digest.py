@@ -244,3 +244,26 @@ def test_a_network_of_the_main_module_is_sent_from_a_process_that_multiprocessin
         [sys.executable, "-W", "ignore", "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert (done.stdout.split()[-1:], (tmp_path / "out" / "labels.tif").exists()) == (["0"], True), done.stderr
+
+
+class Linked:
+    """One of several that know the set of all of them, and the next one."""
+
+    def __init__(self, number: int, together: set[Linked], after: Linked | None = None) -> None:
+        self.number, self.together, self.after = number, together, after
+        together.add(self)
+
+
+def linked(numbers: list[int]) -> nn.Module:
+    network, together = Scaled(1.0), set[Linked]()
+    first = last = Linked(numbers[0], together)
+    for number in numbers[1:]:
+        last = Linked(number, together, last)
+    first.after = last
+    network.links = together  # type: ignore[assignment]
+    return network
+
+
+def test_members_of_a_set_may_lead_back_to_it() -> None:
+    assert digest_of(linked([1, 2, 3])) == digest_of(linked([1, 2, 3]))
+    assert digest_of(linked([1, 2, 3])) != digest_of(linked([1, 2, 4])) != digest_of(linked([1, 2]))

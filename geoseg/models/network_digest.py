@@ -41,9 +41,13 @@ def digest_of(network: Callable[..., Any]) -> str:
     code of their classes and functions is, with the globals that it reads. Of an installed package the file counts that
     a class or function stands in; of torch, whose version is compared beside the digest, and Python the name alone.
     """
+    return _digest(network, {})
+
+
+def _digest(of: Any, seen: dict[int, int]) -> str:
+    """The digest of an object; those with a number in ``seen`` are known by it, and those that it is made of join."""
     digest = hashlib.sha256()
-    waiting: list[Any] = [network]
-    seen: dict[int, int] = {}
+    waiting: list[Any] = [of]
     kept: list[Any] = []  # the number of an object that is gone may be given to another
     while waiting:
         item = waiting.pop()
@@ -56,6 +60,9 @@ def digest_of(network: Callable[..., Any]) -> str:
         if type(item) not in _SHARED_BY_CHANCE:
             seen[id(item)] = len(seen)
             kept.append(item)
+        if type(item) in (set, frozenset):  # in no order, and what is in it may lead back to it
+            digest.update(f"set {sorted(_digest(one, {**seen}) for one in item)};".encode())
+            continue
         label, content, parts = _opened(item)
         digest.update(f"{label} {len(content)} {len(parts)};".encode())
         digest.update(content)
@@ -84,8 +91,6 @@ def _opened(item: Any) -> tuple[str, bytes | memoryview, list[Any]]:
         return type(item).__name__, b"", list(item)
     if type(item) in (dict, types.MappingProxyType):
         return "dict", b"", [part for pair in item.items() for part in pair]
-    if type(item) in (set, frozenset):
-        return "set", "".join(sorted(map(digest_of, item))).encode(), []
     return _of_code(item) or _reduced(item)
 
 
