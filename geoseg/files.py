@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from geoseg.errors import ExistingOutputError, InputTypeError, OutputError, WorkflowError
 
@@ -56,8 +57,11 @@ REMEDIES: dict[int, tuple[type[OutputError | WorkflowError], str]] = {
 }
 """Errors and remedies by what a system refuses wherever a file is touched, by a library too; others may be mistakes."""
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|/vsi")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|/vsi|file:")
 """How an address begins; one letter is a drive."""
+
+_VIRTUAL = re.compile(r"/vsi|[A-Za-z][A-Za-z0-9+.-]+://")
+"""How what GDAL alone opens begins."""
 
 
 def local_path(path: str | os.PathLike[str], what: str) -> Path:
@@ -89,6 +93,17 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
             f"{LONGEST_NAME}; choose a shorter one."
         )
     return Path(path).expanduser()
+
+
+def given_path(path: str | os.PathLike[str]) -> Path | str:
+    """Return where a file is that is read: a path, also of a ``file://`` URL; as text where GDAL alone opens it.
+
+    So ``/vsizip//data/a.zip/b.gpkg`` keeps its two slashes, without which the archive is looked for in another folder.
+    """
+    text = os.fspath(path)
+    if text.startswith("file:/"):
+        return Path(unquote(urlsplit(text).path))
+    return text if _VIRTUAL.match(text) else Path(text).expanduser()
 
 
 def plain_value(value: Any, key: str) -> Any:
@@ -350,7 +365,8 @@ def refuse_read(path: Path, *read: object) -> None:
         It is one of them.
     """
     # Path.is_file raises where a text, such as features of GeoJSON, is longer than a name of a file can be
-    files = (item for item in read if isinstance(item, str | os.PathLike) and os.path.isfile(item))  # noqa: PTH113
+    places = (given_path(item) for item in read if isinstance(item, str | os.PathLike))
+    files = (place for place in places if os.path.isfile(place))  # noqa: PTH113
     if any(Path(file).resolve() == path.resolve() for file in files):
         raise ExistingOutputError(f"{path} is read and would be replaced; choose another output")
 

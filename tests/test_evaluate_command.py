@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zipfile
 from pathlib import Path
 
 import geopandas as gpd
@@ -109,6 +111,23 @@ def test_tables_show_what_is_written(folder: Path, capsys: pytest.CaptureFixture
     assert "thing" in capsys.readouterr().out
 
 
+def test_inputs_lie_in_archives_and_at_urls_of_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layer = folder / "objects" / "buildings.gpkg"
+    with zipfile.ZipFile("a.zip", "w") as archive:
+        archive.write(layer, "b.gpkg")
+    (folder / "a.geojson.gz").write_bytes(gzip.compress((folder / "buildings.geojson").read_bytes()))
+    given = f"/vsizip/{folder}/a.zip/b.gpkg", f"/vsigzip/{folder}/a.geojson.gz", layer.as_uri(), layer.parent.as_uri()
+    for text in given:
+        assert main(["evaluate", text, "buildings.geojson"]) == 0, text
+        assert "polygons: " in capsys.readouterr().out
+    assert main(["evaluate", "instances.tif", "instances.tif", "--scores", given[0]]) == 0
+    assert "has no scores" not in capsys.readouterr().out
+    assert main(["evaluate", f"file://{folder}/none.gpkg", "labels.tif"]) == 3
+    assert "none.gpkg' does not exist; correct the path" in capsys.readouterr().err
+    assert main(["evaluate", given[0], (folder / "labels.tif").as_uri(), "--json", "labels.tif"]) == 2
+    assert "labels.tif is read and would be replaced" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("code", "arguments", "sentence"),
     [
@@ -127,6 +146,8 @@ def test_tables_show_what_is_written(folder: Path, capsys: pytest.CaptureFixture
         (3, ["classes", "buildings.geojson", "--instances", "nowhere.tif"], "'nowhere.tif' does not exist"),
         (3, ["buildings.geojson", "labels.tif", "--instances", "instances.tif"], "has no labels that the instances"),
         (3, ["instances.tif", "instances.tif", "--confusion", "c.png"], "the task 'instance' has no confusion"),
+        (2, ["labels.tif", "labels.tif", "--json", "file:a.json"], "json 'file:a.json' is an address, and results"),
+        (2, ["labels.tif", "labels.tif", "--json", "/vsizip/a.zip/a.json"], "json '/vsizip/a.zip/a.json' is an addr"),
         (5, ["labels.tif", "labels.tif", "--json", "labels.tif/a.json"], "labels.tif/a.json cannot be written (File"),
         (5, ["labels.tif", "labels.tif", "--json", "classes"], "'classes' is a folder; remove it, or choose another"),
     ],
@@ -158,9 +179,10 @@ def test_it_can_be_called_in_python() -> None:
 def test_signatures_of_addresses_stand_in_no_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(folder) as traffic:
         signed = f"{traffic.url}/labels.tif?sv=1&sig=SECRET9"
-        assert main(["evaluate", signed, "labels.tif", "--json", "e.json"]) == 0
-        assert main(["compare", signed, "classes/labels.tif", "--json", "c.json"]) == 0
-        assert main(["areas", signed, "--json", "a.json"]) == 0
+        layer = signed.replace("labels.tif", "buildings.geojson")
+        assert main(["evaluate", signed, "labels.tif", "--json", "e.json", "--region", layer]) == 0
+        assert main(["compare", signed, "classes/labels.tif", "--json", "c.json", "--region", layer]) == 0
+        assert main(["areas", signed, "--json", "a.json", "--zones", layer]) == 0
         assert "SECRET9" not in repr(evaluate(signed, "labels.tif"))
         assert "SECRET9" not in geoseg.compare(signed, "labels.tif")._repr_html_()
     assert "SECRET9" not in "".join(capsys.readouterr())

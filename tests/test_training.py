@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -417,6 +418,23 @@ def test_an_image_in_which_no_polygon_lies_gets_no_label_and_is_named(fields: Pa
     with pytest.warns(GeosegWarning, match=r"no polygon of fields\.gpkg lies in elsewhere: it gives no label there"):
         scenes, _ = read_scenes(parse_recipe(content))
     assert (scenes[1].labels == IGNORE).all()
+
+
+def test_images_and_labels_lie_in_archives_and_at_urls_of_files(fields: Path) -> None:
+    layers = [{"polygons": "fields.gpkg", "column": "kind"}]
+    wanted = read_scenes(parse_recipe(recipe_content(fields, labels=layers)))[0][0]
+    with zipfile.ZipFile(fields / "a.zip", "w") as archive:
+        for name in ("image.tif", "fields.gpkg"):
+            archive.write(fields / name, name)
+    for home in (f"/vsizip/{fields}/a.zip", f"file://{fields}"):
+        content = recipe_content(fields, images=[f"{home}/image.tif"])
+        content["labels"] = [{"polygons": f"{home}/fields.gpkg", "column": "kind"}]
+        found = read_scenes(parse_recipe(content))[0][0]
+        np.testing.assert_array_equal(found.labels, wanted.labels)
+        np.testing.assert_array_equal(found.pixels, wanted.pixels)
+    content["labels"][0]["polygons"] = f"/vsizip/{fields}/a.zip/none.gpkg"
+    with pytest.raises(VectorError, match=r"polygons /vsizip/.*none\.gpkg cannot be read .*does not exist"):
+        read_scenes(parse_recipe(content))
 
 
 def test_polygons_beside_the_image_are_an_error(fields: Path) -> None:

@@ -6,7 +6,9 @@ import itertools
 import json
 import os
 import pickle
+import tarfile
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -726,6 +728,32 @@ def test_regions_that_cannot_be_used_are_refused_with_the_remedy(tmp_path: Path)
         read_region("5,5,4,6,EPSG:32618")
     with pytest.raises(CrsError, match="'nowhere'"):
         read_region("4,5,5,6,nowhere")
+
+
+def test_features_are_read_from_archives_and_from_urls_of_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = write_table(tmp_path / "a b.gpkg", [shapely.box(0, 0, 1, 1)])
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(table, "in/b.gpkg")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(table, "b.gpkg")
+    gpd.read_file(table).to_parquet(tmp_path / "a.parquet")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for text in (
+        f"/vsizip/{tmp_path}/a.zip/in/b.gpkg", f"/vsizip/{{{tmp_path}/a.zip}}/in/b.gpkg", "/vsizip/a.zip/in/b.gpkg",
+        f"/vsitar/{tmp_path}/a.tar/b.gpkg", f"zip://{tmp_path}/a.zip!in/b.gpkg", "~/a b.gpkg",
+        f"file://{tmp_path}/a%20b.gpkg", f"file://localhost{tmp_path}/a%20b.gpkg", f"file://{tmp_path}/a.parquet",
+    ):  # fmt: skip
+        assert read_region(text).geometry.equals(shapely.box(0, 0, 1, 1)), text
+    for text in (f"/vsizip/{tmp_path}/a.zip/none.gpkg", f"/vsizip/{tmp_path}/none.zip/b.gpkg"):
+        with pytest.raises(InputNotFoundError, match=f"^the region '{text}' does not exist; give a vector file with"):
+            read_region(text)
+    with pytest.raises(InputNotFoundError, match=f"the region '{tmp_path}/none.gpkg' does not exist"):
+        read_region(f"file://{tmp_path}/none.gpkg")
+    with pytest.raises(RegionError, match=r"/a.zip/b.parquet' is GeoParquet, .* read from folders only; copy it"):
+        read_region("/vsizip/a.zip/b.parquet")
 
 
 def test_what_is_written_with_a_style_can_be_a_region(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from geoseg.files import local_path, plain, write_file
 from geoseg.grid import Window
 from geoseg.held import folder_of
 from geoseg.options import AreaOptions, SampleOptions, read_options
-from geoseg.raster import Raster, read_labels
+from geoseg.raster import Raster, read_labels, unsigned
 from geoseg.raster.legend import read_legend
 from geoseg.raster.options import configured
 from geoseg.signatures import AreaArguments, SampleArguments
@@ -188,7 +188,7 @@ class Areas:
             The file cannot be written.
         """
         path = local_path(path, "json")
-        text = json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = unsigned(json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
         write_file(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
         return path
 

@@ -39,6 +39,7 @@ from geoseg.files import local_path, plain, write_file
 from geoseg.held import folder_of
 from geoseg.monitor.watching import Progress, shown
 from geoseg.options import CompareOptions, EvaluationOptions, read_options
+from geoseg.raster.addresses import unsigned
 from geoseg.raster.options import configured
 from geoseg.report.preview import check_picture, write_sheet
 from geoseg.showing import cards
@@ -149,7 +150,7 @@ class Comparison:
         OutputError
             The file cannot be written.
         """
-        text = json.dumps(self.summary(), indent=2, allow_nan=False) + "\n"
+        text = unsigned(json.dumps(self.summary(), indent=2, allow_nan=False)) + "\n"
         write_file(local_path(path, "json"), lambda unfinished: unfinished.write_text(text))
 
     def write_matrix(self, path: str | os.PathLike[str]) -> None:

@@ -15,6 +15,7 @@ from geoseg.errors import EvaluationError, InputNotFoundError
 from geoseg.evaluation.features import INSTANCE, SCORE
 from geoseg.evaluation.inputs import EvaluationInput
 from geoseg.evaluation.overlaps import Floats, Integers
+from geoseg.files import given_path
 from geoseg.options import EvaluationOptions
 
 LAST = 0.0
@@ -57,10 +58,10 @@ def find_scores(
     """
     column = settings.score_column or SCORE
     named = settings.scores is not None
-    path = Path(settings.scores).expanduser() if settings.scores is not None else _beside(side)
+    path = given_path(settings.scores) if settings.scores is not None else _beside(side)
     if path is None:
         return None, [UNSCORED]
-    if not path.is_file():
+    if isinstance(path, Path) and not path.is_file():
         raise InputNotFoundError(f"the scores '{path}' do not exist; correct the path")
     table = _read(path)
     if not {INSTANCE, column} <= set(table.columns):
@@ -70,7 +71,7 @@ def find_scores(
     table = table[[INSTANCE, column]].apply(pd.to_numeric, errors="coerce").dropna()
     known = table.groupby(INSTANCE)[column].max()
     missing = numbers[~np.isin(numbers, known.index.to_numpy())]
-    if len(missing) and (named or path.suffix.lower() == ".csv"):
+    if len(missing) and (named or Path(path).suffix.lower() == ".csv"):
         raise EvaluationError(
             f"{len(missing)} of {len(numbers)} objects have no score in '{path}', the first is number {missing[0]}; "
             "give a table with one row for each object"
@@ -87,12 +88,12 @@ def _beside(side: EvaluationInput) -> Path | None:
     return beside if beside.is_file() else None
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path | str) -> pd.DataFrame:
     """A table without its geometry."""
     try:
-        if path.suffix.lower() == ".parquet":
+        if isinstance(path, Path) and path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
-        if path.suffix.lower() == ".csv":
+        if isinstance(path, Path) and path.suffix.lower() == ".csv":
             return pd.read_csv(path)
         named = [name for name, kind in pyogrio.list_layers(path) if kind is not None]  # styles are no layer
         table: pd.DataFrame = pyogrio.read_dataframe(path, layer=named[0] if named else None, read_geometry=False)

@@ -32,6 +32,7 @@ from geoseg.evaluation.semantic_maps import SemanticScores, evaluate_semantic
 from geoseg.files import local_path, plain, plain_value, write_file
 from geoseg.held import folder_of
 from geoseg.options import EvaluationOptions, read_options
+from geoseg.raster.addresses import unsigned
 from geoseg.raster.options import configured
 from geoseg.showing import cards
 from geoseg.signatures import EvaluateArguments
@@ -99,7 +100,7 @@ class Evaluation:
         OutputError
             The file cannot be written.
         """
-        text = json.dumps(self.summary(), indent=2, allow_nan=False) + "\n"
+        text = unsigned(json.dumps(self.summary(), indent=2, allow_nan=False)) + "\n"
         write_file(local_path(path, "json"), lambda unfinished: unfinished.write_text(text))
 
     def write_confusion(self, path: str | Path) -> None:

@@ -124,7 +124,7 @@ class Features:
 
 
 def read_features(
-    given: Path | gpd.GeoDataFrame,
+    given: Path | str | gpd.GeoDataFrame,
     role: str,
     *,
     class_column: str | None = None,
@@ -135,7 +135,7 @@ def read_features(
 
     Parameters
     ----------
-    given : Path or GeoDataFrame
+    given : Path, str or GeoDataFrame
         A vector file with one layer, or its features; a file without features is one of no object.
     role : str
         ``"prediction"`` or ``"truth"``, for messages.

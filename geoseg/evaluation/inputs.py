@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import geopandas as gpd
 
 from geoseg.errors import EvaluationError, InputNotFoundError
-from geoseg.files import read_json
+from geoseg.files import given_path, read_json
 from geoseg.raster import Raster, check_labels, open_raster, unsigned
 from geoseg.raster.given import ImageryLike, named
 from geoseg.vector import FORMATS
@@ -54,8 +54,8 @@ class EvaluationInput:
         As it was given, for messages; without the signature of an address.
     labels, instances : Raster or None
         Classes and numbers of objects; one raster file is taken for either.
-    layer : Path, GeoDataFrame or None
-        Features.
+    layer : Path, str, GeoDataFrame or None
+        Features; as text where GDAL alone opens the file.
     confidence : Raster or None
         Of a run: how probable the labels are, or all classes.
     """
@@ -64,7 +64,7 @@ class EvaluationInput:
     path: str
     labels: Raster | None = None
     instances: Raster | None = None
-    layer: Path | gpd.GeoDataFrame | None = None
+    layer: Path | str | gpd.GeoDataFrame | None = None
     confidence: Raster | None = None
 
     @property
@@ -125,13 +125,14 @@ def _found(given: Any, role: str) -> EvaluationInput:
     if isinstance(given, gpd.GeoDataFrame):
         return EvaluationInput(role, named(given), layer=given)
     if isinstance(given, str | os.PathLike):
-        path = _not_an_item(Path(given).expanduser(), role)
+        place = given_path(given)
+        path = _not_an_item(Path(place), role)
         if path.is_dir() and (found := _in_folder(path, str(given), role)):
             return found
-        if path.suffix.lower() in LAYERS:
-            if not path.exists():
+        if path.name.lower().removesuffix(".gz").endswith(LAYERS):
+            if isinstance(place, Path) and not path.exists():
                 raise InputNotFoundError(f"the {role} '{given}' does not exist; correct the path")
-            return EvaluationInput(role, str(given), layer=path)
+            return EvaluationInput(role, str(given), layer=path if isinstance(place, Path) else place)
     raster = _open(given, role)
     return EvaluationInput(role, named(given), raster, raster)
 

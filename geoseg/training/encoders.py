@@ -52,7 +52,7 @@ def load_encoder(network: nn.Module, recipe: Recipe, bands: int) -> None:
     name = str(recipe.hyperparameters.get("encoder_name", "resnet34"))
     found: Mapping[str, Tensor]
     if wanted != IMAGENET:
-        found = read_state(recipe.find(wanted))
+        found = read_state(Path(recipe.find(wanted)))
     elif name == LITE0 and find_spec(LITE0_PACKAGE) is not None:
         found = _lite0(encoder)
     else:

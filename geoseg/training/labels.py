@@ -124,7 +124,7 @@ def _layer(
     return polygon_labels(recipe, layer, geobox)
 
 
-def _file_of(recipe: Recipe, files: str | tuple[str | None, ...], number: int) -> Path | None:
+def _file_of(recipe: Recipe, files: str | tuple[str | None, ...], number: int) -> Path | str | None:
     """The file of a layer for an image; None where the list has none for it.
 
     Raises
@@ -176,7 +176,7 @@ def instance_labels(
 
 
 def _read(
-    path: Path, number: int, geobox: GeoBox, none: int | None = None
+    path: Path | str, number: int, geobox: GeoBox, none: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Read whole numbers onto the image's grid, and where there are some; ``none`` is one, whatever is declared."""
     own = open_raster(path, require_crs=False)
@@ -197,7 +197,7 @@ def _read(
     return found.astype(np.int64), mask
 
 
-def _check_plain(path: Path, own: Raster, number: int, geobox: GeoBox) -> None:
+def _check_plain(path: Path | str, own: Raster, number: int, geobox: GeoBox) -> None:
     """Refuse labels that are not laid out as the pixels of their image, where one of both has no CRS."""
     is_beside = geobox.crs is None or own.transform.is_identity or own.transform == geobox.transform
     if own.crs is None and own.shape == geobox.shape and is_beside:
@@ -308,7 +308,7 @@ def _burnt(frame: Any, geobox: GeoBox) -> NDArray[np.uint32]:
     return numbers
 
 
-def _placed_features(path: Path, layer: PolygonLabels, geobox: GeoBox, *columns: str) -> Any:
+def _placed_features(path: Path | str, layer: PolygonLabels, geobox: GeoBox, *columns: str) -> Any:
     """Read the features of an image, in its CRS, as a GeoDataFrame that has these columns too."""
     frame = _features(path, layer, *columns)
     if geobox.crs is None:
@@ -323,9 +323,10 @@ def _placed_features(path: Path, layer: PolygonLabels, geobox: GeoBox, *columns:
     return frame[frame.intersects(placed(geobox).extent.geom)]
 
 
-def _features(path: Path, layer: PolygonLabels, *columns: str) -> Any:
+def _features(path: Path | str, layer: PolygonLabels, *columns: str) -> Any:
     """Read the features a layer selects, as a GeoDataFrame."""
-    check_name(path, VectorError)
+    if isinstance(path, Path):
+        check_name(path, VectorError)
     try:
         frame = pyogrio.read_dataframe(path, layer=layer.layer)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ShapelyError) as error:
@@ -348,7 +349,7 @@ def _features(path: Path, layer: PolygonLabels, *columns: str) -> Any:
     return frame
 
 
-def _index(recipe: Recipe, item: object, path: Path) -> int:
+def _index(recipe: Recipe, item: object, path: Path | str) -> int:
     """Return the class index of a class name or value, as people write them; 255 for ``ignore`` and 255."""
     text = item.strip().casefold() if isinstance(item, str) else item
     if text in ("ignore", IGNORE, str(IGNORE)):
@@ -432,7 +433,7 @@ def check_shown(recipe: Recipe, scenes: Sequence[LabelledImage]) -> None:
     warnings.warn(f"{what}: the model will not learn it", GeosegWarning, stacklevel=3)
 
 
-def _file_with(recipe: Recipe, value: int, grids: Sequence[GeoBox]) -> Path | None:
+def _file_with(recipe: Recipe, value: int, grids: Sequence[GeoBox]) -> Path | str | None:
     """The first label raster with pixels of a value of which its layer says nothing."""
     for layer in recipe.labels:
         if not isinstance(layer, RasterLabels) or value in layer.ignore or value in layer.values:

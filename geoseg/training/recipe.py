@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from geoseg.catalog import locate_workflow
 from geoseg.errors import InputNotFoundError, WorkflowError, nearest
-from geoseg.files import plain_value
+from geoseg.files import given_path, plain_value
 from geoseg.models.spec import ClassSpec, Scaling
 from geoseg.models.watershed import Watershed
 from geoseg.options import TrainOptions
@@ -240,16 +240,20 @@ class Recipe(TrainOptions):
         """The scaling as a model's spec has it."""
         return tuple(Scaling(**item.model_dump()) for item in self.scaling)
 
-    def find(self, path: str) -> Path:
+    def find(self, path: str) -> Path | str:
         """Return the file of a path in the recipe: looked for beside the recipe, then in ``data``.
+
+        What GDAL alone opens, such as ``/vsizip/data/a.zip/b.gpkg``, is text.
 
         Raises
         ------
         InputNotFoundError
             If it is in neither place.
         """
-        beside, data = Path(self.folder), Path(self.data)
-        places = (beside / path, data / path, beside / data / path, beside.parent / data / path)
+        file, beside, data = given_path(path), Path(self.folder), Path(self.data)
+        if isinstance(file, str):
+            return file
+        places = (beside / file, data / file, beside / data / file, beside.parent / data / file)
         for place in places:
             if place.exists():
                 return place.resolve()

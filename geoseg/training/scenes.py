@@ -109,7 +109,7 @@ def read_image(
     return pixels, mask, raster.geobox, raster.bands
 
 
-def _open(path: Path, recipe: Recipe, bands: Sequence[BandRequest], spec: ModelSpec | None = None) -> Raster:
+def _open(path: Path | str, recipe: Recipe, bands: Sequence[BandRequest], spec: ModelSpec | None = None) -> Raster:
     """Open a file at the recipe's resolution, or as it is where it is not placed on the ground."""
     calibration = _calibration(recipe, spec)
     raster = open_raster(path, bands=bands or None, require_crs=False, calibration=calibration)

@@ -213,7 +213,7 @@ def read_region(region: RegionLike, *, crs: Any = None) -> Region:
             f"the region '{text}' has {text.count(',') + 1} numbers; write minx,miny,maxx,maxy, or with their CRS "
             "minx,miny,maxx,maxy,EPSG:32618"
         )
-    return _from_file(Path(text), crs)
+    return _from_file(text, crs)
 
 
 def region_text(region: RegionLike) -> str:
@@ -363,7 +363,7 @@ def _from_bounds(text: str, left: str, bottom: str, right: str, top: str, crs: s
     return Region(shapely.box(west, south, east, north), known)
 
 
-def _from_file(path: Path, crs: Any) -> Region:
+def _from_file(path: str, crs: Any) -> Region:
     table = read_table(path, "the region", "at least one polygon", RegionError, columns=[], crs=crs)
     _check_kinds(f"the region '{path}'", set(table.geom_type))
     check_edges(table.geometry.to_numpy(), table.crs, f"the region '{path}'", RegionError)

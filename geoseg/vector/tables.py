@@ -24,6 +24,7 @@ from pyproj.exceptions import CRSError
 from shapely.errors import ShapelyError
 
 from geoseg.errors import CrsError, GeosegError, InputNotFoundError, InputWarning
+from geoseg.files import given_path
 from geoseg.vector.globe import HALF_TURN, TURN
 
 SEVERAL = {
@@ -134,7 +135,8 @@ def read_table(
     Parameters
     ----------
     path : str, Path or GeoDataFrame
-        Any format that OGR reads, or GeoParquet; or GeoJSON as `table_text` writes it; or the features themselves.
+        Any format that OGR reads, in an archive too (``/vsizip/a.zip/b.gpkg``), or GeoParquet; or GeoJSON as
+        `table_text` writes it; or the features themselves.
     what : str
         What the file is, for errors: ``"the region"``.
     wanted : str
@@ -170,22 +172,37 @@ def read_table(
     if isinstance(path, str) and (text := GEOJSON.match(path)):
         table = _from_text(text["crs"], text["shape"], what, error, crs)
         return _checked(table, what, wanted, error, may_be_empty=may_be_empty)
-    path = Path(path)
-    what = f"{what} '{path}'"
-    if not path.exists():
-        raise InputNotFoundError(f"{what} does not exist; give a vector file with {wanted}.")
-    check_name(path, error)
+    place = given_path(path)
+    what = f"{what} '{place}'"
+    _check_place(place, what, wanted, error)
+    is_parquet = isinstance(place, Path) and place.suffix.lower() == ".parquet"
     try:
-        table = gpd.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_layer(path, what, error, columns)
+        table = gpd.read_parquet(place) if is_parquet else _read_layer(place, what, error, columns)
     except (pyogrio.errors.DataSourceError, OSError, ValueError, ShapelyError) as problem:
         if isinstance(problem, GeosegError):
             raise
+        if "does not exist in the file system" in str(problem):  # GDAL of what is in no archive
+            raise _absent(what, wanted) from problem
         raise error(f"{what} is not a readable vector file ({problem}); give one with {wanted}.") from problem
     if not isinstance(table, gpd.GeoDataFrame):
         raise error(f"{what} is a table without geometry; give a file with {wanted}.")
     if table.crs is None and crs is not None and CRS.from_user_input(crs).is_engineering:
         table = table.set_crs(crs)  # what is drawn on a photograph has no CRS
     return _checked(table, what, wanted, error, may_be_empty=may_be_empty)
+
+
+def _absent(what: str, wanted: str) -> InputNotFoundError:
+    return InputNotFoundError(f"{what} does not exist; give a vector file with {wanted}.")
+
+
+def _check_place(place: Path | str, what: str, wanted: str, error: type[GeosegError]) -> None:
+    """Refuse a file that is not there, or that only its name on a disk opens."""
+    if isinstance(place, Path):
+        if not place.exists():
+            raise _absent(what, wanted)
+        check_name(place, error)
+    elif place.lower().endswith(".parquet"):
+        raise error(f"{what} is GeoParquet, which is read from folders only; copy it into one.")
 
 
 def _from_text(named: str | None, text: str, what: str, error: type[GeosegError], crs: Any) -> gpd.GeoDataFrame:
@@ -299,7 +316,7 @@ def unwrapped(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
     return result
 
 
-def _read_layer(path: Path, what: str, error: type[GeosegError], columns: list[str] | None) -> Any:
+def _read_layer(path: Path | str, what: str, error: type[GeosegError], columns: list[str] | None) -> Any:
     layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
     if len(layers) > 1:
         raise error(f"{what} has layers {', '.join(layers)}; save the one you mean alone.")
