@@ -78,7 +78,8 @@ def test_scores_of_a_runs_objects_come_from_its_features(folder: Path) -> None:
 
 def test_numbers_are_printed_and_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["classes", "labels.tif", "--classes", "0=water,1=[b]trees,2=built", "--tolerance", "1px"]
-    assert main(["evaluate", *arguments, "--json", "scores.json", "--confusion", "confusion.png"]) == 0
+    for _ in range(2):  # what is there is written again
+        assert main(["evaluate", *arguments, "--json", "scores.json", "--confusion", "confusion.png"]) == 0
     printed = capsys.readouterr().out
     written = json.loads((folder / "scores.json").read_text())
     assert written["task"] == "semantic"

@@ -273,6 +273,65 @@ def test_what_is_measured_is_not_written_to(tmp_path: Path, capsys: pytest.Captu
     assert raster.read_bytes() == before
 
 
+@pytest.mark.parametrize("spelling", ["out", "./out", "sub/../out", "{folder}/out", "link"])
+def test_each_output_has_a_file_of_its_own(
+    spelling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    write_raster(tmp_path / "a.tif", np.zeros((1, 8, 8), np.uint8))
+    for words in (
+        ["compare", "a.tif", "a.tif", "out.gpkg", "--json"],
+        ["compare", "a.tif", "a.tif", "out.gpkg", "--matrix"],
+        ["compare", "a.tif", "a.tif", "--json", "out.jpg", "--picture"],
+        ["evaluate", "a.tif", "a.tif", "--json", "out.png", "--confusion"],
+        ["areas", "a.tif", "--csv", "out.csv", "--json"],
+    ):
+        first, ending = ("OUTPUT" if "out.gpkg" in words else words[-3]), Path(words[-2]).suffix
+        other = spelling.format(folder=tmp_path) + ending
+        (tmp_path / f"link{ending}").unlink(missing_ok=True)
+        (tmp_path / f"link{ending}").symlink_to(f"out{ending}")
+        assert main([*words, other]) == 2
+        sentence = f"{first} and {words[-1]} are both {other}; give each a file of its own."
+        assert " ".join(capsys.readouterr().err.split()) == sentence
+    assert not list(tmp_path.glob("out.*"))
+
+
+def test_no_command_writes_to_what_it_reads(
+    scene: Path, model: Path, tmp_path: Path, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, labels = tmp_path / "out", write_raster(tmp_path / "a.tif", np.ones((1, 8, 8), np.uint8))
+    rasterio.shutil.copy(labels, tmp_path / "a.vrt", driver="VRT")
+    box = gpd.GeoDataFrame({"class": [1]}, geometry=[shapely.box(*rasterio.open(scene).bounds)], crs="EPSG:32618")
+    box.to_file(tmp_path / "b.gpkg")
+    run(scene, model, out, client)
+    before = {path: path.read_bytes() for path in (*tmp_path.glob("*.*"), out / "run.json", out / "a.gpkg")}
+    for words in (
+        ["compare", "b.gpkg", "b.gpkg", "b.gpkg"],
+        ["compare", "a.tif", "a.tif", "b.gpkg", "--region", "b.gpkg"],
+        ["compare", "out", "out", "out/a.gpkg"],
+        ["compare", "out", "out", "--json", "out/run.json"],
+        ["evaluate", "out", "a.tif", "--json", "out/run.json"],
+        ["evaluate", "a.tif", "a.tif", "--region", "b.gpkg", "--json", "b.gpkg"],
+        ["areas", "out", "--json", "out/run.json"],
+        ["sieve", "a.vrt", "a.tif", "--min-area", "500", "--overwrite"],
+        ["sieve", labels.as_uri(), "a.tif", "--min-area", "500", "--overwrite"],
+    ):
+        paths = [str(tmp_path / word) if (tmp_path / word).exists() else word for word in words[1:]]
+        assert main([words[0], *paths]) == 2, words
+        assert "is read and would be replaced; choose another output." in " ".join(capsys.readouterr().err.split())
+    layer = str(tmp_path / "b.gpkg")
+    with pytest.raises(ExistingOutputError, match=r"b\.gpkg is read and would be replaced"):
+        run(scene, model, tmp_path / "new", client, corrections=layer, features=[layer])
+    assert {path: path.read_bytes() for path in before} == before
+    photo = tmp_path / "photo.png"
+    photo.write_text("imagery of the run")
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**record, "inputs": [{"absolute": str(photo)}]}))
+    assert main(["preview", str(out), str(photo)]) == 2
+    assert photo.read_text() == "imagery of the run"
+
+
 @pytest.mark.parametrize("values", [(255,), (256,), (-1,), (1.5,), (3, 3)])
 def test_a_spec_has_the_values_that_labels_can_hold(values: tuple[int, ...]) -> None:
     classes = tuple(geoseg.ClassSpec(value, f"class {number}") for number, value in enumerate(values))
@@ -342,7 +401,7 @@ def test_numbers_replace_no_file_of_another_kind(
         write_raster(tmp_path / name, np.zeros((1, 8, 8), np.uint8))
     before = (tmp_path / "other.tif").read_bytes()
     assert main(words) == 2
-    ending = ".json" if "--json" in words else ".csv"
+    ending = {"--json": ".json", "--confusion": ".png"}.get(words[-2], ".csv")
     sentence = f"{words[-2]} other.tif is there already and no {ending} file; give a name with that ending."
     assert " ".join(capsys.readouterr().err.split()) == sentence
     assert (tmp_path / "other.tif").read_bytes() == before

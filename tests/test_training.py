@@ -319,7 +319,9 @@ def test_an_interrupted_run_is_not_continued_on_other_data(fields: Path, tmp_pat
         train(recipe, output=tmp_path / "entry", progress=stop, overwrite=True)
 
 
-def test_a_file_that_is_there_is_not_replaced_by_an_export(fields: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_there_is_not_replaced_by_an_export(
+    fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     mine = tmp_path / "mine.safetensors"
     mine.write_text("mine")
     with pytest.raises(
@@ -329,6 +331,14 @@ def test_a_file_that_is_there_is_not_replaced_by_an_export(fields: Path, tmp_pat
     assert main(["models", "export", "sentinel2-land-cover", str(mine)]) != 0
     assert mine.read_text() == "mine"
     assert main(["models", "export", "sentinel2-land-cover", str(mine), "--overwrite"]) == 0
+    with pytest.raises(ExistingOutputError, match=r"entry/fields\.safetensors is a file of the entry; choose another"):
+        train(
+            parse_recipe(recipe_content(fields)),
+            output=tmp_path / "entry",
+            export=tmp_path / "entry/fields.safetensors",
+        )
+    assert main(["models", "export", str(mine), str(mine), "--overwrite"]) == 2
+    assert "mine.safetensors is read and would be replaced" in " ".join(capsys.readouterr().err.split())
 
 
 def test_early_stopping_ends_a_run_that_no_longer_improves(fields: Path) -> None:

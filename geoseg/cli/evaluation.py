@@ -33,7 +33,7 @@ def evaluate(prediction: str, truth: str, json: str | None, confusion: str | Non
     """Evaluate a prediction against ground truth: semantic, instance, panoptic or polygon metrics."""
     from geoseg import evaluation
 
-    _check_paths(prediction, truth, json=json, confusion=confusion)
+    _check_paths(prediction, truth, *settings.values(), json=json, confusion=confusion)
     with _counted() as progress:
         result = evaluation.evaluate(prediction, truth, progress=progress, **given(settings))
     say(f"{result.task}: {prediction} against {truth}")
@@ -64,7 +64,7 @@ def compare(
     from geoseg import comparison
     from geoseg.monitor import Monitor
 
-    _check_paths(first, second, json=json, matrix=matrix, picture=picture)
+    _check_paths(first, second, *settings.values(), output=output, json=json, matrix=matrix, picture=picture)
     path = None if output is None else comparison.check_output(output)
     with _counted() as progress:
         result = comparison.compare(first, second, counting=progress, **given(settings))
@@ -91,7 +91,7 @@ def areas(given_map: str, csv: str | None, json: str | None, **settings: Any) ->
     """Measure the classes of a map, by zone, and estimate their areas by a sample of points."""
     from geoseg import area_estimation
 
-    _check_paths(given_map, settings.get("zones"), settings.get("sample"), csv=csv, json=json)
+    _check_paths(given_map, *settings.values(), csv=csv, json=json)
     with _counted() as progress:
         result = area_estimation.areas(given_map, progress=progress, **given(settings))
     print_tables(result.tables(), result.notes)
@@ -115,22 +115,37 @@ def sample(given_map: str, points: str, **settings: Any) -> None:
     say(f"{path}: {len(drawn)} points; write the class that is there into the column reference")
 
 
-def _check_paths(*read: str | None, **paths: str | None) -> None:
-    """Refuse addresses, files that are read, and one file for two things, before anything is counted."""
-    taken: dict[Path, str] = {}
-    for option, path in paths.items():
-        if path is not None:
-            refuse_read(local_path(path, option), *read)
-            _check_kind(Path(path), option)
-            other = taken.setdefault(Path(path).resolve(), option)
-            if other != option:
-                raise WorkflowError(f"--{other} and --{option} are both {path}; give each a file of its own")
+def _check_paths(*read: object, **paths: str | None) -> None:
+    """Refuse addresses, files that are read, and one file for two things, before anything is counted.
+
+    Parameters
+    ----------
+    *read
+        What may be a file, or the folder of a run.
+    **paths
+        Options that name a file to write; ``output`` is an argument.
+    """
+    from geoseg.evaluation.inputs import files_of
+
+    files, taken = [file for item in read for file in files_of(item)], dict[Path, str]()
+    for option, text in paths.items():
+        if text is not None:
+            path, name = local_path(text, option), "OUTPUT" if option == "output" else f"--{option}"
+            refuse_read(path, *files)
+            _check_kind(path, option)
+            other = taken.setdefault(path.resolve(), name)
+            if other != name:
+                raise WorkflowError(f"{other} and {name} are both {text}; give each a file of its own")
+
+
+ENDINGS = {"json": ".json", "csv": ".csv", "matrix": ".csv", "confusion": ".png"}
+"""Of files with numbers, and of the picture that is PNG whatever its name, by option."""
 
 
 def _check_kind(path: Path, option: str) -> None:
     """Refuse to replace a file of another kind, such as a raster, by numbers."""
-    ending = ".json" if option == "json" else ".csv"
-    if option != "picture" and path.suffix.lower() != ending and path.is_file():
+    ending = ENDINGS.get(option)
+    if ending is not None and path.suffix.lower() != ending and path.is_file():
         raise ExistingOutputError(
             f"--{option} {path} is there already and no {ending} file; give a name with that ending"
         )

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from geoseg.cli.command import Command, Group, argument, home
 from geoseg.cli.console import console, say
-from geoseg.files import local_path, refuse_to_replace
+from geoseg.files import local_path, refuse_read, refuse_to_replace
 
 if TYPE_CHECKING:
     from geoseg.models import ModelSpec
@@ -109,6 +109,7 @@ def export(model: str, output: str, overwrite: bool, weights: str | None, trust_
     spec = replace(spec, trust_model=bool(trust_model))
     spec = spec if weights is None else spec.with_weights(weights)
     path = local_path(output, "output")
+    refuse_read(path, model, spec.weights)
     if not overwrite:
         refuse_to_replace(path)
     export_model(document, spec, path)

@@ -18,7 +18,7 @@ from geoseg.raster import Raster, check_labels, open_raster, unsigned
 from geoseg.raster.given import ImageryLike, named
 from geoseg.vector import FORMATS
 
-LABELS, INSTANCES, MANIFEST = "labels.tif", "instances.tif", "run.json"
+LABELS, INSTANCES, MANIFEST, ITEM = "labels.tif", "instances.tif", "run.json", "item.json"
 HEAD = 4096
 """Bytes of a file within which a STAC item says that it is one."""
 """Files of a run."""
@@ -178,6 +178,14 @@ def _layers(folder: Path) -> list[Path]:
     """Vector files of a run: those that its manifest names, else those named features."""
     files = [folder / name for name in _results(folder)] or [folder / f"features{ending}" for ending in LAYERS]
     return [file for file in files if file.suffix.lower() in LAYERS and file.exists()]
+
+
+def files_of(given: object) -> list[object]:
+    """What is read of an input: itself, or the record and the results of the folder of a run."""
+    place = given_path(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(place, Path) or not place.is_dir():
+        return [given]
+    return [place / name for name in (MANIFEST, ITEM, *_results(place))]
 
 
 def _results(folder: Path) -> list[str]:

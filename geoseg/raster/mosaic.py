@@ -29,7 +29,7 @@ from geoseg.raster.overlay import Order
 from geoseg.raster.placing import crs_label, ground_resolution, is_plain
 from geoseg.raster.readings import readings
 from geoseg.raster.scenes import QaMask, Scene
-from geoseg.raster.source import Source
+from geoseg.raster.source import Source, files_of
 from geoseg.showing import card
 
 LARGE = 1_000_000_000
@@ -114,6 +114,12 @@ class Raster:
     def sources(self) -> tuple[Source, ...]:
         """The files, band by band, in the order in which they win."""
         return tuple(piece.source for piece in self.pieces)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files by name, those that a VRT names too; what a program holds is none."""
+        paths = dict.fromkeys(source.path for source in self.sources if source.is_file)
+        return tuple(file for path in paths for file in (files_of(path) if path.lower().endswith(".vrt") else [path]))
 
     @property
     def pieces(self) -> tuple[PlacedSource, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.catalog import write_model_item
+from geoseg.errors import ExistingOutputError
 from geoseg.files import local_path, refuse_to_replace, write_json
 from geoseg.models import load_model
 from geoseg.models.exporting import checked_export, export_model
@@ -46,6 +47,8 @@ def run(recipe: Recipe, folder: Path, watch: Watch) -> TrainResult:
     """Train, measure, and write the entry; see `geoseg.training.train`."""
     path, checkpoints = folder / f"{recipe.name}.safetensors", Checkpoints.of(folder, recipe)
     exported = None if recipe.export is None else checked_export(local_path(recipe.export, "export"))
+    if exported is not None and exported.resolve() == path.resolve():
+        raise ExistingOutputError(f"the export {exported} is a file of the entry; choose another place or ending")
     if exported is not None and not recipe.overwrite:
         refuse_to_replace(exported)
     origin = origin_of(recipe)  # by the end the checkout may be another

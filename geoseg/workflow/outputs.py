@@ -317,8 +317,9 @@ def _with_table(path: Path) -> tuple[Path, ...]:
 
 def _read_by(wanted: Workflow, made: Plan) -> Iterator[str]:
     """Local files that a run reads, and texts that are none."""
-    yield from texts([wanted.input, wanted.region, wanted.prompts, wanted.weights, wanted.model, wanted.things])
-    yield from (source.path for source in made.raster.sources if source.is_file)
+    yield from texts([wanted.input, wanted.region, wanted.prompts, wanted.corrections, wanted.mask])
+    yield from texts([wanted.weights, wanted.model, wanted.things])
+    yield from made.raster.files
 
 
 def refuse_folders(*results: Path) -> None:

@@ -176,9 +176,9 @@ def polygonize(
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
     check_preset(wanted, [path.name])
     check_partitioned([path], wanted.partition)
-    refuse_read(path, wanted.region)
     given, calibration = value_of(wanted.input, "input"), Calibration(nodata=wanted.nodata)
     raster = open_raster(given, resampling="nearest", crs=wanted.crs, calibration=calibration)
+    refuse_read(path, wanted.region, *raster.files)
     check_format(path, raster.crs)
     check_partition(path, wanted.partition, CRS.from_user_input(raster.crs))
     if not was_written(path):

@@ -18,7 +18,7 @@ from distributed import Client, performance_report
 from PIL import Image
 
 from geoseg.errors import GeosegError, ReportWarning, WorkflowError
-from geoseg.files import local_path
+from geoseg.files import local_path, refuse_read
 from geoseg.options import PreviewOptions, read_options
 from geoseg.raster import Raster
 from geoseg.report import LAYOUTS_ONLY, UNIT, RunRecord, read_record, write_layout, write_preview, write_report
@@ -115,6 +115,7 @@ def preview(
     if layout is not None and wanted.width is not None:
         raise WorkflowError(f"a layout is as wide as its paper ({layout}); leave out width: {wanted.width}.")
     record = read_record(run if isinstance(run, str | os.PathLike) else run.output)
+    refuse_read(picture, *(item.get("absolute") for item in record.content.get("inputs", ())))
     imagery, title, credit = partial(_imagery, record), wanted.title, wanted.credit
     if layout is None:
         return write_preview(record, imagery, picture, width=wanted.width or UNIT, title=title, credit=credit)

@@ -108,7 +108,7 @@ def _check_place(path: Path, wanted: SieveOptions, raster: Raster) -> None:
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another output.")
     refuse_folders(path)
-    refuse_read(path, wanted.region, *(source.path for source in raster.sources if source.is_file))
+    refuse_read(path, wanted.region, *raster.files)
     if not wanted.overwrite:
         refuse_to_replace(path)
 
