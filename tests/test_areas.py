@@ -276,6 +276,28 @@ def test_zones_of_one_name_have_rows_of_their_own(tmp_path: Path, capsys: pytest
     assert [float(line[1]) for line in lines] == pytest.approx([1.44, 4.32, 5.76], rel=1e-3)
 
 
+def test_every_row_says_whose_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Zones without a name, named as the whole map is, named alike, and named by numbers beside nothing."""
+    path, zones = write_labels(tmp_path, np.ones((8, 8), np.uint8)), tmp_path / "zones.gpkg"
+    boxes = [shapely.box(500_000 + 60 * i, 4_999_760, 500_060 + 60 * i, 5_000_000) for i in range(4)]
+    columns = {"name": ["map", None, "map", "nan"], "code": [7.0, np.nan, 1.5, 12.0]}
+    gpd.GeoDataFrame(columns, geometry=boxes, crs=UTM).to_file(zones)
+    for column, names in {"name": ["map", "", "map", "nan", "map"], "code": ["7", "", "1.5", "12", "map"]}.items():
+        words = ["areas", str(path), "--zones", str(zones), "--zone-column", column]
+        assert main([*words, "--csv", str(tmp_path / "a.csv"), "--json", str(tmp_path / "a.json")]) == 0
+        said = capsys.readouterr().out
+        table = pd.read_csv(tmp_path / "a.csv", dtype=str, keep_default_na=False)
+        assert table["zone"].tolist() == names
+        assert table["zone_number"].tolist() == ["1", "2", "3", "4", ""]
+        rows = json.loads((tmp_path / "a.json").read_text())["areas"]
+        assert [(row["zone"] or "", row["zone_number"]) for row in rows] == [
+            *zip(names, (1, 2, 3, 4, None), strict=True)
+        ]
+        assert f"note: 1 of 4 zones have no {column}" in said
+        assert [line.split()[0] for line in said.splitlines() if "." in line] == [name or "-" for name in names]
+    assert "zone_number" not in geoseg.areas(path).table
+
+
 @pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])
 def test_codes_of_classes_may_be_large_in_every_type(tmp_path: Path, dtype: str) -> None:
     """As those of CORINE, 111 to 523."""
@@ -289,9 +311,11 @@ def test_codes_of_classes_may_be_large_in_every_type(tmp_path: Path, dtype: str)
     points = geoseg.sample(path, size=60, minimum=20)
     places = [~UPRIGHT @ (point.x, point.y) for point in points.geometry]
     points["reference"] = [str(int(labels[int(row), int(column)])) for column, row in places]
-    found = geoseg.areas(path, sample=points, unit="m2").estimated
-    assert found["class"].tolist() == [111, 312, 523]
-    assert found["area_m2"].tolist() == pytest.approx(wanted, rel=2e-3)
+    for ending in ("", ".0"):  # as spreadsheets write a column of numbers and blanks
+        told = points.assign(reference=points["reference"] + ending)
+        found = geoseg.areas(path, sample=told, unit="m2").estimated
+        assert found["class"].tolist() == [111, 312, 523]
+        assert found["area_m2"].tolist() == pytest.approx(wanted, rel=2e-3)
 
 
 def test_numbers_that_are_not_whole_are_no_classes_wherever_they_lie(tmp_path: Path) -> None:
@@ -304,7 +328,7 @@ def test_numbers_that_are_not_whole_are_no_classes_wherever_they_lie(tmp_path: P
             ask(path)
 
 
-def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
+def test_what_cannot_be_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = np.ones((8, 8), np.uint8)
     labels[0] = 2
     path = write_labels(tmp_path, labels)
@@ -325,6 +349,12 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(EvaluationError, match=r"fewer than two points where the map shows trees; draw one with geoseg"):
         geoseg.areas(path, sample=points)
+    plain = write_raster(tmp_path / "plain.tif", labels[None], transform=UPRIGHT, crs=UTM)
+    points["reference"] = ["1.5"] * 3
+    points.to_file(tmp_path / "points.gpkg")
+    assert main(["areas", str(plain), "--sample", str(tmp_path / "points.gpkg")]) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == "the sample has the class '1.5', which the map does not; known: 1, 2."
     points["reference"] = ["watr"] * 3
     with pytest.raises(EvaluationError, match="the sample has the class 'watr', which the map does not; did you mean"):
         geoseg.areas(path, sample=points)

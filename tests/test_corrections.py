@@ -266,7 +266,7 @@ def test_changed_and_removed_corrections_give_what_a_new_run_gives(
     point = shapely.Point(100.3, 120.4)
     first = placed((TRIANGLE, "water"), (point, 0), (shapely.box(90.1, 20.2, 170.7, 60.6), "crops"))
     second = placed((shapely.box(150.1, 150.2, 175.7, 190.6), 0), (point, "crops"), (shapely.Point(20.5, 15.5), 2))
-    for edits in (first, second):
+    for edits in (first, second.assign(**{"class": ["0.0", "crops", "2.0"]})):
         geoseg.run(out / "workflow.yaml", corrections=edits, client=client, **more)
     fresh = geoseg.run(workflow(scene, box, tmp_path / "fresh"), corrections=second, client=client, **more)
     np.testing.assert_array_equal(pixels(out / "labels.tif"), pixels(fresh.labels_path))

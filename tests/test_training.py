@@ -478,6 +478,7 @@ def test_classes_of_polygons_are_written_as_people_write_them(fields: Path) -> N
     layer = {"polygons": "fields.gpkg", "column": "kind"}
     wanted = read_scenes(parse_recipe(recipe_content(fields, labels=[layer])))[0][0].labels
     shown = {"written.gpkg": frame["kind"].str.upper() + " ", "numbers.gpkg": frame["code"].astype(str)}
+    shown["floats.gpkg"] = frame["code"].astype(float).astype(str)
     for name, column in shown.items():
         frame.assign(kind=column).to_file(fields / name)
         found = read_scenes(parse_recipe(recipe_content(fields, labels=[{**layer, "polygons": name}])))[0][0].labels

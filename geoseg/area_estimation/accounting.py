@@ -37,6 +37,7 @@ from geoseg.files import local_path, plain, write_file
 from geoseg.grid import Window
 from geoseg.held import folder_of
 from geoseg.options import AreaOptions, SampleOptions, read_options
+from geoseg.options.values import whole
 from geoseg.raster import Raster, read_labels, unsigned
 from geoseg.raster.legend import read_legend
 from geoseg.raster.options import configured
@@ -64,8 +65,8 @@ class Areas:
         The map, as it was given.
     names : dict of int to str
         Classes that occur in the map or the sample, by value.
-    zones : tuple of str
-        Names of the zones.
+    zones : tuple of str or None
+        Names of the zones; None where the layer has none.
     square_metres : NDArray
         float64 (zone + 1, class), m2 by zone and class in the order of ``names``; the whole map comes last.
     settings : AreaOptions
@@ -78,7 +79,7 @@ class Areas:
 
     name: str
     names: dict[int, str]
-    zones: tuple[str, ...]
+    zones: tuple[str | None, ...]
     square_metres: Floats
     settings: AreaOptions
     estimates: Estimates | None
@@ -86,16 +87,24 @@ class Areas:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """A row for each zone and class that occurs there, the whole map last: area in the unit, and its share."""
-        rows = []
-        for zone, areas in zip((*self.zones, "map"), self.square_metres, strict=True):
+        """A row for each zone and class that occurs there, the whole map last: area in the unit, and its share.
+
+        Zones have their number in the layer too, from 1, since their names may be missing, alike, or ``map``.
+        """
+        rows, numbers = [], list[int | None]()
+        for number, (zone, areas) in enumerate(zip((*self.zones, "map"), self.square_metres, strict=True)):
             total = areas.sum()
-            rows += [
+            own = [
                 (zone, value, name, area / self._unit, area / total)
                 for (value, name), area in zip(self.names.items(), areas, strict=True)
                 if area
             ]
-        return pd.DataFrame(rows, columns=["zone", "class", "name", f"area_{self.settings.unit}", "share"])
+            rows += own
+            numbers += [number + 1 if number < len(self.zones) else None] * len(own)
+        table = pd.DataFrame(rows, columns=["zone", "class", "name", f"area_{self.settings.unit}", "share"])
+        if self.zones:
+            table.insert(1, "zone_number", pd.Series(numbers, dtype=object))
+        return table
 
     @cached_property
     def estimated(self) -> pd.DataFrame:
@@ -140,7 +149,7 @@ class Areas:
         shown = [place for place in range(len(classes)) if whole[:, place].any()]
         rows = zip((*self.zones, "map"), whole[:, shown].tolist(), strict=True)
         columns = ("zone", *(self.names[classes[place]] for place in shown))
-        found = [Table(f"areas, {unit}", columns, tuple((str(zone), *row) for zone, row in rows))]
+        found = [Table(f"areas, {unit}", columns, tuple((zone, *row) for zone, row in rows))]
         if self.estimates is not None:
             told = self.estimated
             rows = zip(told["name"], told.drop(columns=["class", "name"]).to_numpy(np.float64).tolist(), strict=True)
@@ -224,10 +233,11 @@ def areas(given: EvaluationInputLike, *, progress: Progress | None = None, **set
     zones, shapes = _read_zones(wanted, raster, notes)
     values, counted = count_areas(raster, name, shapes, progress)
     legend = read_legend(raster).names
-    points = None if wanted.sample is None else _read_sample(wanted, raster, legend, name, notes)
     occurs = {value for value, area in zip(values, counted[-1], strict=True) if area}
+    known = legend | {value: str(value) for value in sorted(occurs - legend.keys())}
+    points = None if wanted.sample is None else _read_sample(wanted, raster, known, name, notes)
     classes = sorted(occurs if points is None else occurs.union(*map(np.ndarray.tolist, points)))
-    names = {value: legend.get(value, str(value)) for value in classes}
+    names = {value: known.get(value, str(value)) for value in classes}
     found = np.zeros((len(counted), len(classes)))
     found[:, [classes.index(value) for value in values if value in occurs]] = counted[:, counted[-1] > 0]
     estimates = None if points is None else _estimate(found[-1], points, names, wanted)
@@ -334,7 +344,9 @@ def _check_column(table: Any, column: str | None, what: str, error: type[GeosegE
         raise error(f"{what} has no column '{column}'; {nearest(column, known)}")
 
 
-def _read_zones(wanted: AreaOptions, raster: Raster, notes: list[str]) -> tuple[tuple[str, ...], NDArray[np.object_]]:
+def _read_zones(
+    wanted: AreaOptions, raster: Raster, notes: list[str]
+) -> tuple[tuple[str | None, ...], NDArray[np.object_]]:
     """Names of the zones, and their polygons in the map's CRS."""
     if wanted.zones is None:
         return (), np.empty(0, object)
@@ -345,7 +357,7 @@ def _read_zones(wanted: AreaOptions, raster: Raster, notes: list[str]) -> tuple[
     check_edges(table.geometry.to_numpy(), table.crs, "one of the zones", RegionError)
     column = wanted.zone_column
     _check_column(table, column, "the layer of zones", RegionError)
-    names = range(1, len(table) + 1) if column is None else table[column]
+    names = [str(number + 1) if column is None else _text(table[column].iloc[number]) for number in range(len(table))]
     shapes, outside = np.empty(len(table), object), 0
     for number, shape in enumerate(table.geometry):
         try:
@@ -357,7 +369,17 @@ def _read_zones(wanted: AreaOptions, raster: Raster, notes: list[str]) -> tuple[
         raise RegionError("no zone overlaps the map; give zones of the same place")
     if outside:
         notes.append(f"{outside} of {len(table)} zones lie outside of the map")
-    return tuple(map(str, names)), shapes
+    if unnamed := names.count(None):
+        notes.append(f"{unnamed} of {len(table)} zones have no {column}; zone_number tells which they are")
+    return tuple(names), shapes
+
+
+def _text(value: Any) -> str | None:
+    """What stands in a cell; None in a blank one. Whole numbers, which are floats beside blanks, have no point."""
+    if np.ndim(value) == 0 and pd.isna(value):
+        return None
+    is_whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    return (str(int(value)) if is_whole else str(value).strip()) or None
 
 
 def _read_sample(
@@ -367,13 +389,14 @@ def _read_sample(
     table = read_table(wanted.sample or "", "the sample", "points", EvaluationError, crs=raster.crs)
     column = wanted.reference_column
     _check_column(table, column, "the sample", EvaluationError)
-    is_told = table[column].notna() & (table[column].astype(str).str.strip() != "")
+    told = [_text(value) for value in table[column]]
+    is_told = np.array([text is not None for text in told], np.bool_)
     if not is_told.any():
         raise EvaluationError(f"no point of the sample has a class in its column '{column}'; write down what is there")
     if not is_told.all():
         notes.append(f"{int((~is_told).sum())} of {len(table)} points have no {column} and are left out")
     table = table[is_told]
-    reference = np.array([_class_of(value, names) for value in table[column]], np.int64)
+    reference = np.array([_class_of(text, names) for text in told if text is not None], np.int64)
     points = table.geometry if table.crs is None or raster.crs is None else table.to_crs(str(raster.crs)).geometry
     at = on_grid(shapely.centroid(points.to_numpy()), raster)
     columns, rows = np.floor(shapely.get_x(at)).astype(np.int64), np.floor(-shapely.get_y(at)).astype(np.int64)
@@ -386,14 +409,14 @@ def _read_sample(
     return mapped, reference
 
 
-def _class_of(value: Any, names: dict[int, str]) -> int:
+def _class_of(text: str, names: dict[int, str]) -> int:
     """The class that a person has written, by name or value."""
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
     for number, name in names.items():
         if text == name:
             return number
-    if text.isdigit() and int(text) < VALUES:
-        return int(text)
+    value = whole(text)
+    if isinstance(value, int) and 0 <= value < VALUES:
+        return value
     raise EvaluationError(
         f"the sample has the class '{text}', which the map does not; {nearest(text, [*names.values()])}"
     )

@@ -71,8 +71,9 @@ def _several(value: Any) -> Any:
 
 
 def whole(value: Any) -> Any:
-    """A whole number that stands in a text; anything else as it is."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
+    """A whole number that stands in a text, also as ``2.0``; anything else as it is."""
+    is_whole = isinstance(value, str) and re.fullmatch(r"-?[0-9]+(\.0+)?", value)
+    return int(value.partition(".")[0]) if is_whole else value
 
 
 def legend_mapping(value: Any) -> Any:

@@ -24,6 +24,7 @@ from geoseg.corrections import DENIED
 from geoseg.errors import CrsError, GeosegWarning, TrainingError, VectorError, WorkflowError, nearest
 from geoseg.evaluation import IGNORE
 from geoseg.grid import Window
+from geoseg.options.values import whole
 from geoseg.raster import Raster, check_labels, open_raster, read_labels
 from geoseg.training.conditions import band_names, holds
 from geoseg.training.recipe import Recipe
@@ -351,7 +352,7 @@ def _features(path: Path | str, layer: PolygonLabels, *columns: str) -> Any:
 
 def _index(recipe: Recipe, item: object, path: Path | str) -> int:
     """Return the class index of a class name or value, as people write them; 255 for ``ignore`` and 255."""
-    text = item.strip().casefold() if isinstance(item, str) else item
+    text = str(whole(item.strip())).casefold() if isinstance(item, str) else item
     if text in ("ignore", IGNORE, str(IGNORE)):
         return IGNORE
     exact = [index for index, entry in enumerate(recipe.classes) if item in (entry.name, entry.value)]

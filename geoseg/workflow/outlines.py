@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from geoseg.footprints import STAIRS
 from geoseg.mapping_unit import MappingUnit
 from geoseg.models.spec import NODATA
 from geoseg.options import OTHERS, OutlineOptions
+from geoseg.options.values import whole
 from geoseg.outlines import TAGGED, OutlineFolder, OutlinePlan, RunLabels, RunObjects
 from geoseg.planning import Plan
 from geoseg.raster import PixelAreas, Raster, nominal_area, pixel_areas
@@ -334,8 +334,9 @@ def values_of(classes: Sequence[int | str] | None, names: Mapping[int, str]) -> 
 
 def value_of(item: int | str, names: Mapping[int, str]) -> int:
     """The value of a class; a name counts as it is written, else whatever its capitals are."""
-    if isinstance(item, int) or re.fullmatch("-?[0-9]+", item):
-        return int(item)
+    number = whole(item)
+    if isinstance(item, int) or isinstance(number, int):
+        return int(number)
     exact = [value for value, name in names.items() if name == item]
     alike = exact or [value for value, name in names.items() if name.strip().casefold() == item.strip().casefold()]
     if len(alike) > 1:
