@@ -23,6 +23,7 @@ from shapely.geometry import box
 import geoseg
 from geoseg.errors import InputNotFoundError, InputTypeError, ModelError, RasterError, WorkerError, WorkflowError
 from geoseg.evaluation import evaluate
+from geoseg.files import clear
 from geoseg.held import Held
 from geoseg.models import Band, ClassSpec, ModelSpec
 from geoseg.models.network_digest import digest_of
@@ -142,6 +143,30 @@ def assert_result_is_of_use(result: geoseg.RunResult, expected: xr.Dataset) -> N
     assert "folium" in type(result.explore()).__module__
     truth = result.features
     assert evaluate(result, truth, task="instance").scores.summary()
+
+
+def test_results_that_were_moved_since_are_named(scene: Path, tmp_path: Path, client: Client) -> None:
+    out, place = tmp_path / "out", tmp_path / "elsewhere" / "map"
+    how: dict[str, Any] = {"report": False, "outputs": ["confidence.zarr"], "features": ["a.gpkg", "a.fgb"]}
+    result = geoseg.run(scene, model=Own(), spec=SPEC, output=out, client=client, **how)
+    (out / "a.gpkg").unlink()
+    assert len(result.features) > 0, "the second file has them too"
+    for name, file in {"labels": "labels.tif", "confidence": "confidence.zarr", "features": "a.fgb"}.items():
+        clear(out / file)
+        named = "a.gpkg" if name == "features" else file
+        sentence = f"{re.escape(str(out / named))} of the run is not there any more; put it back, or run the same again"
+        with pytest.raises(InputNotFoundError, match=f"^{sentence}, which writes what is missing$"):
+            getattr(result, name)
+    place.parent.mkdir()
+    out.rename(place)
+    shows = (lambda: result.labels, lambda: result.confidence, lambda: result.features, result.plot, result.explore)
+    for show, file in zip(shows, ("labels.tif", "confidence.zarr", "a.gpkg", "run.json", "a.gpkg"), strict=True):
+        sentence = f"^the folder {out} of the run's {file} is not there any more; put it back, or give geoseg"
+        with pytest.raises(InputNotFoundError, match=sentence):
+            show()
+    result = geoseg.run(scene, model=Own(), spec=SPEC, output=place, client=client, **{**how, "features": []})
+    with pytest.raises(InputNotFoundError, match="the run has no file of polygons that can be read whole; name one"):
+        _ = result.features
 
 
 def test_another_array_is_another_run(scene: Path, tmp_path: Path, client: Client) -> None:

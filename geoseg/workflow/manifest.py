@@ -116,7 +116,8 @@ class RunResult:
 
     def _output(self, name: str) -> xr.DataArray:
         files = (self.folder / f"{name}{ending}" for ending in (".tif", ".zarr"))
-        path = next((file for file in files if file.exists()), None)
+        written = (self.home / file for file in self.products if file.stem == name)
+        path = next((file for file in files if file.exists()), next(written, None))
         if path is None:
             raise InputNotFoundError(
                 f"{self.output} has no {name}; run it again with outputs=['{name}'], which writes it beside the labels."
@@ -146,7 +147,9 @@ class RunResult:
             Which a notebook shows.
         """
         from geoseg.workflow.reporting import draw_result
+        from geoseg.workflow.results import check_there
 
+        check_there(self.home / self.run_file)
         return draw_result(self.folder, self.plan.raster, path, width=width)
 
     def explore(self) -> Any:

@@ -36,6 +36,27 @@ UNREADABLE = ".pmtiles"
 """Ending of files that hold polygons cut into tiles."""
 
 
+def check_there(path: Path) -> None:
+    """Refuse to read a file of a run that was moved or removed since, and say which, or which folder.
+
+    Raises
+    ------
+    InputNotFoundError
+        It is not there.
+    """
+    if path.exists():
+        return
+    gone = next(place for place in (*reversed(path.parents), path) if not place.exists())
+    if gone == path:
+        raise InputNotFoundError(
+            f"{path} of the run is not there any more; put it back, or run the same again, which writes what is missing"
+        )
+    raise InputNotFoundError(
+        f"the folder {gone} of the run's {path.name} is not there any more; put it back, or give geoseg.resume the "
+        "folder in which the run is now"
+    )
+
+
 @configured()
 def read_raster(path: Path, name: str, attributes: Mapping[str, Any]) -> xr.DataArray:
     """Return a raster as a lazy array: (y, x) of one band, with its numbers as stored; (class, y, x) of several.
@@ -53,9 +74,12 @@ def read_raster(path: Path, name: str, attributes: Mapping[str, Any]) -> xr.Data
 
     Raises
     ------
+    InputNotFoundError
+        It is not there any more.
     RasterError
         It cannot be opened.
     """
+    check_there(path)
     if path.suffix == ".zarr":
         return _read_store(path, name, attributes)
     header = read_header(str(path), str(path), require_crs=False)
@@ -125,13 +149,15 @@ def read_features(paths: Sequence[Path]) -> gpd.GeoDataFrame:
     Raises
     ------
     InputNotFoundError
-        There is none.
+        There is none, or not any more.
     """
-    path = next((path for path in paths if path.suffix.lower() != UNREADABLE and path.exists()), None)
-    if path is None:
+    whole = [path for path in paths if path.suffix.lower() != UNREADABLE]
+    if not whole:
         raise InputNotFoundError(
             "the run has no file of polygons that can be read whole; name one, such as features=['features.gpkg']."
         )
+    path = next((path for path in whole if path.exists()), whole[0])
+    check_there(path)
     if path.suffix.lower() == ".parquet":
         return gpd.read_parquet(path)
     named = [name for name, kind in pyogrio.list_layers(path) if kind is not None]  # styles are no layer
