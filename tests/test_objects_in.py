@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,7 @@ from geoseg.errors import InputNotFoundError, InputTypeError, ModelError, Raster
 from geoseg.evaluation import evaluate
 from geoseg.files import clear
 from geoseg.held import Held
-from geoseg.models import Band, ClassSpec, ModelSpec
+from geoseg.models import Band, ClassSpec, Detections, ModelSpec, Prompts, wrap
 from geoseg.models.network_digest import digest_of
 from geoseg.models.own import SentNetwork
 from geoseg.report.naming import subject_of
@@ -330,6 +331,57 @@ def test_networks_whose_weights_are_computed_from_others_are_labelled_with(scene
         same = geoseg.segment(array, network, spec=SPEC) == geoseg.segment(array, Own(), spec=SPEC)
     assert float(same.mean()) > 0.999  # weights are rounded otherwise
     assert network.training
+
+
+def test_a_network_of_instances_may_take_pixels_alone(scene: Path) -> None:
+    spec = replace(SPEC, task="instance-segmentation", activation="none")
+    found = Detections.of(np.ones((1, 128, 128), np.bool_), [0], [0.9])
+
+    class Alone(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> list[Detections]:
+            return [found] * len(pixels)
+
+    def beside(pixels: torch.Tensor, prompts: list[Prompts]) -> list[Detections]:
+        assert [len(item.objects) for item in prompts] == [0] * len(pixels)
+        return [found] * len(pixels)
+
+    pixels, mask = np.zeros((2, 6, 128, 128), np.uint16), np.ones((2, 128, 128), np.bool_)
+    for network in (lambda pixels: [found] * len(pixels), Alone(), beside):
+        assert [len(item) for item in wrap(network, spec).predict(pixels, mask)] == [1, 1]
+    with rioxarray.open_rasterio(scene) as array:
+        assert int(geoseg.segment(array, Alone(), spec=spec).max()) > 0
+    with pytest.raises(ModelError, match="model 'own' finds every object of its classes and takes no prompts; leave"):
+        wrap(Alone(), spec).predict(pixels, mask, [Prompts(text="house")] * 2)
+
+
+def test_a_network_of_other_arguments_is_told_of_those_that_are_given(scene: Path) -> None:
+    with rioxarray.open_rasterio(scene) as array:
+        for network in (lambda: 1, lambda pixels, _mask: pixels[:, :1]):
+            with pytest.raises(ModelError, match=r"argument.*; give a network that takes pixels \(n, band, y, x\)\.$"):
+                geoseg.segment(array, network, spec=SPEC).compute()
+
+
+def test_a_program_of_torch_export_is_given_by_its_file(scene: Path, tmp_path: Path, client: Client) -> None:
+    side = torch.export.Dim("side")
+    example = torch.zeros(2, len(SPEC.bands), 128, 128)
+    shapes = ({0: torch.export.Dim("n"), 2: side, 3: side},)
+    program = torch.export.export(Own().eval(), (example,), dynamic_shapes=shapes)
+    sentence = (
+        r"^model ExportedProgram is a program of torch\.export, which is not called itself; write it to a file with "
+        r"torch\.export\.save\(program, 'model\.pt2'\), and give ModelSpec\(\.\.\., framework='torch\.export', "
+        r"weights='model\.pt2'\) as the model\.$"
+    )
+    with pytest.raises(ModelError, match=sentence):
+        geoseg.segment(scene, program, spec=SPEC)
+    with pytest.raises(ModelError, match=sentence):
+        wrap(program, SPEC)
+    torch.export.save(program, tmp_path / "model.pt2")
+    spec = replace(SPEC, framework="torch.export", weights=str(tmp_path / "model.pt2"))
+    with pytest.raises(ModelError, match=sentence):
+        geoseg.run(scene, model=program, spec=SPEC, output=tmp_path / "out")
+    result = geoseg.run(scene, model=spec, output=tmp_path / "out", client=client, report=False)
+    same = result.labels == geoseg.segment(scene, Own(), spec=SPEC)
+    assert float(same.mean()) > 0.999
 
 
 def test_a_network_without_values_is_told(scene: Path) -> None:

@@ -364,8 +364,8 @@ def wrap(
     ----------
     network : callable
         Maps scaled pixels, float32 (n, band, y, x), to scores, float32 (n, class, y, x); for instances maps pixels and
-        a list of `Prompts` to a list of `Detections`; for panoptic maps pixels to both. A module is put into
-        evaluation mode and moved to the device.
+        a list of `Prompts`, or pixels alone, to a list of `Detections`; for panoptic maps pixels to both. A module is
+        put into evaluation mode and moved to the device.
     spec : ModelSpec
         What it promises: task, bands, classes, scalings, activation.
     device : str

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ModelError
 from geoseg.models.detections import Detections
-from geoseg.models.prompts import Prompts
+from geoseg.models.prompts import Prompts, refuse_prompts
 from geoseg.models.running import Runner
 from geoseg.models.spec import ModelSpec
 
@@ -26,7 +26,8 @@ class InstanceModel:
     Parameters
     ----------
     runner : Runner
-        Its network maps scaled pixels and the prompts of each tile to the `Detections` of each tile.
+        Its network maps scaled pixels and the prompts of each tile to the `Detections` of each tile. One that takes
+        pixels alone finds everything.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -38,7 +39,11 @@ class InstanceModel:
         """See `geoseg.models.ObjectModel.predict`."""
         with torch.inference_mode():
             scaled = self._runner.scale(pixels, mask)
-            found = self._runner.run(scaled, prompts or [Prompts()] * len(scaled))
+            if self._runner.takes_prompts:
+                found = self._runner.run(scaled, prompts or [Prompts()] * len(scaled))
+            else:
+                refuse_prompts(self.spec.name, prompts or ())
+                found = self._runner.run(scaled)
         return check_detections(self.spec, found, scaled)
 
 

@@ -7,7 +7,7 @@ import copy
 import torch
 
 from geoseg.errors import ModelError
-from geoseg.models.own import SentNetwork
+from geoseg.models.own import SentNetwork, refuse_program
 from geoseg.models.running import Network, Opener, settle
 from geoseg.models.spec import ModelSpec
 
@@ -20,6 +20,7 @@ def opener(network: Network) -> Opener:
     ModelError
         When it cannot be called.
     """
+    refuse_program(network)
     if not callable(network):
         raise ModelError(
             f"a {type(network).__name__} is not a model; give a torch.nn.Module or a callable that maps pixels "

@@ -60,7 +60,7 @@ def own_model(model: Any, spec: ModelSpec | None = None) -> str | OwnModel:
     Raises
     ------
     ModelError
-        A network comes without a spec.
+        A network comes without a spec, or is a program of torch.export.
     InputTypeError
         It is another object.
     """
@@ -77,9 +77,26 @@ def own_model(model: Any, spec: ModelSpec | None = None) -> str | OwnModel:
             f"a {type(model).__name__} is no model; give a name of the catalog, the path of an MLM item, a ModelSpec, "
             "or a torch.nn.Module with spec=ModelSpec(...)."
         )
+    refuse_program(model)
     if spec is None:
         raise ModelError(f"model {_called(model)} comes without a description; give spec=ModelSpec(...) beside it.")
     return OwnModel(spec, model)
+
+
+def refuse_program(network: object) -> None:
+    """Refuse a program of torch.export: it is not called itself, and its module travels to no other process.
+
+    Raises
+    ------
+    ModelError
+        It is one.
+    """
+    if type(network).__name__ == "ExportedProgram":  # known by its name, since torch is not loaded here
+        raise ModelError(
+            "model ExportedProgram is a program of torch.export, which is not called itself; write it to a file with "
+            "torch.export.save(program, 'model.pt2'), and give ModelSpec(..., framework='torch.export', "
+            "weights='model.pt2') as the model."
+        )
 
 
 @dataclass(frozen=True)

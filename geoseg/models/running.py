@@ -5,6 +5,7 @@ It knows a spec and a callable; what comes out of the network is the matter of t
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -67,6 +68,7 @@ class Runner:
             precision = precision_on_cpu(spec)
         self._dtype = inner_type(precision, self.device)
         network = opener(spec, self.device)
+        self.takes_prompts = takes(network, 2)
         self._scaler = Scaler(spec, self.device, memory_format(network, self.device))
         self._network = torch.compile(network) if compile and isinstance(network, torch.nn.Module) else network
 
@@ -89,15 +91,32 @@ class Runner:
                     f"model '{self.spec.name}' cannot be compiled: {first_line(error)}; install a C++ compiler such "
                     "as g++, or leave compile out."
                 ) from error
+            remedy = f"check its bands, tile_size and multiple ({self.spec.multiple} px)"
+            if not takes(self._network, 1 + len(more)):
+                remedy = "give a network that takes pixels (n, band, y, x)"
             raise ModelError(
                 f"model '{self.spec.name}' cannot be run on pixels of shape {tuple(scaled.shape)} (n, band, y, x): "
-                f"{first_line(error)}; check its bands, tile_size and multiple ({self.spec.multiple} px)."
+                f"{first_line(error)}; {remedy}."
             ) from error
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self._dtype)
+
+
+def takes(network: Network, count: int) -> bool:
+    """Say whether a network can be called with so many arguments; one that does not tell is taken to."""
+    function = network.forward if isinstance(network, torch.nn.Module) else network
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def find_device(name: str) -> torch.device:
