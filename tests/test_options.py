@@ -196,10 +196,17 @@ def test_a_mistyped_option_is_answered_with_the_nearest_one_everywhere(
     for function, given, settings, meant in calls:
         with pytest.raises(WorkflowError, match=f"unknown key '{next(iter(settings))}'; did you mean '{meant}'"):
             function(*given, **settings)
+    with pytest.raises(WorkflowError, match=r"unknown key 'aoi'; docs/options\.md lists the \d+ known keys\."):
+        geoseg.run("land_use", aoi="a.gpkg")  # type: ignore[call-arg]
     for arguments, meant in (
         (
             ["run", "land_use", "--treshold", "0.5"],
             "geoseg run has no option '--treshold'; did you mean '--threshold'?",
+        ),
+        (["run", "land_use", "-q"], "geoseg run has no option '-q'; did you mean '--query' or '--quiet'?"),
+        (
+            ["run", "land_use", "--zzz"],
+            "geoseg run has no option '--zzz'; `geoseg run --help` lists its options.",
         ),
         (["runn"], "there is no command 'runn'; did you mean 'run'?"),
         (["models", "chek"], "there is no command 'chek'; did you mean 'check'?"),

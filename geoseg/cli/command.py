@@ -166,9 +166,18 @@ def usage_sentence(error: click.UsageError) -> str:
             name for item in error.ctx.command.get_params(error.ctx) for name in (*item.opts, *item.secondary_opts)
         ]
         flags = [name for name in known if name.startswith("--")]
-        return f"{command} has no option '{error.option_name}'; {nearest(error.option_name, flags)}"
+        return f"{command} has no option '{error.option_name}'; {_nearest_option(error.option_name, flags, command)}"
     said = error.format_message().rstrip(".")
     return f"{said[:1].lower()}{said[1:]}" + ("" if ";" in said else f"; see `{command} --help`.")
+
+
+def _nearest_option(name: str, flags: list[str], command: str) -> str:
+    """Say which option was probably meant: one that is spelt alike, or begins as a short one does."""
+    begun = [flag for flag in flags if flag.startswith(f"-{name}" if len(name) == 2 else name)]
+    if 0 < len(begun) <= 3:
+        return f"did you mean {' or '.join(map(repr, begun))}?"
+    said = nearest(name, flags)
+    return said if said.startswith("did") else f"`{command} --help` lists its options."
 
 
 def argument(name: str, metavar: str, sentence: str, **more: Any) -> Callable[[Function], Function]:

@@ -167,9 +167,15 @@ def _panel_of(kind: type[Options], name: str) -> str:
     return [base.panel for base in kind.__mro__ if issubclass(base, Options) and name in get_annotations(base)][-1]
 
 
+MOST_LISTED = 16
+"""Names that an error lists; of more, it says where they stand."""
+
+
 def nearest_key(key: str, known: Sequence[str]) -> str:
     """Say which option was probably meant."""
     close = get_close_matches(key, known, n=1)
+    if not close and len(known) > MOST_LISTED:
+        return f"docs/options.md lists the {len(known)} known keys."
     return f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}."
 
 
