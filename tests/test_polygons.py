@@ -264,7 +264,7 @@ def test_rings_are_canonical(labels: Labels, shaping: Shaping) -> None:
             is_exterior = ring == rings.polygons[polygon]
             # Rows go down, so a ring that GEOS calls clockwise runs counter-clockwise on a screen.
             assert shapely.is_ccw(shapely.linearrings(xy)) == (not is_exterior)
-            starts.append((int(xy[0, 1]), int(xy[0, 0])))
+            starts.append((float(xy[0, 1]), float(xy[0, 0])))
         assert starts[1:] == sorted(starts[1:])
     assert (np.diff(faces.group) >= 0).all()
     assert len(np.unique(faces.key)) == len(faces)
