@@ -45,9 +45,9 @@ class Parts:
     is_giant : bool, shape (part,)
         The feature is known to have too many vertices for one.
     is_void : bool, shape (part,)
-        A region of void, which is no face: of it only where it lies is known.
+        A region of void, which is no face; nothing is counted in it.
     borders_faces : bool, shape (part,)
-        A region of void at whose border a face lay that is complete and gone.
+        A region of void with a face at its border that is complete, and no longer among the parts.
     """
 
     label: Integers

@@ -7,6 +7,7 @@ what is wrong is said in the same sentence for the command line, YAML and Python
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -174,10 +175,8 @@ def usage_sentence(error: click.UsageError) -> str:
 def _nearest_option(name: str, flags: list[str], command: str) -> str:
     """Say which option was probably meant: one that is spelt alike, or begins as a short one does."""
     begun = [flag for flag in flags if flag.startswith(f"-{name}" if len(name) == 2 else name)]
-    if 0 < len(begun) <= 3:
-        return f"did you mean {' or '.join(map(repr, begun))}?"
-    said = nearest(name, flags)
-    return said if said.startswith("did") else f"`{command} --help` lists its options."
+    meant = begun if 0 < len(begun) <= 3 else get_close_matches(name, flags, n=1)
+    return f"did you mean {' or '.join(map(repr, meant))}?" if meant else f"`{command} --help` lists its options."
 
 
 def argument(name: str, metavar: str, sentence: str, **more: Any) -> Callable[[Function], Function]:

@@ -125,9 +125,9 @@ def _check_paths(*read: object, **paths: str | None) -> None:
     **paths
         Options that name a file to write; ``output`` is an argument.
     """
-    from geoseg.evaluation.inputs import files_of
+    from geoseg.evaluation.inputs import files_read
 
-    files, taken = [file for item in read for file in files_of(item)], dict[Path, str]()
+    files, taken = [file for item in read for file in files_read(item)], dict[Path, str]()
     for option, text in paths.items():
         if text is not None:
             path, name = local_path(text, option), "OUTPUT" if option == "output" else f"--{option}"

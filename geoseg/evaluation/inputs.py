@@ -19,9 +19,10 @@ from geoseg.raster.given import ImageryLike, named
 from geoseg.vector import FORMATS
 
 LABELS, INSTANCES, MANIFEST, ITEM = "labels.tif", "instances.tif", "run.json", "item.json"
+"""Files of a run."""
+
 HEAD = 4096
 """Bytes of a file within which a STAC item says that it is one."""
-"""Files of a run."""
 
 CONFIDENCES = "confidence.tif", "probabilities.tif"
 """Those that say how probable labels are; the first that is there counts."""
@@ -180,7 +181,7 @@ def _layers(folder: Path) -> list[Path]:
     return [file for file in files if file.suffix.lower() in LAYERS and file.exists()]
 
 
-def files_of(given: object) -> list[object]:
+def files_read(given: object) -> list[object]:
     """What is read of an input: itself, or the record and the results of the folder of a run."""
     place = given_path(given) if isinstance(given, str | os.PathLike) else None
     if not isinstance(place, Path) or not place.is_dir():

@@ -61,7 +61,8 @@ def _digest(of: Any, seen: dict[int, int]) -> str:
             seen[id(item)] = len(seen)
             kept.append(item)
         if type(item) in (set, frozenset):  # in no order, and what is in it may lead back to it
-            digest.update(f"set {sorted(_digest(one, {**seen}) for one in item)};".encode())
+            members = (_digest(one, seen if type(one) in _SIMPLE else {**seen}) for one in item)
+            digest.update(f"set {sorted(members)};".encode())
             continue
         label, content, parts = _opened(item)
         digest.update(f"{label} {len(content)} {len(parts)};".encode())

@@ -34,6 +34,8 @@ def write_layer(
     """Stream record batches into the only layer of a new file.
 
     Arrow's C interface turns every exception of the stream into one of its own, so the first one is kept and raised.
+    Python's lock is held while GDAL writes (pyogrio 0.13, where rasterio lets other threads run): files that are
+    written at the same time need a process each.
 
     Parameters
     ----------

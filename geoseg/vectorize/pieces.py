@@ -11,7 +11,9 @@ because one of those might turn out to have the same two ends.
 
 Where holes are filled, regions of void are parts as well. A hole is filled when the void in it borders no other face,
 and that is known once the ring around it is: whatever lies in a ring lies in the piece. A face in it may have been
-complete in a smaller piece, so void that goes on outside, or borders a face that is kept, is kept with a mark of that.
+complete in a smaller piece already: so void that goes on outside, or borders a face that is kept, is kept as well, and
+says whether a complete face borders it.
+
 It knows the algebra of pieces, nothing of files or tasks.
 """
 
