@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -56,6 +57,13 @@ def emptied(folder: Path) -> Path:
 def _no_catalog_of_ones_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may have models of their own; these see what ships."""
     monkeypatch.setenv("GEOSEG_CATALOG", str(tmp_path_factory.getbasetemp() / "no-catalog"))
+
+
+@pytest.fixture(autouse=True)
+def _the_same_random_weights() -> None:
+    """Networks that a test makes have the same weights each time, whatever ran before."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture

@@ -313,8 +313,9 @@ def test_memory_is_what_the_refinement_says() -> None:
         return torch.zeros(len(pixels), 3, *pixels.shape[2:])
 
     settings = Refinement(iterations=1)
-    plain = measure_cost(wrap(network, SPEC), size=384, repeats=1).activation_bytes
     refined = measure_cost(wrap(network, replace(SPEC, refine=settings)), size=384, repeats=1).activation_bytes
+    # A small pass alone is not measured: it may fit into memory that the process already holds.
+    plain = 4 * 3 * 4  # float32 of 3 bands or classes: pixels, scaled pixels, scores, probabilities
     promised = settings.bytes_per_pixel(classes=3, bands=3)
     assert promised / 2 < refined <= plain + promised
 
