@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import duckdb
 import geopandas as gpd
 import numpy as np
 import pyarrow as pa
@@ -178,7 +179,6 @@ def quadkey(x: float, y: float, zoom: int = 9) -> str:
 
 @pytest.mark.parametrize("partition", ["class", "quadkey"])
 def test_duckdb_reads_folders_and_skips_what_it_does_not_need(tmp_path: Path, partition: Any) -> None:
-    duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed")
     table = squares(pixel=6_000)
     path = write(tmp_path / "land.parquet", table, partition=partition)
     connection = duckdb.connect()

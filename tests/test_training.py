@@ -319,6 +319,16 @@ def test_an_interrupted_run_is_not_continued_on_other_data(fields: Path, tmp_pat
         train(recipe, output=tmp_path / "entry", progress=stop, overwrite=True)
 
 
+def test_weights_that_a_training_starts_from_are_not_replaced_by_it(fields: Path, tmp_path: Path) -> None:
+    entry = train(parse_recipe(recipe_content(fields, steps=1, steps_per_epoch=1)), output=tmp_path / "entry")
+    weights = tmp_path / "entry" / "fields.safetensors"
+    kept = weights.read_bytes()
+    again = recipe_content(fields, init=str(weights.with_suffix(".json")), steps=1, steps_per_epoch=1)
+    with pytest.raises(ExistingOutputError, match=r"fields\.safetensors is read and would be replaced; choose another"):
+        train(parse_recipe(again), output=entry.folder, overwrite=True)
+    assert weights.read_bytes() == kept
+
+
 def test_a_file_that_is_there_is_not_replaced_by_an_export(
     fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

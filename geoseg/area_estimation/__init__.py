@@ -3,6 +3,6 @@
 It knows label rasters, zones and points; nothing of models, and of runs only their labels.
 """
 
-from geoseg.area_estimation.accounting import Areas, areas, sample, write_points
+from geoseg.area_estimation.accounting import Areas, areas, check_points, sample, write_points
 
-__all__ = ["Areas", "areas", "sample", "write_points"]
+__all__ = ["Areas", "areas", "check_points", "sample", "write_points"]

@@ -285,8 +285,8 @@ def sample(
     )
 
 
-def write_points(points: gpd.GeoDataFrame, path: Path) -> None:
-    """Write points to a vector file, by its ending.
+def check_points(path: Path) -> None:
+    """Refuse a file that points cannot be written to.
 
     Raises
     ------
@@ -295,13 +295,24 @@ def write_points(points: gpd.GeoDataFrame, path: Path) -> None:
     FormatError
         The ending stands for no vector format.
     OutputError
-        It cannot be written.
+        Its name is one that pyogrio takes apart.
     """
     if path.suffix.lower() not in POINTS:
         raise FormatError(f"'{path}' is none of the formats that points are written in; give {' or '.join(POINTS)}")
     check_name(path.absolute(), OutputError)
     if path.exists():
         raise ExistingOutputError(f"{path} is there already, and its points may be labelled; give another file")
+
+
+def write_points(points: gpd.GeoDataFrame, path: Path) -> None:
+    """Write points to a vector file, by its ending; it raises what `check_points` does.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    check_points(path)
 
     def write(unfinished: Path) -> None:
         try:

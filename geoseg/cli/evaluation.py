@@ -109,6 +109,7 @@ def sample(given_map: str, points: str, **settings: Any) -> None:
     from geoseg import area_estimation
 
     path = local_path(points, "points")
+    area_estimation.check_points(path)
     with _counted() as progress:
         drawn = area_estimation.sample(given_map, progress=progress, **given(settings))
     area_estimation.write_points(drawn, path)

@@ -5,13 +5,14 @@ This is the one place that knows all parts of training; each of them knows only 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from geoseg.catalog import write_model_item
+from geoseg.catalog import find_model, write_model_item
 from geoseg.errors import ExistingOutputError
-from geoseg.files import local_path, refuse_to_replace, write_json
+from geoseg.files import local_path, refuse_read, refuse_to_replace, write_json
 from geoseg.models import load_model
 from geoseg.models.exporting import checked_export, export_model
 from geoseg.models.item_document import Document
@@ -33,6 +34,7 @@ from geoseg.training.log import NAME as LOG
 from geoseg.training.log import Log
 from geoseg.training.picture import PICTURE, write_picture
 from geoseg.training.recipe import Recipe
+from geoseg.training.recipe_parts import TeacherLabels
 from geoseg.training.scenes import LabelledImage
 from geoseg.training.watching import Watch
 
@@ -51,6 +53,7 @@ def run(recipe: Recipe, folder: Path, watch: Watch) -> TrainResult:
         raise ExistingOutputError(f"the export {exported} is a file of the entry; choose another place or ending")
     if exported is not None and not recipe.overwrite:
         refuse_to_replace(exported)
+    refuse_read(path, recipe.encoder_weights, *(find_model(name).weights for name in _models(recipe)))
     origin = origin_of(recipe)  # by the end the checkout may be another
     if recipe.overwrite:
         checkpoints.remove()
@@ -79,6 +82,13 @@ def run(recipe: Recipe, folder: Path, watch: Watch) -> TrainResult:
     checkpoints.remove()
     forget(folder)
     return TrainResult(folder, spec, trained.evaluation, trained.layers, trained.log, crossed)
+
+
+def _models(recipe: Recipe) -> Iterator[str]:
+    """Models that a training reads: where it starts, and teachers."""
+    if recipe.init is not None:
+        yield recipe.init
+    yield from (layer.teacher for layer in recipe.labels if isinstance(layer, TeacherLabels))
 
 
 def _train(recipe: Recipe, folder: Path, watch: Watch) -> tuple[Trained, CrossValidation | None]:
