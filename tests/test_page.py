@@ -22,11 +22,13 @@ import pytest
 from distributed import Client, LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, expect
 
 import geoseg
 from geoseg.engine import Ended, Opened, Writing, connect
 from geoseg.errors import WorkerError
+from geoseg.grid import Window
 from geoseg.monitor import Monitor
 from geoseg.monitor.feed import Feed, page_address
 from geoseg.monitor.gauge import LOOKS, Gauge
@@ -36,7 +38,7 @@ from geoseg.peak_memory import sizes
 from tests.browsing import Watched, chromium
 from tests.networks import Box, write_model
 from tests.rasters import write_raster
-from tests.runs_to_watch import done, failed, layout, started
+from tests.runs_to_watch import done, failed, layout, started, striped
 
 STATIC = Path(geoseg.__file__).parent / "monitor" / "static"
 PLACES = [(row, col) for row in range(3) for col in range(2)]
@@ -343,6 +345,23 @@ def test_a_scheduler_that_cannot_have_the_page_costs_a_run_nothing_but_the_page(
     assert feed.start() is None
     assert "No module named 'geoseg'" in feed.problem
     feed.stop(waits=True)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_labels_are_read_at_the_end_for_a_scheduler_that_stays_alone(ends: bool) -> None:
+    read: list[Window] = []
+
+    def striped_once(window: Window) -> NDArray[np.uint8]:
+        read.append(window)
+        return striped(window)
+
+    with (
+        connect(None, 0) if ends else own_scheduler() as client,
+        Run(client, Opened("r6"), blocks=layout(read=striped_once)) as run,
+    ):
+        run.say(done("predict", 0, 0), done("finish", 0, 0))
+        assert not read  # nobody has asked for the page
+    assert len(read) == (0 if ends else 1)
 
 
 def test_a_feed_goes_on_after_a_scheduler_was_out_of_reach(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

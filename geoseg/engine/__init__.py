@@ -4,7 +4,7 @@ It knows which task needs which, and that results go through files; it does not 
 """
 
 from geoseg.engine.attempts import attempt, each_worker, hear, results_of, warn_here
-from geoseg.engine.cluster import connect
+from geoseg.engine.cluster import connect, ends_with_run
 from geoseg.engine.connection import connected, present
 from geoseg.engine.events import (
     Compiling,
@@ -38,6 +38,7 @@ __all__ = [
     "announced",
     "attempt",
     "connect",
+    "ends_with_run",
     "connected",
     "each_worker",
     "execute",

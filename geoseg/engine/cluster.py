@@ -138,12 +138,21 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not any(item in record.getMessage() for item in words)
 
 
+class _OwnCluster(LocalCluster):
+    """A scheduler and workers that end with the run."""
+
+
+def ends_with_run(client: Client) -> bool:
+    """Whether the scheduler of a client is one that `connect` has started."""
+    return isinstance(client.cluster, _OwnCluster)
+
+
 def _local_cluster(crew: Crew, dashboard: str) -> LocalCluster:
     """Start workers that leave Ctrl-C to this process."""
     with _starting, interrupts_wait(), warnings.catch_warnings():  # one thread at a time: filters are of all threads
         warnings.filterwarnings("ignore", r"\s*Port \d+ is already in use")  # the address that it has is printed
         try:
-            cluster = LocalCluster(
+            cluster = _OwnCluster(
                 n_workers=crew.workers,
                 threads_per_worker=crew.threads,
                 resources={PREDICTING: crew.threads} if crew.assistants else None,

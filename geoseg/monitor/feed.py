@@ -12,6 +12,7 @@ from urllib.parse import urljoin
 
 from distributed import Client
 
+from geoseg.engine import ends_with_run
 from geoseg.monitor.gauge import Gauge
 from geoseg.monitor.page import HANDLER, Message, PagePlugin, Reply
 from geoseg.monitor.picture import Tile
@@ -108,7 +109,7 @@ class Feed:
         """What is new; everything the first time, and after a message that was lost."""
         state, picture = self.state, self.state.picture
         summary = state.summary()
-        is_last = self._stop.is_set()  # a scheduler of others may be looked at later
+        is_last = self._stop.is_set() and not ends_with_run(self.client)  # another one may be looked at later
         tiles = picture.draw(inf if is_last else summary.elapsed) if picture and (self._is_watched or is_last) else []
         message = Message(run=self.run, head=self._head(summary))
         with state.lock:

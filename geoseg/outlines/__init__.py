@@ -10,12 +10,13 @@ from geoseg.outlines.objects import RunObjects
 from geoseg.outlines.plan import LabelSource, OutlinePlan
 from geoseg.outlines.sources import LabelRaster, RunLabels
 from geoseg.outlines.warming import is_compiled
-from geoseg.outlines.writing import TAGGED, read_outlines, write_outlines
+from geoseg.outlines.writing import TAGGED, OutlineIndex, read_outlines, write_outlines
 
 __all__ = [
     "TAGGED",
     "LabelSource",
     "OutlineFolder",
+    "OutlineIndex",
     "OutlineJob",
     "OutlinePlan",
     "LabelRaster",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
+from numpy.typing import NDArray
 
 from geoseg.outlines.clipping import clip
 from geoseg.outlines.merging import merge
@@ -16,6 +20,7 @@ from geoseg.outlines.objects import COLUMNS as OF_OBJECTS
 from geoseg.outlines.overviews import overviews_of
 from geoseg.outlines.plan import OutlinePlan
 from geoseg.outlines.regularizing import regularize
+from geoseg.tree import Place
 from geoseg.vector import COLUMNS, Partition, StyledClass, write_features
 from geoseg.vector.wkb import decode, encode
 from geoseg.vectorize import renamed
@@ -24,7 +29,45 @@ TAGGED = ".geojson"
 """The format that takes tags: what editors of OpenStreetMap read."""
 
 
-def read_outlines(plan: OutlinePlan, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+@dataclass(frozen=True)
+class OutlineIndex:
+    """Where the features of all blocks and nodes lie in raster order.
+
+    Attributes
+    ----------
+    places : tuple of Place
+        The blocks, then the nodes.
+    keys : tuple of int64 array, shape (feature,)
+        Of the features of each place.
+    sizes : tuple of int32 array, shape (feature,)
+        Bytes of their geometries.
+    """
+
+    places: tuple[Place, ...]
+    keys: tuple[NDArray[np.int64], ...]
+    sizes: tuple[NDArray[np.int32], ...]
+
+    @classmethod
+    def read(cls, plan: OutlinePlan) -> OutlineIndex:
+        """Read the keys of a plan's features, and check every file as a whole.
+
+        Raises
+        ------
+        DamagedError
+            A file of the folder is missing or damaged.
+        """
+        places = (*plan.tree.blocks(), *plan.tree.nodes())
+        keys, sizes = zip(*map(plan.folder.read_keys, places), strict=True) if places else ((), ())
+        return cls(places, keys, sizes)
+
+
+def read_outlines(
+    plan: OutlinePlan,
+    columns: Sequence[str] | None = None,
+    *,
+    min_area: float | None = None,
+    index: OutlineIndex | None = None,
+) -> Iterator[pa.Table]:
     """Read the features of all blocks and nodes as they are written to files, but for the names of classes.
 
     Parameters
@@ -33,6 +76,10 @@ def read_outlines(plan: OutlinePlan, columns: Sequence[str] | None = None) -> It
         Whose polygons are all on disk.
     columns : sequence of str, optional
         The only ones that are read besides ``key``, of a plan whose features are written as they were traced.
+    min_area : float, optional
+        Smallest ``area_m2``, of such a plan; it must be one of the columns.
+    index : OutlineIndex, optional
+        Read already.
 
     Yields
     ------
@@ -44,10 +91,10 @@ def read_outlines(plan: OutlinePlan, columns: Sequence[str] | None = None) -> It
     DamagedError
         A file of the folder is missing or damaged.
     """
-    places = [*plan.tree.blocks(), *plan.tree.nodes()]
-    keys, sizes = zip(*map(plan.folder.read_keys, places), strict=True) if places else ((), ())
+    index = index or OutlineIndex.read(plan)
     chosen = None if columns is None else [*columns, "key"]
-    bands = merge(keys, sizes, [partial(plan.folder.read_features, place, columns=chosen) for place in places])
+    read = partial(_read_large, plan, columns=chosen, min_area=min_area)
+    bands = merge(index.keys, index.sizes, [partial(read, place) for place in index.places])
     if plan.tolerance is not None:
         bands = regularize(bands, plan)
         if plan.region is not None:
@@ -102,6 +149,14 @@ def write_outlines(
         named = (renamed(band, plan.names) for band in bands)
         return write(batches=named, geometry_type=geometry, columns=columns)
     return write(batches=bands, geometry_type="MultiPolygon", columns=OF_OBJECTS)
+
+
+def _read_large(
+    plan: OutlinePlan, place: Place, begin: int, end: int, *, columns: Sequence[str] | None, min_area: float | None
+) -> pa.Table:
+    """Read the features of a place that are not too small."""
+    table = plan.folder.read_features(place, begin, end, columns=columns)
+    return table if min_area is None else table.filter(pc.greater_equal(table.column("area_m2"), min_area))
 
 
 def _tagged(table: pa.Table, tags: Mapping[str, str]) -> pa.Table:

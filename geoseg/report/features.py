@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -18,7 +19,7 @@ import pyarrow.dataset as ds
 import pyogrio
 from numpy.typing import NDArray
 
-from geoseg.outlines import OutlinePlan, read_outlines
+from geoseg.outlines import OutlineIndex, OutlinePlan, read_outlines
 
 BATCH = 32_768
 """Features that are read at once."""
@@ -147,8 +148,17 @@ class Outlines:
     ) -> Iterator[Batch]:
         """Read columns, batch by batch; see `FeatureSource`."""
         names = [*columns, *(["geometry"] if geometry else [])]
-        for table in read_outlines(self.plan, names if self.plan.objects is None else None):
+        if self.plan.objects is None:
+            tables, min_area = read_outlines(self.plan, names, min_area=min_area, index=self._index), None
+        else:  # its columns are known when it is described
+            tables = read_outlines(self.plan, index=self._index)
+        for table in tables:
             yield from _large(table.select(names).combine_chunks().to_batches(), names, min_area)
+
+    @cached_property
+    def _index(self) -> OutlineIndex:
+        """Read once, however often features are."""
+        return OutlineIndex.read(self.plan)
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,8 @@ def _recoded(labels: Labels, nodata: int | None, classes: Collection[int] | None
         kept = np.full(256, void, np.uint8)
         chosen = [value for value in classes if 0 <= value < len(kept)]
         kept[chosen] = chosen
-        labels = np.take(kept, labels)
+        # np.take would make an index of eight bytes of each label first
+        labels = np.frombuffer(labels.tobytes().translate(kept.tobytes()), np.uint8).reshape(labels.shape)
     elif classes is not None:
         labels = np.where(np.isin(labels, list(classes)), labels, labels.dtype.type(void))
     return labels, void
