@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import dask
 from distributed import Client, LocalCluster
@@ -25,6 +26,9 @@ from geoseg.options import DASHBOARD
 from geoseg.planning.sharing import ASSISTING, PREDICTING, Crew
 
 _starting = threading.Lock()
+_own: WeakSet[LocalCluster] = WeakSet()
+"""Clusters that `connect` has started."""
+
 _settings: list[dask.config.set] = []
 """What is set for each run of this process that has workers of its own; the first setting stays until the last ends."""
 
@@ -138,13 +142,9 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not any(item in record.getMessage() for item in words)
 
 
-class _OwnCluster(LocalCluster):
-    """A scheduler and workers that end with the run."""
-
-
 def ends_with_run(client: Client) -> bool:
     """Whether the scheduler of a client is one that `connect` has started."""
-    return isinstance(client.cluster, _OwnCluster)
+    return client.cluster in _own
 
 
 def _local_cluster(crew: Crew, dashboard: str) -> LocalCluster:
@@ -152,7 +152,7 @@ def _local_cluster(crew: Crew, dashboard: str) -> LocalCluster:
     with _starting, interrupts_wait(), warnings.catch_warnings():  # one thread at a time: filters are of all threads
         warnings.filterwarnings("ignore", r"\s*Port \d+ is already in use")  # the address that it has is printed
         try:
-            cluster = _OwnCluster(
+            cluster = LocalCluster(
                 n_workers=crew.workers,
                 threads_per_worker=crew.threads,
                 resources={PREDICTING: crew.threads} if crew.assistants else None,
@@ -166,6 +166,7 @@ def _local_cluster(crew: Crew, dashboard: str) -> LocalCluster:
                 options = {**cluster.new_spec["options"], "nthreads": 1, "resources": {ASSISTING: 1}}
                 cluster.new_spec = {**cluster.new_spec, "options": options}
                 cluster.scale(crew.workers + crew.assistants)
+            _own.add(cluster)
             return cluster
         except (RuntimeError, OSError) as error:  # a TimeoutError is an OSError
             raise WorkerError(_why(error, dashboard)) from error

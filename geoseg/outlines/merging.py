@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from geoseg.arcs.chains import Integers
 
@@ -26,7 +27,9 @@ Reader = Callable[[int, int], pa.Table]
 """Reads rows of a table, from one to before another."""
 
 
-def merge(keys: Sequence[Integers], sizes: Sequence[Integers], readers: Sequence[Reader]) -> Iterator[pa.Table]:
+def merge(
+    keys: Sequence[Integers], sizes: Sequence[NDArray[np.int32]], readers: Sequence[Reader]
+) -> Iterator[pa.Table]:
     """Merge tables that are sorted by ``key``.
 
     Parameters
@@ -55,7 +58,7 @@ def merge(keys: Sequence[Integers], sizes: Sequence[Integers], readers: Sequence
         yield band.take(pc.sort_indices(band, sort_keys=[("key", "ascending")]))
 
 
-def _limits(keys: Sequence[Integers], sizes: Sequence[Integers]) -> Iterator[int]:
+def _limits(keys: Sequence[Integers], sizes: Sequence[NDArray[np.int32]]) -> Iterator[int]:
     """Largest keys of bands that hold as much as is sorted at once."""
     everything = np.concatenate([np.empty(0, np.int64), *keys])
     order = np.argsort(everything, kind="stable")
