@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from rasterio.errors import NotGeoreferencedWarning
 
 import geoseg
 from geoseg.errors import RasterReadError
@@ -111,6 +116,44 @@ def test_the_mask_beside_a_file_that_a_person_names_is_found(folder: Path, serve
     assert "/" not in {path for _, path, _ in server.requests}  # no listing of the folder
 
 
+def test_beside_a_file_that_a_person_names_few_things_are_looked_for(folder: Path, server: Traffic) -> None:
+    raster = open_raster(f"{server.url}/s_B04.tif")
+    raster.read(WINDOWS[0])
+    assert raster.fingerprint()[0]["size"] == (folder / "s_B04.tif").stat().st_size
+    asked = {path.removeprefix("/s_B04.tif").lower() for _, path, _ in server.requests}
+    assert asked <= {"", ".msk", ".aux.xml", ".ovr"}  # the last one where it has no overviews of its own
+    server.clear()
+    code = "import pickle, sys; raster, window = pickle.load(sys.stdin.buffer); print(raster.read(window)[0].sum())"
+    given = pickle.dumps((raster, WINDOWS[1]))
+    done = subprocess.run([sys.executable, "-c", code], input=given, capture_output=True, check=True)
+    assert {path for _, path, _ in server.requests} == {"/s_B04.tif"}  # a worker knows that there is no mask
+    with rasterio.open(folder / "s_B04.tif") as source:
+        assert int(done.stdout) == source.read(1)[WINDOWS[1].slices()].sum(dtype=np.int64)
+
+
+def test_nothing_is_looked_for_beside_an_address_with_a_signature(server: Traffic) -> None:
+    open_raster(f"{server.url}/masked.tif?sig=abc").read(WINDOWS[0])
+    assert {path for _, path, _ in server.requests} == {"/masked.tif?sig=abc"}
+
+
+def test_metadata_and_a_place_beside_a_file_on_a_server_are_found(tmp_path: Path) -> None:
+    pixels = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
+    for name in ("nodata", "placed"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(tmp_path / f"{name}.tif", "w", "GTiff", 8, 8, 1, dtype="uint8") as file:
+                file.write(pixels)
+    (tmp_path / "nodata.tif.aux.xml").write_text(
+        "<PAMDataset><PAMRasterBand band='1'><NoDataValue>7</NoDataValue></PAMRasterBand></PAMDataset>"
+    )
+    (tmp_path / "placed.tfw").write_text("10\n0\n0\n-10\n500005\n4999995\n")
+    with serving(tmp_path) as traffic:
+        found = open_raster(f"{traffic.url}/nodata.tif", require_crs=False)
+        assert not found.read(Window(0, 0, 8, 8))[1][0, 7]
+        placed = open_raster(f"{traffic.url}/placed.tif", require_crs=False)
+        assert tuple(placed.transform)[:6] == (10, 0, 500_000, 0, -10, 5_000_000)
+
+
 def test_a_busy_server_is_asked_again(server: Traffic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.05")
     raster = open_imagery(f"{server.url}/s.json", bands=["red"])
@@ -122,7 +165,6 @@ def test_a_file_that_could_not_be_reached_is_tried_again_in_the_same_process(
     server: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GDAL remembers that a file was not there: every retry of a block would fail at once, asking nobody."""
-    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
     raster = open_imagery(f"{server.url}/s.json", bands=["red"])
     with rasterio.Env(GDAL_HTTP_MAX_RETRY=0):
         monkeypatch.setattr("geoseg.raster.handles.WAITS", (0.0,))

@@ -14,7 +14,7 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +34,12 @@ WAITS = 1.0, 4.0
 
 _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 """For files that a catalog names: nothing that belongs to them lies beside them unnamed, so nobody asks for it."""
+
+_TIFF = re.compile(r"[^?]+\.tiff?", re.IGNORECASE)
+
+_BESIDE_TIFF = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.msk,.aux.xml,.ovr,.tfw,.tifw,.tiffw,.wld"}
+"""For TIFF files on servers: beside them lie masks, metadata, overviews and places at most. GDAL 3.10 asks for 26 other
+names, one after another, such as those of the vendors' metadata, of which nothing is read."""
 
 _ANEW = {
     "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/vsi{name}/" for name in ("curl", "s3", "gs", "az", "adls", "oss", "swift"))
@@ -96,7 +102,7 @@ def open_dataset(path: str, *, alone: bool = False) -> rasterio.DatasetReader:
         When GDAL cannot open it, or reports that it is damaged (`DamageError`).
     """
     close_former(path)
-    with configured_with(_ALONE if alone else {}), unplaced_allowed(), rasterio.Env():
+    with beside(path, alone=alone), unplaced_allowed(), rasterio.Env():
         try:
             return _open_whole(path)
         except RasterioIOError:
@@ -104,6 +110,19 @@ def open_dataset(path: str, *, alone: bool = False) -> rasterio.DatasetReader:
                 raise
             with configured_with(_ANEW):
                 return _open_whole(path)
+
+
+def is_remote_tiff(path: str) -> bool:
+    """Say whether a file is a TIFF file that is read over a network, at an address without a query."""
+    return is_remote(path) and _TIFF.fullmatch(path) is not None
+
+
+def beside(path: str, *, alone: bool = False) -> AbstractContextManager[None]:
+    """Have GDAL look beside a file on a server, in a block, for what may lie there; arguments as in `open_dataset`."""
+    has_query = is_remote(path) and "?" in path.partition("://")[2]  # a signature is of one file
+    if alone or has_query:
+        return configured_with(_ALONE)
+    return configured_with(_BESIDE_TIFF if is_remote_tiff(path) else {})
 
 
 def _open_whole(path: str) -> rasterio.DatasetReader:

@@ -20,7 +20,7 @@ from rasterio.errors import RasterioError
 from geoseg.errors import RasterReadError
 from geoseg.grid import Window
 from geoseg.raster.calibration import AS_STORED, Calibration, Line, calibrate, calibrated_type
-from geoseg.raster.handles import dataset, patiently
+from geoseg.raster.handles import beside, dataset, is_remote_tiff, patiently
 from geoseg.raster.options import configured
 
 _FLOAT32_STEP = float(np.finfo(np.float32).eps)
@@ -136,13 +136,18 @@ class Source:
             When the file is gone, truncated or damaged.
         """
         try:
-            return patiently(self.path, lambda opened: self.read_opened(opened, window))
+            return patiently(self.path, lambda opened: self.read_opened(opened, window), alone=self._is_alone)
         except RasterioError as error:
             remedy = SIGN if is_denied(error) else "the file is truncated or damaged: copy or download it again"
             if "No such file" in reason(error):
                 gone = "a file that it names" if Path(self.path).is_file() else "the file"  # a VRT names others
                 remedy = f"{gone} is not there any more: put it back"
             raise self.refused(f"'{self.given}' cannot be read at {window} ({reason(error)}); {remedy}.") from error
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether nothing that lies beside the file decides its pixels: a mask would, and the rest is known already."""
+        return not self.masked and is_remote_tiff(self.path)
 
     def refused(self, sentence: str, kind: type[RasterReadError] = RasterReadError) -> RasterReadError:
         """The error that this file cannot be read, which knows its name."""
@@ -212,7 +217,8 @@ def files_of(path: str) -> list[str]:
         When it cannot be opened any more.
     """
     try:
-        names = list(dataset(path).files)
+        with beside(path):
+            names = list(dataset(path).files)
     except RasterioError as error:
         raise RasterReadError(f"'{path}' cannot be opened ({reason(error)}); has it been moved?") from error
     return [name for name in names if not name.endswith(".ovr")] or [path]
