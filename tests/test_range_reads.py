@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,6 +135,18 @@ def test_beside_a_file_that_a_person_names_few_things_are_looked_for(folder: Pat
 def test_nothing_is_looked_for_beside_an_address_with_a_signature(server: Traffic) -> None:
     open_raster(f"{server.url}/masked.tif?sig=abc").read(WINDOWS[0])
     assert {path for _, path, _ in server.requests} == {"/masked.tif?sig=abc"}
+
+
+def test_a_file_in_an_archive_on_a_server_is_read(folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("masked.tif", "masked.tif.msk"):
+            archive.write(folder / name, name)
+    expected = open_raster(folder / "masked.tif").read(WINDOWS[0])
+    with serving(tmp_path) as traffic:
+        for address in (f"zip+{traffic.url}/a.zip!masked.tif", f"/vsizip//vsicurl/{traffic.url}/a.zip/masked.tif"):
+            found = open_raster(address).read(WINDOWS[0])
+            np.testing.assert_array_equal(found[0], expected[0])
+            np.testing.assert_array_equal(found[1], expected[1])
 
 
 def test_metadata_and_a_place_beside_a_file_on_a_server_are_found(tmp_path: Path) -> None:

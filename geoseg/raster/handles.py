@@ -35,7 +35,9 @@ WAITS = 1.0, 4.0
 _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 """For files that a catalog names: nothing that belongs to them lies beside them unnamed, so nobody asks for it."""
 
-_TIFF = re.compile(r"[^?]+\.tiff?", re.IGNORECASE)
+_TIFF = re.compile(r"(/vsi(curl|s3|gs|az|adls|oss|swift)/|(https?|s3|gs|az)://)[^?]+\.tiff?", re.IGNORECASE)
+
+_SIGNED = re.compile(r"(/vsicurl/)?https?://[^?]+\?", re.IGNORECASE)
 
 _BESIDE_TIFF = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.msk,.aux.xml,.ovr,.tfw,.tifw,.tiffw,.wld"}
 """For TIFF files on servers: beside them lie masks, metadata, overviews and places at most. GDAL 3.10 asks for 26 other
@@ -113,14 +115,13 @@ def open_dataset(path: str, *, alone: bool = False) -> rasterio.DatasetReader:
 
 
 def is_remote_tiff(path: str) -> bool:
-    """Say whether a file is a TIFF file that is read over a network, at an address without a query."""
-    return is_remote(path) and _TIFF.fullmatch(path) is not None
+    """Say whether a file is a TIFF file on a server, in no archive, at an address without a query."""
+    return _TIFF.fullmatch(path) is not None
 
 
 def beside(path: str, *, alone: bool = False) -> AbstractContextManager[None]:
     """Have GDAL look beside a file on a server, in a block, for what may lie there; arguments as in `open_dataset`."""
-    has_query = is_remote(path) and "?" in path.partition("://")[2]  # a signature is of one file
-    if alone or has_query:
+    if alone or _SIGNED.match(path):  # a signature is of one file
         return configured_with(_ALONE)
     return configured_with(_BESIDE_TIFF if is_remote_tiff(path) else {})
 
