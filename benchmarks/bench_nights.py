@@ -1,10 +1,12 @@
 """What nights cost that refresh a map of 16 scenes on a server: wall time, and what the server counts.
 
 The network does next to nothing, so that the rest is seen. A scene is 512 x 512 px of noise in two bands, uint8.
+`python -m benchmarks.bench_nights 0.05` lets the server wait 50 ms before each answer, as a distant one does.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -39,8 +41,8 @@ def write(folder: Path, number: int, seed: int) -> Path:
     )
 
 
-def main() -> None:
-    """Print the table."""
+def main(delay: float = 0.0) -> None:
+    """Print the table for a server that waits so many seconds before each answer."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scenes = folder / "scenes"
@@ -49,7 +51,7 @@ def main() -> None:
         size = sum(path.stat().st_size for path in paths)
         model = write_model(folder / "model", Box(2), name="box", halo=4, tile_size=256)
         rows = []
-        with serving(scenes) as traffic:
+        with serving(scenes, delay) as traffic:
             addresses = [f"{traffic.url}/{path.name}" for path in paths]
             settings = {"model": str(model), "ramp": 8, "block_tiles": 1, "report": False, "workers": 2}
             for night, changed in (("all, a new run", []), *NIGHTS):
@@ -73,8 +75,8 @@ def main() -> None:
                     ]
                 )
         header = ["changed", "wall s", "MB served", "of the imagery", "requests", "blocks predicted"]
-        table(f"nights after a run of 16 scenes, {size / 1e6:.1f} MB", header, rows)
+        table(f"nights after a run of 16 scenes, {size / 1e6:.1f} MB, {1e3 * delay:.0f} ms an answer", header, rows)
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(float, sys.argv[1:]))

@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,9 +68,13 @@ class Traffic:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Traffic]:
-    """Serve a folder over HTTP/1.1 with ranges, as object stores do: no listing, 404 for what is not there."""
-    process = subprocess.Popen([sys.executable, __file__, str(folder)], stdout=subprocess.PIPE, text=True)
+def serving(folder: Path, delay: float = 0.0) -> Iterator[Traffic]:
+    """Serve a folder over HTTP/1.1 with ranges, as object stores do: no listing, 404 for what is not there.
+
+    Each answer comes after `delay` seconds.
+    """
+    command = [sys.executable, __file__, str(folder), str(delay)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield Traffic(f"http://127.0.0.1:{int(process.stdout.readline())}")
@@ -83,6 +88,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     folder = Path()
+    delay = 0.0
     asked: list[tuple[str, str, int]] = []  # noqa: RUF012 - shared on purpose
     failing = 0
     cutting = 0
@@ -107,6 +113,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, body, {})
 
     def _answer(self) -> None:
+        time.sleep(self.delay)
         path = self.folder / self.path.split("?")[0].lstrip("/")
         found = RANGE.fullmatch(self.headers.get("Range", ""))
         status, body, headers = 404, b"", {}
@@ -144,7 +151,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    Handler.folder = Path(sys.argv[1])
+    Handler.folder, Handler.delay = Path(sys.argv[1]), float(sys.argv[2])
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_port, flush=True)  # noqa: T201 - the parent reads it
     server.serve_forever()

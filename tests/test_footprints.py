@@ -362,6 +362,48 @@ def test_in_any_town_right_angles_keep_faces_valid_and_apart(
         assert (np.diff(shapely.get_coordinates(polygon.exterior), axis=0) != 0).any(axis=1).all()
 
 
+YARDS = {
+    "right angles": """
+        ....a.......
+        ..aaaaa.....
+        ..abbaaaaa..
+        .aabbbaaaaaa
+        .aabbbaaaaaa
+        .aaabbaaaaac
+        .aaaaaaaaaaa
+        .aaaaaaaaaaa
+        aaa...aaaaaa
+        ...a..aaaaaa""",
+    "any angle": """
+        ccc.............
+        cc..............
+        c...............
+        cc..............
+        ccc.......ccccc.
+        cccccc.cccccbcca
+        ccccccccccbbbcaa
+        cccccccccbbbbcaa
+        ccccccccbbbbbccc
+        cccccccccbbbbccc
+        ccccccc....ccccc
+        cccccc......cccc
+        .ccccc......cccc
+        .cccccc....ccccc
+        cccccccccccccccc
+        cc.....ccccccc..""",
+}
+
+
+@pytest.mark.parametrize(("yard", "px", "options"), [("right angles", 3.0, RIGHT), ("any angle", 1.5, {})])
+def test_the_wall_of_a_yard_does_not_touch_a_corner_of_what_stands_in_it(
+    yard: str, px: float, options: dict[str, Any]
+) -> None:
+    labels = np.array([[".abc".index(letter) for letter in row] for row in YARDS[yard].split()])
+    now = geometry(regularized(labels, PLACES[0], px, **options))
+    assert shapely.coverage_is_valid(now)
+    assert not meeting(now, "T********")
+
+
 def test_houses_in_a_row_lie_on_common_lines_with_right_angles() -> None:
     found: dict[bool, list[float]] = {False: [], True: []}
     for angle, is_right in itertools.product([0.0, 0.2, 0.5], [False, True]):

@@ -192,7 +192,7 @@ class _State:
         faces = np.union1d(one, other)
         is_odd = np.zeros(len(self.level), bool)
         is_odd[faces] = ~shapely.is_empty(shapely.coverage_invalid_edges(self.polygons[faces]))
-        found = is_odd[one] & is_odd[other]
+        found = is_odd[one] | is_odd[other]  # where a corner lies on a wall, only the wall is odd
         for pair in np.flatnonzero(found):
             found[pair] = not shapely.coverage_is_valid(self.polygons[[one[pair], other[pair]]])
         return found
